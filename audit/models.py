@@ -1,0 +1,50 @@
+"""The record of acts: who did what to whom, when and from where.
+
+Rows are only ever added. A row names its actor and target instead of pointing
+at them, so that it outlives both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import models
+from django.utils import timezone
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who performs an act, and with which credential.
+
+    `kind` is `user`, `service` or `system` (start-up, command line).
+    """
+
+    kind: str
+    name: str
+    token_id: int | None = None
+    address: str = ""
+
+    @classmethod
+    def system(cls, name: str) -> Actor:
+        """The hub itself, in one of its parts (`config`, `command line`)."""
+        return cls("system", name)
+
+
+class Event(models.Model):
+    """One act, written once and never changed."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    actor_kind = models.CharField(max_length=16)
+    actor_name = models.CharField(max_length=255, db_index=True)
+    token_id = models.BigIntegerField(null=True, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    action = models.CharField(max_length=64, db_index=True)
+    target_kind = models.CharField(max_length=16)
+    target_name = models.CharField(max_length=511, db_index=True)
+    detail = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.actor_name} {self.action} {self.target_kind} {self.target_name}"

@@ -1,0 +1,31 @@
+"""Why an act did not happen, in words for whoever asked.
+
+Actions raise these; they know no HTTP. Each edge (API, page, admin, command line)
+gives a refusal the form that it speaks. A refused act has changed nothing.
+"""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """An act that was refused; `message` says why and what to do instead."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(Refusal):
+    """What was asked makes no sense as it stands."""
+
+
+class Conflict(Refusal):
+    """What was asked contradicts what already exists."""
+
+
+class Forbidden(Refusal):
+    """Whoever asked may not do this."""
+
+
+class NotFound(Refusal):
+    """What it was asked of does not exist, as far as whoever asked may know."""

@@ -1,0 +1,101 @@
+"""Notebook servers, and who may use the server of another."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Group, User
+
+
+class Server(models.Model):
+    """A notebook server of a user; the default server's name is empty.
+
+    `pending` and `ready` say what the server is doing; a row with neither is
+    stopped.
+    """
+
+    class Pending(models.TextChoices):
+        SPAWN = "spawn", "starting"
+        STOP = "stop", "stopping"
+        CHECK = "check", "being verified"
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="servers")
+    name = models.CharField(max_length=255, blank=True)
+    display_name = models.CharField(max_length=255, blank=True)
+    user_options = models.JSONField(null=True, blank=True)
+    state = models.JSONField(null=True, blank=True)
+    pending = models.CharField(max_length=8, choices=Pending, null=True, blank=True)
+    ready = models.BooleanField(default=False)
+    url = models.CharField(max_length=2047, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+    started = models.DateTimeField(null=True, blank=True)
+    last_activity = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("user", "name"), name="server_name_unique_per_user"
+            ),
+            models.CheckConstraint(
+                condition=Q(ready=False) | Q(pending=None),
+                name="server_ready_is_not_pending",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user.name}/{self.name}"
+
+
+class Share(models.Model):
+    """Scopes over one server, granted to a user or to a group."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="shares")
+    user = models.ForeignKey(
+        User, models.CASCADE, null=True, blank=True, related_name="shared_with_me"
+    )
+    group = models.ForeignKey(
+        Group, models.CASCADE, null=True, blank=True, related_name="shared_with_us"
+    )
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(user=None, group__isnull=False)
+                | Q(user__isnull=False, group=None),
+                name="share_has_one_recipient",
+            ),
+            models.UniqueConstraint(
+                fields=("server", "user"), name="share_unique_per_user"
+            ),
+            models.UniqueConstraint(
+                fields=("server", "group"), name="share_unique_per_group"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.server} to {self.user or self.group}"
+
+
+class ShareCode(models.Model):
+    """An invitation to a server, exchanged for a share as often as wanted."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="share_codes")
+    public_id = models.CharField(max_length=32, unique=True)
+    digest = models.CharField(max_length=255)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    exchange_count = models.PositiveIntegerField(default=0)
+    last_exchanged_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"sc_{self.pk}"

@@ -1,0 +1,76 @@
+"""API tokens: what is kept of them, and which of them still count."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import User
+from services.models import Service
+
+
+class APITokenQuerySet(models.QuerySet["APIToken"]):
+    """Tokens, by owner and by condition."""
+
+    def owned_by(self, owner: User | Service) -> APITokenQuerySet:
+        if isinstance(owner, User):
+            return self.filter(user=owner)
+        return self.filter(service=owner)
+
+    def active(self, now: datetime) -> APITokenQuerySet:
+        # A page left open for a day must not offer tokens that have died since,
+        # so expiry is compared in the query and not in the template.
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
+        return self.filter(unexpired, revoked_at=None)
+
+
+class APIToken(models.Model):
+    """A token without its secret.
+
+    `public_id` finds the row: for tokens that the hub minted it stands in the
+    token itself, for secrets that others brought it is a short keyed handle of the
+    secret. `digest` is Argon2id over the whole token. A revoked row stays, so
+    that a secret from the configuration can't come back by a restart.
+    """
+
+    class Origin(models.TextChoices):
+        MINTED = "minted", "made by the hub"
+        BROUGHT = "brought", "brought by an operator"
+
+    user = models.ForeignKey(
+        User, models.CASCADE, null=True, blank=True, related_name="api_tokens"
+    )
+    service = models.ForeignKey(
+        Service, models.CASCADE, null=True, blank=True, related_name="api_tokens"
+    )
+    public_id = models.CharField(max_length=32, unique=True)
+    digest = models.CharField(max_length=255)
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.MINTED)
+    note = models.CharField(max_length=1023, blank=True)
+    scopes = models.JSONField(default=list)
+    client_id = models.CharField(max_length=255, blank=True, db_index=True)
+    session_id = models.CharField(max_length=255, null=True, blank=True, db_index=True)
+    created = models.DateTimeField(default=timezone.now)
+    last_activity = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager[APIToken]] = APITokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(user=None, service__isnull=False)
+                | Q(user__isnull=False, service=None),
+                name="token_has_one_owner",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"a{self.pk}"
