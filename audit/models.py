@@ -1,7 +1,8 @@
 """The record of acts: who did what to whom, when and from where.
 
-Rows are only ever added. A row names its actor and target instead of pointing
-at them, so that it outlives both.
+Rows are only ever added; triggers in the database hold every writer to that, ours
+and others. A row names its actor and target instead of pointing at them, so that it
+outlives both.
 """
 
 from __future__ import annotations
@@ -48,3 +49,21 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_name} {self.action} {self.target_kind} {self.target_name}"
+
+
+class Purge(models.Model):
+    """The announcement that events older than `before` may be deleted.
+
+    Retention is the one reason to delete from the record. The database lets go of
+    no event that such a row does not cover, and the row itself stays.
+    """
+
+    before = models.DateTimeField()
+    at = models.DateTimeField(default=timezone.now)
+    actor_name = models.CharField(max_length=255)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"events before {self.before:%Y-%m-%d %H:%M}"

@@ -1,0 +1,122 @@
+"""The cast, and the two ways to call: `as_(principal)` and `bearer(secret)`.
+
+Ada administers, Grace leads a group, Alan is in it, Mallory has an account and
+nothing more, CI is a service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection
+from django.test import Client
+
+from accounts.models import Group, User
+from services.models import Service
+from tests import factories
+
+API = "/hub/api"
+append_only = import_module("audit.migrations.0002_append_only")
+
+
+class BearerClient(Client):
+    """A client that sends its secret and speaks JSON both ways."""
+
+    def __init__(self, secret: str | None, scheme: str = "token") -> None:
+        headers = {} if secret is None else {"authorization": f"{scheme} {secret}"}
+        super().__init__(headers=headers)
+
+    def post(self, path: str, data: Any = None, **extra: Any) -> Any:
+        return super().post(path, data, **{"content_type": "application/json", **extra})
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Let transactional tests empty the tables, the append-only ones as well."""
+    with django_db_blocker.unblock(), connection.schema_editor() as editor:
+        append_only.unguard(apps, editor)
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    """Let no test see what another left in this process's memory."""
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """Empty every memory that the process keeps between requests."""
+
+
+@pytest.fixture(autouse=True)
+def default_roles(request: pytest.FixtureRequest) -> None:
+    """Have the roles that every hub has, in each test that uses the database."""
+    databases = {"db", "transactional_db", "live_server"}
+    marked = request.node.get_closest_marker("django_db")
+    if marked or databases.intersection(request.fixturenames):
+        request.getfixturevalue("db")
+        factories.make_default_roles()
+
+
+@pytest.fixture
+def ada(db: None) -> User:
+    return factories.make_user("ada", admin=True)
+
+
+@pytest.fixture
+def data301(db: None) -> Group:
+    """The group that Grace leads and Alan is in."""
+    return factories.make_group("data301")
+
+
+@pytest.fixture
+def grace(data301: Group) -> User:
+    """Hold rights over one group: its members, their servers and tokens."""
+    scopes = ("admin-ui", "list:users", "read:users", "servers", "tokens", "groups")
+    return factories.make_user(
+        "grace",
+        groups=[data301],
+        scopes=[
+            scope if scope == "admin-ui" else f"{scope}!group=data301"
+            for scope in scopes
+        ],
+    )
+
+
+@pytest.fixture
+def alan(data301: Group) -> User:
+    return factories.make_user("alan", groups=[data301])
+
+
+@pytest.fixture
+def mallory(db: None) -> User:
+    return factories.make_user("mallory")
+
+
+@pytest.fixture
+def ci(db: None) -> Service:
+    return factories.make_service("ci", scopes=["list:users", "read:users:name"])
+
+
+@pytest.fixture
+def as_() -> Callable[[User | None], Client]:
+    """Return a browser in which this user is signed in; `as_(None)` is a stranger."""
+
+    def sign_in(user: User | None) -> Client:
+        client = Client()
+        if user is not None:
+            client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def bearer() -> Callable[..., BearerClient]:
+    """Return a program that sends this secret; `bearer(None)` sends none."""
+    return BearerClient

@@ -1,0 +1,178 @@
+"""Rows for tests: functions with keyword defaults, written straight to the database.
+
+They go through no action, so that a test of an action does not rest on another.
+Only tokens are issued as always: there is one way to make a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+from accounts.models import Group, Role, User
+from audit.models import Actor
+from servers.models import Server, Share
+from services.models import Service
+from tokens.models import APIToken
+
+try:
+    from scopes.definitions import DEFAULT_ROLES
+except ImportError:
+    DEFAULT_ROLES = {}
+
+BY = Actor.system("tests")
+PASSWORD = "correct horse battery staple"
+
+_numbers = count(1)
+
+
+def make_role(
+    name: str | None = None,
+    *scopes: str,
+    users: Iterable[User] = (),
+    groups: Iterable[Group] = (),
+    services: Iterable[Service] = (),
+) -> Role:
+    """Give a role to all these; a default role's scopes are the usual ones."""
+    name = name or f"role-{next(_numbers)}"
+    default = DEFAULT_ROLES.get(name, {})
+    role, created = Role.objects.get_or_create(
+        name=name,
+        defaults={
+            "description": default.get("description", ""),
+            "scopes": list(scopes or default.get("scopes", ())),
+        },
+    )
+    if not created and scopes and set(scopes) != set(role.scopes):
+        role.scopes = list(scopes)
+        role.save(update_fields=["scopes"])
+    role.users.add(*users)
+    role.groups.add(*groups)
+    role.services.add(*services)
+    return role
+
+
+def make_default_roles() -> None:
+    """Have the roles that every hub has."""
+    Role.objects.bulk_create(
+        (
+            Role(name=name, description=role["description"], scopes=role["scopes"])
+            for name, role in DEFAULT_ROLES.items()
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def make_user(
+    name: str | None = None,
+    *,
+    admin: bool = False,
+    scopes: Iterable[str] = (),
+    groups: Iterable[Group] = (),
+    roles: Iterable[str] | None = None,
+    password: str | None = None,
+    **fields: Any,
+) -> User:
+    """Make a user with the roles that users have, or with exactly `roles`.
+
+    `scopes` come on top, through a role of this user's own.
+    """
+    name = name or f"user-{next(_numbers)}"
+    user = User(name=name, admin=admin, **fields)
+    if password is None:
+        user.set_unusable_password()
+    else:
+        user.set_password(password)
+    user.save()
+    if roles is None:
+        roles = ["user", "admin"] if admin else ["user"]
+    for role in roles:
+        make_role(role, users=[user])
+    if scopes:
+        make_role(f"of-{user.pk}", *scopes, users=[user])
+    user.groups.add(*groups)
+    return user
+
+
+def make_users(number: int, prefix: str = "student", **fields: Any) -> list[User]:
+    """Make many plain users in a few queries."""
+    role = make_role("user")
+    users = User.objects.bulk_create(
+        User(name=f"{prefix}{index:05}", password="!", **fields)
+        for index in range(number)
+    )
+    role.users.add(*users)
+    return users
+
+
+def make_group(
+    name: str | None = None,
+    *,
+    users: Iterable[User] = (),
+    scopes: Iterable[str] = (),
+    **fields: Any,
+) -> Group:
+    """Make a group with members; `scopes` reach them through a role of the group."""
+    group = Group.objects.create(name=name or f"group-{next(_numbers)}", **fields)
+    group.users.add(*users)
+    if scopes:
+        make_role(f"of-group-{group.pk}", *scopes, groups=[group])
+    return group
+
+
+def make_service(
+    name: str | None = None,
+    *,
+    admin: bool = False,
+    scopes: Iterable[str] = (),
+    **fields: Any,
+) -> Service:
+    """Make a service; like every service it holds nothing that is not given."""
+    service = Service.objects.create(
+        name=name or f"service-{next(_numbers)}", admin=admin, **fields
+    )
+    if admin:
+        make_role("admin", services=[service])
+    if scopes:
+        make_role(f"of-service-{service.pk}", *scopes, services=[service])
+    return service
+
+
+def make_token(
+    owner: User | Service | None = None,
+    *,
+    scopes: Iterable[str] | None = None,
+    note: str = "",
+    **options: Any,
+) -> tuple[APIToken, str]:
+    """Issue a token and return it with its secret; `options` as `issue_token`."""
+    from tokens.actions import issue_token
+
+    return issue_token(
+        owner or make_user(),
+        by=BY,
+        scopes=None if scopes is None else list(scopes),
+        note=note,
+        **options,
+    )
+
+
+def make_server(user: User | None = None, name: str = "", **fields: Any) -> Server:
+    """Make a server that is stopped, unless `fields` say otherwise."""
+    return Server.objects.create(user=user or make_user(), name=name, **fields)
+
+
+def make_share(
+    server: Server,
+    *,
+    user: User | None = None,
+    group: Group | None = None,
+    scopes: Iterable[str] | None = None,
+) -> Share:
+    """Share a server with a user or a group."""
+    if scopes is None:
+        scopes = [f"access:servers!server={server.user.name}/{server.name}"]
+    return Share.objects.create(
+        server=server, user=user, group=group, scopes=list(scopes)
+    )
