@@ -1,4 +1,16 @@
+"""Every address below `hub/api/`; each resource lists its own.
+
+There is no slash at the end of an address, except where it stands for an empty
+server name.
+"""
+
 from __future__ import annotations
 
+from django.urls import re_path
+
+from api.base import UnknownView
+
 app_name = "api"
-urlpatterns: list = []
+urlpatterns = [
+    re_path(r"^", UnknownView.as_view()),
+]

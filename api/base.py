@@ -1,0 +1,293 @@
+"""What every address of the API has in common: who asks, may they, and how to answer.
+
+A view states for each method the scopes of which one is needed:
+
+    class UserView(HubAPIView):
+        scopes = {"GET": ("read:users", "read:users:name"), "DELETE": "delete:users"}
+
+        def subject(self) -> User: ...
+
+Instead of scopes a method may state `PUBLIC` (no credential needed) or `IDENTIFIED`
+(any valid credential). A method that states nothing is closed.
+
+A scope may be held with a filter. What that means is the view's to say:
+
+* `subject()` returns the object that the address names. A filter that does not reach
+  it answers 404, whether or not the object exists.
+* methods in `narrows` cut their answer down to what the filter reaches.
+* all others need the scope without a filter, and answer 403.
+
+Views are Django REST framework's, so that its authentication classes and the schema
+generator apply, but requests and responses are Django's own: one representation,
+JSON, needs neither negotiation nor parsers nor renderers, which cost more than all
+the rest of a request.
+"""
+
+from __future__ import annotations
+
+import codecs
+import enum
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from rest_framework.exceptions import APIException
+from rest_framework.views import APIView
+from scopes.access import EMPTY, Access
+from tokens.authentication import TokenAuthentication
+from tokens.verification import Bearer
+
+from audit.models import Actor
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
+
+logger = logging.getLogger(__name__)
+
+
+class Door(enum.Enum):
+    """What a method asks for instead of a scope."""
+
+    PUBLIC = "public"
+    IDENTIFIED = "identified"
+
+
+PUBLIC = Door.PUBLIC
+IDENTIFIED = Door.IDENTIFIED
+
+STATUS: Mapping[type[Refusal], int] = {
+    Invalid: 400,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+}
+
+MISSING_CREDENTIALS = "Missing or invalid credentials."
+OUT_OF_REACH = "No access to resources or resources not found"
+
+
+class APIRequest(HttpRequest):
+    """A request as views see it; exists for the type checker only."""
+
+    access: Access
+    bearer: Bearer | None
+    actor: Actor
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Spell characters beyond ASCII as JSON does; a codec error handler."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    escaped = (f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+    return "".join(escaped), error.end
+
+
+codecs.register_error("json", _escape)
+
+
+def reply_text(text: str, status: int = 200) -> HttpResponse:
+    """Answer with JSON that is text already."""
+    return HttpResponse(
+        text.encode("ascii", "json"), status=status, content_type="application/json"
+    )
+
+
+def reply(data: Any, status: int = 200) -> HttpResponse:
+    """Answer with `data` as JSON, in ASCII; times in UTC end in `Z`."""
+    body = orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    if not body.isascii():
+        body = body.decode().encode("ascii", "json")
+    return HttpResponse(body, status=status, content_type="application/json")
+
+
+def empty(status: int = 204, content_type: str = "application/json") -> HttpResponse:
+    """Answer with a status and no body."""
+    response = HttpResponse(status=status, content_type=content_type)
+    if status == 204:
+        del response["Content-Type"]
+    return response
+
+
+def error(status: int, message: str) -> HttpResponse:
+    """Answer with the one shape that all errors have."""
+    return reply({"status": status, "message": message}, status)
+
+
+class HubAPIView(APIView):
+    """One address of the API."""
+
+    authentication_classes = (TokenAuthentication,)
+    scopes: ClassVar[Mapping[str, str | tuple[str, ...] | Door]] = {}
+    narrows: ClassVar[frozenset[str]] = frozenset()
+
+    request: APIRequest
+    needs: ClassVar[Mapping[str, tuple[str, ...] | Door]] = {}
+    schemes: ClassVar[tuple[TokenAuthentication, ...]] = (TokenAuthentication(),)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.needs = {
+            method: (need,) if isinstance(need, str) else need
+            for method, need in cls.scopes.items()
+        }
+        cls.schemes = tuple(scheme() for scheme in cls.authentication_classes)
+
+    # The steps of a request, in order
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Take a request through all steps; whatever fails is answered as JSON."""
+        try:
+            return self.proceed(request, kwargs)
+        except Refusal as refusal:
+            return error(_status_of(refusal), refusal.message)
+        except APIException as refusal:
+            return error(refusal.status_code, str(refusal.detail))
+        except Http404:
+            return error(404, OUT_OF_REACH)
+        except RequestDataTooBig:
+            return error(413, "The body is larger than this hub reads.")
+        except (SuspiciousOperation, UnreadablePostError):
+            return error(400, "The request could not be read.")
+        except OperationalError:
+            # Writers queue in the database; one that waited in vain may try again.
+            logger.exception("The database did not answer %s", request.path)
+            return error(503, "The database is busy; try again in a moment.")
+        except Exception:
+            logger.exception("Uncaught while answering %s", request.path)
+            return error(500, "Internal Server Error")
+
+    def proceed(self, request: Any, kwargs: dict[str, Any]) -> HttpResponse:
+        """Find out who asks, decide, and hand on to the method."""
+        method = request.method
+        if method == "OPTIONS":
+            return empty(200)
+        handler = getattr(self, method.lower(), None) if method else None
+        if handler is None or method == "HEAD":
+            return error(405, f"{method} is not supported here.")
+        if "\0" in request.path_info:
+            # No database stores this character, so nothing has such a name.
+            return error(404, OUT_OF_REACH)
+        self.identify(request)
+        self.decide(request, method, bool(kwargs))
+        return handler(request, **kwargs)
+
+    def identify(self, request: Any) -> None:
+        """Put `access`, `bearer`, `actor` on the request; a stranger has no access."""
+        address = request.META.get("REMOTE_ADDR", "")
+        for scheme in self.schemes:
+            found = scheme.authenticate(request)
+            if found is not None:
+                request.user, bearer = found
+                request.bearer = bearer
+                request.access = bearer.access
+                request.actor = bearer.actor(address)
+                return
+        request.bearer = None
+        request.access = EMPTY
+        request.actor = Actor("stranger", "", None, address)
+        if settings.SESSION_COOKIE_NAME in request.COOKIES:
+            self.identify_by_cookie(request, address)
+        elif "HTTP_ORIGIN" in request.META:
+            self.refuse_forged(request)
+
+    def identify_by_cookie(self, request: Any, address: str) -> None:
+        """Accept the session of a browser, if the request is of its own making."""
+        self.refuse_forged(request)
+        content_type = request.META.get("CONTENT_TYPE", "")
+        if (
+            request.method == "POST"
+            and content_type
+            and not content_type.startswith("application/json")
+        ):
+            # A foreign page can make a browser post forms, but no JSON.
+            return
+        user = request.user
+        if user.is_authenticated and user.is_active:
+            request.access = user.access
+            request.actor = Actor("user", user.name, None, address)
+
+    def refuse_forged(self, request: Any) -> None:
+        """Raise `Forbidden` if a foreign page may have caused the request.
+
+        The middleware that guards against forgery knows; without it, none passes.
+        """
+        if PUBLIC in (self.needs.get(request.method),):
+            return
+        check = getattr(request, "check_xsrf", None)
+        if check is None:
+            raise Forbidden("This request can't be told from a forged one.")
+        check()
+
+    def decide(self, request: Any, method: str, names_an_object: bool) -> None:
+        """Raise unless what the request may do lets it go on."""
+        need = self.needs.get(method)
+        if need is PUBLIC:
+            return
+        if request.actor.kind == "stranger":
+            raise Forbidden(MISSING_CREDENTIALS)
+        if need is IDENTIFIED:
+            return
+        if need is None:
+            raise Forbidden("This method is closed.")
+        access = request.access
+        if access.allows(*need):
+            return
+        if access.has(*need):
+            if method in self.narrows:
+                return
+            if names_an_object:
+                subject = self.subject()
+                if subject is not None and access.allows(*need, obj=subject):
+                    return
+                raise NotFound(OUT_OF_REACH)
+        raise Forbidden(
+            "Action is not authorized with current scopes; "
+            f"requires any of [{', '.join(need)}]"
+        )
+
+    def subject(self) -> Any:
+        """Return the object that the address names, for filters to be asked about.
+
+        It need not exist: a filter may name what is about to be created. None means
+        that no filter reaches it.
+        """
+        return None
+
+    # What methods use
+
+    def json(self) -> Any:
+        """Read the body as JSON, whatever its content type; None if it is empty."""
+        body = self.request.body
+        if not body:
+            return None
+        try:
+            data = orjson.loads(body.decode("utf-8", "replace"))
+        except orjson.JSONDecodeError:
+            raise Invalid("Invalid JSON in body of request") from None
+        if _ESCAPED_NUL.search(body):
+            raise Invalid("The body holds a NUL character, which can't be stored")
+        return data
+
+
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def _status_of(refusal: Refusal) -> int:
+    for kind, status in STATUS.items():
+        if isinstance(refusal, kind):
+            return status
+    return 400
+
+
+class UnknownView(HubAPIView):
+    """Every address below the API that nothing else answers."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method == "OPTIONS":
+            return empty(200)
+        return error(404, "There is nothing at this address.")
