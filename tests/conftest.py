@@ -20,7 +20,15 @@ from services.models import Service
 from tests import factories
 
 API = "/hub/api"
+
+# The harness has tests of its own; they need no Django.
+collect_ignore = ["oracle"]
 append_only = import_module("audit.migrations.0002_append_only")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "oracle: compares with a recorded JupyterHub")
+    config.addinivalue_line("markers", "fuzz: calls the API as schemas allow it")
 
 
 class BearerClient(Client):
@@ -32,6 +40,13 @@ class BearerClient(Client):
 
     def post(self, path: str, data: Any = None, **extra: Any) -> Any:
         return super().post(path, data, **{"content_type": "application/json", **extra})
+
+
+@pytest.fixture(scope="session")
+def worker_number(request: pytest.FixtureRequest) -> int:
+    """Tell parallel workers apart, so that each has ports of its own."""
+    worker = getattr(request.config, "workerinput", {"workerid": "gw0"})["workerid"]
+    return int(worker.removeprefix("gw"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,150 @@
+"""Our hub answers as a recorded JupyterHub does, scenario by scenario.
+
+`tests/oracle/` holds the scenarios, what JupyterHub 6.1.1 answered, and the harness
+that compares; its README tells more. Each configuration is played once, by the real
+command, and each scenario is one test here. `--dist loadgroup` keeps a
+configuration's scenarios in one worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.databases import fresh_database
+
+ROOT = Path(__file__).resolve().parents[2]
+ORACLE = ROOT / "tests" / "oracle"
+sys.path.insert(0, str(ORACLE))
+
+from hubdiff import transcript  # noqa: E402
+from hubdiff.config import load_configs  # noqa: E402
+from hubdiff.play import PortPool, Side, Take, play_all  # noqa: E402
+from hubdiff.scenario import Scenario, load_scenarios  # noqa: E402
+from hubdiff.verdict import judge  # noqa: E402
+
+AREAS = {
+    *("activity", "auth", "badinput", "cors", "groups", "hubauth", "info", "listing"),
+    *("oauth", "pages", "proxy", "roles", "scopes", "services", "shares", "shutdown"),
+    *("tokens", "users", "xsrf"),
+}
+
+# What is not played yet, and why. An area that is in neither list fails.
+NEEDS_OAUTH = "needs the hub as OAuth provider"
+NEEDS_SERVERS = "starts single-user servers"
+LATER_AREAS = {
+    "lifecycle": NEEDS_SERVERS,
+    "named_servers": NEEDS_SERVERS,
+    "progress": NEEDS_SERVERS,
+}
+LATER = {
+    "hubauth/whoami-of-oauth-token": NEEDS_OAUTH,
+    "hubauth/logout-ends-session-and-tokens": NEEDS_OAUTH,
+    "hubauth/deleting-one-oauth-token-deletes-all": NEEDS_OAUTH,
+    "oauth/": NEEDS_OAUTH,
+}
+
+FIRST_PORT = int(os.environ.get("HUB_TEST_FIRST_PORT", "21700"))
+PORTS_PER_WORKER = 40
+EVERY = load_scenarios(ORACLE / "scenarios")
+CONFIGS = load_configs(ORACLE / "configs")
+
+
+def is_played(scenario: Scenario) -> bool:
+    return scenario.area in AREAS and not scenario.id.startswith(tuple(LATER))
+
+
+PLAYED = [scenario for scenario in EVERY if is_played(scenario)]
+_serial = count()
+
+
+def stage(scenario: Scenario) -> str:
+    """Name the hub that a scenario is played on: those that end it get their own."""
+    return scenario.id if scenario.fresh else scenario.config
+
+
+@pytest.fixture(scope="session")
+def ports(worker_number: int) -> PortPool:
+    first = FIRST_PORT + worker_number * PORTS_PER_WORKER
+    return PortPool(first, first + PORTS_PER_WORKER - 1)
+
+
+@pytest.fixture(scope="session")
+def takes(
+    request: pytest.FixtureRequest, ports: PortPool
+) -> Iterator[Callable[[Scenario], Take]]:
+    """Play, at the first question about a stage, all that was chosen for it."""
+    chosen = [
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if item.function is test_answers_as_jupyterhub_does
+    ]
+    played: dict[str, dict[str, Take]] = {}
+
+    with ExitStack() as databases:
+
+        def take_of(scenario: Scenario) -> Take:
+            name = stage(scenario)
+            if name not in played:
+                environment = databases.enter_context(
+                    fresh_database(f"oracle_{os.getpid()}_{next(_serial)}")
+                )
+                group = [other for other in chosen if stage(other) == name]
+                side = Side("hub", command=command(environment), start_timeout=60)
+                played[name] = play_all(group, CONFIGS, side, ports)
+            return played[name][scenario.id]
+
+        yield take_of
+
+
+def command(environment: dict[str, str]) -> str:
+    """Spell the command that starts our hub on a stage."""
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    hub = [sys.executable, str(ROOT / "manage.py"), "hub", "-f", "{config}"]
+    unset = ["env", "-u", "HUB_DATABASE_URL"]
+    return " ".join([*unset, *variables, *hub, "--data-dir", "{workdir}"])
+
+
+def grouped(scenario: Scenario) -> Any:
+    group = pytest.mark.xdist_group(f"oracle-{scenario.config}")
+    return pytest.param(scenario, id=scenario.id, marks=group)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("scenario", [grouped(scenario) for scenario in PLAYED])
+def test_answers_as_jupyterhub_does(
+    scenario: Scenario, takes: Callable[[Scenario], Take]
+) -> None:
+    recorded = transcript.load(ORACLE / "transcripts")
+
+    verdict = judge(scenario, recorded.get(scenario.id), takes(scenario))
+
+    if not verdict.passed:
+        where = verdict.difference
+        pytest.fail(
+            f"{scenario.id}: {verdict.reason}\n"
+            + (
+                f"step {verdict.step}: {verdict.title}\n"
+                f"at {where.path}\n"
+                f"  expected {json.dumps(where.expected, ensure_ascii=False)}\n"
+                f"  got      {json.dumps(where.got, ensure_ascii=False)}"
+                if where
+                else ""
+            ),
+            pytrace=False,
+        )
+
+
+def test_every_area_is_played_or_named() -> None:
+    areas = {scenario.area for scenario in EVERY}
+
+    assert areas == AREAS | LATER_AREAS.keys()
+    assert all(any(s.id.startswith(prefix) for s in EVERY) for prefix in LATER)
