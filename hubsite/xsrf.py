@@ -1,0 +1,193 @@
+"""Forged requests are told from real ones by JupyterHub's rules.
+
+A page hands out a value twice: in the `_xsrf` cookie and in its form (or to its
+script, which reads the cookie). Whoever sends both back equal has read a page of
+ours. The value is signed for one session and user, or for one browser as long as
+nobody has signed in, so that a value from elsewhere is worth nothing.
+
+Pages and the admin are checked by the middleware, in place of Django's own. The API
+calls `request.check_xsrf()` itself, for it alone knows whether a cookie or a token
+speaks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.core.signing import BadSignature, TimestampSigner
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.crypto import constant_time_compare
+
+from scopes.refusals import Forbidden
+
+NAME = "_xsrf"
+HEADERS = ("HTTP_X_XSRFTOKEN", "HTTP_X_CSRFTOKEN")
+ANONYMOUS_SECONDS = 3600
+
+
+def get_token(request: HttpRequest) -> str:
+    """The value for this request's forms; the middleware sends it as cookie, too."""
+    binding = _binding(request)
+    made_for, token = getattr(request, "_xsrf_token", ("", ""))
+    if made_for == binding:
+        return token
+    token = request.COOKIES.get(NAME, "")
+    # A form should outlive the hour that an anonymous value has; so a value is
+    # handed out again only during the first half of it.
+    if not _is_signed_for(binding, token, ANONYMOUS_SECONDS // 2):
+        token = _signer(binding).sign(secrets.token_urlsafe(16))
+    request._xsrf_token = (binding, token)
+    return token
+
+
+def is_needed(request: HttpRequest) -> bool:
+    """Whether an API request that a cookie authenticates must prove its origin.
+
+    Scripts must, even to read, since a reply may be caught by whoever makes a
+    browser ask for it. Typing an address or following a link need not.
+    """
+    mode = request.META.get("HTTP_SEC_FETCH_MODE", "")
+    if request.method in ("HEAD", "OPTIONS") or mode == "websocket":
+        return False
+    if request.method == "GET":
+        same_origin = request.META.get("HTTP_SEC_FETCH_SITE") == "same-origin"
+        if mode in ("", "navigate") or (mode == "no-cors" and same_origin):
+            return False
+    return True
+
+
+def check(request: HttpRequest) -> None:
+    """Refuse an API request that carries a cookie but no proof of its origin.
+
+    Call it only where no token authenticates. Strangers without an `Origin` header
+    pass: they are refused for lack of credentials, with a message that helps more.
+    """
+    stranger = not request.user.is_authenticated
+    if stranger and "HTTP_ORIGIN" not in request.META:
+        return
+    if is_needed(request) and (problem := find_problem(request)):
+        raise Forbidden(problem)
+
+
+def find_problem(request: HttpRequest) -> str:
+    """Say what is wrong with the request's XSRF value; empty if nothing is."""
+    # Django's test client asks for this, as for Django's own check.
+    if getattr(request, "_dont_enforce_csrf_checks", False):
+        return ""
+    sent = _sent_value(request)
+    if not sent:
+        return f"'{NAME}' argument missing from {request.method}"
+    cookie = request.COOKIES.get(NAME, "")
+    if not constant_time_compare(sent, cookie) or not _is_signed_for(
+        _binding(request), cookie, ANONYMOUS_SECONDS
+    ):
+        return f"XSRF cookie does not match {request.method} argument"
+    return ""
+
+
+class XSRFMiddleware:
+    """Checks every changing request to a page, and sends the cookie along.
+
+    A view whose class sets `answers_xsrf_problem` is called in spite of a problem
+    and finds it in `request.xsrf_problem`. Views exempt from Django's check, such
+    as the API's, are left alone.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if hasattr(request, "_xsrf_token") or self._has_new_session(request):
+            self._set_cookie(request, response)
+        return response
+
+    def process_view(
+        self,
+        request: HttpRequest,
+        view: Callable[..., HttpResponse],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> HttpResponse | None:
+        # The admin decorates its views with Django's check; this flag tells that
+        # check that its work is done.
+        request.csrf_processing_done = True
+        request.check_xsrf = partial(check, request)
+        request.xsrf_problem = ""
+        request.xsrf_is_checked = not getattr(view, "csrf_exempt", False)
+        if not request.xsrf_is_checked or request.method in (
+            "GET",
+            "HEAD",
+            "OPTIONS",
+            "TRACE",
+        ):
+            return None
+        request.xsrf_problem = find_problem(request)
+        view_class = getattr(view, "view_class", None)
+        if not request.xsrf_problem or getattr(
+            view_class, "answers_xsrf_problem", False
+        ):
+            return None
+        context = {
+            "explanation": "This form has expired or was opened in another session. "
+            "Go back, reload the page and try again.",
+        }
+        return render(request, "403.html", context, status=403)
+
+    @staticmethod
+    def _has_new_session(request: HttpRequest) -> bool:
+        # Whoever has just signed in holds a value for the time before. Asking for
+        # the user loads the session, so only requests that did so are asked.
+        return (
+            getattr(request, "xsrf_is_checked", False)
+            and request.session.accessed
+            and request.user.is_authenticated
+        )
+
+    @staticmethod
+    def _set_cookie(request: HttpRequest, response: HttpResponse) -> None:
+        token = get_token(request)
+        if token == request.COOKIES.get(NAME) or NAME in response.cookies:
+            return
+        response.set_cookie(
+            NAME,
+            token,
+            max_age=None if request.user.is_authenticated else ANONYMOUS_SECONDS,
+            path=f"{settings.HUB.base_url}hub/",
+            secure=request.is_secure(),
+            samesite="Lax",
+        )
+
+
+def _sent_value(request: HttpRequest) -> str:
+    for header in HEADERS:
+        if value := request.META.get(header):
+            return value
+    return request.GET.get(NAME) or request.POST.get(NAME, "")
+
+
+def _binding(request: HttpRequest) -> str:
+    if request.user.is_authenticated:
+        return f"session:{request.session.session_key}:{request.user.pk}"
+    agent = request.META.get("HTTP_USER_AGENT", "")
+    browser = f"{request.META.get('REMOTE_ADDR', '')} {agent}"
+    return "browser:" + hashlib.sha256(browser.encode()).hexdigest()
+
+
+def _signer(binding: str) -> TimestampSigner:
+    return TimestampSigner(sep=".", salt=f"xsrf:{binding}")
+
+
+def _is_signed_for(binding: str, token: str, anonymous_seconds: int) -> bool:
+    limit = anonymous_seconds if binding.startswith("browser:") else None
+    try:
+        _signer(binding).unsign(token, max_age=limit)
+    except BadSignature:
+        return False
+    return True
