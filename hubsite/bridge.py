@@ -1,0 +1,348 @@
+"""Between granian and Django: how an HTTP request reaches a view, and in which thread.
+
+granian speaks ASGI to this module, and this module calls Django's *WSGI* handler.
+Django's own ASGI handler would open a new thread, and with it a new database
+connection, for every request. A request takes one of three ways:
+
+* inline, on the event loop itself: reads of the API with a token, on SQLite. They
+  take well under a millisecond, and a change of threads would cost as much again;
+* in a thread of a small fixed pool, whose threads keep their connections:
+  everything else, because it may write, wait or take long;
+* as an event stream: a view returns a `StreamingHttpResponse` over an *async*
+  iterator, which then runs on the loop and holds no thread while it waits. What
+  such an iterator asks of the database it asks in `asyncio.to_thread`, which uses
+  the same pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import sys
+from asyncio.events import _set_running_loop
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from ipaddress import ip_address, ip_network
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+from django.db import connections
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+
+Environ = dict[str, Any]
+Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+POOL_THREADS = 8
+
+# A thread that computes is asked for the interpreter lock after this time. At
+# Python's 5 ms a bulk call would hold up everybody else's request at each of its
+# queries; see docs/decisions.md for what was measured.
+SWITCH_INTERVAL = 0.0005
+
+# How long open streams and requests may go on after SIGTERM.
+KILL_TIMEOUT = 5
+
+FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
+
+
+class BodyTooLarge(Exception):
+    """The request's body exceeds `DATA_UPLOAD_MAX_MEMORY_SIZE`."""
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was complete."""
+
+
+class Bridge:
+    """An ASGI application that calls a WSGI application.
+
+    One object serves one worker process.
+    """
+
+    def __init__(self, wsgi: Callable[..., Any]) -> None:
+        self.wsgi = wsgi
+        self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
+        self.pool_is_default = False
+        self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
+        self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self.inline_reads = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+        self.trusted = [
+            ip_network(network) for network in getattr(settings, "TRUSTED_PROXIES", ())
+        ]
+        # The names of headers as WSGI spells them; bounded, for clients make up
+        # names.
+        self.spellings: dict[bytes, str] = {
+            b"content-type": "CONTENT_TYPE",
+            b"content-length": "CONTENT_LENGTH",
+        }
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if not self.pool_is_default:
+            loop.set_default_executor(self.pool)
+            self.pool_is_default = True
+        environ = self.environ(scope)
+        try:
+            await self.read_body(environ, receive)
+        except BodyTooLarge:
+            await self.refuse_body(send)
+            return
+        except ClientGone:
+            return
+        if self.is_short(scope, environ):
+            # For the handler this is an ordinary thread: it neither awaits nor is
+            # interrupted, so Django's guard against queries on a loop has nothing
+            # to guard, and the connection of this thread is kept.
+            _set_running_loop(None)
+            try:
+                exchange = Exchange(self.wsgi, environ)
+            finally:
+                _set_running_loop(loop)
+        else:
+            exchange = await loop.run_in_executor(
+                self.pool, Exchange, self.wsgi, environ
+            )
+        await exchange.answer(send, receive, self.pool)
+
+    def is_short(self, scope: dict[str, Any], environ: Environ) -> bool:
+        """Say whether a request may run on the loop.
+
+        Only reads with a token: a cookie's session may be written on the way. The
+        members of many groups can take long to read.
+        """
+        return (
+            self.inline_reads
+            and scope["method"] == "GET"
+            and "HTTP_AUTHORIZATION" in environ
+            and "HTTP_COOKIE" not in environ
+            and scope["raw_path"].startswith(self.api_prefix)
+            and not scope["raw_path"].startswith(b"groups", len(self.api_prefix))
+        )
+
+    # What comes in
+
+    def environ(self, scope: dict[str, Any]) -> Environ:
+        """Translate a request's head; the body follows by `read_body`."""
+        path = scope["raw_path"]
+        if b"%" in path:
+            # An encoded slash belongs to the name that it stands in, not to the
+            # path: it stays encoded, as nothing has such a name.
+            path = b"%2F".join(
+                unquote_to_bytes(part)
+                for part in path.replace(b"%2f", b"%2F").split(b"%2F")
+            )
+        environ: Environ = {
+            "REQUEST_METHOD": scope["method"],
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path.decode("latin-1"),
+            "QUERY_STRING": scope["query_string"].decode("latin-1"),
+            "SERVER_NAME": scope["server"][0],
+            "SERVER_PORT": scope["server"][1],
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": scope["client"][0],
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": scope["scheme"],
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+        }
+        for name, value in scope["headers"]:
+            key = self.spellings.get(name) or self.spell(name)
+            if key in environ:
+                joint = "; " if key == "HTTP_COOKIE" else ","
+                environ[key] += joint + value.decode("latin-1")
+            elif key:
+                environ[key] = value.decode("latin-1")
+        if any(key in environ for key in FORWARDED):
+            self.believe_proxy(environ)
+        return environ
+
+    def spell(self, name: bytes) -> str:
+        # In WSGI `X_Forwarded_For` would look like `X-Forwarded-For`, which only
+        # proxies may set.
+        if b"_" in name:
+            return ""
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        if len(self.spellings) < 500:
+            self.spellings[name] = key
+        return key
+
+    def believe_proxy(self, environ: Environ) -> None:
+        """Take over what a trusted proxy says of the client; drop it from others."""
+        if not self.is_trusted(environ["REMOTE_ADDR"]):
+            for key in FORWARDED:
+                environ.pop(key, None)
+            return
+        # Each proxy appends the address that it saw, so the client is the last one
+        # that isn't itself a trusted proxy.
+        for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+            try:
+                address = str(ip_address(hop.strip()))
+            except ValueError:
+                break
+            environ["REMOTE_ADDR"] = address
+            if not self.is_trusted(address):
+                break
+        scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip()
+        if scheme in ("http", "https"):
+            environ["wsgi.url_scheme"] = scheme
+
+    def is_trusted(self, address: str) -> bool:
+        try:
+            client = ip_address(address)
+        except ValueError:
+            return False
+        return any(client in network for network in self.trusted)
+
+    async def read_body(self, environ: Environ, receive: Receive) -> None:
+        length = environ.get("CONTENT_LENGTH")
+        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
+            environ["wsgi.input"] = BytesIO()
+            return
+        if length is not None and length.isdigit() and int(length) > self.body_limit:
+            raise BodyTooLarge
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+            if len(body) > self.body_limit:
+                raise BodyTooLarge
+            if not message.get("more_body"):
+                break
+        environ["wsgi.input"] = BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+
+    async def refuse_body(self, send: Send) -> None:
+        message = f"The body is larger than {self.body_limit} bytes; send it in parts."
+        body = b'{"status": 413, "message": "%s"}' % message.encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"x-jupyterhub-version", settings.HUB_VERSION.encode()),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Exchange:
+    """A WSGI application's answer to one request, and its way to the client."""
+
+    def __init__(self, wsgi: Callable[..., Any], environ: Environ) -> None:
+        self.is_head = environ["REQUEST_METHOD"] == "HEAD"
+        self.status = 500
+        self.headers: Headers = []
+        self.response = wsgi(environ, self.start_response)
+        self.body: bytes | None = None
+        if self.is_head or not getattr(self.response, "streaming", True):
+            self.body = b"" if self.is_head else self.response.content
+            self.response.close()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]]) -> None:
+        self.status = int(status[:3])
+        self.headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in headers
+        ]
+
+    async def answer(
+        self, send: Send, receive: Receive, pool: ThreadPoolExecutor
+    ) -> None:
+        head = {
+            "type": "http.response.start",
+            "status": self.status,
+            "headers": self.headers,
+        }
+        await send(head)
+        if self.body is not None:
+            await send({"type": "http.response.body", "body": self.body})
+            return
+        sending = asyncio.ensure_future(self.stream(send, pool))
+        leaving = asyncio.ensure_future(self.departure(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+            await asyncio.get_running_loop().run_in_executor(pool, self.response.close)
+
+    async def stream(self, send: Send, pool: ThreadPoolExecutor) -> None:
+        """Send what an iterator yields: an async one here, another one in the pool."""
+        if getattr(self.response, "is_async", False):
+            async for chunk in self.response:
+                await send(
+                    {"type": "http.response.body", "body": chunk, "more_body": True}
+                )
+        else:
+            loop, chunks = asyncio.get_running_loop(), iter(self.response)
+            while (
+                chunk := await loop.run_in_executor(pool, next, chunks, None)
+            ) is not None:
+                await send(
+                    {"type": "http.response.body", "body": chunk, "more_body": True}
+                )
+        await send({"type": "http.response.body", "body": b""})
+
+    async def departure(self, receive: Receive) -> None:
+        """Return when the client has hung up."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+def load(server: int) -> Bridge:
+    """Make the application of a worker, a child of the process `server`."""
+    die_with(server)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    from hubsite.wsgi import application
+
+    # What lives now lives as long as the process: without this a full collection
+    # would walk through all of it and stop every request for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    return Bridge(application)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, however it ends."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit("the server ended while this worker started")
+
+
+def serve(address: str = "127.0.0.1", port: int = 8081, workers: int = 1) -> None:
+    """Serve the hub until SIGTERM or SIGINT; Django is set up already.
+
+    HTTP/1 only: health checks over HTTP/2 are known to keep granian from stopping.
+    """
+    # A connection must not be shared with the workers, which are forked from here.
+    connections.close_all()
+    server = Granian(
+        "hubsite.bridge:load",
+        address=address,
+        port=port,
+        workers=workers,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        workers_kill_timeout=KILL_TIMEOUT,
+        respawn_failed_workers=True,
+        log_level=LogLevels.warning,
+    )
+    server.serve(target_loader=partial(load, os.getpid()), wrap_loader=False)
