@@ -1,0 +1,368 @@
+"""What can be done to users and groups.
+
+Lists of names travel to the database as one JSON text and become rows there, so
+that a thousand of them cost little more than one.
+"""
+
+# Tables and fragments in the statements are constants; every value is a parameter.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.db import IntegrityError, connection, models, transaction
+
+from accounts.models import NAME_LENGTH, Group, Role, User
+from audit.actions import record
+from audit.models import Actor
+from scopes.refusals import Conflict, Forbidden, Invalid
+
+# What keeps a user from being renamed or deleted, in words, or None. Rooms that know
+# such reasons, a running server for instance, add a function here.
+Hindrance = Callable[[User], str | None]
+hindrances: list[Hindrance] = []
+
+# A JSON text of names as rows `t(key, value)`.
+NAMES_AS_ROWS = {
+    "sqlite": "json_each(%s) AS t",
+    "postgresql": (
+        "jsonb_array_elements_text(%s::jsonb) WITH ORDINALITY AS t(value, key)"
+    ),
+}
+
+
+# Names
+
+
+def normalise_name(name: str) -> str:
+    """Spell a username as the hub keeps it: lower case, then the configured map."""
+    lowered = name.lower()
+    return settings.HUB.username_map.get(lowered, lowered)
+
+
+def is_valid_name(name: str) -> bool:
+    """Tell whether a username can stand in an address and meets the pattern."""
+    return (
+        bool(name)
+        and len(name) <= NAME_LENGTH
+        and "/" not in name
+        and "\0" not in name
+        and bool(name.strip("."))
+        and name == name.strip()
+        and (
+            not settings.HUB.username_pattern
+            or re.match(settings.HUB.username_pattern, name) is not None
+        )
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise `Invalid` if this can't be a username."""
+    check_names([name])
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `Invalid` and name all that can't be usernames."""
+    bad = [name for name in names if not is_valid_name(name)]
+    if bad:
+        shown = ", ".join(name[:NAME_LENGTH] or "(empty)" for name in bad)
+        raise Invalid(
+            f"Invalid username{'s' if len(bad) > 1 else ''}: {shown}. A name has 1 to "
+            f"{NAME_LENGTH} characters, no slash, no blank at its ends and not only "
+            "dots"
+            + (
+                f", and matches {settings.HUB.username_pattern}."
+                if settings.HUB.username_pattern
+                else "."
+            )
+        )
+
+
+# Users
+
+
+def create_user(
+    name: str, *, admin: bool = False, by: Actor, by_admin: bool = False
+) -> User:
+    """Create one user under exactly this name."""
+    check_name(name)
+    created = _add_users([name], admin=admin, by=by, by_admin=by_admin)
+    if not created:
+        raise Conflict(f"User {name} already exists")
+    return created[0]
+
+
+def create_users(
+    names: Iterable[str], *, admin: bool = False, by: Actor, by_admin: bool = False
+) -> list[User]:
+    """Create those users that do not exist yet, all or none.
+
+    Names are normalised. Users come back in the order of their names.
+    """
+    wanted = list(dict.fromkeys(normalise_name(name) for name in names))
+    if not wanted:
+        raise Invalid("Must specify at least one user to create")
+    check_names(wanted)
+    created = _add_users(wanted, admin=admin, by=by, by_admin=by_admin)
+    if not created:
+        raise Conflict(f"All {len(wanted)} users already exist")
+    return created
+
+
+@transaction.atomic
+def _add_users(
+    names: list[str], *, admin: bool, by: Actor, by_admin: bool
+) -> list[User]:
+    """Insert users, skip those that exist, and record what was done."""
+    if admin and not _is_admin(by, by_admin):
+        raise Forbidden("Only admins can grant admin permissions")
+    ids = _insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
+    if not ids:
+        return []
+    roles = ["user", "admin"] if admin else ["user"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO accounts_user_roles (user_id, role_id) "
+            f"SELECT CAST(t.value AS bigint), r.id FROM {_rows()}, accounts_role r "
+            f"WHERE r.name IN ({', '.join(['%s'] * len(roles))})",
+            [json.dumps(list(ids.values())), *roles],
+        )
+    created = [
+        User(pk=ids[name], name=name, password=UNUSABLE_PASSWORD_PREFIX, admin=admin)
+        for name in names
+        if name in ids
+    ]
+    _record_many(by, "user.create", "user", list(ids), admin=admin)
+    return created
+
+
+@transaction.atomic
+def update_user(
+    user: User,
+    *,
+    name: str | None = None,
+    admin: bool | None = None,
+    by: Actor,
+    by_admin: bool = False,
+) -> User:
+    """Rename a user, or make or unmake an administrator."""
+    trusted = _is_admin(by, by_admin)
+    if user.admin and not trusted:
+        raise Forbidden("Only admins can modify other admins")
+    if admin and not trusted:
+        raise Forbidden("Only admins can grant admin permissions")
+    if name is not None and name != user.name:
+        _rename(user, normalise_name(name), by=by)
+    if admin is not None and admin != user.admin:
+        _set_admin(user, admin, by=by)
+    return user
+
+
+def _rename(user: User, name: str, *, by: Actor) -> None:
+    check_name(name)
+    _refuse_hindered(user)
+    old = user.name
+    try:
+        with transaction.atomic():
+            taken = User.objects.filter(name=name).exists()
+            if not taken:
+                User.objects.filter(pk=user.pk).update(name=name)
+    except IntegrityError:
+        taken = True
+    if taken:
+        raise Invalid(f"User {name} already exists, username must be unique")
+    user.name = name
+    record(by, "user.rename", "user", name, old=old)
+
+
+def _set_admin(user: User, admin: bool, *, by: Actor) -> None:
+    role = Role.objects.get(name="admin")
+    if admin:
+        user.roles.add(role)
+    else:
+        user.roles.remove(role)
+    User.objects.filter(pk=user.pk).update(admin=admin)
+    user.admin = admin
+    record(by, "user.promote" if admin else "user.demote", "user", user.name)
+
+
+@transaction.atomic
+def delete_user(user: User, *, by: Actor) -> None:
+    """Delete a user with tokens, memberships, servers and shares."""
+    if by.kind == "user" and by.name == user.name:
+        raise Invalid("Cannot delete yourself!")
+    _refuse_hindered(user)
+    record(by, "user.delete", "user", user.name)
+    user.delete()
+
+
+# Groups
+
+
+def create_group(
+    name: str, *, users: Iterable[str] = (), by: Actor, **fields: Any
+) -> Group:
+    """Create one group with its members."""
+    return create_groups([name], users=users, by=by, **fields)[0]
+
+
+@transaction.atomic
+def create_groups(
+    names: Iterable[str], *, users: Iterable[str] = (), by: Actor, **fields: Any
+) -> list[Group]:
+    """Create groups with the same members each, all or none."""
+    wanted = list(names)
+    if not wanted:
+        raise Invalid("Must specify at least one group to create")
+    for name in wanted:
+        if not name or len(name) > NAME_LENGTH or "\0" in name:
+            raise Invalid(
+                f"Invalid group name: {name[:NAME_LENGTH] or '(empty)'}. "
+                f"A name has 1 to {NAME_LENGTH} characters."
+            )
+    ids = _insert_named(Group(**fields), wanted)
+    for name in wanted:
+        if ids.pop(name, None) is None:
+            raise Conflict(f"Group {name} already exists")
+    groups = list(Group.objects.filter(name__in=wanted))
+    members = list(users)
+    for group in groups:
+        if members:
+            _insert_members(group, members)
+    _record_many(by, "group.create", "group", wanted, users=members)
+    return groups
+
+
+@transaction.atomic
+def add_members(group: Group, names: Iterable[str], *, by: Actor) -> None:
+    """Put users into a group, all or none; who is in it already stays."""
+    members = list(names)
+    _insert_members(group, members)
+    record(by, "group.add_members", "group", group.name, users=members)
+
+
+@transaction.atomic
+def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> None:
+    """Take users out of a group; who is not in it is no matter."""
+    members = list(names)
+    text = _known_users(members)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM accounts_user_groups WHERE group_id = %s "
+            f"AND user_id IN (SELECT u.id FROM {_rows()} "
+            "JOIN accounts_user u ON u.name = t.value)",
+            [group.pk, text],
+        )
+    record(by, "group.remove_members", "group", group.name, users=members)
+
+
+@transaction.atomic
+def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
+    """Replace all properties of a group."""
+    group.properties = properties
+    group.save(update_fields=["properties"])
+    record(by, "group.set_properties", "group", group.name, keys=sorted(properties))
+
+
+@transaction.atomic
+def delete_group(group: Group, *, by: Actor) -> None:
+    """Delete a group; its members stay users."""
+    record(by, "group.delete", "group", group.name)
+    group.delete()
+
+
+def _insert_members(group: Group, names: list[str]) -> None:
+    text = _known_users(names)
+    with connection.cursor() as cursor:
+        # Everyone inserts in the order of ids, so that two who add the same users
+        # wait for each other instead of locking each other out.
+        cursor.execute(
+            "INSERT INTO accounts_user_groups (user_id, group_id) "
+            f"SELECT DISTINCT u.id, %s FROM {_rows()} "
+            "JOIN accounts_user u ON u.name = t.value "
+            "WHERE true ORDER BY u.id ON CONFLICT DO NOTHING",
+            [group.pk, text],
+        )
+
+
+def _known_users(names: list[str]) -> str:
+    """Return usernames as the text that `_rows` reads; refuse if one has no user."""
+    text = json.dumps([normalise_name(name) for name in names])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT t.value FROM {_rows()} "
+            "WHERE NOT EXISTS (SELECT 1 FROM accounts_user u WHERE u.name = t.value) "
+            "ORDER BY t.key LIMIT 1",
+            [text],
+        )
+        unknown = cursor.fetchone()
+    if unknown:
+        raise Invalid(f"No such user: {unknown[0]}")
+    return text
+
+
+# Shared by both
+
+
+def _rows() -> str:
+    return NAMES_AS_ROWS[connection.vendor]
+
+
+def _insert_named(template: models.Model, names: list[str]) -> dict[str, int]:
+    """Insert one row a name, all else as in `template`; return the ids of new rows.
+
+    Names that exist are passed over, also those that another has just inserted.
+    """
+    meta = template._meta
+    fields = [
+        field
+        for field in meta.concrete_fields
+        if not field.primary_key and field.name != "name"
+    ]
+    columns = ", ".join(f'"{field.column}"' for field in fields)
+    values = [
+        field.get_db_prep_save(field.pre_save(template, True), connection)
+        for field in fields
+    ]
+    with connection.cursor() as cursor:
+        if len(names) > 1 and connection.vendor == "postgresql":
+            # Two lists with the same names in different order would lock each other
+            # out; so lists come one after the other.
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s::regclass::bigint)", [meta.db_table]
+            )
+        cursor.execute(
+            f'INSERT INTO "{meta.db_table}" (name, {columns}) '
+            f"SELECT t.value, {', '.join(['%s'] * len(fields))} FROM {_rows()} "
+            "WHERE true ORDER BY t.key ON CONFLICT (name) DO NOTHING "
+            "RETURNING name, id",
+            [*values, json.dumps(names)],
+        )
+        return dict(cursor.fetchall())
+
+
+def _record_many(
+    by: Actor, action: str, kind: str, names: list[str], **detail: Any
+) -> None:
+    """Record one act, whether it made one thing or many."""
+    if len(names) == 1:
+        record(by, action, kind, names[0], **detail)
+    else:
+        record(by, action, kind, "", names=names, **detail)
+
+
+def _is_admin(by: Actor, by_admin: bool) -> bool:
+    return by_admin or by.kind == "system"
+
+
+def _refuse_hindered(user: User) -> None:
+    for hindrance in hindrances:
+        reason = hindrance(user)
+        if reason:
+            raise Invalid(reason)
