@@ -1,0 +1,484 @@
+"""What one request may do, and the one place where scopes are compared.
+
+A scope without a filter reaches everything. A **filter** reaches the objects that
+answer to it: a model declares in `scope_filters` by which of its names that is, and
+`allows`, `limit` and `visible` all read that declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
+
+from django.db.models import Q
+
+from scopes.definitions import INHERIT
+from scopes.expansion import Identity, client_access, expand, identify
+from scopes.grammar import RawScope
+from scopes.refusals import Forbidden, NotFound
+from scopes.tables import TABLES
+
+if TYPE_CHECKING:
+    from django.db.models import Model, QuerySet
+
+__all__ = [
+    "EMPTY",
+    "Access",
+    "Identity",
+    "Target",
+    "View",
+    "client_access",
+    "expand",
+    "identify",
+    "token_access",
+]
+
+M = TypeVar("M", bound="Model")
+
+# Filters by kind; an empty mapping reaches nothing, None reaches everything.
+Filters = Mapping[str, frozenset[str]]
+Pair = tuple[str, str]
+# Tells which of some (user, group) pairs are memberships at this moment.
+Members = Callable[[frozenset[Pair]], Collection[Pair]]
+
+_NOTHING: Final[Filters] = MappingProxyType({})
+
+
+def _nobody(_pairs: frozenset[Pair]) -> Collection[Pair]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object by the names filters know it by, whether or not it exists.
+
+    It may stand wherever a model instance may. `group` of a user or server are the
+    groups of the user; a callable is called only if nothing else decides.
+    """
+
+    scope_filters: ClassVar[dict[str, str]] = {
+        "user": "user",
+        "server": "server",
+        "service": "service",
+        "group": "group",
+    }
+
+    user: str | None = None
+    server: str | None = None
+    service: str | None = None
+    group: str | Collection[str] | Callable[[], Collection[str]] = ()
+
+
+class View:
+    """Which keys of a model may be shown, worked out once for many objects.
+
+    `fixed` is the answer for every object where no filter matters, else None.
+    """
+
+    __slots__ = ("_answers", "_base", "_gate", "_groups", "fixed")
+
+    def __init__(self, access: Access, table: str) -> None:
+        definition = TABLES[table]
+        self._base: frozenset[str] = frozenset()
+        by_filters: dict[frozenset[tuple[str, frozenset[str]]], frozenset[str]] = {}
+        for scope, keys in definition.grants().items():
+            filters = access.reach(scope)
+            if filters is None:
+                self._base |= keys
+            elif filters:
+                same = frozenset(filters.items())
+                by_filters[same] = by_filters.get(same, frozenset()) | keys
+        self._groups: tuple[tuple[Filters, frozenset[str]], ...] = tuple(
+            (dict(filters), keys)
+            for filters, keys in by_filters.items()
+            if not keys <= self._base
+        )
+        self._gate: Filters | None = (
+            access.reach(definition.gate) if definition.gate else None
+        )
+        self.fixed: frozenset[str] | None = None
+        if self._gate is not None and not self._gate:
+            self.fixed = frozenset()
+        elif self._gate is None and not self._groups:
+            self.fixed = self._base
+
+    def keys(self, obj: object) -> frozenset[str]:
+        """Name the keys of `obj` that may be shown; none if it may not be seen."""
+        if self.fixed is not None:
+            return self.fixed
+        if self._gate is not None and not _answers(obj, self._gate):
+            return frozenset()
+        shown = self._base
+        for filters, keys in self._groups:
+            if _answers(obj, filters):
+                shown |= keys
+        return shown
+
+
+class Overlap(NamedTuple):
+    """What two accesses have in common.
+
+    `scopes` for certain, and each scope of `open` if its pair is a membership.
+    """
+
+    scopes: frozenset[str]
+    open: frozenset[tuple[str, Pair]]
+
+
+class Access:
+    """What one request may do.
+
+    Built once from expanded scopes; every later question is answered from memory.
+    Rows outside its reach behave as if they did not exist. Make one with `of`,
+    which hands out the same object for the same scopes.
+    """
+
+    __slots__ = ("_hash", "_held", "_views", "scopes")
+
+    scopes: frozenset[str]
+
+    def __init__(self, expanded: frozenset[str]) -> None:
+        held: dict[str, dict[str, frozenset[str]] | None] = {}
+        for text in expanded:
+            scope = RawScope.parse(text)
+            if scope.kind is None:
+                held[scope.name] = None
+                continue
+            filters = held.setdefault(scope.name, {})
+            if filters is not None and scope.value:
+                values = filters.get(scope.kind, frozenset())
+                filters[scope.kind] = values | {scope.value}
+        self._held = held
+        # What is held without a filter makes its filtered variants idle.
+        self.scopes = frozenset(
+            text
+            for text in expanded
+            if "!" not in text or held[text.partition("!")[0]] is not None
+        )
+        self._hash = hash(self.scopes)
+        self._views: dict[str, View] = {}
+
+    @staticmethod
+    def of(expanded: Iterable[str]) -> Access:
+        """Make the access that `expanded` scopes give, without overlaps."""
+        return _access(frozenset(expanded))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Access) and self.scopes == other.scopes
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Access.of({sorted(self.scopes)})"
+
+    # Questions
+
+    def has(self, *scopes: str) -> bool:
+        """Is any of `scopes` held, in whatever form?"""
+        return any(scope in self._held for scope in scopes)
+
+    def reach(self, *scopes: str) -> Filters | None:
+        """Tell how far any of `scopes` reaches: None is everything, {} nothing."""
+        if len(scopes) == 1:
+            return self._held.get(scopes[0], _NOTHING)
+        union: dict[str, frozenset[str]] = {}
+        for scope in scopes:
+            filters = self._held.get(scope, _NOTHING)
+            if filters is None:
+                return None
+            for kind, values in filters.items():
+                union[kind] = union.get(kind, frozenset()) | values
+        return union
+
+    def allows(self, *scopes: str, obj: object) -> bool:
+        """Does any of `scopes` reach `obj`, a model instance or a `Target`?"""
+        filters = self.reach(*scopes)
+        return filters is None or _answers(obj, filters)
+
+    def limit(self, *scopes: str, queryset: QuerySet[M]) -> QuerySet[M]:
+        """Keep the rows that any of `scopes` reaches."""
+        filters = self.reach(*scopes)
+        if filters is None:
+            return queryset
+        condition = _condition(queryset.model, filters)
+        return queryset.none() if condition is None else queryset.filter(condition)
+
+    def view(self, table: str) -> View:
+        """Tell for many objects of one kind which of their keys may be shown."""
+        view = self._views.get(table)
+        if view is None:
+            view = self._views[table] = View(self, table)
+        return view
+
+    def visible(self, table: str, obj: object) -> frozenset[str]:
+        """Name the keys of `obj` that may be shown; none if it may not be seen."""
+        return self.view(table).keys(obj)
+
+    # Decisions at an edge
+
+    def require(self, *scopes: str) -> None:
+        """Refuse unless any of `scopes` is held without a filter.
+
+        For what concerns no single object: reading the hub's details, creating
+        users in bulk.
+        """
+        if self.reach(*scopes) is not None:
+            raise _refusal(scopes)
+
+    def require_for(self, obj: object, *scopes: str) -> None:
+        """Refuse unless any of `scopes` reaches `obj`, which the URL names.
+
+        Whoever holds a scope for others only is told what a missing object would
+        tell, so that names can't be probed; ask before looking the object up.
+        """
+        if not self.has(*scopes):
+            raise _refusal(scopes)
+        if not self.allows(*scopes, obj=obj):
+            raise NotFound("No access to resources or resources not found")
+
+    def require_list(self, *scopes: str, model: type[Model]) -> None:
+        """Refuse unless any of `scopes` can reach rows of `model`."""
+        filters = self.reach(*scopes)
+        if filters is not None and not any(
+            kind in filters for kind, _ in _lookups(model)
+        ):
+            raise _refusal(scopes)
+
+    # Algebra
+
+    def joined(self, expanded: Iterable[str]) -> Access:
+        """Add scopes, as `/user` adds what identifies its caller."""
+        return Access.of(self.scopes.union(expanded))
+
+    def overlap(self, other: Access) -> Overlap:
+        """Work out what both reach, leaving memberships open."""
+        return _overlap(self, other)
+
+    def intersect(self, other: Access, members: Members = _nobody) -> Access:
+        """Keep what both reach.
+
+        `members` is asked, once, only if a user or server of one side might be
+        in a group of the other.
+        """
+        common = _overlap(self, other)
+        if not common.open:
+            return Access.of(common.scopes)
+        true = members(frozenset(pair for _, pair in common.open))
+        return Access.of(
+            common.scopes.union(scope for scope, pair in common.open if pair in true)
+        )
+
+    def lacking(
+        self, expanded: Iterable[str], members: Members = _nobody
+    ) -> frozenset[str]:
+        """Name those of `expanded` that this access does not wholly reach."""
+        wanted = Access.of(expanded)
+        return wanted.scopes - wanted.intersect(self, members).scopes
+
+    def covers(self, expanded: Iterable[str], members: Members = _nobody) -> bool:
+        """Does this access reach everything that `expanded` would?"""
+        return not self.lacking(expanded, members)
+
+
+def token_access(
+    raws: Iterable[str],
+    owner: Access,
+    identity: Identity,
+    client: Identity | None = None,
+    members: Members = _nobody,
+) -> Access:
+    """Work out what a token may do: its own scopes, cut down by its owner's now.
+
+    `identity` is the owner's. What the owner has lost is lost to the token without
+    a word. `members` is not asked about the owner, whose groups are known.
+    """
+    common = token_overlap(raws, owner, identity, client)
+    if not common.open:
+        return Access.of(common.scopes)
+    true = members(frozenset(pair for _, pair in common.open))
+    return Access.of(
+        common.scopes.union(scope for scope, pair in common.open if pair in true)
+    )
+
+
+def token_overlap(
+    raws: Iterable[str],
+    owner: Access,
+    identity: Identity,
+    client: Identity | None = None,
+) -> Overlap:
+    """Work out what a token may do, leaving memberships of others open."""
+    written = frozenset(raws)
+    if INHERIT in written:
+        return Overlap(owner.scopes, frozenset())
+    own = expand(written, identity, client) | identify(identity)
+    if client is not None:
+        own |= client_access(client)
+    common = Access.of(own).overlap(owner)
+    if identity.kind != "user" or not common.open:
+        return common
+    mine = {entry for entry in common.open if entry[1][0] == identity.name}
+    held = {scope for scope, (_, group) in mine if group in identity.groups}
+    return Overlap(common.scopes | held, common.open - mine)
+
+
+@lru_cache(maxsize=4096)
+def _access(expanded: frozenset[str]) -> Access:
+    return Access(expanded)
+
+
+EMPTY: Final = Access.of(())
+
+
+def _refusal(scopes: tuple[str, ...]) -> Forbidden:
+    return Forbidden(
+        "Action is not authorized with current scopes; requires any of"
+        f" [{', '.join(scopes)}]"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _overlap(one: Access, other: Access) -> Overlap:
+    certain: set[str] = set()
+    possible: set[tuple[str, Pair]] = set()
+    for name, filters in one._held.items():
+        if name not in other._held:
+            continue
+        others = other._held[name]
+        if filters is None or others is None:
+            certain |= _written(name, others if filters is None else filters)
+            continue
+        for kind, values in filters.items():
+            for value in values & others.get(kind, frozenset()):
+                certain.add(f"{name}!{kind}={value}")
+        for left, right in ((filters, others), (others, filters)):
+            users = left.get("user", frozenset())
+            for server in right.get("server", frozenset()):
+                if server.partition("/")[0] in users:
+                    certain.add(f"{name}!server={server}")
+            for group in right.get("group", frozenset()):
+                for user in users:
+                    possible.add((f"{name}!user={user}", (user, group)))
+                for server in left.get("server", frozenset()):
+                    owner = server.partition("/")[0]
+                    possible.add((f"{name}!server={server}", (owner, group)))
+    return Overlap(
+        frozenset(certain),
+        frozenset(entry for entry in possible if entry[0] not in certain),
+    )
+
+
+def _written(name: str, filters: Filters | None) -> set[str]:
+    if filters is None:
+        return {name}
+    return {
+        f"{name}!{kind}={value}" for kind, values in filters.items() for value in values
+    }
+
+
+# How filters find objects. A declaration such as `user__groups__name` is the lookup
+# of a queryset and the way through attributes at once; one such as `user__name/name`
+# joins two names as the filter's value does.
+
+Path = tuple[str, ...]
+
+
+@lru_cache(maxsize=256)
+def _lookups(declaring: type) -> tuple[tuple[str, tuple[Path, ...]], ...]:
+    """Take a class's declaration apart, with the costly kind last."""
+    declared: dict[str, str] = getattr(declaring, "scope_filters", {})
+    return tuple(
+        (kind, tuple(tuple(part.split("__")) for part in lookup.split("/")))
+        for kind, lookup in sorted(
+            declared.items(), key=lambda item: item[0] == "group"
+        )
+    )
+
+
+def _answers(obj: object, filters: Filters) -> bool:
+    """Does `obj` answer to any of `filters`?"""
+    for kind, paths in _lookups(type(obj)):
+        values = filters.get(kind)
+        if values and any(name in values for name in _names(obj, paths)):
+            return True
+    return False
+
+
+def _names(obj: object, paths: tuple[Path, ...]) -> Iterator[str]:
+    if len(paths) == 1:
+        yield from _follow(obj, paths[0])
+        return
+    parts = [next(_follow(obj, path), None) for path in paths]
+    if None not in parts:
+        yield "/".join(str(part) for part in parts)
+
+
+def _follow(value: Any, path: Path) -> Iterator[str]:
+    if value is None:
+        return
+    if path:
+        value = getattr(value, path[0])
+        path = path[1:]
+        if value is not None and hasattr(value, "all"):
+            for each in value.all():
+                yield from _follow(each, path)
+        else:
+            yield from _follow(value, path)
+        return
+    if callable(value):
+        value = value()
+    if isinstance(value, str):
+        yield value
+    else:
+        yield from value
+
+
+def _condition(model: type[Model], filters: Filters) -> Q | None:
+    """Say which rows of `model` answer to any of `filters`; None is no row."""
+    condition: Q | None = None
+    for kind, paths in _lookups(model):
+        values = filters.get(kind)
+        if not values:
+            continue
+        found = (
+            _is_one_of(model, paths[0], values)
+            if len(paths) == 1
+            else _is_joined(paths, values)
+        )
+        condition = found if condition is None else condition | found
+    return condition
+
+
+def _is_one_of(model: type[Model], path: Path, values: frozenset[str]) -> Q:
+    found = Q(**{f"{'__'.join(path)}__in": sorted(values)})
+    if not _leads_to_many(model, path):
+        return found
+    # A join over members would list a row once for each group that matches.
+    return Q(pk__in=model._base_manager.filter(found).values("pk"))
+
+
+def _is_joined(paths: tuple[Path, ...], values: frozenset[str]) -> Q:
+    # An empty condition would mean every row, so it begins with none.
+    condition = Q(pk__in=())
+    for value in sorted(values):
+        parts = value.split("/", len(paths) - 1)
+        if len(parts) == len(paths):
+            names = ("__".join(path) for path in paths)
+            condition |= Q(**dict(zip(names, parts, strict=True)))
+    return condition
+
+
+def _leads_to_many(model: type[Model], path: Path) -> bool:
+    current: Any = model
+    for part in path:
+        field = current._meta.get_field(part)
+        if field.many_to_many or field.one_to_many:
+            return True
+        current = field.related_model
+    return False

@@ -1,0 +1,224 @@
+"""The vocabulary of rights: every scope, what it implies, and the default roles.
+
+A scope permits something; its sub-scopes come with it, and theirs with them.
+Names and implications are those of JupyterHub 6.1; the words are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, TypedDict
+
+from scopes.refusals import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one scope permits, in words, and the scopes it brings directly."""
+
+    description: str
+    subscopes: tuple[str, ...] = ()
+
+
+class RoleSpec(TypedDict):
+    """A role as it is declared: words for people, raw scopes for the hub."""
+
+    description: str
+    scopes: list[str]
+
+
+NO_SCOPE: Final = "(no_scope)"
+SELF: Final = "self"
+INHERIT: Final = "inherit"
+METASCOPES: Final = frozenset({NO_SCOPE, SELF, INHERIT})
+
+# What `self` means to a user, each limited to that user. To a service it means
+# nothing.
+SELF_SCOPES: Final = (
+    "read:users",
+    "users:shares",
+    "read:shares",
+    "users:activity",
+    "servers",
+    "tokens",
+    "access:servers",
+)
+
+SCOPES: dict[str, Scope] = {
+    NO_SCOPE: Scope("Nothing but telling whose token it is"),
+    SELF: Scope("Everything a user may do with their own account and servers"),
+    INHERIT: Scope("Everything the owner may do, now and later"),
+    "admin-ui": Scope("Open the administration pages"),
+    "admin:users": Scope(
+        "Create, change and delete users",
+        ("admin:auth_state", "users", "read:roles:users", "delete:users"),
+    ),
+    "admin:auth_state": Scope("See what the sign-in provider stored about users"),
+    "users": Scope(
+        "See users and report their activity",
+        ("read:users", "list:users", "users:activity"),
+    ),
+    "delete:users": Scope("Delete users"),
+    "list:users": Scope("List users", ("read:users:name",)),
+    "read:users": Scope(
+        "See users with their groups and activity",
+        ("read:users:name", "read:users:groups", "read:users:activity"),
+    ),
+    "read:users:name": Scope("See the names of users"),
+    "read:users:groups": Scope("See which groups users are in"),
+    "read:users:activity": Scope("See when users were last active"),
+    "users:activity": Scope("Report the activity of users", ("read:users:activity",)),
+    "read:roles": Scope(
+        "See who holds which role",
+        ("read:roles:users", "read:roles:services", "read:roles:groups"),
+    ),
+    "read:roles:users": Scope("See the roles of users"),
+    "read:roles:services": Scope("See the roles of services"),
+    "read:roles:groups": Scope("See the roles of groups"),
+    "admin:servers": Scope(
+        "Manage servers and see their inner state",
+        ("admin:server_state", "servers"),
+    ),
+    "admin:server_state": Scope("See the inner state of servers"),
+    "servers": Scope(
+        "See, start and stop servers",
+        ("read:servers", "start:servers", "delete:servers"),
+    ),
+    "read:servers": Scope("See servers", ("read:users:name",)),
+    "start:servers": Scope("Create, start and edit servers"),
+    "delete:servers": Scope("Stop and remove servers"),
+    "tokens": Scope("See, issue and revoke tokens", ("read:tokens",)),
+    "read:tokens": Scope("See tokens, never their secrets"),
+    "admin:groups": Scope(
+        "Create, change and delete groups",
+        ("groups", "read:roles:groups", "delete:groups"),
+    ),
+    "groups": Scope(
+        "Change the members and properties of groups",
+        ("read:groups", "list:groups"),
+    ),
+    "list:groups": Scope("List groups", ("read:groups:name",)),
+    "read:groups": Scope("See groups and their members", ("read:groups:name",)),
+    "read:groups:name": Scope("See the names of groups"),
+    "delete:groups": Scope("Delete groups"),
+    "admin:services": Scope(
+        "Create and delete services",
+        ("list:services", "read:services", "read:roles:services"),
+    ),
+    "list:services": Scope("List services", ("read:services:name",)),
+    "read:services": Scope("See services", ("read:services:name",)),
+    "read:services:name": Scope("See the names of services"),
+    "read:hub": Scope("See details of the hub"),
+    "access:servers": Scope("Use servers in the browser or by their API"),
+    "access:services": Scope("Use services"),
+    "shares": Scope(
+        "Share servers with others and end that",
+        ("access:servers", "read:shares", "users:shares", "groups:shares"),
+    ),
+    "read:shares": Scope("See with whom servers are shared"),
+    "users:shares": Scope(
+        "See and leave servers shared with users", ("read:users:shares",)
+    ),
+    "read:users:shares": Scope("See servers shared with users"),
+    "groups:shares": Scope(
+        "See and leave servers shared with groups", ("read:groups:shares",)
+    ),
+    "read:groups:shares": Scope("See servers shared with groups"),
+    "proxy": Scope("See and renew the routes of the proxy"),
+    "shutdown": Scope("Shut the hub down"),
+    "read:metrics": Scope("Read the hub's metrics"),
+}
+
+DEFAULT_ROLES: dict[str, RoleSpec] = {
+    "user": {"description": "What everybody may do", "scopes": [SELF]},
+    "admin": {
+        "description": "What administrators may do",
+        "scopes": [
+            "admin-ui",
+            "admin:users",
+            "admin:servers",
+            "admin:services",
+            "tokens",
+            "admin:groups",
+            "list:services",
+            "read:services",
+            "read:hub",
+            "proxy",
+            "shutdown",
+            "access:services",
+            "access:servers",
+            "read:roles",
+            "read:metrics",
+            "shares",
+        ],
+    },
+    "server": {
+        "description": "What a server may do with its own token",
+        "scopes": ["users:activity!user", "access:servers!server"],
+    },
+    "token": {
+        "description": "What a token may do unless it says otherwise",
+        "scopes": [INHERIT],
+    },
+}
+
+_CUSTOM_NAME = re.compile(r"custom:[a-z0-9]([a-z0-9_\-*:]*[a-z0-9_*])?")
+
+
+@cache
+def implied(name: str) -> frozenset[str]:
+    """Name every scope that comes with `name`, itself included."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting.extend(SCOPES[current].subscopes)
+    return frozenset(found)
+
+
+def register_custom_scopes(definitions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add an administrator's own scopes; refuse all of them if one is wrong.
+
+    They mean nothing to the hub and travel to services in `scopes`. Registering
+    the same definition again changes nothing.
+    """
+    added = {
+        name: _custom_scope(name, definition, definitions)
+        for name, definition in definitions.items()
+    }
+    for name, scope in added.items():
+        if SCOPES.get(name, scope) != scope:
+            raise Invalid(f"Custom scope '{name}' is already defined differently")
+    SCOPES.update(added)
+    implied.cache_clear()
+
+
+def _custom_scope(
+    name: str, definition: object, siblings: Mapping[str, object]
+) -> Scope:
+    if not isinstance(name, str) or not _CUSTOM_NAME.fullmatch(name):
+        raise Invalid(
+            f"Custom scope '{name}' must begin with 'custom:' and a lower-case letter"
+            " or digit, go on with those or any of '_-*:', and end in a letter,"
+            " digit, '_' or '*'"
+        )
+    if not isinstance(definition, Mapping):
+        raise Invalid(f"Custom scope '{name}' must be defined by a dictionary")
+    unknown = sorted(set(definition) - {"description", "subscopes"})
+    if unknown:
+        raise Invalid(f"Custom scope '{name}' has unknown keys: {', '.join(unknown)}")
+    description = definition.get("description")
+    if not isinstance(description, str) or not description:
+        raise Invalid(f"Custom scope '{name}' needs a description")
+    subscopes = definition.get("subscopes") or ()
+    if isinstance(subscopes, str) or not all(sub in siblings for sub in subscopes):
+        raise Invalid(
+            f"Sub-scopes of custom scope '{name}' must be custom scopes defined"
+            " beside it"
+        )
+    return Scope(description, tuple(subscopes))

@@ -1,0 +1,124 @@
+"""How scopes are written.
+
+A **raw scope** is a name, `name!kind=value` with a **filter**, or `name!kind` with a
+short filter whose value is found from the token's owner or its OAuth client.
+The **metascopes** `self`, `inherit` and `(no_scope)` take no filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Self
+
+from scopes.definitions import METASCOPES, SCOPES
+from scopes.refusals import Invalid
+
+KINDS: Final = frozenset({"user", "group", "server", "service"})
+SHORT_KINDS: Final = frozenset({"user", "server", "service"})
+
+# Of these a group filter names the group itself, of all others its members.
+GROUP_SCOPES: Final = frozenset(
+    {
+        "admin:groups",
+        "groups",
+        "list:groups",
+        "read:groups",
+        "read:groups:name",
+        "delete:groups",
+        "read:roles:groups",
+        "groups:shares",
+        "read:groups:shares",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawScope:
+    """One scope taken apart; `kind` and `value` are None where nothing is written."""
+
+    name: str
+    kind: str | None = None
+    value: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take `text` apart without judging it; `check_scopes` judges."""
+        name, bang, filtering = text.partition("!")
+        if not bang:
+            return cls(name)
+        kind, equals, value = filtering.partition("=")
+        return cls(name, kind, value if equals else None)
+
+    def __str__(self) -> str:
+        if self.kind is None:
+            return self.name
+        if self.value is None:
+            return f"{self.name}!{self.kind}"
+        return f"{self.name}!{self.kind}={self.value}"
+
+
+def check_scopes(texts: Iterable[str], *, holder: str = "token") -> None:
+    """Refuse the first of `texts` that is no scope; `holder` is who would hold it.
+
+    Whether a filter's user, group, server or service exists is not asked.
+    """
+    for text in texts:
+        _check(text, holder)
+
+
+@lru_cache(maxsize=4096)
+def _check(text: str, holder: str) -> None:
+    scope = RawScope.parse(text)
+    if scope.name == "all" and "all" not in SCOPES:
+        raise Invalid("Draft scope 'all' is now called 'inherit'")
+    if scope.name not in SCOPES:
+        raise Invalid(f"Scope '{text}' for {holder} does not exist")
+    if scope.kind is None:
+        return
+    if not _is_filter(scope):
+        written = text.partition("!")[2]
+        raise Invalid(
+            f"Scope filter '!{written}' in scope '{text}' for {holder} does not exist"
+        )
+    if scope.name in METASCOPES:
+        raise Invalid(f"Scope '{scope.name}' for {holder} takes no filter: '{text}'")
+
+
+def _is_filter(scope: RawScope) -> bool:
+    if scope.value is None:
+        return scope.kind in SHORT_KINDS
+    if scope.kind == "server":
+        username, slash, _ = scope.value.partition("/")
+        return bool(username and slash)
+    return scope.kind in KINDS and bool(scope.value)
+
+
+def describe(raw_scope: str) -> str:
+    """Say in words what a raw scope permits, and within which limits."""
+    scope = RawScope.parse(raw_scope)
+    known = SCOPES.get(scope.name)
+    if known is None:
+        return raw_scope
+    limits = _describe_filter(scope)
+    return f"{known.description} ({limits})" if limits else known.description
+
+
+def _describe_filter(scope: RawScope) -> str:
+    if scope.kind is None:
+        return ""
+    if scope.value is None:
+        return {
+            "user": "only the owner",
+            "service": "only the service itself",
+            "server": "only the server itself",
+        }.get(scope.kind, f"only !{scope.kind}")
+    if scope.kind == "group" and scope.name not in GROUP_SCOPES:
+        return f"only members of group {scope.value}"
+    if scope.kind == "server":
+        username, _, name = scope.value.partition("/")
+        if name:
+            return f"only server {name} of user {username}"
+        return f"only the default server of user {username}"
+    return f"only {scope.kind} {scope.value}"
