@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Django's command line, with the hub's own commands: `hub`, `web`, `token`."""
 
 import os
@@ -7,9 +7,9 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
-    from django.core.management import execute_from_command_line
+    from hubsite import commandline
 
-    execute_from_command_line(sys.argv)
+    commandline.run(sys.argv)
 
 
 if __name__ == "__main__":

@@ -1,58 +1,743 @@
 """What `jupyterhub_config.py` says, as one frozen object.
 
-Rooms to the left of this one read it as `settings.HUB`.
+The file is Python, read by traitlets as JupyterHub reads it (`c`, `get_config()`,
+`load_subconfig()`). Rooms to the left of this one see the outcome as `settings.HUB`.
+
+Each field below that has a `setting(...)` says where it stands in the file, what
+is accepted, and in one sentence what it does; the reference page is made of these
+sentences. A value of the wrong kind stops the start with a `ConfigError` naming
+the setting. What is set but means nothing here ends up in `HubConfig.remarks`.
 """
+
+# `setting()` only describes a field; nothing mutable is shared between objects.
+# ruff: noqa: RUF009
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
+
+from traitlets.config.loader import (
+    Config,
+    ConfigFileNotFound,
+    LazyConfigValue,
+    PyFileConfigLoader,
+)
+
+from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS
+
+TOKEN_MIN_LENGTH = 8
+TOKEN_MAX_LENGTH = 128
+SERVICE_PREFIX = "service-"
+DEFAULT_ROLE_NAMES = frozenset({"user", "admin", "server", "token"})
+ROLE_NAME = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
+
+
+class ConfigError(Exception):
+    """A configuration that the hub can't start with; the text is one line."""
+
+
+# What a setting accepts. Each takes a value and returns it in the form that the
+# hub keeps, or raises ValueError with the words after "expected".
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("True or False")
+    return value
+
+
+def whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a whole number, 0 or more")
+    return value
+
+
+def port(value: Any) -> int:
+    if whole(value) > 65535:
+        raise ValueError("a port number")
+    return int(value)
+
+
+def number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError("a number, 0 or more")
+    return float(value)
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a string")
+    return value
+
+
+def pattern(value: Any) -> str:
+    try:
+        re.compile(text(value))
+    except re.error as error:
+        raise ValueError(f"a regular expression ({error})") from None
+    return str(value)
+
+
+def names(value: Any) -> frozenset[str]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError("a set of strings")
+    found = frozenset(value)
+    if not all(isinstance(name, str) and name for name in found):
+        raise ValueError("a set of strings")
+    return found
+
+
+def texts_by_text(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(part, str) for item in value.items() for part in item
+    ):
+        raise ValueError("a dictionary from strings to strings")
+    return dict(value)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("a dictionary with strings as keys")
+    return dict(value)
+
+
+def tokens(value: Any) -> dict[str, str]:
+    found = texts_by_text(value)
+    for token, owner in found.items():
+        if not TOKEN_MIN_LENGTH <= len(token) <= TOKEN_MAX_LENGTH:
+            # The token itself must not reach a log, so its owner stands for it.
+            raise ValueError(
+                f"tokens of {TOKEN_MIN_LENGTH} to {TOKEN_MAX_LENGTH} characters; that "
+                f"of {owner!r} has {len(token)} (make one with `openssl rand -hex 32`)"
+            )
+        if not owner:
+            raise ValueError("a name for each token")
+    return found
+
+
+def groups(value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise ValueError("a dictionary from group names to their members")
+    found: dict[str, dict[str, Any]] = {}
+    for name, spec in value.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError("strings as group names")
+        # The list form is JupyterHub's older one; it leaves properties alone.
+        group = dict(spec) if isinstance(spec, Mapping) else {"users": spec}
+        if unknown := set(group) - {"users", "properties"}:
+            raise ValueError(
+                f"the keys `users` and `properties`; {name!r} has {_list(unknown)}"
+            )
+        try:
+            group["users"] = sorted(names(group.get("users", ())))
+        except ValueError:
+            raise ValueError(f"a list of user names in group {name!r}") from None
+        if "properties" in group:
+            group["properties"] = mapping(group["properties"])
+        found[name] = group
+    return found
+
+
+def roles(value: Any) -> tuple[dict[str, Any], ...]:
+    found = []
+    seen: set[str] = set()
+    for role in _dictionaries(value):
+        name = role.get("name")
+        if not isinstance(name, str) or not ROLE_NAME.fullmatch(name):
+            raise ValueError(
+                "role names of 3 to 255 characters: lower-case letters, digits and "
+                f"-_.~, beginning with a letter, ending with a letter or digit; "
+                f"not {name!r}"
+            )
+        if name in seen:
+            raise ValueError(f"each role once; {name!r} is there twice")
+        seen.add(name)
+        allowed = {"name", "description", "scopes", "users", "services", "groups"}
+        if unknown := set(role) - allowed:
+            raise ValueError(
+                f"the keys {_list(allowed)}; {name!r} has {_list(unknown)}"
+            )
+        if name == "admin" and {"description", "scopes"} & set(role):
+            raise ValueError(
+                "only members for 'admin': its scopes and description are fixed"
+            )
+        role = dict(role)
+        for key in ("scopes", "users", "services", "groups"):
+            if key in role:
+                try:
+                    role[key] = sorted(names(role[key]))
+                except ValueError:
+                    raise ValueError(
+                        f"a list of strings as {key} of {name!r}"
+                    ) from None
+        text(role.get("description", ""))
+        found.append(role)
+    return tuple(found)
+
+
+SERVICE_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "name": text,
+    "url": text,
+    "api_token": text,
+    "admin": flag,
+    "command": list,
+    "environment": mapping,
+    "cwd": text,
+    "user": text,
+    "oauth_client_id": text,
+    "oauth_redirect_uri": text,
+    "oauth_client_allowed_scopes": lambda value: sorted(names(value)),
+    "oauth_no_confirm": flag,
+    "display": flag,
+    "info": mapping,
+    "timeout": whole,
+}
+
+
+def services(value: Any) -> tuple[dict[str, Any], ...]:
+    found = []
+    seen: set[str] = set()
+    for declared in _dictionaries(value):
+        service = dict(declared)
+        name = service.get("name")
+        if not isinstance(name, str) or not is_service_name(name):
+            raise ValueError(
+                "a name for each service, without slashes, percent escapes or outer "
+                f"blanks; not {name!r}"
+            )
+        if name in seen:
+            raise ValueError(f"each service once; {name!r} is there twice")
+        seen.add(name)
+        if "oauth_roles" in service:
+            service.setdefault("oauth_client_allowed_scopes", service["oauth_roles"])
+            del service["oauth_roles"]
+        if unknown := set(service) - set(SERVICE_FIELDS):
+            raise ValueError(
+                f"fields that services have; {name!r} has {_list(unknown)}, "
+                f"known are {_list(SERVICE_FIELDS)}"
+            )
+        for key, kind in SERVICE_FIELDS.items():
+            if service.get(key) is None:
+                service.pop(key, None)
+                continue
+            try:
+                service[key] = kind(service[key])
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{error} as {key!r} of service {name!r}") from None
+        if "url" in service and urlsplit(service["url"]).scheme not in {
+            "http",
+            "https",
+        }:
+            raise ValueError(f"an http or https address as url of service {name!r}")
+        if not service.get("oauth_client_id", SERVICE_PREFIX).startswith(
+            SERVICE_PREFIX
+        ):
+            raise ValueError(
+                f"an oauth_client_id that begins with {SERVICE_PREFIX!r} in {name!r}"
+            )
+        found.append(service)
+    return tuple(found)
+
+
+def is_service_name(name: str) -> bool:
+    """Say whether a service of this name can have an address of its own."""
+    return bool(
+        name
+        and name.strip() == name
+        and "/" not in name
+        and not re.search(r"%[0-9A-Fa-f]{2}", name)
+        and name.strip(".")
+    )
+
+
+def _dictionaries(value: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, Mapping) for item in value
+    ):
+        raise ValueError("a list of dictionaries")
+    return list(value)
+
+
+def _list(words: Iterable[Any]) -> str:
+    return ", ".join(repr(word) for word in sorted(map(str, words)))
+
+
+def setting(
+    place: str, accepts: Callable[[Any], Any], default: Any, says: str = ""
+) -> Any:
+    """Describe a field that the file can set, at `c.<place>`.
+
+    Several places, with `|` between them, are the setting and its older names.
+    """
+    metadata = {"places": place.split("|"), "accepts": accepts, "says": says}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class HubConfig:
     """The declared configuration of one hub; names are JupyterHub's."""
 
-    # Addresses
+    # Addresses. All but public_url are worked out by `_addresses`.
     bind_url: str = "http://:8000"
     base_url: str = "/"
     hub_ip: str = "127.0.0.1"
     hub_port: int = 8081
-    public_url: str = ""
-    proxy_api_url: str = "http://127.0.0.1:8001"
-    proxy_auth_token: str = ""
-    proxy_should_start: bool = True
+    hub_connect_url: str = "http://127.0.0.1:8081"
+    public_url: str = setting(
+        "JupyterHub.public_url", text, "", "The address at which people reach the hub."
+    )
+    ssl_key: str = setting(
+        "JupyterHub.ssl_key", text, "", "Key file with which the proxy speaks HTTPS."
+    )
+    ssl_cert: str = setting(
+        "JupyterHub.ssl_cert", text, "", "Certificate file to go with `ssl_key`."
+    )
+    proxy_api_url: str = setting(
+        "ConfigurableHTTPProxy.api_url",
+        text,
+        "http://127.0.0.1:8001",
+        "Where the proxy listens for routes.",
+    )
+    proxy_auth_token: str = setting(
+        "ConfigurableHTTPProxy.auth_token|JupyterHub.proxy_auth_token",
+        text,
+        "",
+        "The proxy's secret; made at each start when the hub starts the proxy itself.",
+    )
+    proxy_should_start: bool = setting(
+        "ConfigurableHTTPProxy.should_start|Proxy.should_start",
+        flag,
+        True,
+        "Whether the hub starts the proxy, or finds it running.",
+    )
+    cleanup_proxy: bool = setting(
+        "JupyterHub.cleanup_proxy", flag, True, "Whether the proxy ends with the hub."
+    )
+    cleanup_servers: bool = setting(
+        "JupyterHub.cleanup_servers", flag, True, "Whether servers end with the hub."
+    )
 
-    # Sign-in (c.JupyterHub.authenticator_class, c.Authenticator, c.DummyAuthenticator)
+    # Sign-in
     authenticator_class: str = "local"
-    dummy_password: str = ""
-    admin_users: frozenset[str] = frozenset()
-    allowed_users: frozenset[str] = frozenset()
-    blocked_users: frozenset[str] = frozenset()
-    allow_all: bool = False
-    allow_existing_users: bool = False
-    username_pattern: str = ""
-    username_map: dict[str, str] = field(default_factory=dict)
+    dummy_password: str = setting(
+        "DummyAuthenticator.password", text, "", "With `dummy`: everybody's password."
+    )
+    admin_users: frozenset[str] = setting(
+        "Authenticator.admin_users|JupyterHub.admin_users",
+        names,
+        frozenset(),
+        "Users who are made administrators at every start; none is ever demoted.",
+    )
+    allowed_users: frozenset[str] = setting(
+        "Authenticator.allowed_users|Authenticator.whitelist",
+        names,
+        frozenset(),
+        "Users who may sign in; they are created at every start.",
+    )
+    blocked_users: frozenset[str] = setting(
+        "Authenticator.blocked_users|Authenticator.blacklist",
+        names,
+        frozenset(),
+        "Users who may not sign in, and lose roles and groups at every start.",
+    )
+    allow_all: bool = setting(
+        "Authenticator.allow_all", flag, False, "Whether whoever signs in is let in."
+    )
+    allow_existing_users: bool = setting(
+        "Authenticator.allow_existing_users",
+        flag,
+        False,
+        "Whether whoever has an account may sign in (yes, if `allowed_users` is set).",
+    )
+    username_pattern: str = setting(
+        "Authenticator.username_pattern", pattern, "", "What a name must begin with."
+    )
+    username_map: dict[str, str] = setting(
+        "Authenticator.username_map", texts_by_text, {}, "Names that stand for others."
+    )
 
     # Declared rows, reconciled at every start
-    api_tokens: dict[str, str] = field(default_factory=dict)
-    service_tokens: dict[str, str] = field(default_factory=dict)
-    services: tuple[dict[str, Any], ...] = ()
-    load_groups: dict[str, dict[str, Any]] = field(default_factory=dict)
-    load_roles: tuple[dict[str, Any], ...] = ()
-    custom_scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    extra_user_scopes: frozenset[str] = frozenset()
+    api_tokens: dict[str, str] = setting(
+        "JupyterHub.api_tokens", tokens, {}, "Tokens, each with the user it belongs to."
+    )
+    service_tokens: dict[str, str] = setting(
+        "JupyterHub.service_tokens", tokens, {}, "Tokens, each with its service."
+    )
+    services: tuple[dict[str, Any], ...] = setting(
+        "JupyterHub.services", services, (), "Programs with an account of their own."
+    )
+    load_groups: dict[str, dict[str, Any]] = setting(
+        "JupyterHub.load_groups", groups, {}, "Groups and members, only ever added to."
+    )
+    load_roles: tuple[dict[str, Any], ...] = setting(
+        "JupyterHub.load_roles", roles, (), "Roles: scopes, and exactly who holds them."
+    )
+    custom_scopes: dict[str, dict[str, Any]] = setting(
+        "JupyterHub.custom_scopes", mapping, {}, "Scopes that services give meaning to."
+    )
+    extra_user_scopes: frozenset[str] = setting(
+        "JupyterHub.extra_user_scopes",
+        names,
+        frozenset(),
+        "Added to the role `user`, unless `load_roles` defines that role.",
+    )
 
     # Limits and habits
-    allow_named_servers: bool = False
-    named_server_limit_per_user: int = 0
-    token_expires_in_max_seconds: int = 0
-    api_page_default_limit: int = 50
-    api_page_max_limit: int = 200
-    activity_resolution: int = 30
-    authenticate_prometheus: bool = True
-    redirect_to_server: bool = True
-    default_url: str = ""
-    cookie_max_age_days: float = 14.0
-    use_legacy_stopped_server_status_code: bool = False
+    allow_named_servers: bool = setting(
+        "JupyterHub.allow_named_servers", flag, False, "Whether users may name servers."
+    )
+    named_server_limit_per_user: int = setting(
+        "JupyterHub.named_server_limit_per_user", whole, 0, "How many; 0: no limit."
+    )
+    default_server_name: str = setting(
+        "JupyterHub.default_server_name",
+        text,
+        "",
+        "The server that Start starts.",
+    )
+    token_expires_in_max_seconds: int = setting(
+        "JupyterHub.token_expires_in_max_seconds",
+        whole,
+        0,
+        "The longest life of a token that is requested; 0: no limit.",
+    )
+    oauth_token_expires_in: int = setting(
+        "JupyterHub.oauth_token_expires_in", whole, 14 * 86400, "Life of OAuth tokens."
+    )
+    oauth_require_pkce: bool = setting(
+        "JupyterHub.oauth_require_pkce", flag, False, "Whether OAuth needs PKCE."
+    )
+    api_page_default_limit: int = setting(
+        "JupyterHub.api_page_default_limit",
+        whole,
+        50,
+        "Rows of a page unless asked.",
+    )
+    api_page_max_limit: int = setting(
+        "JupyterHub.api_page_max_limit", whole, 200, "The most rows that a page has."
+    )
+    activity_resolution: int = setting(
+        "JupyterHub.activity_resolution",
+        whole,
+        30,
+        "Seconds by which activity must be newer to be written.",
+    )
+    last_activity_interval: int = setting(
+        "JupyterHub.last_activity_interval", whole, 300, "Seconds between proxy checks."
+    )
+    active_user_window: int = setting(
+        "JupyterHub.active_user_window", whole, 1800, "Seconds that activity counts."
+    )
+    authenticate_prometheus: bool = setting(
+        "JupyterHub.authenticate_prometheus",
+        flag,
+        True,
+        "Whether metrics need a token.",
+    )
+    redirect_to_server: bool = setting(
+        "JupyterHub.redirect_to_server", flag, True, "Whether / leads to one's server."
+    )
+    default_url: str = setting(
+        "JupyterHub.default_url", text, "", "Where people land after signing in."
+    )
+    cookie_max_age_days: float = setting(
+        "JupyterHub.cookie_max_age_days", number, 14.0, "Days that a sign-in lasts."
+    )
+    shutdown_on_logout: bool = setting(
+        "JupyterHub.shutdown_on_logout", flag, False, "Whether logout stops servers."
+    )
+    use_legacy_stopped_server_status_code: bool = setting(
+        "JupyterHub.use_legacy_stopped_server_status_code",
+        flag,
+        False,
+        "Whether calls to stopped servers get 503 instead of 424.",
+    )
+    template_vars: dict[str, Any] = setting(
+        "JupyterHub.template_vars", mapping, {}, "Values for pages (`announcement`)."
+    )
+    tornado_settings: dict[str, Any] = setting(
+        "JupyterHub.tornado_settings",
+        mapping,
+        {},
+        "Only `headers`, `slow_spawn_timeout` and `slow_stop_timeout` are read.",
+    )
     spawner_class: str = "simple"
+
+    # What the file says in full, for the Spawner classes and their like.
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    remarks: tuple[str, ...] = ()
+
+
+def declared_fields() -> Iterable[Field[Any]]:
+    """Yield the fields of `HubConfig` that a configuration file can set."""
+    return (each for each in fields(HubConfig) if "places" in each.metadata)
+
+
+def load_config(path: Path | None) -> HubConfig:
+    """Read a configuration file; without one, JupyterHub's defaults hold.
+
+    Raises ConfigError with one line that names the file and line, or the setting.
+    """
+    return build_config(read_file(path) if path else Config())
+
+
+def read_file(path: Path) -> Config:
+    """Run a configuration file and return what it put into `c`."""
+    try:
+        return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
+    except ConfigFileNotFound:
+        raise ConfigError(f"Failed to find specified config file: {path}") from None
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f.lineno for f in frames[::-1] if f.filename == str(path)), "?")
+        raise ConfigError(
+            f"{path}, line {line}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def build_config(file: Config) -> HubConfig:
+    """Turn the sections of a configuration into a `HubConfig`."""
+    reader = _Reader(file)
+    authenticator = reader.authenticator()
+    found: dict[str, Any] = {"authenticator_class": authenticator}
+    for each in declared_fields():
+        places = list(each.metadata["places"])
+        if places[0].startswith("Authenticator."):
+            trait = places[0].partition(".")[2]
+            sections = KNOWN_AUTHENTICATORS.get(authenticator, ())
+            places = [f"{section}.{trait}" for section in sections] + places
+        default = each.default_factory() if callable(each.default_factory) else None
+        value = reader.take(places, each.metadata["accepts"], default)
+        if value is not None:
+            found[each.name] = value
+    found |= _addresses(reader)
+    found["spawner_class"] = _dotted(reader.first("JupyterHub.spawner_class", "simple"))
+    config = HubConfig(**found)
+    config = replace(
+        config,
+        service_tokens=_service_tokens(config),
+        api_page_max_limit=max(config.api_page_max_limit, 1),
+        **_who_may_enter(config, found),
+    )
+    if "oauth_token_expires_in" not in found:
+        lifetime = int(config.cookie_max_age_days * 86400)
+        config = replace(config, oauth_token_expires_in=lifetime)
+    return replace(config, raw=file, remarks=reader.remarks())
+
+
+class _Reader:
+    """Hands out the values of a file once each, and knows what was left."""
+
+    def __init__(self, file: Config) -> None:
+        self.file = file
+        self.taken: set[str] = set()
+        self.extra_remarks: list[str] = []
+
+    def first(self, place: str, default: Any = None) -> Any:
+        """Return the value at `Section.name`, and count it as understood."""
+        section, _, name = place.partition(".")
+        if section not in self.file or name not in self.file[section]:
+            return default
+        self.taken.add(place)
+        return self.file[section][name]
+
+    def take(self, places: list[str], accepts: Callable[[Any], Any], empty: Any) -> Any:
+        """Return the value at the first of several places that has one."""
+        outcome = None
+        for place in places:
+            value = self.first(place)
+            if value is None:
+                continue
+            if isinstance(value, LazyConfigValue):
+                # `c.Authenticator.admin_users.add("ada")`: changes to the default.
+                if accepts in (services, roles):
+                    empty = []
+                elif accepts is names:
+                    empty = set()
+                value = value.get_value(empty)
+            try:
+                checked = accepts(value)
+            except ValueError as error:
+                raise ConfigError(f"c.{place}: expected {error}") from None
+            if outcome is None:
+                outcome = checked
+        return outcome
+
+    def authenticator(self) -> str:
+        """Return the short name of the way to sign in."""
+        value = self.first("JupyterHub.authenticator_class")
+        if value is None:
+            return "local"
+        name = _dotted(value)
+        for short, classes in KNOWN_AUTHENTICATORS.items():
+            if name == short or name in {f"jupyterhub.auth.{each}" for each in classes}:
+                return short
+        if name in {"default", "jupyterhub.auth.LocalAuthenticator"}:
+            return "local"
+        self.extra_remarks.append(
+            f"c.JupyterHub.authenticator_class: {name!r} is not supported, people sign "
+            "in with a password kept by this hub; for single sign-on see HUB_OIDC_*"
+        )
+        return "local"
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say of everything that was set and not understood what to do instead."""
+        found = list(self.extra_remarks)
+        for section in sorted(self.file):
+            if section.endswith("Spawner") or section in {"Application", "Pool"}:
+                continue
+            for name in sorted(self.file[section]):
+                place = f"{section}.{name}"
+                if place in self.taken or place in PLAIN:
+                    continue
+                advice = ADVICE.get(place)
+                if advice is None and section.endswith("Authenticator"):
+                    advice = ADVICE.get(f"Authenticator.{name}")
+                if advice is None:
+                    advice = "is not a setting that this hub knows; is it misspelt?"
+                found.append(f"c.{place}: {advice}")
+        return tuple(found)
+
+
+# Understood by doing nothing: the hub behaves like that anyway, or the next start
+# of a server reads it from `HubConfig.raw`.
+PLAIN = frozenset(
+    f"JupyterHub.{name}"
+    for name in (
+        "active_server_limit",
+        "allow_existing_invalid_named_servers",
+        "answer_yes",
+        "concurrent_spawn_limit",
+        "config_file",
+        "confirm_no_ssl",
+        "implicit_spawn_seconds",
+        "init_spawners_timeout",
+        "log_level",
+        "spawn_throttle_retry_range",
+        "trust_user_provided_tokens",
+        "upgrade_db",
+    )
+) | {"ConfigurableHTTPProxy.pid_file"}
+
+
+def _addresses(reader: _Reader) -> dict[str, Any]:
+    """Work out where proxy and hub listen, from the several ways to say it."""
+    found: dict[str, Any] = {}
+
+    bind = _url(reader, "JupyterHub.bind_url", "http://:8000")
+    ip = reader.take(["JupyterHub.ip"], text, None)
+    number_ = reader.take(["JupyterHub.port"], port, None)
+    base = reader.take(["JupyterHub.base_url"], text, None)
+    host = bind.hostname or "" if ip is None else ip
+    if number_ is None:
+        number_ = _port(bind, "JupyterHub.bind_url")
+    base = (bind.path if base is None else base).strip("/")
+    base_url = f"/{quote(base, safe='/@!:$&()*+,;=~-._%')}/" if base else "/"
+    found["base_url"] = base_url
+    scheme = "https" if reader.first("JupyterHub.ssl_key") else bind.scheme
+    found["bind_url"] = f"{scheme}://{_host(host)}:{number_}{base_url}"
+
+    hub_ip = reader.take(["JupyterHub.hub_ip"], text, None)
+    hub_port = reader.take(["JupyterHub.hub_port"], port, None)
+    hub_bind = _url(reader, "JupyterHub.hub_bind_url", "http://127.0.0.1:8081")
+    if hub_ip is None:
+        hub_ip = hub_bind.hostname or ""
+    if hub_port is None:
+        hub_port = hub_bind.port or 8081
+    hub_ip = {"": "0.0.0.0", "*": "0.0.0.0"}.get(hub_ip, hub_ip)  # noqa: S104
+    found |= {"hub_ip": hub_ip, "hub_port": hub_port}
+
+    reached_at = reader.take(["JupyterHub.hub_connect_ip"], text, None)
+    if not reached_at:
+        everywhere = hub_ip in {"0.0.0.0", "::"}  # noqa: S104
+        reached_at = "127.0.0.1" if everywhere else hub_ip
+    connect = reader.take(["JupyterHub.hub_connect_url"], text, None)
+    found["hub_connect_url"] = (
+        connect.rstrip("/") if connect else f"http://{_host(reached_at)}:{hub_port}"
+    )
+    return found
+
+
+def _url(reader: _Reader, place: str, default: str) -> Any:
+    value = reader.take([place], text, None)
+    url = urlsplit(default if value is None else value)
+    if url.scheme not in {"http", "https"}:
+        raise ConfigError(
+            f"c.{place}: expected an http or https address, got {value!r}"
+        )
+    try:
+        url.port  # noqa: B018 - asking for it is what checks it
+    except ValueError as error:
+        raise ConfigError(f"c.{place}: {error}") from None
+    return url
+
+
+def _port(url: Any, place: str) -> int:
+    if url.port is not None:
+        return int(url.port)
+    return {"http": 80, "https": 443}[url.scheme]
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _dotted(value: Any) -> str:
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    return str(value).replace(":", ".")
+
+
+def _service_tokens(config: HubConfig) -> dict[str, str]:
+    """Put the tokens in `services` and those in `service_tokens` together."""
+    together = dict(config.service_tokens)
+    for service in config.services:
+        token = service.get("api_token")
+        if token is None:
+            continue
+        try:
+            tokens({token: service["name"]})
+        except ValueError as error:
+            raise ConfigError(f"c.JupyterHub.services: expected {error}") from None
+        if together.get(token, service["name"]) != service["name"]:
+            raise ConfigError(
+                f"c.JupyterHub.services: the api_token of {service['name']!r} is also "
+                f"that of {together[token]!r}; each needs its own"
+            )
+        together[token] = service["name"]
+    for token in together.keys() & config.api_tokens.keys():
+        raise ConfigError(
+            f"c.JupyterHub.api_tokens: a token of {config.api_tokens[token]!r} is also "
+            f"that of the service {together[token]!r}; each needs its own"
+        )
+    return together
+
+
+def _who_may_enter(config: HubConfig, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in who may sign in where the file leaves it open.
+
+    JupyterHub's rule for the dummy is kept: open to all unless something says
+    otherwise. Local accounts exist because somebody made them, so having one is
+    enough unless a list is given.
+    """
+    silent = not found.keys() & {"allow_all", "allowed_users", "allow_existing_users"}
+    outcome: dict[str, Any] = {}
+    if config.authenticator_class == "dummy" and silent:
+        outcome["allow_all"] = True
+    if "allow_existing_users" not in found:
+        outcome["allow_existing_users"] = bool(config.allowed_users) or (
+            config.authenticator_class in {"local", "pam"} and silent
+        )
+    if config.allowed_users:
+        outcome["allowed_users"] = config.allowed_users | config.admin_users
+    return outcome

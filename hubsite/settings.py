@@ -1,20 +1,150 @@
-"""Django settings: helpers for the environment on top, Django's order below."""
+"""Django settings: what the environment may say on top, Django's order below.
+
+`jupyterhub_config.py` describes the hub (`HUB`, see `config.py`); variables
+`HUB_*` describe the site it runs on. A variable that ends in `_FILE` names a file
+with the value, for secrets. An odd value stops the start and names itself.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from hubsite.config import HubConfig
+import dj_database_url
+from csp.constants import NONCE, NONE, SELF
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hubsite import logging as hub_logging
+from hubsite import secrets
+from hubsite.config import ConfigError, HubConfig, load_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(os.environ.get("HUB_DATA_DIR", BASE_DIR / "data"))
 
-HUB = HubConfig()
+# ----------------------------------------------------------------- the environment
+
+Words = Annotated[list[str], NoDecode]
+
+
+class Site(BaseSettings):
+    """The machine and the services around this hub, from variables `HUB_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="HUB_", extra="forbid")
+
+    config: Path | None = Field(None, description="The `jupyterhub_config.py`.")
+    data_dir: Path = Field(
+        BASE_DIR / "data", description="Folder of database, secrets and logs."
+    )
+    database_url: str = Field(
+        "", description="`postgresql://…`; SQLite in the data folder if empty."
+    )
+    redis_url: str = Field("", description="Cache; a database table if empty.")
+    secret_key: SecretStr | None = Field(
+        None, description="Signs sessions; generated into the data folder if empty."
+    )
+    secret_key_fallbacks: Words = Field(
+        [], description="Older secret keys that still verify."
+    )
+    tag_keys: Words = Field(
+        [], description="Keys of the tag in tokens: the first signs, all verify."
+    )
+    public_url: str = Field(
+        "", description="The address at which people reach the hub."
+    )
+    trusted_proxies: Words = Field(
+        ["127.0.0.1", "::1"],
+        description="Addresses whose X-Forwarded-For is believed.",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Web processes.")
+    proxy_command: str = Field(
+        "", description="How configurable-http-proxy is called; found if empty."
+    )
+    email_host: str = Field("", description="Mail server; none is sent if empty.")
+    email_port: int = Field(587, ge=1, le=65535)
+    email_user: str = ""
+    email_password: SecretStr = SecretStr("")
+    email_tls: Literal["starttls", "tls", "none"] = "starttls"
+    email_from: str = Field("hub@localhost", description="Sender of mails.")
+    oidc_url: str = Field("", description="OpenID Connect: the provider's address.")
+    oidc_name: str = Field("Single sign-on", description="Text on its button.")
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="Text on a terminal and JSON elsewhere, or always the same."
+    )
+
+    @field_validator(
+        "secret_key_fallbacks", "tag_keys", "trusted_proxies", mode="before"
+    )
+    @classmethod
+    def split_at_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [word.strip() for word in value.split(",") if word.strip()]
+        return value
+
+    @field_validator("public_url", "oidc_url")
+    @classmethod
+    def be_an_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("expected an http or https address")
+        return value.rstrip("/")
+
+    @field_validator("data_dir", "config")
+    @classmethod
+    def be_absolute(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().absolute()
+
+
+def read_environment() -> Site:
+    """Return the site's settings, or stop with the variable that is wrong."""
+    from_files = {}
+    for name in Site.model_fields:
+        variable = f"HUB_{name.upper()}_FILE"
+        if path := os.environ.get(variable):
+            try:
+                from_files[name] = Path(path).read_text("utf-8").strip()
+            except OSError as error:
+                raise ConfigError(f"{variable}: {error.strerror}: {path}") from None
+    try:
+        return Site(**from_files)
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = f"HUB_{str(first['loc'][0]).upper()}"
+        raise ConfigError(f"{variable}: {first['msg']}") from None
+
+
+SITE = read_environment()
+DATA_DIR = SITE.data_dir
+HUB: HubConfig = load_config(SITE.config)
 HUB_VERSION = "6.1.1"
+HUB_PREFIX = f"{HUB.base_url}hub/"
+PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")
+TRUSTED_PROXIES = SITE.trusted_proxies
 
-SECRET_KEY = os.environ.get("HUB_SECRET_KEY", "replaced-by-the-settings-owner")
+# -------------------------------------------------------------------------- secrets
+
+SECRET_KEY = (
+    SITE.secret_key.get_secret_value()
+    if SITE.secret_key
+    else secrets.keep(DATA_DIR / "secrets" / "secret_key")
+)
+SECRET_KEY_FALLBACKS = SITE.secret_key_fallbacks
+# The first signs the tags of tokens that are issued, all of them verify.
+TOKEN_TAG_KEYS: list[bytes] = [
+    key.encode()
+    for key in SITE.tag_keys or [secrets.keep(DATA_DIR / "secrets" / "tag_key")]
+]
+# Finds secrets that others brought: their handle is made with it. It must not
+# change, or their rows are found no more; so it is kept apart from the rest.
+TOKEN_HANDLE_KEY = secrets.keep(DATA_DIR / "secrets" / "handle_key").encode()
+
+# ------------------------------------------------------------------------- the core
+
 DEBUG = False
+# JupyterHub answers under every name; links in mails are made of PUBLIC_URL.
 ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
@@ -43,6 +173,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "hubsite.xsrf.XSRFMiddleware",
@@ -72,27 +205,169 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "hub.sqlite3",
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-            ),
-        },
-    }
-}
+# ------------------------------------------------------------------------- database
+
+
+def database(url: str) -> dict[str, Any]:
+    """Describe the database; connections are kept, since making one costs most."""
+    if not url:
+        url = f"sqlite:///{DATA_DIR / 'hub.sqlite3'}"
+    try:
+        found: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=None))
+    except Exception:
+        # The address may hold a password, so the message does not repeat it.
+        raise ConfigError(
+            "HUB_DATABASE_URL: expected sqlite:///PATH or postgresql://USER@HOST/NAME"
+        ) from None
+    options: dict[str, Any] = found.setdefault("OPTIONS", {})
+    if found["ENGINE"].endswith("sqlite3"):
+        # A transaction that reads first and writes later can't be given the write
+        # lock when somebody else wrote in between; taking it at once can.
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("timeout", 20)
+        options.setdefault(
+            "init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+        )
+    elif found["ENGINE"].endswith("postgresql"):
+        # Hot statements are prepared at their second use and then only executed.
+        options.setdefault("server_side_binding", True)
+        options.setdefault("prepare_threshold", 1)
+        options.setdefault("connect_timeout", 5)
+    else:
+        raise ConfigError("HUB_DATABASE_URL: only SQLite and PostgreSQL are supported")
+    return found
+
+
+DATABASES = {"default": database(SITE.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Rate limits of sign-in count in the cache, so every process must share it. The
+# table does that for each of them, on whichever machine it runs.
+CACHES: dict[str, Any] = {
+    "default": (
+        {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": SITE.redis_url,
+        }
+        if SITE.redis_url
+        else {
+            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+            "LOCATION": "hub_cache",
+        }
+    )
+}
+
+# -------------------------------------------------------------------------- Sign-in
 
 AUTH_USER_MODEL = "accounts.User"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = f"{HUB_PREFIX}login"
+LOGIN_REDIRECT_URL = f"{HUB_PREFIX}home"
+LOGOUT_REDIRECT_URL = LOGIN_URL
+
+ACCOUNT_USER_MODEL_USERNAME_FIELD = "name"
+ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_PRESERVE_USERNAME_CASING = True
+
+# ------------------------------------------------------------- sessions and cookies
+
+SESSION_COOKIE_NAME = "jupyterhub-hub-login"
+SESSION_COOKIE_PATH = HUB_PREFIX
+SESSION_COOKIE_AGE = int(HUB.cookie_max_age_days * 86400)
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = PUBLIC_URL.startswith("https:")
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+# ------------------------------------------------------------------------- security
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 365 * 86400 if SESSION_COOKIE_SECURE else 0
+X_FRAME_OPTIONS = "DENY"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "report-uri": f"{HUB_PREFIX}security/csp-report",
+    }
+}
+
+# ----------------------------------------------------------------------------- mail
+
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if SITE.email_host
+    else "django.core.mail.backends.dummy.EmailBackend"
+)
+EMAIL_HOST = SITE.email_host
+EMAIL_PORT = SITE.email_port
+EMAIL_HOST_USER = SITE.email_user
+EMAIL_HOST_PASSWORD = SITE.email_password.get_secret_value()
+EMAIL_USE_TLS = SITE.email_tls == "starttls"
+EMAIL_USE_SSL = SITE.email_tls == "tls"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = SITE.email_from
+
+# --------------------------------------------------------------- language and times
 
 LANGUAGE_CODE = "en"
+USE_I18N = True
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-STATIC_URL = f"{HUB.base_url}hub/static/"
+# --------------------------------------------------------------------- static files
+
+STATIC_URL = f"{HUB_PREFIX}static/"
+# Served from the packages that bring them: there is no step to forget.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 3600
+
+# ------------------------------------------------------------------------------ API
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Hub API",
+    "DESCRIPTION": (
+        "The REST API of this hub; clients of JupyterHub's API work unchanged. "
+        "Send `Authorization: token <secret>` (or `Bearer`)."
+    ),
+    "VERSION": HUB_VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": f"{HUB_PREFIX}api",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# -------------------------------------------------------------------------- logging
+
+LOGGING = hub_logging.configure(SITE.log_format, SITE.log_level)

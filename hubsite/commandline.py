@@ -1,0 +1,68 @@
+"""The way in from the command line: `manage.py COMMAND [-f CONFIG] [--data-dir DIR]`.
+
+Settings are read before a command sees its options, so the two that decide where
+settings come from are handed over in the environment, beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DEFAULT_CONFIG = "jupyterhub_config.py"
+OWN_COMMANDS = frozenset({"hub", "web", "token"})
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Offer the two options that each command of the hub takes."""
+    parser.add_argument(
+        "-f",
+        "--config",
+        metavar="CONFIG",
+        help=f"configuration file; {DEFAULT_CONFIG} here, if there is one",
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of database, secrets and logs"
+    )
+
+
+def settle_places(config: str | None, data_dir: str | None) -> None:
+    """Put both places into the environment, where settings look for them.
+
+    Exits as JupyterHub does when a file that was asked for is missing.
+    """
+    if config:
+        if not Path(config).is_file():
+            sys.exit(f"ERROR: Failed to find specified config file: {config}")
+        os.environ["HUB_CONFIG"] = str(Path(config).absolute())
+    elif "HUB_CONFIG" not in os.environ and Path(DEFAULT_CONFIG).is_file():
+        os.environ["HUB_CONFIG"] = str(Path(DEFAULT_CONFIG).absolute())
+    if data_dir:
+        os.environ["HUB_DATA_DIR"] = str(Path(data_dir).absolute())
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run one command; a configuration that can't work ends it with one line."""
+    command = argv[1] if len(argv) > 1 else ""
+    if command in OWN_COMMANDS and not {"-h", "--help"} & set(argv):
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        add_place_options(parser)
+        options, rest = parser.parse_known_args(argv[2:])
+        settle_places(options.config, options.data_dir)
+        if command == "hub" and not rest:
+            # The supervisor lives as long as the hub does and needs no Django, so
+            # it is given none: it would cost memory for nothing.
+            from hubsite.supervisor import supervise
+
+            sys.exit(supervise())
+    from hubsite.config import ConfigError
+
+    try:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(list(argv))
+    except ConfigError as error:
+        sys.exit(f"ERROR: {error}")

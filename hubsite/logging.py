@@ -1,0 +1,79 @@
+"""Where log lines go and what they look like: text on a terminal, JSON elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import structlog
+
+# What a token looks like in a header, an address or a form; see tokens/format.py.
+SECRET = re.compile(
+    r"(?i)((?:authorization['\"]?\s*[:=]\s*['\"]?(?:token|bearer)\s+)"
+    r"|(?:\b(?:token|password|secret|code|_xsrf)['\"]?\s*[=:]\s*['\"]?))[^\s'\"&,;}]+"
+    r"|\b[a-z]{2,8}_[0-9A-Za-z]{12}_[0-9A-Za-z]{40,}"
+)
+
+
+def conceal(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Blot out what looks like a secret, whoever let it into the line."""
+    for key, value in event.items():
+        if isinstance(value, str) and SECRET.search(value):
+            event[key] = SECRET.sub(lambda match: f"{match[1] or ''}[secret]", value)
+    return event
+
+
+def configure(log_format: str, level: str) -> dict[str, Any]:
+    """Set structlog up and return the `LOGGING` that goes with it."""
+    if log_format == "auto":
+        log_format = "text" if sys.stderr.isatty() else "json"
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        conceal,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    renderer,
+                ],
+            }
+        },
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # Django's own handlers would say everything twice.
+            "django": {"handlers": [], "level": level, "propagate": True},
+            "django.server": {"handlers": [], "level": level, "propagate": True},
+            # A refused request is not an incident; the access log has it.
+            "django.request": {"level": "ERROR"},
+            "django.security.csrf": {"level": "ERROR"},
+        },
+    }

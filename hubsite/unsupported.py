@@ -1,0 +1,96 @@
+"""Settings of JupyterHub that mean nothing here, each with what to do instead."""
+
+from __future__ import annotations
+
+# Ways to sign in, with the sections that each reads besides `c.Authenticator`.
+KNOWN_AUTHENTICATORS: dict[str, tuple[str, ...]] = {
+    "local": ("LocalAuthenticator",),
+    "dummy": ("DummyAuthenticator",),
+    "pam": ("PAMAuthenticator", "LocalAuthenticator"),
+    "null": ("NullAuthenticator",),
+}
+
+_HOOK = "is not called by this hub"
+_OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
+_TLS = "has no effect; put a reverse proxy that speaks TLS in front"
+_LOG = "has no effect; set HUB_LOG_LEVEL or HUB_LOG_FORMAT"
+_DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
+_NOT_YET = "has no effect yet"
+
+ADVICE: dict[str, str] = {
+    "JupyterHub.admin_access": "has no effect; give the scope access:servers in a role",
+    "JupyterHub.cookie_host_prefix_enabled": _NOT_YET,
+    "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
+    "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
+    "JupyterHub.data_files_path": "has no effect; pages are templates of this hub",
+    "JupyterHub.db_kwargs": _DATABASE,
+    "JupyterHub.db_url": _DATABASE,
+    "JupyterHub.debug_db": _LOG,
+    "JupyterHub.debug_proxy": "has no effect; set c.ConfigurableHTTPProxy.log_level",
+    "JupyterHub.external_ssl_authorities": _TLS,
+    "JupyterHub.extra_handlers": "has no effect; run a service with an address instead",
+    "JupyterHub.extra_log_file": _LOG,
+    "JupyterHub.extra_log_handlers": _LOG,
+    "JupyterHub.forwarded_host_header": "has no effect; set HUB_TRUSTED_PROXIES",
+    "JupyterHub.generate_certs": _TLS,
+    "JupyterHub.generate_config": "has no effect; docs/reference lists the settings",
+    "JupyterHub.hub_connect_port": "has no effect; set c.JupyterHub.hub_connect_url",
+    "JupyterHub.hub_routespec": "has no effect; the hub has the route of its base_url",
+    "JupyterHub.hub_socket_mode": "has no effect; the hub listens on a port",
+    "JupyterHub.internal_certs_location": _TLS,
+    "JupyterHub.internal_ssl": _TLS,
+    "JupyterHub.jinja_environment_options": "has no effect; pages use Django templates",
+    "JupyterHub.log_datefmt": _LOG,
+    "JupyterHub.log_format": _LOG,
+    "JupyterHub.logging_config": _LOG,
+    "JupyterHub.logo_file": _NOT_YET,
+    "JupyterHub.pid_file": "has no effect; the process id is in hub.pid of the data",
+    "JupyterHub.proxy_api_ip": "has no effect; set c.ConfigurableHTTPProxy.api_url",
+    "JupyterHub.proxy_api_port": "has no effect; set c.ConfigurableHTTPProxy.api_url",
+    "JupyterHub.proxy_check_interval": "has no effect; a proxy that ends is noticed",
+    "JupyterHub.proxy_class": (
+        "is not supported; configurable-http-proxy is used, or none is started with "
+        "c.ConfigurableHTTPProxy.should_start = False"
+    ),
+    "JupyterHub.proxy_cmd": "has no effect; set HUB_PROXY_COMMAND",
+    "JupyterHub.recreate_internal_certs": _TLS,
+    "JupyterHub.reset_db": "has no effect; remove the database to begin anew",
+    "JupyterHub.service_check_interval": _NOT_YET,
+    "JupyterHub.show_config": "has no effect",
+    "JupyterHub.show_config_json": "has no effect",
+    "JupyterHub.subdomain_hook": _NOT_YET,
+    "JupyterHub.subdomain_host": _NOT_YET,
+    "JupyterHub.template_paths": "has no effect; pages use Django templates",
+    "JupyterHub.trusted_alt_names": _TLS,
+    "JupyterHub.trusted_downstream_ips": "has no effect; set HUB_TRUSTED_PROXIES",
+    "JupyterHub.user_redirect_hook": _HOOK,
+    "Authenticator.any_allow_config": "has no effect; set allow_all",
+    "Authenticator.auth_refresh_age": _OIDC,
+    "Authenticator.auth_refresh_strict": _OIDC,
+    "Authenticator.auto_login": _OIDC,
+    "Authenticator.auto_login_oauth2_authorize": _OIDC,
+    "Authenticator.delete_invalid_users": "has no effect; delete users in the admin",
+    "Authenticator.enable_auth_state": "has no effect; no auth state is kept",
+    "Authenticator.manage_groups": "has no effect; groups are kept by this hub",
+    "Authenticator.manage_roles": "has no effect; roles come from load_roles",
+    "Authenticator.otp_prompt": "has no effect; a second factor is built in",
+    "Authenticator.post_auth_hook": _HOOK,
+    "Authenticator.reconcile_auth_state_hook": _HOOK,
+    "Authenticator.refresh_pre_spawn": _OIDC,
+    "Authenticator.refresh_pre_stop": _OIDC,
+    "Authenticator.request_otp": "has no effect; a second factor is built in",
+    "Authenticator.reset_managed_roles_on_startup": "has no effect",
+    "Authenticator.create_system_users": "has no effect; make system users yourself",
+    "Authenticator.add_user_cmd": "has no effect; make system users yourself",
+    "Authenticator.uids": "has no effect; make system users yourself",
+    "Authenticator.allowed_groups": "has no effect; name people in allowed_users",
+    "Authenticator.admin_groups": "has no effect; give groups roles in load_roles",
+    "ConfigurableHTTPProxy.check_running_interval": "has no effect; its end is noticed",
+    "ConfigurableHTTPProxy.command": "has no effect; set HUB_PROXY_COMMAND",
+    "ConfigurableHTTPProxy.command_umask": "has no effect",
+    "ConfigurableHTTPProxy.concurrency": "has no effect",
+    "ConfigurableHTTPProxy.debug": "has no effect; set its log_level",
+    "ConfigurableHTTPProxy.extra_routes": _NOT_YET,
+    "ConfigurableHTTPProxy.log_level": _NOT_YET,
+    "Proxy.extra_routes": _NOT_YET,
+}
