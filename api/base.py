@@ -14,7 +14,8 @@ A scope may be held with a filter. What that means is the view's to say:
 
 * `subject()` returns the object that the address names. A filter that does not reach
   it answers 404, whether or not the object exists.
-* methods in `narrows` cut their answer down to what the filter reaches.
+* methods in `narrows` cut their answer down to the rows of `model` that the filter
+  reaches.
 * all others need the scope without a filter, and answer 403.
 
 Views are Django REST framework's, so that its authentication classes and the schema
@@ -35,15 +36,16 @@ from typing import Any, ClassVar
 import orjson
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
+from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
-from scopes.access import EMPTY, Access
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
 
 from audit.models import Actor
+from scopes.access import EMPTY, Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
 
 logger = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ class HubAPIView(APIView):
     authentication_classes = (TokenAuthentication,)
     scopes: ClassVar[Mapping[str, str | tuple[str, ...] | Door]] = {}
     narrows: ClassVar[frozenset[str]] = frozenset()
+    model: ClassVar[type[Model] | None] = None
 
     request: APIRequest
     needs: ClassVar[Mapping[str, tuple[str, ...] | Door]] = {}
@@ -153,6 +156,10 @@ class HubAPIView(APIView):
             return error(413, "The body is larger than this hub reads.")
         except (SuspiciousOperation, UnreadablePostError):
             return error(400, "The request could not be read.")
+        except IntegrityError:
+            # Two acts contradicted each other, and the database let one happen.
+            logger.warning("Refused by a constraint: %s", request.path, exc_info=True)
+            return error(409, "Something else changed this meanwhile; try again.")
         except OperationalError:
             # Writers queue in the database; one that waited in vain may try again.
             logger.exception("The database did not answer %s", request.path)
@@ -235,20 +242,14 @@ class HubAPIView(APIView):
         if need is None:
             raise Forbidden("This method is closed.")
         access = request.access
-        if access.allows(*need):
+        if access.reach(*need) is None:
             return
-        if access.has(*need):
-            if method in self.narrows:
-                return
-            if names_an_object:
-                subject = self.subject()
-                if subject is not None and access.allows(*need, obj=subject):
-                    return
-                raise NotFound(OUT_OF_REACH)
-        raise Forbidden(
-            "Action is not authorized with current scopes; "
-            f"requires any of [{', '.join(need)}]"
-        )
+        if method in self.narrows and self.model is not None:
+            access.require_list(*need, model=self.model)
+        elif names_an_object:
+            access.require_for(self.subject(), *need)
+        else:
+            access.require(*need)
 
     def subject(self) -> Any:
         """Return the object that the address names, for filters to be asked about.

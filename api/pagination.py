@@ -1,0 +1,108 @@
+"""Pages of long lists.
+
+Whoever accepts the pagination media type gets `items` with a cursor to what follows;
+all others get a bare list, cut off at the same limit without a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from api.base import reply_text
+from scopes.refusals import Invalid
+
+MEDIA_TYPE = "application/jupyterhub-pagination+json"
+
+# Beyond this no row can be, and databases count no further.
+FARTHEST = 2**53
+
+
+class Window(NamedTuple):
+    """Rows to be read, from the front or from the back of a list."""
+
+    backwards: bool
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The part of a list that a request asks for."""
+
+    offset: int
+    limit: int
+    enveloped: bool
+
+    @classmethod
+    def of(cls, request: HttpRequest, *, always_enveloped: bool = False) -> Self:
+        """Read a request's page; lists that never were bare ask `always_enveloped`."""
+        enveloped = always_enveloped or accepts_pages(request)
+        longest = settings.HUB.api_page_max_limit
+        default = settings.HUB.api_page_default_limit if enveloped else longest
+        try:
+            offset = abs(int(request.GET.get("offset", 0)))
+            limit = abs(int(request.GET.get("limit", default)))
+        except ValueError:
+            raise Invalid(
+                "Invalid argument type, offset and limit must be integers"
+            ) from None
+        return cls(min(offset, FARTHEST), min(max(limit, 1), longest), enveloped)
+
+    def total_after(self, read: int) -> int | None:
+        """Tell how long the list is if reading this page has shown it already."""
+        if read == self.limit or (read == 0 and self.offset):
+            return None
+        return self.offset + read
+
+    def window(self, total: int) -> Window:
+        """Choose the end to read from: skipping rows costs, so take the nearer."""
+        if self.offset <= total // 2:
+            return Window(False, self.offset, self.limit)
+        after = total - self.offset - self.limit
+        return Window(True, max(after, 0), max(self.limit + min(after, 0), 0))
+
+    def reply(self, items: str, total: int, request: HttpRequest) -> HttpResponse:
+        """Answer with the JSON text of this page's items, which are a list or object.
+
+        `total` is read only inside an envelope.
+        """
+        if not self.enveloped:
+            return reply_text(items)
+        following = None
+        if self.offset + self.limit < total:
+            following = {
+                "offset": self.offset + self.limit,
+                "limit": self.limit,
+                "url": self.next_url(request),
+            }
+        cursor = {
+            "offset": self.offset,
+            "limit": self.limit,
+            "total": total,
+            "next": following,
+        }
+        pagination = orjson.dumps(cursor).decode()
+        return reply_text(f'{{"items":{items},"_pagination":{pagination}}}')
+
+    def next_url(self, request: HttpRequest) -> str:
+        """Return the address of the next page, as the client would spell it."""
+        query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True)
+        parameters = {
+            **dict(query),
+            "offset": self.offset + self.limit,
+            "limit": self.limit,
+        }
+        address = request.build_absolute_uri(request.path)
+        return f"{address}?{urlencode(parameters)}"
+
+
+def accepts_pages(request: HttpRequest) -> bool:
+    """Tell whether the request asks for the envelope by its media type."""
+    accepted = request.META.get("HTTP_ACCEPT", "")
+    return any(element.strip().lower() == MEDIA_TYPE for element in accepted.split(","))
