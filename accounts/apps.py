@@ -1,5 +1,11 @@
 from django.apps import AppConfig
+from django.conf import settings
+
+from scopes.definitions import register_custom_scopes
 
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+
+    def ready(self) -> None:
+        register_custom_scopes(settings.HUB.custom_scopes)

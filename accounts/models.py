@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
+from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
+
+from accounts.rights import read_access
+from scopes.access import Access
 
 NAME_LENGTH = 255
+
+# A model of any room may say two things about rights. `scope_filters`: by which of
+# its names the filters of scopes find its rows. `scope_permissions`: which scopes,
+# any of them, stand for Django's own permissions to view, add, change and delete.
 
 
 class Role(models.Model):
@@ -33,6 +43,14 @@ class Group(models.Model):
     properties = models.JSONField(default=dict, blank=True)
     created = models.DateTimeField(default=timezone.now)
     roles = models.ManyToManyField(Role, related_name="groups", blank=True)
+
+    scope_filters: ClassVar[dict[str, str]] = {"group": "name"}
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("list:groups",),
+        "add": ("admin:groups",),
+        "change": ("groups",),
+        "delete": ("delete:groups",),
+    }
 
     class Meta:
         ordering = ("id",)
@@ -75,6 +93,17 @@ class User(AbstractBaseUser):
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
+    scope_filters: ClassVar[dict[str, str]] = {
+        "user": "name",
+        "group": "groups__name",
+    }
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("list:users",),
+        "add": ("admin:users",),
+        "change": ("admin:users",),
+        "delete": ("delete:users",),
+    }
+
     class Meta:
         ordering = ("id",)
         constraints = (
@@ -83,3 +112,56 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def access(self) -> Access:
+        """What this user may do, read in one query when it is first asked.
+
+        An instance lives for one request, and so does the answer.
+        """
+        return read_access("user", self.pk, self.name)
+
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, **more: Any
+    ) -> None:
+        super().refresh_from_db(using, fields, **more)
+        self.__dict__.pop("access", None)
+
+    @property
+    def is_staff(self) -> bool:
+        """May this user open Django's admin?"""
+        return self.access.has("admin-ui")
+
+    def has_perm(self, perm: str, obj: object | None = None) -> bool:
+        """Answer Django's question from scopes, for some row or for just `obj`.
+
+        A model that states no scopes for the permission is closed to everybody.
+        """
+        if not self.is_active:
+            return False
+        scopes = _scopes_for(perm)
+        if obj is None:
+            return self.access.has(*scopes)
+        return self.access.allows(*scopes, obj=obj)
+
+    def has_perms(self, perm_list: Iterable[str], obj: object | None = None) -> bool:
+        return all(self.has_perm(perm, obj) for perm in perm_list)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        """Is there a model in this app of which the user may see some row?"""
+        return any(
+            self.has_perm(f"{app_label}.view_{model._meta.model_name}")
+            for model in apps.get_app_config(app_label).get_models()
+        )
+
+
+def _scopes_for(perm: str) -> tuple[str, ...]:
+    """Find the scopes that stand for a permission such as `accounts.view_user`."""
+    app_label, _, codename = perm.partition(".")
+    action, _, model_name = codename.partition("_")
+    try:
+        model = apps.get_model(app_label, model_name)
+    except (LookupError, ValueError):
+        return ()
+    declared: dict[str, tuple[str, ...]] = getattr(model, "scope_permissions", {})
+    return declared.get(action, ())

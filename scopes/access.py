@@ -196,10 +196,13 @@ class Access:
                 union[kind] = union.get(kind, frozenset()) | values
         return union
 
-    def allows(self, *scopes: str, obj: object) -> bool:
-        """Does any of `scopes` reach `obj`, a model instance or a `Target`?"""
+    def allows(self, *scopes: str, obj: object = None) -> bool:
+        """Does any of `scopes` reach `obj`, a model instance or a `Target`?
+
+        Without an object: does any of them reach everything?
+        """
         filters = self.reach(*scopes)
-        return filters is None or _answers(obj, filters)
+        return filters is None or (obj is not None and _answers(obj, filters))
 
     def limit(self, *scopes: str, queryset: QuerySet[M]) -> QuerySet[M]:
         """Keep the rows that any of `scopes` reaches."""
@@ -228,7 +231,7 @@ class Access:
         For what concerns no single object: reading the hub's details, creating
         users in bulk.
         """
-        if self.reach(*scopes) is not None:
+        if not self.allows(*scopes):
             raise _refusal(scopes)
 
     def require_for(self, obj: object, *scopes: str) -> None:

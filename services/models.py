@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from accounts.models import NAME_LENGTH, Role
+from accounts.rights import read_access
+from scopes.access import Access
 
 
 class Service(models.Model):
@@ -36,6 +41,14 @@ class Service(models.Model):
     created = models.DateTimeField(default=timezone.now)
     roles = models.ManyToManyField(Role, related_name="services", blank=True)
 
+    scope_filters: ClassVar[dict[str, str]] = {"service": "name"}
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("list:services",),
+        "add": ("admin:services",),
+        "change": ("admin:services",),
+        "delete": ("admin:services",),
+    }
+
     class Meta:
         ordering = ("id",)
         constraints = (
@@ -44,3 +57,8 @@ class Service(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def access(self) -> Access:
+        """What this service may do, read in one query when it is first asked."""
+        return read_access("service", self.pk, self.name)

@@ -1,0 +1,236 @@
+"""What a principal may do, read from the database in one row.
+
+The raw material are texts: one SQL column each for the scopes of a principal's roles,
+for the groups of a user, and for every source that a room further right registers
+(shares of servers). They can be selected together with whatever else a query is
+about, and the same texts always give the same `Access` from memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Final, NamedTuple
+
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from scopes.access import (
+    EMPTY,
+    Access,
+    Identity,
+    Overlap,
+    Pair,
+    expand,
+    token_overlap,
+)
+
+# The alias by which a query that selects `columns` must know the principal's table.
+ALIASES: Final = {"user": "u", "service": "s"}
+_TABLES: Final = {"user": "accounts_user", "service": "services_service"}
+
+# Writes a scalar SQL expression for a kind of principal and a database vendor, or
+# returns None if the source has nothing for that kind.
+Build = Callable[[str, str], str | None]
+# Turns the text that was selected into raw scopes.
+Read = Callable[[str], Iterable[str]]
+
+
+def read_arrays(text: str) -> Iterable[str]:
+    """Read raw scopes from JSON arrays with commas between them."""
+    return (scope for scopes in json.loads(f"[{text}]") for scope in scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place in the database from which scopes come."""
+
+    build: Build
+    read: Read = read_arrays
+
+
+def concatenated(expression: str, rest: str, vendor: str) -> str:
+    """Write a scalar SELECT that joins the text of many rows by commas."""
+    if vendor == "postgresql":
+        return f"(SELECT string_agg({expression}::text, ',') {rest})"
+    return f"(SELECT group_concat({expression}, ',') {rest})"
+
+
+def _roles(kind: str, vendor: str) -> str:
+    if kind == "service":
+        held = (
+            "SELECT h.role_id FROM services_service_roles h WHERE h.service_id = s.id"
+        )
+    else:
+        held = (
+            "SELECT ur.role_id FROM accounts_user_roles ur WHERE ur.user_id = u.id"
+            " UNION ALL"
+            " SELECT gr.role_id FROM accounts_user_groups ug"
+            " JOIN accounts_group_roles gr ON gr.group_id = ug.group_id"
+            " WHERE ug.user_id = u.id"
+        )
+    return concatenated(
+        "r.scopes",
+        f"FROM accounts_role r WHERE r.id IN ({held})",
+        vendor,
+    )
+
+
+def _groups(kind: str, vendor: str) -> str:
+    """Write an expression for a JSON array of the names of a user's groups."""
+    if kind == "service":
+        return "'[]'"
+    # Any character may be in a group's name, so the database must do the quoting.
+    array = (
+        "json_agg(g.name)::text"
+        if vendor == "postgresql"
+        else ("json_group_array(g.name)")
+    )
+    return (
+        f"(SELECT {array} FROM accounts_user_groups ug"  # noqa: S608
+        " JOIN accounts_group g ON g.id = ug.group_id WHERE ug.user_id = u.id)"
+    )
+
+
+_sources: list[Source] = [Source(_roles)]
+
+
+def register_source(build: Build, read: Read = read_arrays) -> None:
+    """Let scopes come from one more place; for `AppConfig.ready()` of other rooms."""
+    source = Source(build, read)
+    if source not in _sources:
+        _sources.append(source)
+        _columns.cache_clear()
+
+
+def columns(kind: str, using: str = DEFAULT_DB_ALIAS) -> tuple[str, ...]:
+    """Write the SQL expressions whose texts `access_of` wants, in its order.
+
+    The query that selects them calls the principal's table by its alias.
+    """
+    return _columns(kind, connections[using].vendor)
+
+
+@cache
+def _columns(kind: str, vendor: str) -> tuple[str, ...]:
+    return (
+        _groups(kind, vendor),
+        *(source.build(kind, vendor) or "NULL" for source in _sources),
+    )
+
+
+@lru_cache(maxsize=4096)
+def identity_of(kind: str, name: str, groups: str | None) -> Identity:
+    """Say who a principal is; `groups` is the first of the selected texts."""
+    return Identity(kind, name, frozenset(json.loads(groups or "[]")))
+
+
+@lru_cache(maxsize=4096)
+def access_of(kind: str, name: str, groups: str | None, *texts: str | None) -> Access:
+    """Work out the access of a principal from the texts that `columns` selected.
+
+    An unchanged row costs one look into memory.
+    """
+    raws: set[str] = set()
+    for source, text in zip(_sources, texts, strict=True):
+        if text:
+            raws.update(source.read(text))
+    if not raws:
+        return EMPTY
+    return Access.of(expand(raws, identity_of(kind, name, groups)))
+
+
+class TokenAccess(NamedTuple):
+    """What a token may do, and whether that follows from the selected texts alone.
+
+    What is not `settled` hangs on memberships of others: it holds for this request
+    and must be worked out again for the next.
+    """
+
+    access: Access
+    settled: bool
+
+
+def access_of_token(
+    scopes: str,
+    client: Identity | None,
+    kind: str,
+    name: str,
+    *texts: str | None,
+    using: str = DEFAULT_DB_ALIAS,
+) -> TokenAccess:
+    """Work out what a token may do now.
+
+    `scopes` is the JSON text of its raw scopes, `client` the OAuth client that
+    issued it, and the rest is what `access_of` takes for its owner.
+    """
+    common = _overlap_with_owner(scopes, client, kind, name, *texts)
+    if not common.open:
+        return TokenAccess(Access.of(common.scopes), True)
+    true = members_among({pair for _, pair in common.open}, using)
+    held = {scope for scope, pair in common.open if pair in true}
+    return TokenAccess(Access.of(common.scopes | held), False)
+
+
+@lru_cache(maxsize=4096)
+def _overlap_with_owner(
+    scopes: str, client: Identity | None, kind: str, name: str, *texts: str | None
+) -> Overlap:
+    return token_overlap(
+        json.loads(scopes),
+        access_of(kind, name, *texts),
+        identity_of(kind, name, texts[0]),
+        client,
+    )
+
+
+def read_access(kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS) -> Access:
+    """Read the access of one principal, in one query."""
+    identity_and_texts = _read(kind, pk, using)
+    return (
+        EMPTY
+        if identity_and_texts is None
+        else access_of(kind, name, *identity_and_texts)
+    )
+
+
+def read_identity(
+    kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS
+) -> Identity:
+    """Read who a principal is, its groups included, in one query."""
+    texts = _read(kind, pk, using)
+    return identity_of(kind, name, None if texts is None else texts[0])
+
+
+def _read(kind: str, pk: int, using: str) -> tuple[str | None, ...] | None:
+    alias = ALIASES[kind]
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join(columns(kind, using))}"  # noqa: S608
+            f" FROM {_TABLES[kind]} {alias} WHERE {alias}.id = %s",
+            [pk],
+        )
+        row: tuple[str | None, ...] | None = cursor.fetchone()
+    return row
+
+
+def members_among(
+    pairs: Collection[Pair], using: str = DEFAULT_DB_ALIAS
+) -> frozenset[Pair]:
+    """Tell which of some (user, group) pairs are memberships now, in one query."""
+    if not pairs:
+        return frozenset()
+    users = sorted({user for user, _ in pairs})
+    groups = sorted({group for _, group in pairs})
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT u.name, g.name FROM accounts_user_groups ug"  # noqa: S608
+            " JOIN accounts_user u ON u.id = ug.user_id"
+            " JOIN accounts_group g ON g.id = ug.group_id"
+            f" WHERE u.name IN ({', '.join(['%s'] * len(users))})"
+            f" AND g.name IN ({', '.join(['%s'] * len(groups))})",
+            [*users, *groups],
+        )
+        found = {(user, group) for user, group in cursor.fetchall()}
+    return frozenset(found & set(pairs))
