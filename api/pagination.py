@@ -42,9 +42,10 @@ class Page:
     @classmethod
     def of(cls, request: HttpRequest, *, always_enveloped: bool = False) -> Self:
         """Read a request's page; lists that never were bare ask `always_enveloped`."""
-        enveloped = always_enveloped or accepts_pages(request)
+        asked = accepts_pages(request)
+        enveloped = always_enveloped or asked
         longest = settings.HUB.api_page_max_limit
-        default = settings.HUB.api_page_default_limit if enveloped else longest
+        default = settings.HUB.api_page_default_limit if asked else longest
         try:
             offset = abs(int(request.GET.get("offset", 0)))
             limit = abs(int(request.GET.get("limit", default)))

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import ClassVar
+from urllib.parse import quote
+
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Group, User
+
+# A share answers to the names of its server: whoever may see the shares of a server
+# sees each of them.
+SHARED_FILTERS = {
+    "user": "server__user__name",
+    "server": "server__user__name/server__name",
+    "group": "server__user__groups__name",
+}
+
+
+def server_path(owner: str, name: str) -> str:
+    """Return the public path of a server; every part is escaped, `@` is not."""
+    path = f"{settings.HUB.base_url}user/{quote(owner, safe='@')}/"
+    return f"{path}{quote(name, safe='@')}/" if name else path
 
 
 class Server(models.Model):
@@ -15,6 +34,12 @@ class Server(models.Model):
     `pending` and `ready` say what the server is doing; a row with neither is
     stopped.
     """
+
+    scope_filters: ClassVar[dict[str, str]] = {
+        "user": "user__name",
+        "server": "user__name/name",
+        "group": "user__groups__name",
+    }
 
     class Pending(models.TextChoices):
         SPAWN = "spawn", "starting"
@@ -48,9 +73,23 @@ class Server(models.Model):
     def __str__(self) -> str:
         return f"{self.user.name}/{self.name}"
 
+    @property
+    def is_active(self) -> bool:
+        return bool(self.ready or self.pending)
+
+    @property
+    def path(self) -> str:
+        return server_path(self.user.name, self.name)
+
 
 class Share(models.Model):
-    """Scopes over one server, granted to a user or to a group."""
+    """Scopes over one server, granted to a user or to a group.
+
+    `scopes` are bare names: all of them reach this server and nothing else, whatever
+    it and its owner are called by then.
+    """
+
+    scope_filters: ClassVar[dict[str, str]] = SHARED_FILTERS
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="shares")
     user = models.ForeignKey(
@@ -79,11 +118,35 @@ class Share(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.server} to {self.user or self.group}"
+        return f"{self.server} to {self.recipient}"
+
+    @property
+    def kind(self) -> str:
+        return "user" if self.group_id is None else "group"
+
+    @property
+    def recipient(self) -> User | Group:
+        return self.user if self.group_id is None else self.group
+
+    def raw_scopes(self) -> list[str]:
+        """Return the scopes as they are written elsewhere, with their filter."""
+        return [f"{name}!server={self.server}" for name in self.scopes]
+
+
+class ShareCodeQuerySet(models.QuerySet["ShareCode"]):
+    """Invitations, by condition."""
+
+    def active(self, now: datetime) -> ShareCodeQuerySet:
+        return self.filter(expires_at__gt=now)
 
 
 class ShareCode(models.Model):
-    """An invitation to a server, exchanged for a share as often as wanted."""
+    """An invitation to a server, exchanged for a share as often as wanted.
+
+    As of a token, only the digest of the code is kept, and `public_id` finds the row.
+    """
+
+    scope_filters: ClassVar[dict[str, str]] = SHARED_FILTERS
 
     server = models.ForeignKey(Server, models.CASCADE, related_name="share_codes")
     public_id = models.CharField(max_length=32, unique=True)
@@ -94,8 +157,14 @@ class ShareCode(models.Model):
     exchange_count = models.PositiveIntegerField(default=0)
     last_exchanged_at = models.DateTimeField(null=True, blank=True)
 
+    objects: ClassVar[models.Manager[ShareCode]] = ShareCodeQuerySet.as_manager()
+
     class Meta:
         ordering = ("id",)
 
     def __str__(self) -> str:
         return f"sc_{self.pk}"
+
+    def raw_scopes(self) -> list[str]:
+        """Return the scopes as they are written elsewhere, with their filter."""
+        return [f"{name}!server={self.server}" for name in self.scopes]

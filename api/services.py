@@ -1,0 +1,161 @@
+"""Services on the wire, and adding and removing them at run time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpResponse
+
+from api.base import APIRequest, HubAPIView, empty, error, reply
+from api.bodies import Body, check_names
+from scopes.access import Access, Target
+from scopes.refusals import Invalid, NotFound
+from services.actions import create_service, delete_service
+from services.models import Service
+from tokens.actions import store_brought_token
+
+READ = ("read:services", "read:services:name", "read:roles:services")
+
+SERVICE = Body(
+    "service",
+    {
+        "admin": bool,
+        "url": str,
+        "oauth_client_allowed_scopes": list,
+        "api_token": str,
+        "info": dict,
+        "display": bool,
+        "oauth_no_confirm": bool,
+        "command": list,
+        "cwd": str,
+        "environment": dict,
+        "user": str,
+        "oauth_client_id": str,
+        "oauth_redirect_uri": str,
+    },
+)
+LENGTHS = {
+    field.name: field.max_length
+    for field in Service._meta.get_fields()
+    if field.name in SERVICE.keys and getattr(field, "max_length", None)
+}
+
+
+def service_json(service: Service, keys: frozenset[str]) -> dict[str, Any]:
+    """Return the keys of a service that may be seen; what is unset has a default."""
+    data = row_json(service, keys)
+    defaults = {"url": "", "info": {}, "display": True}
+    return {
+        key: defaults[key] if value is None and key in defaults else value
+        for key, value in data.items()
+    }
+
+
+def row_json(service: Service, keys: frozenset[str]) -> dict[str, Any]:
+    """Return a service as its row has it: the manner of `GET /user`."""
+    return {key: read(service) for key, read in READERS.items() if key in keys}
+
+
+READERS: dict[str, Any] = {
+    "kind": lambda service: "service",
+    "name": lambda service: service.name,
+    "admin": lambda service: service.admin,
+    "url": lambda service: service.url,
+    "prefix": lambda service: prefix(service.name) if service.url else "",
+    "command": lambda service: service.command or [],
+    "pid": lambda service: service.pid,
+    "info": lambda service: service.info,
+    "display": lambda service: service.display,
+    "roles": lambda service: [role.name for role in service.roles.all()],
+}
+
+
+def prefix(name: str) -> str:
+    """Return the path below which the proxy serves a service."""
+    return f"{settings.HUB.base_url}services/{quote(name, safe='@')}/"
+
+
+class ServicesView(HubAPIView):
+    """All services, by name."""
+
+    scopes: ClassVar = {"GET": "list:services"}
+    narrows = frozenset({"GET"})
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        services = request.access.limit("list:services", queryset=Service.objects.all())
+        return reply(
+            {
+                service.name: service_json(service, visible(request.access, service))
+                for service in services.prefetch_related("roles")
+            }
+        )
+
+
+class ServiceView(HubAPIView):
+    """One service."""
+
+    scopes: ClassVar = {
+        "GET": READ,
+        "POST": "admin:services",
+        "DELETE": "admin:services",
+    }
+
+    def subject(self) -> Target:
+        return Target(service=self.kwargs["name"])
+
+    def find(self) -> Service | None:
+        return Service.objects.filter(name=self.kwargs["name"]).first()
+
+    def get(self, request: APIRequest, name: str) -> HttpResponse:
+        service = self.find()
+        if service is None:
+            raise NotFound(f"No such service: {name}")
+        return reply(service_json(service, visible(request.access, service)))
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        fields = read_service(self.json())
+        secret = fields.pop("api_token", "")
+        # One transaction, so that a refused token leaves no service behind.
+        with transaction.atomic():
+            service = create_service(
+                name, by=request.actor, access=request.access, **fields
+            )
+            if secret:
+                store_brought_token(
+                    service,
+                    secret,
+                    note="given when the service was created",
+                    by=request.actor,
+                )
+        return reply(service_json(service, visible(request.access, service)), 201)
+
+    def delete(self, request: APIRequest, name: str) -> HttpResponse:
+        service = self.find()
+        if service is None:
+            raise NotFound(f"Service {name} does not exist")
+        if service.from_config:
+            # The wire's status for what only the configuration may change.
+            return error(405, f"Service {name} is not modifiable at runtime")
+        delete_service(service, by=request.actor)
+        return empty(200)
+
+
+def visible(access: Access, service: Service) -> frozenset[str]:
+    """Return the keys of a service that this access shows."""
+    return access.visible("service", service)
+
+
+def read_service(body: Any) -> dict[str, Any]:
+    """Return the fields of a service that a body describes."""
+    if not body:
+        raise Invalid("Invalid service data: give an object with at least one field.")
+    fields = SERVICE.check(body)
+    for key in ("oauth_client_allowed_scopes", "command"):
+        check_names(fields.get(key, []), f"service.{key}")
+    for key, limit in LENGTHS.items():
+        if len(fields.get(key, "")) > limit:
+            raise Invalid(f"service.{key} is longer than {limit} characters")
+    return fields

@@ -1,0 +1,414 @@
+"""Shares and share codes on the wire.
+
+The same shares are seen from three sides: by the server's owner, by the user and by
+the group with whom it is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import orjson
+from django.conf import settings
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpResponse
+from django.utils import timezone
+
+from accounts.models import Group, User
+from api.base import APIRequest, HubAPIView, empty, reply
+from api.bodies import Body, check_names
+from api.pagination import Page
+from api.servers import default_server, server_target, user_target
+from scopes.access import Target
+from scopes.refusals import Forbidden, Invalid, NotFound
+from servers.actions import (
+    CODE_LIFETIME,
+    find_share_code,
+    grant_share,
+    issue_share_code,
+    revoke_share,
+    revoke_share_codes,
+    revoke_shares,
+)
+from servers.models import Server, Share, ShareCode
+
+M = TypeVar("M", bound=Model)
+
+SHARE = Body("share", {"user": str, "group": str, "scopes": list})
+CODE = Body("share code", {"expires_in": int, "scopes": list})
+
+
+def share_json(share: Share) -> dict[str, Any]:
+    """Return a share as the wire shows it."""
+    return {
+        "server": shared_server_json(share.server),
+        "scopes": share.raw_scopes(),
+        "user": {"name": share.user.name} if share.user else None,
+        "group": {"name": share.group.name} if share.group else None,
+        "kind": share.kind,
+        "created_at": share.created_at,
+    }
+
+
+def code_json(invitation: ShareCode) -> dict[str, Any]:
+    """Return a share code as the wire shows it, without the code."""
+    return {
+        "server": shared_server_json(invitation.server),
+        "scopes": invitation.raw_scopes(),
+        "id": str(invitation),
+        "created_at": invitation.created_at,
+        "expires_at": invitation.expires_at,
+        "exchange_count": invitation.exchange_count,
+        "last_exchanged_at": invitation.last_exchanged_at,
+    }
+
+
+def issued_json(invitation: ShareCode, code: str) -> dict[str, Any]:
+    """Return a new share code with its code: the one time that it is shown."""
+    accept = f"hub/accept-share?code={code}"
+    public = settings.HUB.public_url.rstrip("/")
+    return {
+        **code_json(invitation),
+        "code": code,
+        "accept_url": f"{settings.HUB.base_url}{accept}",
+        "full_accept_url": f"{public}/{accept}" if public else None,
+    }
+
+
+def shared_server_json(server: Server) -> dict[str, Any]:
+    """Return the little of a server that those learn with whom it is shared."""
+    public = settings.HUB.public_url.rstrip("/")
+    path = server.path
+    return {
+        "user": {"name": server.user.name},
+        "name": server.name,
+        "url": path,
+        "full_url": f"{public}/{path.removeprefix(settings.HUB.base_url)}"
+        if public
+        else None,
+        "ready": server.ready,
+    }
+
+
+def shares_for_wire() -> QuerySet[Share]:
+    """Return all shares with what their JSON needs."""
+    return Share.objects.select_related("server__user", "user", "group")
+
+
+def codes_for_wire() -> QuerySet[ShareCode]:
+    """Return all share codes that still count, with what their JSON needs."""
+    return ShareCode.objects.active(timezone.now()).select_related("server__user")
+
+
+def paged(
+    request: APIRequest, rows: QuerySet[M], to_json: Callable[[M], dict[str, Any]]
+) -> HttpResponse:
+    """Answer with one page of a list; these lists always have an envelope."""
+    page = Page.of(request, always_enveloped=True)
+    total = rows.count()
+    items = [to_json(row) for row in rows[page.offset : page.offset + page.limit]]
+    return page.reply(
+        orjson.dumps(items, option=orjson.OPT_UTC_Z).decode(), total, request
+    )
+
+
+class OwnerSharesView(HubAPIView):
+    """All shares of the servers of one user."""
+
+    scopes: ClassVar = {"GET": "read:shares"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["owner"])
+
+    def get(self, request: APIRequest, owner: str) -> HttpResponse:
+        shares = shares_for_wire().filter(server__user=require_user(owner))
+        return paged(request, shares, share_json)
+
+
+class ServerSharesView(HubAPIView):
+    """The shares of one server."""
+
+    scopes: ClassVar = {
+        "GET": "read:shares",
+        "POST": "shares",
+        "PATCH": "shares",
+        "DELETE": "shares",
+    }
+
+    def subject(self) -> Target:
+        return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
+
+    def get(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        server = require_server(owner, server_name)
+        return paged(request, shares_for_wire().filter(server=server), share_json)
+
+    def post(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        server = require_server(owner, server_name)
+        kind, name, scopes = read_share(self.json())
+        share = grant_share(
+            server,
+            self.recipient(kind, name),
+            scopes=scopes,
+            by=request.actor,
+            access=request.access,
+        )
+        return reply(share_json(share))
+
+    def patch(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        server = require_server(owner, server_name)
+        kind, name, scopes = read_share(self.json())
+        share = (
+            shares_for_wire().filter(server=server, **{f"{kind}__name": name}).first()
+        )
+        if share is not None:
+            # An empty list asks for what no list asks for: all of them.
+            share = revoke_share(share, scopes=scopes or None, by=request.actor)
+        return reply(share_json(share) if share else {})
+
+    def delete(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        revoke_shares(require_server(owner, server_name), by=request.actor)
+        return empty()
+
+    def recipient(self, kind: str, name: str) -> User | Group:
+        """Find with whom to share; whoever can't read names can't try them out."""
+        model: type[User] | type[Group] = User if kind == "user" else Group
+        scope = f"read:{kind}s:name"
+        found = model.objects.filter(name=name).first()
+        target = found or Target(**{kind: name})
+        if not self.request.access.allows(scope, obj=target):
+            raise Forbidden(f"Need scope '{scope}' to share with {kind}s by name")
+        if found is None:
+            raise Invalid(f"No such {kind}: {name}")
+        return found
+
+
+class OwnerCodesView(HubAPIView):
+    """All share codes of the servers of one user."""
+
+    scopes: ClassVar = {"GET": "read:shares"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["owner"])
+
+    def get(self, request: APIRequest, owner: str) -> HttpResponse:
+        codes = codes_for_wire().filter(server__user=require_user(owner))
+        return paged(request, codes, code_json)
+
+
+class ServerCodesView(HubAPIView):
+    """The share codes of one server."""
+
+    scopes: ClassVar = {"GET": "read:shares", "POST": "shares", "DELETE": "shares"}
+
+    def subject(self) -> Target:
+        return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
+
+    def get(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        server = require_server(owner, server_name)
+        return paged(request, codes_for_wire().filter(server=server), code_json)
+
+    def post(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        server = require_server(owner, server_name)
+        expires_in, scopes = read_code(self.json())
+        invitation, code = issue_share_code(
+            server,
+            scopes=scopes,
+            expires_in=expires_in,
+            by=request.actor,
+            access=request.access,
+        )
+        return reply(issued_json(invitation, code))
+
+    def delete(
+        self, request: APIRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        server = require_server(owner, server_name)
+        if "id" in request.GET:
+            wanted = request.GET["id"]
+            number = wanted.removeprefix("sc_")
+            known = wanted.startswith("sc_") and number.isdecimal() and len(number) < 19
+            ids = [int(number)] if known else []
+            missing = f"No code found matching id={wanted}"
+        elif "code" in request.GET:
+            found = find_share_code(request.GET["code"], timezone.now())
+            ids = [found.pk] if found else []
+            missing = "No matching code found"
+        else:
+            revoke_share_codes(server, None, by=request.actor)
+            return empty()
+        if not revoke_share_codes(server, ids, by=request.actor):
+            raise NotFound(missing)
+        return empty()
+
+
+class UserSharedView(HubAPIView):
+    """What is shared with one user, directly or through a group."""
+
+    scopes: ClassVar = {"GET": "read:users:shares"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["name"])
+
+    def get(self, request: APIRequest, name: str) -> HttpResponse:
+        user = require_user(name)
+        mine = Q(user=user) | Q(group__in=user.groups.values("pk"))
+        return paged(request, shares_for_wire().filter(mine), share_json)
+
+
+class UserSharedServerView(HubAPIView):
+    """One server as it is shared with one user, to look at or to leave."""
+
+    scopes: ClassVar = {"GET": "read:users:shares", "DELETE": "users:shares"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["name"])
+
+    def find(self, name: str, owner: str, server_name: str) -> Share:
+        share = (
+            shares_for_wire()
+            .filter(
+                user=require_user(name),
+                server__user__name=owner,
+                server__name=server_name,
+            )
+            .first()
+        )
+        if share is None:
+            raise NotFound(f"No such share for user {name} on {owner}/{server_name}")
+        return share
+
+    def get(
+        self, request: APIRequest, name: str, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        return reply(share_json(self.find(name, owner, server_name)))
+
+    def delete(
+        self, request: APIRequest, name: str, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        revoke_share(self.find(name, owner, server_name), by=request.actor)
+        return empty()
+
+
+class GroupSharedView(HubAPIView):
+    """What is shared with one group."""
+
+    scopes: ClassVar = {"GET": "read:groups:shares"}
+
+    def subject(self) -> Target:
+        return Target(group=self.kwargs["name"])
+
+    def get(self, request: APIRequest, name: str) -> HttpResponse:
+        shares = shares_for_wire().filter(group=require_group(name))
+        return paged(request, shares, share_json)
+
+
+class GroupSharedServerView(HubAPIView):
+    """One server as it is shared with one group, to look at or to leave."""
+
+    scopes: ClassVar = {"GET": "read:groups:shares", "DELETE": "groups:shares"}
+
+    def subject(self) -> Target:
+        return Target(group=self.kwargs["name"])
+
+    def find(self, name: str, owner: str, server_name: str) -> Share:
+        share = (
+            shares_for_wire()
+            .filter(
+                group=require_group(name),
+                server__user__name=owner,
+                server__name=server_name,
+            )
+            .first()
+        )
+        if share is None:
+            raise NotFound(f"No such share for group {name} on {owner}/{server_name}")
+        return share
+
+    def get(
+        self, request: APIRequest, name: str, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        return reply(share_json(self.find(name, owner, server_name)))
+
+    def delete(
+        self, request: APIRequest, name: str, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        revoke_share(self.find(name, owner, server_name), by=request.actor)
+        return empty()
+
+
+def require_user(name: str) -> User:
+    """Return a user or raise `NotFound`."""
+    user = User.objects.filter(name=name).first()
+    if user is None:
+        raise NotFound(f"No such user: {name}")
+    return user
+
+
+def require_group(name: str) -> Group:
+    """Return a group or raise `NotFound`."""
+    group = Group.objects.filter(name=name).first()
+    if group is None:
+        raise NotFound(f"No such group: {name}")
+    return group
+
+
+def require_server(owner: str, name: str) -> Server:
+    """Return a server with its owner or raise `NotFound`.
+
+    A default server that was never used has no row yet.
+    """
+    server = (
+        Server.objects.filter(user__name=owner, name=name)
+        .select_related("user")
+        .first()
+    )
+    if server is not None:
+        return server
+    user = None if name else User.objects.filter(name=owner).first()
+    if user is None:
+        raise NotFound(f"No such server: {owner}/{name}")
+    return default_server(user)
+
+
+def read_share(body: Any) -> tuple[str, str, list[str] | None]:
+    """Return with whom a body shares, as kind and name, and which scopes."""
+    fields = SHARE.check(without_nulls(body))
+    given = [kind for kind in ("user", "group") if kind in fields]
+    if len(given) != 1:
+        raise Invalid("Specify exactly one of `user` and `group`")
+    return given[0], fields[given[0]], read_scopes(fields)
+
+
+def read_code(body: Any) -> tuple[int, list[str] | None]:
+    """Return how long a new code lasts and which scopes it gives."""
+    fields = CODE.check({} if body is None else without_nulls(body))
+    expires_in = fields.get("expires_in", CODE_LIFETIME)
+    if isinstance(expires_in, bool):
+        raise Invalid("expires_in must be a whole number of seconds")
+    return expires_in, read_scopes(fields)
+
+
+def read_scopes(fields: dict[str, Any]) -> list[str] | None:
+    """Return the scopes that a body lists, None if it lists none."""
+    scopes = fields.get("scopes")
+    return None if scopes is None else check_names(scopes, "scopes")
+
+
+def without_nulls(body: Any) -> Any:
+    """Leave out what a body says nothing about."""
+    if not isinstance(body, dict):
+        return body
+    return {key: value for key, value in body.items() if value is not None}

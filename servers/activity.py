@@ -1,0 +1,51 @@
+"""What servers report about when they were last used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from scopes.refusals import Invalid
+from servers.models import Server
+
+
+@transaction.atomic
+def note_activity(
+    user_id: int,
+    user_name: str,
+    last_activity: datetime | None,
+    servers: Mapping[str, datetime],
+) -> None:
+    """Move the activity of a user and of servers forward, never back.
+
+    Reports come every few minutes from each server and are no acts of anybody, so
+    they are not recorded. The default server needs no row to be spoken of.
+    """
+    adapt = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        if last_activity:
+            moment = adapt(last_activity)
+            cursor.execute(
+                "UPDATE accounts_user SET last_activity = %s WHERE id = %s "
+                "AND (last_activity IS NULL OR last_activity < %s)",
+                [moment, user_id, moment],
+            )
+        if not servers:
+            return
+        known = Server.objects.filter(user_id=user_id, name__in=servers)
+        names = {"", *known.values_list("name", flat=True)}
+        for name in servers:
+            if name not in names:
+                raise Invalid(f"No such server '{name}' for user {user_name}")
+        cursor.executemany(
+            "UPDATE servers_server SET last_activity = %s WHERE user_id = %s "
+            "AND name = %s AND (last_activity IS NULL OR last_activity < %s)",
+            [
+                (moment, user_id, name, moment)
+                for name, moment in (
+                    (name, adapt(moment)) for name, moment in sorted(servers.items())
+                )
+            ],
+        )

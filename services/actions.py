@@ -1,0 +1,74 @@
+"""Adding services to a running hub, and taking them away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from accounts.models import NAME_LENGTH, Role
+from audit.actions import record
+from audit.models import Actor
+from scopes.access import Access, Identity, expand
+from scopes.definitions import DEFAULT_ROLES
+from scopes.grammar import check_scopes
+from scopes.refusals import Conflict, Forbidden, Invalid
+from services.models import Service
+
+
+@transaction.atomic
+def create_service(name: str, *, by: Actor, access: Access, **fields: Any) -> Service:
+    """Add a service while the hub runs.
+
+    Nobody can give a service more than they hold: `access` is what whoever asks may
+    do. A hub does not start programs on request, so a service with a command belongs
+    in the configuration.
+    """
+    if not name or len(name) > NAME_LENGTH:
+        raise Invalid(f"Invalid service name: {name!r}")
+    if fields.get("command"):
+        raise Invalid(f"Can not create managed service {name} at runtime")
+    if Service.objects.filter(name=name).exists():
+        raise Conflict(f"Service {name} already exists")
+    _refuse_excess(name, fields, access)
+    try:
+        with transaction.atomic():
+            service = Service.objects.create(name=name, **fields)
+    except IntegrityError:
+        # Someone else was faster between the question and the answer.
+        raise Conflict(f"Service {name} already exists") from None
+    if service.admin:
+        service.roles.add(Role.objects.get(name="admin"))
+    record(
+        by,
+        "service.create",
+        "service",
+        name,
+        admin=service.admin,
+        url=service.url,
+    )
+    return service
+
+
+@transaction.atomic
+def delete_service(service: Service, *, by: Actor) -> None:
+    """Remove a service that was added at run time, and its tokens with it."""
+    if service.from_config:
+        raise Forbidden(f"Service {service.name} is not modifiable at runtime")
+    record(by, "service.delete", "service", service.name)
+    service.delete()
+
+
+def _refuse_excess(name: str, fields: dict[str, Any], access: Access) -> None:
+    """Refuse rights for a new service that whoever creates it lacks."""
+    wanted = list(fields.get("oauth_client_allowed_scopes") or ())
+    check_scopes(wanted)
+    if fields.get("admin"):
+        wanted += DEFAULT_ROLES["admin"]["scopes"]
+    itself = Identity("service", name)
+    excess = sorted(access.lacking(expand(wanted, itself)))
+    if excess:
+        raise Invalid(
+            f"Not giving service {name} scopes that you do not hold: "
+            f"{', '.join(excess)}"
+        )
