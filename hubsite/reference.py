@@ -1,0 +1,140 @@
+"""The reference pages that are made from the code they describe.
+
+`python manage.py reference` writes them; a test compares them with what the code
+says, so they can't fall behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from drf_spectacular.generators import SchemaGenerator
+from pydantic import SecretStr
+
+from hubsite.config import declared_fields
+from hubsite.settings import Site
+from hubsite.unsupported import ADVICE
+from scopes.definitions import DEFAULT_ROLES, SCOPES
+
+MADE = "<!-- Made by `python manage.py reference`; edit the code instead. -->"
+
+
+def write_reference(folder: Path) -> list[Path]:
+    """Write every page into `folder` and return the pages that changed."""
+    changed = []
+    for name, text in pages().items():
+        page = folder / name
+        if not page.exists() or page.read_text("utf-8") != text:
+            page.write_text(text, "utf-8")
+            changed.append(page)
+    return changed
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page by its file name."""
+    return {
+        "settings.md": _page("Settings", _settings()),
+        "scopes.md": _page("Scopes and default roles", _scopes()),
+        "endpoints.md": _page("Endpoints of the REST API", _endpoints()),
+    }
+
+
+def _page(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"# {title}", "", MADE, "", *lines]).rstrip() + "\n"
+
+
+def _settings() -> Iterable[str]:
+    yield "The hub is described by `jupyterhub_config.py`, the site it runs on by the"
+    yield "environment. An odd value stops the start and names itself; what is set and"
+    yield "means nothing here is reported once, with what to do instead."
+    yield ""
+    yield "## `jupyterhub_config.py`"
+    yield ""
+    yield "Addresses: `c.JupyterHub.bind_url` (its path is the base URL), `base_url`,"
+    yield "`ip`, `port`, `hub_bind_url`, `hub_ip`, `hub_port`, `hub_connect_url`, with"
+    yield "JupyterHub's meanings and defaults. `c.JupyterHub.authenticator_class` is"
+    yield "`local` (the default), `dummy`, `pam` or `null`."
+    yield ""
+    yield "| setting | default | what it does |"
+    yield "| --- | --- | --- |"
+    for each in declared_fields():
+        places = [f"`c.{place}`" for place in each.metadata["places"]]
+        names = places[0] + "".join(f" (also {older})" for older in places[1:])
+        default = each.default
+        if default is MISSING and each.default_factory is not MISSING:
+            default = each.default_factory()
+        yield f"| {names} | {_default(default)} | {_cell(each.metadata['says'])} |"
+    yield ""
+    yield "## Settings of JupyterHub that mean nothing here"
+    yield ""
+    yield "| setting | what the hub says |"
+    yield "| --- | --- |"
+    for place, advice in sorted(ADVICE.items()):
+        yield f"| `c.{place}` | {_cell(advice)} |"
+    yield ""
+    yield "## Environment"
+    yield ""
+    yield "`HUB_<NAME>_FILE` names a file that holds the value, for secrets."
+    yield ""
+    yield "| variable | default | what it does |"
+    yield "| --- | --- | --- |"
+    for name, known in Site.model_fields.items():
+        words = known.description or ""
+        default = "" if name == "data_dir" else _default(known.default)
+        yield f"| `HUB_{name.upper()}` | {default} | {_cell(words)} |"
+
+
+def _scopes() -> Iterable[str]:
+    yield "A scope may carry a filter: `read:users!user=ada`, `!group=math`,"
+    yield "`!server=ada/lab`, `!service=grader`; `!user`, `!server` and `!service`"
+    yield "alone mean the owner of the token or role. Several filters on one scope add"
+    yield "up."
+    yield ""
+    yield "| scope | permits | brings with it |"
+    yield "| --- | --- | --- |"
+    for name, scope in SCOPES.items():
+        children = ", ".join(f"`{child}`" for child in scope.subscopes)
+        yield f"| `{name}` | {_cell(scope.description)} | {children} |"
+    yield ""
+    yield "## Default roles"
+    yield ""
+    yield "| role | what it is | scopes |"
+    yield "| --- | --- | --- |"
+    for name, role in DEFAULT_ROLES.items():
+        held = ", ".join(f"`{scope}`" for scope in role["scopes"])
+        yield f"| `{name}` | {_cell(role['description'])} | {held} |"
+
+
+def _endpoints() -> Iterable[str]:
+    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    yield "Paths are relative to the hub's base URL. `/hub/api/docs/` shows the same in"
+    yield "the browser and lets you try calls."
+    yield ""
+    yield "| method and path | what it does | scope | answers |"
+    yield "| --- | --- | --- | --- |"
+    for path, methods in sorted(schema["paths"].items()):
+        for method, operation in methods.items():
+            if method == "parameters":
+                continue
+            words = operation.get("summary") or operation.get("description", "")
+            scopes = ", ".join(f"`{s}`" for s in operation.get("x-scopes", ()))
+            answers = ", ".join(sorted(operation["responses"]))
+            first = _cell(words.strip().partition("\n")[0])
+            yield f"| `{method.upper()} {path}` | {first} | {scopes} | {answers} |"
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        value = ""
+    if isinstance(value, frozenset | tuple | dict | list) and value:
+        return _cell(", ".join(f"`{each}`" for each in value))
+    if value in (None, "") or isinstance(value, frozenset | tuple | dict | list):
+        return ""
+    return f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").strip()
