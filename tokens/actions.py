@@ -1,0 +1,252 @@
+"""Issuing, storing, revoking and purging tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.rights import members_among
+from audit.actions import record
+from audit.models import Actor
+from scopes.access import Identity, expand
+from scopes.definitions import INHERIT
+from scopes.grammar import check_scopes
+from scopes.refusals import Invalid
+from services.models import Service
+from tokens import digests, format, keys
+from tokens.models import APIToken
+
+MAX_NOTE_LENGTH = 1023
+# A century: what ends later than anybody lives ends never, and says so.
+MAX_EXPIRES_IN = 100 * 365 * 86_400
+
+# JupyterHub takes supplied tokens from this length on.
+MIN_BROUGHT_LENGTH = 8
+
+
+def issue_token(
+    owner: User | Service,
+    *,
+    by: Actor,
+    scopes: Sequence[str] | None = None,
+    note: str = "",
+    expires_in: int | None = None,
+    session_id: str | None = None,
+    client_id: str = "",
+    capped: bool = True,
+    now: datetime | None = None,
+) -> tuple[APIToken, str]:
+    """Store a token for `owner` and return it with its secret.
+
+    The secret exists in the return value and nowhere else. Scopes that the owner
+    lacks are refused, not dropped: a typo should fail at the desk, not as a puzzling
+    403 next week. Tokens that end with something else, a server for instance, are
+    not `capped` by the configured maximum.
+    """
+    now = now or timezone.now()
+    scopes = check_token_scopes(owner, scopes)
+    check_note(note)
+    expires_in = check_expires_in(expires_in, capped=capped)
+    secret, public_id = format.mint(keys.prefix(), keys.tag_keys())
+    token = APIToken(
+        public_id=public_id,
+        digest=digests.digest(secret, APIToken.Origin.MINTED),
+        origin=APIToken.Origin.MINTED,
+        note=note,
+        scopes=scopes,
+        client_id=client_id,
+        session_id=session_id,
+        created=now,
+        expires_at=None if expires_in is None else now + timedelta(seconds=expires_in),
+    )
+    with transaction.atomic():
+        _store(token, owner, by)
+    return token, secret
+
+
+def store_brought_token(
+    owner: User | Service, secret: str, *, note: str = "", by: Actor
+) -> APIToken:
+    """Let `secret` be a token of `owner`, for ever and with all its owner's rights.
+
+    A secret that is known already stays as it is: it is neither given to another
+    owner nor brought back after it was revoked.
+    """
+    check_brought_secret(secret)
+    check_note(note)
+    if format.is_ours(secret):
+        return _token_that_was_minted_here(secret)
+    public_id = format.handle(secret, keys.handle_key())
+    known = APIToken.objects.filter(public_id=public_id).first()
+    if known is not None:
+        return known
+    token = APIToken(
+        public_id=public_id,
+        digest=digests.digest(secret, APIToken.Origin.BROUGHT),
+        origin=APIToken.Origin.BROUGHT,
+        note=note,
+        scopes=[INHERIT],
+    )
+    try:
+        with transaction.atomic():
+            _store(token, owner, by)
+    except IntegrityError:
+        # Another process stored the same secret in the meantime.
+        return APIToken.objects.get(public_id=public_id)
+    return token
+
+
+def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> int:
+    """End a token at once and for ever; say how many ended with it."""
+    return revoke_tokens(APIToken.objects.filter(pk=token.pk), by=by, now=now)
+
+
+@transaction.atomic
+def revoke_tokens(
+    tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
+) -> int:
+    """End all these tokens in one UPDATE; say how many there were.
+
+    A token that an OAuth client obtained ends together with all that the client
+    holds for the same owner: it would only fetch another.
+    """
+    chosen = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
+    siblings = chosen.exclude(client_id="").filter(client_id=OuterRef("client_id"))
+    doomed = APIToken.objects.filter(
+        Q(pk__in=chosen.values("pk"))
+        | Exists(siblings.filter(user=OuterRef("user")))
+        | Exists(siblings.filter(service=OuterRef("service"))),
+        revoked_at=None,
+    )
+    revoked = [
+        f"a{pk}"
+        for pk in doomed.select_for_update().order_by("pk").values_list("pk", flat=True)
+    ]
+    if revoked:
+        doomed.order_by().update(revoked_at=now or timezone.now())
+        record(by, "token.revoke", "token", _several(revoked), tokens=revoked)
+    return len(revoked)
+
+
+@transaction.atomic
+def purge_expired(now: datetime | None = None, *, by: Actor | None = None) -> int:
+    """Delete tokens that have expired; say how many there were.
+
+    Secrets that others brought are kept even then, or the next start would store
+    them anew.
+    """
+    expired = APIToken.objects.expired(now or timezone.now()).filter(
+        origin=APIToken.Origin.MINTED
+    )
+    purged = [f"a{pk}" for pk in expired.values_list("pk", flat=True)]
+    if purged:
+        expired.delete()
+        by = by or Actor.system("purge")
+        record(by, "token.expire", "token", _several(purged), tokens=purged)
+    return len(purged)
+
+
+def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
+    """Return the raw scopes that a token of `owner` gets, or refuse them."""
+    if scopes is None:
+        return [INHERIT]
+    if not isinstance(scopes, list | tuple) or not all(
+        isinstance(scope, str) for scope in scopes
+    ):
+        raise Invalid("token scopes must be a list of strings or null")
+    check_scopes(scopes)
+    kind = "user" if isinstance(owner, User) else "service"
+    wanted = expand(scopes, Identity(kind, owner.name))
+    beyond = owner.access.lacking(wanted, members_among)
+    if beyond:
+        raise Invalid(
+            f"Not assigning requested scopes {','.join(sorted(beyond))}"
+            f" not held by {kind.title()} {owner.name}"
+        )
+    return list(dict.fromkeys(scopes))
+
+
+def check_expires_in(expires_in: Any, *, capped: bool = True) -> int | None:
+    """Return for how many seconds a token lives, or refuse; None is for ever."""
+    maximum = settings.HUB.token_expires_in_max_seconds if capped else 0
+    if expires_in is None:
+        return maximum or None
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int):
+        raise Invalid(f"token expires_in must be null or integer, not {expires_in!r}")
+    if expires_in < 1:
+        raise Invalid(
+            f"expires_in must be a positive integer or null, not {expires_in}"
+        )
+    limit = maximum or MAX_EXPIRES_IN
+    if expires_in > limit:
+        raise Invalid(f"token expires_in: {expires_in} must not exceed {limit}")
+    return expires_in
+
+
+def check_note(note: Any) -> None:
+    """Refuse what can't be a note."""
+    if not isinstance(note, str):
+        raise Invalid("token note must be a string or null")
+    if len(note) > MAX_NOTE_LENGTH:
+        raise Invalid(f"token note must not exceed {MAX_NOTE_LENGTH} characters")
+    if "\0" in note:
+        raise Invalid("token note must not hold a NUL character")
+
+
+def check_brought_secret(secret: Any) -> None:
+    """Refuse what can't be a token, without repeating it."""
+    if not isinstance(secret, str) or not re.fullmatch(r"[!-~]+", secret):
+        raise Invalid(
+            "A token consists of letters, digits and signs of ASCII, without blanks."
+            " `openssl rand -hex 32` makes a good one."
+        )
+    if not MIN_BROUGHT_LENGTH <= len(secret) <= format.MAX_LENGTH:
+        raise Invalid(
+            f"A token of {len(secret)} characters is not accepted: it needs at least"
+            f" {MIN_BROUGHT_LENGTH} and at most {format.MAX_LENGTH}."
+            " `openssl rand -hex 32` makes a good one."
+        )
+
+
+def _store(token: APIToken, owner: User | Service, by: Actor) -> None:
+    if isinstance(owner, User):
+        token.user = owner
+    else:
+        token.service = owner
+    token.save(force_insert=True)
+    expires_at = token.expires_at
+    record(
+        by,
+        "token.issue",
+        "token",
+        str(token),
+        owner=owner.name,
+        owner_kind=token.owner_kind,
+        origin=token.origin,
+        note=token.note,
+        scopes=token.scopes,
+        client_id=token.client_id,
+        expires_at=None if expires_at is None else expires_at.isoformat(),
+    )
+
+
+def _token_that_was_minted_here(secret: str) -> APIToken:
+    known = APIToken.objects.filter(public_id=format.public_id(secret)).first()
+    if known is None or not digests.matches(secret, known.digest):
+        raise Invalid(
+            "This token has the form of those that a hub mints, but this hub has not"
+            " minted it. `openssl rand -hex 32` makes one that can be brought."
+        )
+    return known
+
+
+def _several(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} tokens"

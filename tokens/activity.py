@@ -1,0 +1,132 @@
+"""When tokens and users were last seen.
+
+Uses are collected in memory and written outside of requests, by one conditional
+UPDATE each. At most one write per `activity_resolution` reaches a row, however many
+processes note its use: the condition is in the UPDATE.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+
+from accounts.models import User
+from tokens.models import APIToken
+
+logger = logging.getLogger(__name__)
+
+# More rows than this are forgotten at the next flush; whoever is still there is
+# written once more at worst.
+MEMORY = 50_000
+
+
+class Recorder:
+    """The last uses of the rows of one table that were noted in this process."""
+
+    def __init__(self, model: type[User] | type[APIToken]) -> None:
+        self.model = model
+        self.lock = threading.Lock()
+        self.noted: dict[int, float] = {}
+        self.pending: dict[int, float] = {}
+
+    def note(self, pk: int, now: float) -> None:
+        """Remember that a row was used, if that is news."""
+        last = self.noted.get(pk)
+        if last is None or now - last >= settings.HUB.activity_resolution:
+            with self.lock:
+                self.noted[pk] = self.pending[pk] = now
+
+    def take(self) -> list[tuple[int, float]]:
+        """Hand over what waits to be written, in an order that can't deadlock."""
+        with self.lock:
+            pending, self.pending = self.pending, {}
+            if len(self.noted) > MEMORY:
+                self.noted = {}
+        return sorted(pending.items())
+
+    def give_back(self, uses: Iterable[tuple[int, float]]) -> None:
+        """Take back what could not be written, for the next attempt."""
+        with self.lock:
+            self.pending = {**dict(uses), **self.pending}
+
+    def write(self, uses: Iterable[tuple[int, float]]) -> None:
+        """Write uses, leaving rows alone that were written a moment ago."""
+        table = connection.ops.quote_name(self.model._meta.db_table)
+        adapt = connection.ops.adapt_datetimefield_value
+        resolution = timedelta(seconds=settings.HUB.activity_resolution)
+        moments = [(pk, datetime.fromtimestamp(moment, UTC)) for pk, moment in uses]
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                f"UPDATE {table} SET last_activity = %s WHERE id = %s"  # noqa: S608
+                " AND (last_activity IS NULL OR last_activity <= %s)",
+                [
+                    (adapt(moment), pk, adapt(moment - resolution))
+                    for pk, moment in moments
+                ],
+            )
+
+
+tokens = Recorder(APIToken)
+users = Recorder(User)
+
+_flushing = threading.Lock()
+_started = threading.Event()
+_stopped = threading.Event()
+
+
+def flush() -> None:
+    """Write what was noted so far; costs nothing if nothing was."""
+    if not tokens.pending and not users.pending:
+        return
+    with _flushing:
+        taken = [(recorder, recorder.take()) for recorder in (tokens, users)]
+        try:
+            with transaction.atomic():
+                for recorder, uses in taken:
+                    if uses:
+                        recorder.write(uses)
+        except DatabaseError:
+            for recorder, uses in taken:
+                recorder.give_back(uses)
+            logger.warning("Could not write activity, trying again", exc_info=True)
+
+
+def start(interval: float = 1.0) -> None:
+    """Flush in the background from now on; a second call changes nothing.
+
+    Called by each process that answers requests, once it runs: a thread that was
+    started before a fork would be missing after it.
+    """
+    if _started.is_set():
+        return
+    _started.set()
+    _stopped.clear()
+    threading.Thread(
+        target=_run, args=(interval,), name="activity", daemon=True
+    ).start()
+
+
+def stop() -> None:
+    """End the background thread and write what is left."""
+    _stopped.set()
+    _started.clear()
+    flush()
+
+
+def forget() -> None:
+    """Drop what was noted and not written."""
+    for recorder in (tokens, users):
+        recorder.noted, recorder.pending = {}, {}
+
+
+def _run(interval: float) -> None:
+    while not _stopped.wait(interval):
+        # The database may have restarted since the last time.
+        connection.close_if_unusable_or_obsolete()
+        flush()
+    connection.close()

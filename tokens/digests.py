@@ -1,0 +1,40 @@
+"""What is stored of a secret: Argon2id, with its parameters in the digest.
+
+What the hub minted holds 256 random bits, so nobody guesses it however fast the hash
+is; a light profile keeps the first use of a token cheap. What others brought may be
+a word that someone chose, so it pays OWASP's price for passwords.
+"""
+
+from __future__ import annotations
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from tokens.models import APIToken
+
+PROFILES = {
+    APIToken.Origin.MINTED: PasswordHasher(
+        time_cost=1, memory_cost=1024, parallelism=1, hash_len=32, salt_len=16
+    ),
+    APIToken.Origin.BROUGHT: PasswordHasher(
+        time_cost=2, memory_cost=19 * 1024, parallelism=1, hash_len=32, salt_len=16
+    ),
+}
+
+
+def digest(secret: str, origin: str) -> str:
+    """Return what to store of a secret."""
+    return PROFILES[APIToken.Origin(origin)].hash(secret)
+
+
+def matches(secret: str, stored: str) -> bool:
+    """Say whether `stored` is a digest of this secret, under any parameters."""
+    try:
+        return PROFILES[APIToken.Origin.MINTED].verify(stored, secret)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def is_outdated(stored: str, origin: str) -> bool:
+    """Say whether a digest was made with other parameters than today's."""
+    return PROFILES[APIToken.Origin(origin)].check_needs_rehash(stored)

@@ -1,0 +1,96 @@
+"""The form of the tokens that this hub mints.
+
+`<prefix>_<public id>_<secret><tag><crc>`, in base62 and underscores, so that one
+double-click selects it:
+
+prefix      says to people and leak scanners whose token this is
+public id   12 random characters, independent of the secret; finds the row
+secret      256 bits from the operating system
+tag         64 bits of HMAC-SHA-256 over all before it, under a key of the hub
+crc         CRC-32 of all before it; anyone can check it without the hub
+
+The CRC tells a token from a typing error, the tag tells it from a forgery; neither
+says that a token is still good. Without any tag key every tag passes, and the
+digest alone decides: slower, never open.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import string
+import zlib
+from collections.abc import Sequence
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+PUBLIC_ID_LENGTH = 12
+SECRET_LENGTH = 43
+TAG_LENGTH = 11
+CRC_LENGTH = 6
+TAIL_LENGTH = SECRET_LENGTH + TAG_LENGTH + CRC_LENGTH
+
+# Longer input is refused before anything is worked out from it.
+MAX_LENGTH = 128
+
+PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
+FORM = re.compile(
+    rf"{PREFIX.pattern}_[0-9A-Za-z]{{{PUBLIC_ID_LENGTH}}}_[0-9A-Za-z]{{{TAIL_LENGTH}}}"
+)
+
+
+def mint(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
+    """Make a new token; return it with its public id.
+
+    The first of `keys` signs. Without keys the tag is random, which passes for as
+    long as there are none.
+    """
+    public_id = "".join(secrets.choice(ALPHABET) for _ in range(PUBLIC_ID_LENGTH))
+    body = f"{prefix}_{public_id}_{_base62(secrets.token_bytes(32), SECRET_LENGTH)}"
+    tag = _tag(body, keys[0] if keys else secrets.token_bytes(32))
+    return f"{body}{tag}{_crc(body + tag)}", public_id
+
+
+def is_ours(token: str) -> bool:
+    """Say whether a token has the form above, genuine or not."""
+    return FORM.fullmatch(token) is not None
+
+
+def is_genuine(token: str, keys: Sequence[bytes]) -> bool:
+    """Say whether a token of our form was minted under one of `keys`."""
+    if _crc(token[:-CRC_LENGTH]) != token[-CRC_LENGTH:]:
+        return False
+    body = token[: -TAG_LENGTH - CRC_LENGTH]
+    tag = token[-TAG_LENGTH - CRC_LENGTH : -CRC_LENGTH]
+    return not keys or any(hmac.compare_digest(_tag(body, key), tag) for key in keys)
+
+
+def public_id(token: str) -> str:
+    """Return the public id of a token of our form."""
+    return token[-TAIL_LENGTH - PUBLIC_ID_LENGTH - 1 : -TAIL_LENGTH - 1]
+
+
+def handle(secret: str, key: bytes) -> str:
+    """Return what finds the row of a secret that others brought.
+
+    The key keeps strangers from Argon2: nobody without it can name a handle that
+    exists. The tilde keeps handles apart from public ids.
+    """
+    return f"~{_base62(hmac.digest(key, secret.encode(), 'sha256')[:9], 13)}"
+
+
+def _tag(body: str, key: bytes) -> str:
+    return _base62(hmac.digest(key, body.encode(), "sha256")[:8], TAG_LENGTH)
+
+
+def _crc(text: str) -> str:
+    return _base62(zlib.crc32(text.encode()).to_bytes(4, "big"), CRC_LENGTH)
+
+
+def _base62(data: bytes, length: int) -> str:
+    number = int.from_bytes(data, "big")
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,143 @@
+"""The form of the Request Token page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.utils.formats import date_format
+from django.utils.timesince import timeuntil
+
+from accounts.models import User
+from scopes.refusals import Refusal
+from tokens.actions import MAX_NOTE_LENGTH, check_token_scopes
+from tokens.picker import offer
+
+DEFAULT_NOTE = "Requested via token page"
+DEFAULT_EXPIRES_IN = 30 * 86_400
+
+LIFETIMES = (
+    ("1 hour", 3_600),
+    ("1 day", 86_400),
+    ("1 week", 7 * 86_400),
+    ("1 month", 30 * 86_400),
+    ("1 year", 365 * 86_400),
+)
+NEVER = "never"
+MAXIMUM = "max"
+
+
+def lifetimes(now: datetime) -> list[tuple[str, str]]:
+    """List the lifetimes that may be asked for, each with the date of its end.
+
+    A configured maximum takes the longer ones away and, unless it is among them,
+    stands last itself.
+    """
+    maximum = settings.HUB.token_expires_in_max_seconds
+    allowed = [
+        (words, seconds)
+        for words, seconds in LIFETIMES
+        if not maximum or seconds <= maximum
+    ]
+    choices = [
+        (str(seconds), f"{words}, until {_moment(now, seconds)}")
+        for words, seconds in allowed
+    ]
+    if not maximum:
+        choices.append((NEVER, "Never; until you revoke it"))
+    elif maximum not in (seconds for _, seconds in allowed):
+        words = timeuntil(now + timedelta(seconds=maximum), now, depth=2)
+        choices.append((MAXIMUM, f"Max ({words}), until {_moment(now, maximum)}"))
+    return choices
+
+
+def _moment(now: datetime, seconds: int) -> str:
+    moment = now + timedelta(seconds=seconds)
+    spelling = "j F Y" if seconds >= 7 * 86_400 else "j F Y, H:i e"
+    return date_format(moment, spelling)
+
+
+class TokenForm(forms.Form):
+    """What to ask when somebody wants a token.
+
+    Either everything that its owner may do, or what was picked and written; a form
+    that says both is asked again, for one of the two was not meant.
+    """
+
+    EVERYTHING = "everything"
+    CHOSEN = "chosen"
+
+    note = forms.CharField(required=False, max_length=MAX_NOTE_LENGTH)
+    expires_in = forms.ChoiceField()
+    permissions = forms.ChoiceField(
+        choices=[
+            (EVERYTHING, "Everything I may do, now and later"),
+            (CHOSEN, "Only what I choose below"),
+        ],
+        initial=EVERYTHING,
+        widget=forms.RadioSelect,
+    )
+    scopes = forms.MultipleChoiceField(
+        required=False, widget=forms.CheckboxSelectMultiple
+    )
+    more_scopes = forms.CharField(required=False, max_length=4_000)
+
+    def __init__(self, *args: Any, user: User, now: datetime, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        self.offered = offer(user)
+        choices = lifetimes(now)
+        default = str(DEFAULT_EXPIRES_IN)
+        self.fields["expires_in"].choices = choices
+        self.fields["expires_in"].initial = (
+            default if default in dict(choices) else choices[-1][0]
+        )
+        self.fields["scopes"].choices = [
+            choice for _, choices in self.offered for choice in choices
+        ]
+
+    def scope_groups(self) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
+        """Go through the offered scopes by group, with what is picked of each."""
+        picked = set(self["scopes"].value() or ())
+        for label, choices in self.offered:
+            boxes = [
+                {"scope": scope, "words": words, "picked": scope in picked}
+                for scope, words in choices
+            ]
+            yield label, boxes, sum(box["picked"] for box in boxes)
+
+    def clean_note(self) -> str:
+        return self.cleaned_data["note"] or DEFAULT_NOTE
+
+    def clean_expires_in(self) -> int | None:
+        """Return seconds; None leaves it to the configured maximum, if there is one."""
+        chosen = self.cleaned_data["expires_in"]
+        return None if chosen in (NEVER, MAXIMUM) else int(chosen)
+
+    def clean_more_scopes(self) -> list[str]:
+        return re.findall(r"[^\s,]+", self.cleaned_data["more_scopes"])
+
+    def clean(self) -> dict[str, Any]:
+        """Work out the raw scopes of the token as `token_scopes`; None inherits."""
+        data = super().clean() or {}
+        chosen = [*data.get("scopes", ()), *data.get("more_scopes", ())]
+        data["token_scopes"] = None
+        if data.get("permissions") == self.EVERYTHING:
+            if chosen:
+                self.add_error(
+                    "permissions",
+                    "You picked single permissions as well. Choose “Only what I choose"
+                    " below”, or pick none.",
+                )
+        elif not chosen and not self.errors:
+            self.add_error("scopes", "Pick at least one permission.")
+        elif not self.errors:
+            try:
+                data["token_scopes"] = check_token_scopes(self.user, chosen)
+            except Refusal as refusal:
+                self.add_error("more_scopes", refusal.message)
+        return data

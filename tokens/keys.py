@@ -1,0 +1,31 @@
+"""The hub's own keys for tokens, as the settings name them."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+from django.conf import settings
+
+
+def prefix() -> str:
+    """Return what new tokens begin with; old ones keep theirs."""
+    return getattr(settings, "TOKEN_PREFIX", "hub")
+
+
+def tag_keys() -> Sequence[bytes]:
+    """Return the keys of tags: the first signs, all verify, none accepts all."""
+    keys = getattr(settings, "TOKEN_TAG_KEYS", None)
+    return (derived("tag"),) if keys is None else keys
+
+
+def handle_key() -> bytes:
+    """Return the key of handles; brought secrets are not found under another."""
+    return getattr(settings, "TOKEN_HANDLE_KEY", None) or derived("handle")
+
+
+def derived(purpose: str) -> bytes:
+    """Make a key from the secret key, for settings that name none."""
+    return hmac.digest(
+        settings.SECRET_KEY.encode(), f"token {purpose}".encode(), "sha256"
+    )

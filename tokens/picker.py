@@ -1,0 +1,65 @@
+"""Which scopes the token page offers, grouped by what they are about."""
+
+from __future__ import annotations
+
+from accounts.models import User
+from scopes.definitions import NO_SCOPE, SCOPES
+from scopes.grammar import RawScope, describe
+
+GROUPS = {
+    "servers": "Servers",
+    "users": "Users",
+    "tokens": "Tokens",
+    "groups": "Groups",
+    "shares": "Sharing",
+    "services": "Services",
+    "roles": "Roles",
+    "custom": "Of this site",
+    "hub": "The hub",
+}
+
+# Words of scope names, in the order in which they decide.
+RESOURCES = (
+    ("custom", "custom"),
+    ("roles", "roles"),
+    ("shares", "shares"),
+    ("server_state", "servers"),
+    ("servers", "servers"),
+    ("auth_state", "users"),
+    ("users", "users"),
+    ("tokens", "tokens"),
+    ("groups", "groups"),
+    ("services", "services"),
+)
+
+ORDER = {name: number for number, name in enumerate(SCOPES)}
+
+Choice = tuple[str, str]
+
+
+def offer(user: User) -> list[tuple[str, list[Choice]]]:
+    """List what `user` may put into a token, each scope with words for it.
+
+    What a scope brings along is offered as well: a token should hold no more than it
+    needs. A filter for the user alone is written without the name, so that it still
+    means the same person after a renaming.
+    """
+    groups: dict[str, list[Choice]] = {label: [] for label in GROUPS.values()}
+    for scope in sorted(map(RawScope.parse, user.access.scopes), key=_place):
+        if scope.kind == "user" and scope.value == user.name:
+            scope = RawScope(scope.name, "user")
+        groups[GROUPS[_resource(scope.name)]].append((str(scope), describe(str(scope))))
+    groups[GROUPS["hub"]].append((NO_SCOPE, describe(NO_SCOPE)))
+    return [(label, choices) for label, choices in groups.items() if choices]
+
+
+def _resource(name: str) -> str:
+    words = name.split(":")
+    for word, resource in RESOURCES:
+        if word in words:
+            return resource
+    return "hub"
+
+
+def _place(scope: RawScope) -> tuple[int, str]:
+    return ORDER.get(scope.name, len(ORDER)), str(scope)

@@ -1,0 +1,282 @@
+"""From a secret to whoever presents it: the only way in for tokens.
+
+The order of the steps is the safety of it:
+
+1. the form. What was forged in the form of ours costs neither a query nor Argon2.
+2. one query for the row, its owner and what both may do.
+3. the state. Revoked, disabled, expired, owner inactive: refused before anything
+   that this process remembers is asked, so no process need ever be told.
+4. the digest. What matched once is remembered, bound to the row as it was read: a
+   changed row is looked at anew, a changed digest is proved anew.
+
+From outside all refusals look alike; the reason goes to the debug log.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from secrets import token_bytes
+from typing import Any, Final
+
+from django.db import connection
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.models import User
+from accounts.rights import access_of_token, columns
+from audit.models import Actor
+from scopes.access import Access
+from services.models import Service
+from tokens import activity, digests, format, keys
+from tokens.models import APIToken
+
+logger = logging.getLogger(__name__)
+
+# What is remembered at most: bearers whose secret was proved in this process.
+MEMORY: Final = 8_192
+
+Row = tuple[Any, ...]
+
+# The beginning of each row; the owner's rights and then the facts follow.
+HEAD: Final = (
+    "t.id",
+    "t.digest",
+    "t.origin",
+    "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
+    " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
+    " WHEN t.service_id IS NULL AND NOT u.is_active THEN 'inactive owner' END",
+    "{expires_at}",
+    "{scopes}",
+    "t.client_id",
+    "t.session_id",
+    "CASE WHEN substr(t.note, 1, 10) = 'Server at ' THEN 1 ELSE 0 END",
+    "CASE WHEN t.service_id IS NULL THEN 'user' ELSE 'service' END",
+    "coalesce(t.service_id, t.user_id)",
+    "coalesce(s.name, u.name)",
+)
+ID, DIGEST, ORIGIN, DEAD, EXPIRES_AT, SCOPES, CLIENT_ID, SESSION_ID = range(8)
+OF_SERVER, OWNER_KIND, OWNER_ID, OWNER_NAME = range(8, 12)
+
+# Writes SQL expressions by name for a kind of owner and a database vendor; the
+# tables are known as t (token), u (user) and s (service).
+BuildFacts = Callable[[str, str], Mapping[str, str]]
+_facts: list[BuildFacts] = []
+
+
+def register_facts(build: BuildFacts) -> None:
+    """Have every verification read more about the owner in its one query.
+
+    For `AppConfig.ready()` of rooms further right: an answer that is made of these
+    facts costs no query of its own.
+    """
+    if build not in _facts:
+        _facts.append(build)
+        _statement.cache_clear()
+        _fact_columns.cache_clear()
+
+
+class Bearer:
+    """Who presents a token, and what the token may do at this moment.
+
+    Kept for as long as the row stays as it was read. `memo` keeps what others
+    worked out from it, for exactly as long.
+    """
+
+    __slots__ = (
+        "access",
+        "client_id",
+        "memo",
+        "owner_id",
+        "owner_kind",
+        "owner_name",
+        "row",
+        "session_id",
+        "settled",
+        "token_id",
+    )
+
+    access: Access
+    settled: bool
+    memo: dict[Any, Any]
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.token_id: int = row[ID]
+        self.owner_kind: str = row[OWNER_KIND]
+        self.owner_id: int = row[OWNER_ID]
+        self.owner_name: str = row[OWNER_NAME]
+        self.session_id: str | None = row[SESSION_ID]
+        self.client_id: str = row[CLIENT_ID]
+        rights = row[len(HEAD) : len(HEAD) + len(columns("user"))]
+        self.access, self.settled = access_of_token(
+            row[SCOPES], None, self.owner_kind, self.owner_name, *rights
+        )
+        self.memo = {}
+
+    def __repr__(self) -> str:
+        return f"<Bearer a{self.token_id} of {self.owner_kind} {self.owner_name}>"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `register_facts` asked for, by name."""
+        names = _fact_columns(self.owner_kind, connection.vendor)
+        return dict(zip(names, self.row[len(self.row) - len(names) :], strict=True))
+
+    @property
+    def owner(self) -> User | Service:
+        """The row of the owner, read when asked for."""
+        model = User if self.owner_kind == "user" else Service
+        return model.objects.get(pk=self.owner_id)
+
+    def actor(self, address: str = "") -> Actor:
+        """Say who acts, for the record."""
+        return Actor(self.owner_kind, self.owner_name, self.token_id, address)
+
+
+# By an HMAC of the secret, under a key that this process made for itself: no memory
+# of it gives a secret away.
+_proved: dict[bytes, Bearer] = {}
+_process_key = token_bytes(32)
+
+# Argon2 takes memory and a core for each verification, so there is a ceiling; and a
+# token that many present at once is verified once.
+_memory = threading.Lock()
+_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+_flights: dict[bytes, threading.Lock] = {}
+
+
+@sensitive_variables()
+def verify(secret: str) -> Bearer | None:
+    """Find out who presents this secret; None for whatever reason it is refused.
+
+    Its use is noted for `last_activity`.
+    """
+    if len(secret) > format.MAX_LENGTH or not secret.isascii():
+        return _refuse("no token")
+    if format.is_ours(secret):
+        if not format.is_genuine(secret, keys.tag_keys()):
+            return _refuse("forged")
+        public_id = format.public_id(secret)
+    else:
+        public_id = format.handle(secret, keys.handle_key())
+    row = _read(public_id)
+    if row is None:
+        return _refuse("unknown")
+    if row[DEAD]:
+        return _refuse(row[DEAD])
+    now = time.time()
+    if row[EXPIRES_AT] and row[EXPIRES_AT] <= _text(now):
+        return _refuse("expired")
+    mac = hmac.digest(_process_key, secret.encode(), "sha256")
+    bearer = _proved.get(mac)
+    if bearer is None or bearer.row != row or not bearer.settled:
+        bearer = _admit(secret, mac, row)
+        if bearer is None:
+            return _refuse("wrong secret")
+    activity.tokens.note(bearer.token_id, now)
+    if bearer.owner_kind == "user" and not row[OF_SERVER]:
+        activity.users.note(bearer.owner_id, now)
+    return bearer
+
+
+def forget() -> None:
+    """Forget every secret that was proved."""
+    _proved.clear()
+
+
+def _refuse(reason: str) -> None:
+    logger.debug("Refused a token: %s", reason)
+
+
+def _admit(secret: str, mac: bytes, row: Row) -> Bearer | None:
+    """Make a bearer of a row, after proof that the secret belongs to it."""
+    if not _is_proved(mac, row):
+        lock = _flights.setdefault(mac, threading.Lock())
+        try:
+            with lock:
+                if not _is_proved(mac, row):
+                    with _slots:
+                        if not digests.matches(secret, row[DIGEST]):
+                            return None
+                        row = _renew_digest(secret, row)
+        finally:
+            _flights.pop(mac, None)
+    bearer = Bearer(row)
+    with _memory:
+        if len(_proved) >= MEMORY and mac not in _proved:
+            del _proved[next(iter(_proved))]
+        _proved[mac] = bearer
+    return bearer
+
+
+def _is_proved(mac: bytes, row: Row) -> bool:
+    known = _proved.get(mac)
+    return (
+        known is not None
+        and known.row[ID] == row[ID]
+        and known.row[DIGEST] == row[DIGEST]
+    )
+
+
+def _renew_digest(secret: str, row: Row) -> Row:
+    """Store a digest with today's parameters if the stored one has others."""
+    if not digests.is_outdated(row[DIGEST], row[ORIGIN]):
+        return row
+    renewed = digests.digest(secret, row[ORIGIN])
+    APIToken.objects.filter(pk=row[ID], digest=row[DIGEST]).update(digest=renewed)
+    return (*row[:DIGEST], renewed, *row[DIGEST + 1 :])
+
+
+def _read(public_id: str) -> Row | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(connection.vendor), [public_id])
+        return cursor.fetchone()
+
+
+@cache
+def _statement(vendor: str) -> str:
+    """Write the one query. Columns are text, for dates cost more than all the rest."""
+    expires_at = (
+        "to_char(t.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+        if vendor == "postgresql"
+        else "t.expires_at || ''"
+    )
+    scopes = "t.scopes::text" if vendor == "postgresql" else "t.scopes || ''"
+    head = [part.format(expires_at=expires_at, scopes=scopes) for part in HEAD]
+    user, service = (
+        (*columns(kind), *_fact_columns(kind, vendor).values())
+        for kind in ("user", "service")
+    )
+    # Only the owner's own expressions are worked out, never both.
+    rest = [
+        f"CASE WHEN t.service_id IS NULL THEN {of_user} ELSE {of_service} END"
+        for of_user, of_service in zip(user, service, strict=True)
+    ]
+    return (
+        f"SELECT {', '.join(head + rest)} FROM tokens_apitoken t"  # noqa: S608
+        " LEFT JOIN accounts_user u ON u.id = t.user_id"
+        " LEFT JOIN services_service s ON s.id = t.service_id"
+        " WHERE t.public_id = %s"
+    )
+
+
+@cache
+def _fact_columns(kind: str, vendor: str) -> dict[str, str]:
+    """Name all facts, in the same order for both kinds; NULL where there is none."""
+    facts = {
+        of: {name: sql for build in _facts for name, sql in build(of, vendor).items()}
+        for of in ("user", "service")
+    }
+    names = dict.fromkeys((*facts["user"], *facts["service"]))
+    return {name: facts[kind].get(name, "NULL") for name in names}
+
+
+def _text(moment: float) -> str:
+    """Write a moment as the database writes it."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(" ", "microseconds")[:26]

@@ -1,0 +1,124 @@
+"""The pages on which people request, see and revoke their tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
+from django.views.decorators.debug import sensitive_variables
+from django.views.generic import DetailView, ListView
+
+from accounts.mixins import ScopeRequiredMixin
+from scopes.refusals import Refusal
+from tokens import activity
+from tokens.actions import issue_token, revoke_token
+from tokens.forms import TokenForm
+from tokens.models import APIToken, APITokenQuerySet
+
+
+class OwnTokensMixin(ScopeRequiredMixin):
+    """A page about the tokens of whoever is signed in."""
+
+    def get_queryset(self) -> APITokenQuerySet:
+        user = self.request.user
+        queryset = APIToken.objects.owned_by(user).active(timezone.now())
+        return user.access.limit(self.scope, queryset=queryset)
+
+    def may_change(self) -> bool:
+        user = self.request.user
+        return user.access.allows("tokens", obj=user)
+
+
+class TokenListView(OwnTokensMixin, ListView):
+    """All tokens of mine that still count, and the form to request another."""
+
+    scope = "read:tokens"
+    template_name = "tokens/list.html"
+    context_object_name = "tokens"
+    paginate_by = 50
+
+    def get_queryset(self) -> APITokenQuerySet:
+        activity.flush()
+        return super().get_queryset().recent_first()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        if self.may_change():
+            user, now = self.request.user, timezone.now()
+            kwargs = {"form": TokenForm(user=user, now=now), **kwargs}
+        return super().get_context_data(**kwargs)
+
+
+class RequestView(TokenListView):
+    """Issue a token and show its secret, in this one answer and never again."""
+
+    scope = "tokens"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        # Whoever comes back by the address bar wants the form.
+        return redirect("tokens:list")
+
+    @sensitive_variables("secret")
+    def post(self, request: HttpRequest) -> HttpResponse:
+        if not self.may_change():
+            raise PermissionDenied("You may not request tokens of your own.")
+        form = TokenForm(request.POST, user=request.user, now=timezone.now())
+        if not form.is_valid():
+            return self.ask_again(form)
+        try:
+            token, secret = issue_token(
+                request.user,
+                by=self.actor,
+                note=form.cleaned_data["note"],
+                expires_in=form.cleaned_data["expires_in"],
+                scopes=form.cleaned_data["token_scopes"],
+            )
+        except Refusal as refusal:
+            form.add_error(None, refusal.message)
+            return self.ask_again(form)
+        return self.show(token, secret)
+
+    def ask_again(self, form: TokenForm) -> HttpResponse:
+        """Show the page with what was entered and what is wrong with it."""
+        self.object_list = self.get_queryset()
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
+    @sensitive_variables("secret", "context")
+    def show(self, token: APIToken, secret: str) -> HttpResponse:
+        """Show a secret; no cache, session or message ever holds it."""
+        context = {"token": token, "secret": secret, "api_url": self.api_url()}
+        response = self.response_class(
+            request=self.request, template="tokens/issued.html", context=context
+        )
+        add_never_cache_headers(response)
+        return response
+
+    def api_url(self) -> str:
+        """Return where the API is, as whoever asked would reach it."""
+        path = f"{settings.HUB.base_url}hub/api"
+        public_url = settings.HUB.public_url
+        if public_url:
+            return f"{public_url.rstrip('/')}{path}"
+        return self.request.build_absolute_uri(path)
+
+
+class RevokeView(OwnTokensMixin, DetailView):
+    """Ask whether a token shall end, then end it."""
+
+    scope = "tokens"
+    template_name = "tokens/revoke.html"
+    context_object_name = "token"
+
+    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
+        token = self.get_object()
+        revoked = revoke_token(token, by=self.actor)
+        if revoked > 1:
+            messages.success(request, f"Revoked {revoked} tokens of one application.")
+        else:
+            messages.success(request, f"Revoked the token “{token.note or token}”.")
+        return redirect("tokens:list")
