@@ -11,6 +11,20 @@ from django.db import transaction
 
 from audit.models import Actor, Event, Purge
 
+# The acts that are recorded.
+ACTIONS = (
+    *("user.create", "user.rename", "user.promote", "user.demote", "user.delete"),
+    *("group.create", "group.add_members", "group.remove_members"),
+    *("group.set_properties", "group.delete"),
+    *("service.create", "service.delete"),
+    *("token.issue", "token.revoke", "token.disable", "token.enable", "token.expire"),
+    *("server.create", "server.edit", "server.delete"),
+    *("share.grant", "share.revoke"),
+    *("sharecode.issue", "sharecode.revoke", "sharecode.accept"),
+    *("session.login", "session.logout", "session.refuse"),
+    "audit.purge",
+)
+
 # Words that name a secret: a caller that uses one of them as a key of `detail` is
 # mistaken, whatever the value.
 SECRET_KEYS = frozenset({"secret", "password", "token", "api_token", "code", "digest"})

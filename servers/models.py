@@ -40,6 +40,9 @@ class Server(models.Model):
         "server": "user__name/name",
         "group": "user__groups__name",
     }
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("read:servers",),
+    }
 
     class Pending(models.TextChoices):
         SPAWN = "spawn", "starting"

@@ -14,6 +14,8 @@ from django.utils.functional import cached_property
 from accounts.models import User
 from accounts.rights import members_among, read_identity
 from scopes.access import Access, Identity, token_access
+from scopes.definitions import NO_SCOPE
+from scopes.grammar import describe
 from services.models import Service
 
 
@@ -52,6 +54,11 @@ class APIToken(models.Model):
         "user": "user__name",
         "group": "user__groups__name",
         "service": "service__name",
+    }
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("read:tokens",),
+        "add": ("tokens",),
+        "change": ("tokens",),
     }
 
     class Origin(models.TextChoices):
@@ -108,6 +115,10 @@ class APIToken(models.Model):
     @property
     def owner_kind(self) -> str:
         return "user" if self.service_id is None else "service"
+
+    @property
+    def scopes_in_words(self) -> list[str]:
+        return [describe(scope) for scope in self.scopes or (NO_SCOPE,)]
 
     @cached_property
     def access(self) -> Access:

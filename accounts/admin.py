@@ -1,0 +1,413 @@
+"""Users, groups and roles in the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from accounts import actions
+from accounts.models import Group, Role, User
+from audit.admin_base import (
+    NamesField,
+    ScopedAdmin,
+    actor_of,
+    ask_first,
+    link,
+)
+from scopes.grammar import describe
+from scopes.refusals import Invalid
+
+
+class ActivityFilter(admin.SimpleListFilter):
+    """Users by when they were last seen."""
+
+    title = "last activity"
+    parameter_name = "active"
+    days = {"day": 1, "week": 7, "month": 30}  # noqa: RUF012
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        if not request.user.access.has("read:users:activity"):
+            return []
+        return [
+            ("day", "in the last 24 hours"),
+            ("week", "in the last 7 days"),
+            ("month", "in the last 30 days"),
+            ("earlier", "earlier"),
+            ("never", "never"),
+        ]
+
+    def queryset(self, request: Any, queryset: QuerySet[User]) -> QuerySet[User]:
+        value = self.value()
+        if not value:
+            return queryset
+        queryset = request.user.access.limit("read:users:activity", queryset=queryset)
+        if value == "never":
+            return queryset.filter(last_activity=None)
+        since = timezone.now() - timedelta(days=self.days.get(value, 30))
+        if value == "earlier":
+            return queryset.filter(last_activity__lt=since)
+        return queryset.filter(last_activity__gte=since)
+
+
+class UserForm(forms.ModelForm):
+    """A user with the groups that whoever asks may change."""
+
+    groups = NamesField(required=False, help_text="Names of groups, one per line.")
+
+    class Meta:
+        model = User
+        fields = ("name", "admin")
+        labels = {"admin": "Administrator"}  # noqa: RUF012
+        help_texts = {  # noqa: RUF012
+            "admin": "Holds the role admin: may see and change everything here."
+        }
+
+
+@admin.register(User)
+class UserAdmin(ScopedAdmin):
+    table = "user"
+    kind = "user"
+    form = UserForm
+    search_help_text = "Names, from their start; begin with * to find them anywhere"
+
+    list_display = ("name", "is_admin", "group_names", "role_names", "seen", "tokens")
+    list_filter = (("admin", admin.BooleanFieldListFilter), ActivityFilter)
+    ordering = ("name",)
+    actions = ("delete_users",)
+    readonly_fields = (
+        *("is_admin", "group_names", "role_names", "seen", "since"),
+        *("tokens", "servers"),
+    )
+
+    def get_queryset(self, request: Any) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups", "roles")
+
+    def get_sortable_by(self, request: Any) -> tuple[str, ...]:
+        if request.user.access.has("read:users:activity"):
+            return ("name", "seen")
+        return ("name",)
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        # These filters are links from a group and from a role.
+        return lookup in ("groups__name", "roles__name") or super().lookup_allowed(
+            lookup, value, request
+        )
+
+    def search(self, term: str) -> Q:
+        if term.startswith("*"):
+            return Q(name__contains=term.lstrip("*"))
+        return super().search(term)
+
+    def get_fields(self, request: Any, obj: User | None = None) -> tuple[str, ...]:
+        if obj is None:
+            return ("name", "admin", "groups")
+        about = ("role_names", "seen", "since", "tokens", "servers")
+        if not self.has_change_permission(request, obj):
+            return ("name", "is_admin", "group_names", *about)
+        return ("name", "admin", "groups", *about)
+
+    def get_form(
+        self, request: Any, obj: User | None = None, **kwargs: Any
+    ) -> type[forms.ModelForm]:
+        form = super().get_form(request, obj, **kwargs)
+        if obj is not None and "groups" in form.base_fields:
+            form.base_fields["groups"].initial = sorted(_changeable(request, obj))
+        return form
+
+    def save_model(
+        self, request: Any, obj: User, form: forms.ModelForm, change: bool
+    ) -> None:
+        by, by_admin = actor_of(request), request.user.admin
+        data = form.cleaned_data
+        if change:
+            user = User.objects.get(pk=obj.pk)
+            actions.update_user(
+                user, name=data["name"], admin=data["admin"], by=by, by_admin=by_admin
+            )
+        else:
+            user = actions.create_user(
+                actions.normalise_name(data["name"]),
+                admin=data["admin"],
+                by=by,
+                by_admin=by_admin,
+            )
+            obj.pk = user.pk
+            obj.name = user.name
+        _set_groups(request, user, set(data["groups"]))
+
+    def delete_model(self, request: Any, obj: User) -> None:
+        actions.delete_user(obj, by=actor_of(request))
+
+    @admin.action(description="Delete the selected users", permissions=["delete"])
+    def delete_users(
+        self, request: Any, queryset: QuerySet[User]
+    ) -> HttpResponse | None:
+        def act(users: QuerySet[User]) -> str:
+            return _delete_each(request, users, actions.delete_user, "users")
+
+        return ask_first(
+            self,
+            request,
+            self.reachable(request, "delete", queryset),
+            title="Delete users",
+            verb="Delete",
+            warning="Their tokens, servers and shares go with them.",
+            act=act,
+        )
+
+    # What is shown
+
+    @admin.display(description="Administrator", boolean=True)
+    def is_admin(self, user: User) -> bool | None:
+        return user.admin if "admin" in user.shown else None
+
+    @admin.display(description="Groups")
+    def group_names(self, user: User) -> str | None:
+        return _some(user.groups.all()) if "groups" in user.shown else None
+
+    @admin.display(description="Roles")
+    def role_names(self, user: User) -> str | None:
+        return _some(user.roles.all()) if "roles" in user.shown else None
+
+    @admin.display(description="Last activity", ordering="last_activity")
+    def seen(self, user: User) -> Any:
+        return user.last_activity if "last_activity" in user.shown else None
+
+    @admin.display(description="Created")
+    def since(self, user: User) -> Any:
+        return user.created if "created" in user.shown else None
+
+    @admin.display(description="Tokens")
+    def tokens(self, user: User) -> SafeString:
+        text = format_html('Tokens <span class="visually-hidden">of {}</span>', user)
+        return link("tokens_apitoken_changelist", text, user__name=user.name)
+
+    @admin.display(description="Servers")
+    def servers(self, user: User) -> SafeString:
+        return link("servers_server_changelist", "Servers", user__name=user.name)
+
+
+class GroupForm(forms.ModelForm):
+    """A group, with whom to put in and whom to take out."""
+
+    add_members = NamesField(
+        required=False,
+        label="Add members",
+        help_text="Names of users, one per line; a whole list may be pasted.",
+    )
+    remove_members = NamesField(
+        required=False,
+        label="Remove members",
+        help_text="Names of users, one per line.",
+    )
+
+    class Meta:
+        model = Group
+        fields = ("name", "properties")
+        widgets = {  # noqa: RUF012
+            "properties": forms.Textarea({"rows": 4, "cols": 40, "spellcheck": "false"})
+        }
+        help_texts = {  # noqa: RUF012
+            "properties": "A JSON object that programs read, for instance "
+            '{"room": "M1"}.'
+        }
+
+    def clean_properties(self) -> dict[str, Any]:
+        properties = self.cleaned_data["properties"] or {}
+        if not isinstance(properties, dict):
+            raise forms.ValidationError("Write a JSON object: {…}.")
+        return properties
+
+
+@admin.register(Group)
+class GroupAdmin(ScopedAdmin):
+    """Groups of any size: members are counted and linked to, never listed whole."""
+
+    table = "group"
+    kind = "group"
+    form = GroupForm
+    search_help_text = "Names, from their start"
+
+    list_display = ("name", "role_names", "members")
+    list_filter = ()
+    ordering = ("name",)
+    sortable_by = ("name",)
+    actions = ("delete_groups",)
+    readonly_fields = ("size", "role_names", "members", "shown_properties")
+
+    def get_queryset(self, request: Any) -> QuerySet[Group]:
+        return super().get_queryset(request).prefetch_related("roles")
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return lookup == "roles__name" or super().lookup_allowed(lookup, value, request)
+
+    def get_fields(self, request: Any, obj: Group | None = None) -> tuple[str, ...]:
+        if obj is None:
+            return ("name", "properties", "add_members")
+        about = ("size", "members", "role_names")
+        if not self.has_change_permission(request, obj):
+            return ("name", *about, "shown_properties")
+        return ("name", *about, "add_members", "remove_members", "properties")
+
+    def get_readonly_fields(self, request: Any, obj: Group | None = None) -> Any:
+        # Groups are not renamed, as little as over the API.
+        fields = super().get_readonly_fields(request, obj)
+        return fields if obj is None else ("name", *fields)
+
+    def save_model(
+        self, request: Any, obj: Group, form: forms.ModelForm, change: bool
+    ) -> None:
+        by = actor_of(request)
+        data = form.cleaned_data
+        if not change:
+            group = actions.create_group(
+                data["name"],
+                users=data["add_members"],
+                properties=data["properties"],
+                by=by,
+            )
+            obj.pk = group.pk
+            return
+        group = Group.objects.get(pk=obj.pk)
+        if data["add_members"]:
+            actions.add_members(group, data["add_members"], by=by)
+        if data["remove_members"]:
+            actions.remove_members(group, data["remove_members"], by=by)
+        if data["properties"] != group.properties:
+            actions.set_properties(group, data["properties"], by=by)
+
+    def delete_model(self, request: Any, obj: Group) -> None:
+        actions.delete_group(obj, by=actor_of(request))
+
+    @admin.action(description="Delete the selected groups", permissions=["delete"])
+    def delete_groups(
+        self, request: Any, queryset: QuerySet[Group]
+    ) -> HttpResponse | None:
+        def act(groups: QuerySet[Group]) -> str:
+            return _delete_each(request, groups, actions.delete_group, "groups")
+
+        return ask_first(
+            self,
+            request,
+            self.reachable(request, "delete", queryset),
+            title="Delete groups",
+            verb="Delete",
+            warning="Their members stay users, without what the groups gave them.",
+            act=act,
+        )
+
+    # What is shown
+
+    @admin.display(description="Roles")
+    def role_names(self, group: Group) -> str | None:
+        return _some(group.roles.all()) if "roles" in group.shown else None
+
+    @admin.display(description="Number of members")
+    def size(self, group: Group) -> int | None:
+        return group.users.count() if "users" in group.shown else None
+
+    @admin.display(description="Members")
+    def members(self, group: Group) -> SafeString | None:
+        if group.pk is None or "users" not in group.shown:
+            return None
+        text = format_html('Members <span class="visually-hidden">of {}</span>', group)
+        return link("accounts_user_changelist", text, groups__name=group.name)
+
+    @admin.display(description="Properties")
+    def shown_properties(self, group: Group) -> Any:
+        return group.properties if "properties" in group.shown else None
+
+
+@admin.register(Role)
+class RoleAdmin(ScopedAdmin):
+    """Roles, to be read: the configuration declares them and who holds them."""
+
+    kind = "role"
+    search_help_text = "Names, from their start"
+
+    list_display = ("name", "description", "holders")
+    ordering = ("name",)
+    sortable_by = ("name",)
+    fields = ("name", "description", "in_words", "holders")
+    readonly_fields = ("in_words", "holders")
+
+    @admin.display(description="Scopes")
+    def in_words(self, role: Role) -> SafeString | None:
+        if not role.scopes:
+            return None
+        items = format_html_join(
+            "",
+            "<dt><code>{}</code></dt><dd>{}</dd>",
+            ((scope, describe(scope)) for scope in role.scopes),
+        )
+        return format_html('<dl class="scopes">{}</dl>', items)
+
+    @admin.display(description="Held by")
+    def holders(self, role: Role) -> SafeString:
+        def to(view: str, noun: str) -> SafeString:
+            text = format_html(
+                '{} <span class="visually-hidden">with role {}</span>', noun, role
+            )
+            return link(view, text, roles__name=role.name)
+
+        return format_html(
+            "{} · {} · {}",
+            to("accounts_user_changelist", "Users"),
+            to("accounts_group_changelist", "Groups"),
+            to("services_service_changelist", "Services"),
+        )
+
+
+def _some(named: Iterable[Any], number: int = 3) -> str | None:
+    """List a few names, and say how many more there are."""
+    names = [each.name for each in named]
+    shown = ", ".join(names[:number])
+    more = len(names) - number
+    return (f"{shown} and {more} more" if more > 0 else shown) or None
+
+
+def _changeable(request: Any, user: User) -> set[str]:
+    """Name the groups of a user that whoever asks may put people into and out of."""
+    groups = request.user.access.limit("groups", queryset=user.groups.order_by())
+    return set(groups.values_list("name", flat=True))
+
+
+def _set_groups(request: Any, user: User, wanted: set[str]) -> None:
+    """Change a user's membership to `wanted` among the groups within reach."""
+    by = actor_of(request)
+    current = _changeable(request, user)
+    if wanted == current:
+        return
+    touched = {
+        group.name: group
+        for group in request.user.access.limit(
+            "groups", queryset=Group.objects.filter(name__in=wanted ^ current)
+        )
+    }
+    unknown = sorted((wanted - current) - touched.keys())
+    if unknown:
+        raise Invalid(f"No such group: {', '.join(unknown)}")
+    for name in sorted(wanted - current):
+        actions.add_members(touched[name], [user.name], by=by)
+    for name in sorted(current - wanted):
+        actions.remove_members(touched[name], [user.name], by=by)
+
+
+@transaction.atomic
+def _delete_each(request: Any, rows: QuerySet[Any], delete: Any, noun: str) -> str:
+    """Delete all that was chosen or nothing, and say how many that were."""
+    by, number = actor_of(request), 0
+    for row in rows.iterator(chunk_size=500):
+        delete(row, by=by)
+        number += 1
+    return f"Deleted {number} {noun}."

@@ -1,0 +1,113 @@
+"""The record of acts in the admin: to be read, searched and filtered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.db.models import Model, Q, QuerySet
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from audit.actions import ACTIONS
+from audit.admin_base import ScopedAdmin
+from audit.models import Event
+
+# What a person must be able to read before the record of it is theirs to read. Whoever
+# reads all of it reads the whole record; others read what was done to their rows.
+READABLE = {
+    "user": ("accounts.User", "read:users"),
+    "group": ("accounts.Group", "read:groups"),
+    "service": ("services.Service", "read:services"),
+}
+EVERYTHING = frozenset({"read:users", "read:groups", "read:services", "read:tokens"})
+
+
+class ActionFilter(admin.SimpleListFilter):
+    """Acts by their name; the list of names is ours and needs no query."""
+
+    title = "act"
+    parameter_name = "action"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [(action, action.replace(".", " ")) for action in ACTIONS]
+
+    def queryset(self, request: Any, queryset: QuerySet[Event]) -> QuerySet[Event]:
+        return queryset.filter(action=self.value()) if self.value() else queryset
+
+
+class ActorKindFilter(admin.SimpleListFilter):
+    title = "who acted"
+    parameter_name = "actor_kind"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [("user", "a user"), ("service", "a service"), ("system", "the hub")]
+
+    def queryset(self, request: Any, queryset: QuerySet[Event]) -> QuerySet[Event]:
+        return queryset.filter(actor_kind=self.value()) if self.value() else queryset
+
+
+@admin.register(Event)
+class EventAdmin(ScopedAdmin):
+    """Rows come from actions and from nothing else, so every edge but one is closed."""
+
+    kind = "audit"
+    search_prefixes = ("target_name", "actor_name")
+    search_help_text = "Names of who acted or what it was done to, from their start"
+
+    list_display = ("at", "actor", "action", "target", "address")
+    list_display_links = ("at",)
+    list_filter = (("at", admin.DateFieldListFilter), ActorKindFilter, ActionFilter)
+    sortable_by = ()
+    fields = (
+        "at",
+        "actor",
+        "token",
+        "address",
+        "action",
+        "target",
+        "what",
+    )
+
+    def has_view_permission(self, request: Any, obj: Model | None = None) -> bool:
+        # A row's own rights are those of its queryset: it answers to no filter.
+        return request.user.access.has(*(scope for _, scope in READABLE.values()))
+
+    def get_queryset(self, request: Any) -> QuerySet[Event]:
+        events = Event.objects.all()
+        if request.user.access.covers(EVERYTHING):
+            return events
+        reach = Q(pk__in=())
+        for kind, (label, scope) in READABLE.items():
+            rows = request.user.access.limit(
+                scope, queryset=apps.get_model(label)._default_manager.order_by()
+            )
+            reach |= Q(target_kind=kind, target_name__in=rows.values("name"))
+        return events.filter(reach)
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return lookup in ("target_kind", "target_name", "actor_name") or (
+            super().lookup_allowed(lookup, value, request)
+        )
+
+    @admin.display(description="Who")
+    def actor(self, event: Event) -> str:
+        name = event.actor_name or "(nobody)"
+        return name if event.actor_kind == "user" else f"{name} ({event.actor_kind})"
+
+    @admin.display(description="With token")
+    def token(self, event: Event) -> str | None:
+        return event.token_id and f"a{event.token_id}"
+
+    @admin.display(description="To what")
+    def target(self, event: Event) -> str:
+        return f"{event.target_kind} {event.target_name}".strip()
+
+    @admin.display(description="Details")
+    def what(self, event: Event) -> SafeString | None:
+        if not event.detail:
+            return None
+        text = json.dumps(event.detail, indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", text)

@@ -1,0 +1,183 @@
+"""The admin: Django's, with the hub's own sign-in, rights and look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import update_wrapper
+from typing import Any, Final
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+
+from accounts.mixins import redirect_to_login
+from accounts.models import Group, User
+from audit.models import Event
+from servers.models import Server
+from services.models import Service
+from tokens.models import APIToken
+
+# Rooms in the order in which the admin lists them, and what it calls them.
+ROOMS: Final = {
+    "accounts": "People",
+    "services": "Services",
+    "tokens": "Tokens",
+    "servers": "Servers",
+    "audit": "Record",
+}
+
+
+class HubAdminSite(admin.AdminSite):
+    """Admits whoever holds `admin-ui`, and shows each what their scopes reach."""
+
+    site_header = "Hub administration"
+    site_title = "Hub administration"
+    index_title = "Overview"
+    index_template = "admin/index.html"
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        # It would collect all that hangs on the rows and bypass the actions.
+        del self._actions["delete_selected"]
+
+    def register(
+        self, model_or_iterable: Any, admin_class: Any = None, **options: Any
+    ) -> None:
+        """Take in models of ours.
+
+        Libraries register theirs as well. Those are no business of the admin's, or
+        would show what nobody should read, such as second factors.
+        """
+        models: Iterable[type[Model]] = (
+            model_or_iterable
+            if isinstance(model_or_iterable, Iterable)
+            else [model_or_iterable]
+        )
+        ours = [model for model in models if model._meta.app_label in ROOMS]
+        super().register(ours, admin_class, **options)
+
+    def unregister(self, model_or_iterable: Any) -> None:
+        """Let go of models of ours; libraries let go of what was never taken in."""
+        models = (
+            model_or_iterable
+            if isinstance(model_or_iterable, Iterable)
+            else [model_or_iterable]
+        )
+        super().unregister([model for model in models if self.is_registered(model)])
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_active and request.user.is_staff
+
+    def admin_view(
+        self, view: Callable[..., HttpResponse], cacheable: bool = False
+    ) -> Callable[..., HttpResponse]:
+        """Admit to one page; forged requests are the middleware's business."""
+
+        def admitted(request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request)
+            if not self.has_permission(request):
+                raise PermissionDenied(
+                    "The administration is for accounts with the scope admin-ui."
+                )
+            return view(request, *args, **kwargs)
+
+        if not cacheable:
+            admitted = never_cache(admitted)
+        return update_wrapper(admitted, view)
+
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Send to the hub's own sign-in: it limits attempts and asks second factors."""
+        return HttpResponseRedirect(
+            f"{reverse('account_login')}?next={reverse('admin:index')}"
+        )
+
+    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return HttpResponseRedirect(reverse("account_logout"))
+
+    def entrance(self, request: HttpRequest) -> HttpResponse:
+        """Lead from JupyterHub's address of the admin, without a slash, to ours."""
+        return self.admin_view(
+            lambda request: HttpResponseRedirect(reverse("admin:index"))
+        )(request)
+
+    def get_app_list(
+        self, request: HttpRequest, app_label: str | None = None
+    ) -> list[dict[str, Any]]:
+        found = self._build_app_dict(request, app_label)
+        apps = ({app_label: found} if found else {}) if app_label else found
+        return [
+            {**apps[room], "name": name} for room, name in ROOMS.items() if room in apps
+        ]
+
+    def index(self, request: Any, extra_context: Any = None) -> HttpResponse:
+        context = {
+            "figures": list(_figures(request)),
+            "latest": _latest(request),
+            **(extra_context or {}),
+        }
+        return super().index(request, context)
+
+
+def _figures(request: Any) -> Iterable[dict[str, Any]]:
+    """Count what the overview shows, as far as whoever asks may see it."""
+    now = timezone.now()
+    soon = now + timedelta(days=7)
+
+    def figure(
+        label: str, scope: str, rows: Any, url: str, query: str = ""
+    ) -> dict[str, Any]:
+        number = request.user.access.limit(scope, queryset=rows.order_by()).count()
+        where = reverse(f"admin:{url}_changelist")
+        return {"label": label, "number": number, "url": where + query}
+
+    has = request.user.access.has
+    if has("list:users"):
+        yield figure("Users", "list:users", User.objects.all(), "accounts_user")
+    if has("read:users:activity"):
+        yield figure(
+            "Active in 24 hours",
+            "read:users:activity",
+            User.objects.filter(last_activity__gte=now - timedelta(days=1)),
+            "accounts_user",
+            "?active=day",
+        )
+    if has("list:groups"):
+        yield figure("Groups", "list:groups", Group.objects.all(), "accounts_group")
+    if has("list:services"):
+        yield figure(
+            "Services", "list:services", Service.objects.all(), "services_service"
+        )
+    if has("read:tokens"):
+        tokens = APIToken.objects.active(now)
+        yield figure(
+            "Tokens in force", "read:tokens", tokens, "tokens_apitoken", "?state=active"
+        )
+        yield figure(
+            "Expire within a week",
+            "read:tokens",
+            tokens.filter(expires_at__lte=soon),
+            "tokens_apitoken",
+            "?state=expiring",
+        )
+    if has("read:servers"):
+        running = Server.objects.filter(Q(ready=True) | Q(pending__isnull=False))
+        yield figure(
+            "Servers running", "read:servers", running, "servers_server", "?state=on"
+        )
+
+
+def _latest(request: Any) -> list[Event]:
+    events = admin.site.get_model_admin(Event)
+    if not events.has_view_permission(request):
+        return []
+    return list(events.get_queryset(request)[:8])
+
+
+# Django has made it from the class above, see `hubsite/apps.py`.
+site = admin.site

@@ -1,0 +1,120 @@
+"""Services in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from audit.admin_base import NamesField, ScopedAdmin, actor_of, link
+from services import actions
+from services.models import Service
+
+
+class ServiceForm(forms.ModelForm):
+    """A service that is added while the hub runs."""
+
+    oauth_client_allowed_scopes = NamesField(
+        required=False,
+        label="Scopes for its visitors' tokens",
+        help_text="One per line. A service can't be given more than you hold.",
+    )
+
+    class Meta:
+        model = Service
+        fields = (
+            *("name", "admin", "url", "display"),
+            *("oauth_client_id", "oauth_redirect_uri", "oauth_no_confirm"),
+            "oauth_client_allowed_scopes",
+        )
+        help_texts = {  # noqa: RUF012
+            "admin": "Holds the role admin: may see and change everything.",
+            "url": "Where the proxy finds it; empty if it has no pages.",
+        }
+
+
+@admin.register(Service)
+class ServiceAdmin(ScopedAdmin):
+    """Services can be added and removed; a change is the configuration's business."""
+
+    table = "service"
+    kind = "service"
+    form = ServiceForm
+    search_help_text = "Names, from their start"
+
+    list_display = ("name", "is_admin", "from_config", "shown_url", "tokens")
+    list_filter = (
+        ("admin", admin.BooleanFieldListFilter),
+        ("from_config", admin.BooleanFieldListFilter),
+    )
+    ordering = ("name",)
+    sortable_by = ("name",)
+    readonly_fields = (
+        *("is_admin", "shown_url", "info", "role_names", "created", "tokens"),
+        "from_config",
+    )
+
+    def get_queryset(self, request: Any) -> QuerySet[Service]:
+        return super().get_queryset(request).prefetch_related("roles")
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return lookup == "roles__name" or super().lookup_allowed(lookup, value, request)
+
+    def get_fields(self, request: Any, obj: Service | None = None) -> tuple[str, ...]:
+        if obj is None:
+            return ServiceForm.Meta.fields
+        return (
+            *("name", "is_admin", "from_config", "shown_url", "shown_info"),
+            *("role_names", "created", "tokens"),
+        )
+
+    def get_readonly_fields(self, request: Any, obj: Service | None = None) -> Any:
+        return () if obj is None else self.get_fields(request, obj)
+
+    def has_change_permission(self, request: Any, obj: Service | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: Any, obj: Service | None = None) -> bool:
+        declared = obj is not None and obj.from_config
+        return not declared and super().has_delete_permission(request, obj)
+
+    def save_model(
+        self, request: Any, obj: Service, form: forms.ModelForm, change: bool
+    ) -> None:
+        given = {key: value for key, value in form.cleaned_data.items() if value}
+        service = actions.create_service(
+            given.pop("name"), by=actor_of(request), access=request.user.access, **given
+        )
+        obj.pk = service.pk
+
+    def delete_model(self, request: Any, obj: Service) -> None:
+        actions.delete_service(obj, by=actor_of(request))
+
+    # What is shown
+
+    @admin.display(description="Administrator", boolean=True)
+    def is_admin(self, service: Service) -> bool | None:
+        return service.admin if "admin" in service.shown else None
+
+    @admin.display(description="URL")
+    def shown_url(self, service: Service) -> str | None:
+        return service.url if "url" in service.shown else None
+
+    @admin.display(description="Info")
+    def shown_info(self, service: Service) -> Any:
+        return service.info if "info" in service.shown else None
+
+    @admin.display(description="Roles")
+    def role_names(self, service: Service) -> str | None:
+        if "roles" not in service.shown:
+            return None
+        return ", ".join(role.name for role in service.roles.all()) or None
+
+    @admin.display(description="Tokens")
+    def tokens(self, service: Service) -> SafeString:
+        text = format_html('Tokens <span class="visually-hidden">of {}</span>', service)
+        return link("tokens_apitoken_changelist", text, service__name=service.name)

@@ -1,0 +1,352 @@
+"""Tokens in the admin: found, explained, issued, paused and revoked; never shown."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.helpers import AdminForm
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.models import User
+from audit.admin_base import NamesField, ScopedAdmin, actor_of, ask_first, begins_with
+from scopes.grammar import describe
+from scopes.refusals import Refusal
+from services.models import Service
+from tokens import actions
+from tokens.forms import MAXIMUM, NEVER, lifetimes
+from tokens.models import APIToken
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Tokens by whether they count."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("active", "in force"),
+            ("expiring", "expiring within a week"),
+            ("expired", "expired"),
+            ("disabled", "disabled"),
+            ("revoked", "revoked"),
+        ]
+
+    def queryset(
+        self, request: Any, queryset: QuerySet[APIToken]
+    ) -> QuerySet[APIToken]:
+        now = timezone.now()
+        in_force = (Q(expires_at=None) | Q(expires_at__gt=now)) & Q(
+            revoked_at=None, disabled_at=None
+        )
+        conditions = {
+            "active": in_force,
+            "expiring": in_force & Q(expires_at__lte=now + timedelta(days=7)),
+            "expired": Q(expires_at__lte=now, revoked_at=None),
+            "disabled": Q(disabled_at__isnull=False, revoked_at=None),
+            "revoked": Q(revoked_at__isnull=False),
+        }
+        condition = conditions.get(self.value() or "")
+        return queryset.filter(condition) if condition else queryset
+
+
+class UseFilter(admin.SimpleListFilter):
+    """Tokens by when they were last used; a forgotten one is a risk for nothing."""
+
+    title = "last use"
+    parameter_name = "used"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("month", "in the last 30 days"),
+            ("long_ago", "over 90 days ago"),
+            ("never", "never"),
+        ]
+
+    def queryset(
+        self, request: Any, queryset: QuerySet[APIToken]
+    ) -> QuerySet[APIToken]:
+        now = timezone.now()
+        conditions = {
+            "month": Q(last_activity__gte=now - timedelta(days=30)),
+            "long_ago": Q(last_activity__lt=now - timedelta(days=90)),
+            "never": Q(last_activity=None),
+        }
+        condition = conditions.get(self.value() or "")
+        return queryset.filter(condition) if condition else queryset
+
+
+class OwnerKindFilter(admin.SimpleListFilter):
+    title = "owner"
+    parameter_name = "owner_kind"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [("user", "users"), ("service", "services")]
+
+    def queryset(
+        self, request: Any, queryset: QuerySet[APIToken]
+    ) -> QuerySet[APIToken]:
+        if self.value() in ("user", "service"):
+            return queryset.exclude(**{f"{self.value()}": None})
+        return queryset
+
+
+class IssueForm(forms.Form):
+    """Whom a token is for, and what it may do."""
+
+    kind = forms.ChoiceField(
+        label="Owner is", choices=[("user", "a user"), ("service", "a service")]
+    )
+    owner = forms.CharField(label="Owner's name", max_length=255)
+    note = forms.CharField(
+        max_length=actions.MAX_NOTE_LENGTH,
+        help_text="What the token is for; its owner sees this.",
+    )
+    expires_in = forms.ChoiceField(label="Expires")
+    scopes = NamesField(
+        required=False,
+        help_text="One per line, and nothing that the owner lacks. Left empty, the "
+        "token may do whatever its owner may.",
+    )
+
+    def __init__(self, *args: Any, request: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        choices = lifetimes(timezone.now())
+        self.fields["expires_in"].choices = choices
+        month = str(30 * 86_400)
+        self.fields["expires_in"].initial = (
+            month if month in dict(choices) else choices[-1][0]
+        )
+
+    def clean_expires_in(self) -> int | None:
+        chosen = self.cleaned_data["expires_in"]
+        return None if chosen in (NEVER, MAXIMUM) else int(chosen)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if "kind" in data and "owner" in data:
+            owner = self._find(data["kind"], data["owner"])
+            if owner is None:
+                self.add_error("owner", f"No such {data['kind']}: {data['owner']}")
+            data["owner"] = owner
+        return data
+
+    def _find(self, kind: str, name: str) -> User | Service | None:
+        """Find the owner among those for whom this person may issue tokens."""
+        model = User if kind == "user" else Service
+        reach = self.request.user.access.limit("tokens", queryset=model.objects.all())
+        return reach.filter(name=name).first()
+
+
+@admin.register(APIToken)
+class APITokenAdmin(ScopedAdmin):
+    """Tokens are issued, disabled and revoked; nothing else about them changes."""
+
+    kind = "token"
+    search_prefixes = ("note",)
+    search_help_text = "Owner's name or note, from its start; or a token's id, as a12"
+
+    list_display = (
+        *("id_on_the_wire", "owner_name", "note", "state", "last_used"),
+        *("expires", "created"),
+    )
+    list_display_links = ("id_on_the_wire",)
+    list_filter = (StateFilter, UseFilter, OwnerKindFilter, "origin")
+    list_select_related = ("user", "service")
+    ordering = ("-id",)
+    sortable_by = ("id_on_the_wire",)
+    actions = ("revoke", "disable", "enable")
+    fields = (
+        *("id_on_the_wire", "public_id", "owner_name", "note", "state", "scopes_said"),
+        *("origin", "client_id", "created", "last_used", "expires"),
+        *("disabled_at", "revoked_at"),
+    )
+
+    def has_add_permission(self, request: Any) -> bool:
+        # A token's owner exists already: a filtered scope is enough, for its owners.
+        return request.user.access.has(*self.scopes("add"))
+
+    def has_change_permission(self, request: Any, obj: APIToken | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: Any, obj: APIToken | None = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: Any) -> bool:
+        return request.user.access.has(*self.scopes("change"))
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return lookup in ("user__name", "service__name") or super().lookup_allowed(
+            lookup, value, request
+        )
+
+    def search(self, term: str) -> Q:
+        if number := re.fullmatch(r"a(\d{1,18})", term):
+            return Q(pk=int(number[1]))
+        users = User.objects.filter(begins_with("name", term)).order_by()
+        services = Service.objects.filter(begins_with("name", term)).order_by()
+        return (
+            Q(user__in=users.values("pk"))
+            | Q(service__in=services.values("pk"))
+            | begins_with("note", term)
+            | Q(public_id=term)
+        )
+
+    # Issuing
+
+    @sensitive_variables("secret")
+    def add_view(
+        self, request: Any, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Issue a token and show its secret on the reply itself, and nowhere else.
+
+        So there is no redirect: reloading the page would ask for one more token, as
+        the browser then says.
+        """
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = IssueForm(request.POST or None, request=request)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Issue a token",
+            "media": self.media,
+        }
+        if form.is_valid():
+            data = form.cleaned_data
+            try:
+                token, secret = actions.issue_token(
+                    data["owner"],
+                    by=actor_of(request),
+                    scopes=data["scopes"] or None,
+                    note=data["note"],
+                    expires_in=data["expires_in"],
+                )
+            except Refusal as refusal:
+                form.add_error(None, refusal.message)
+            else:
+                context |= {"title": "Token issued", "token": token, "secret": secret}
+                response = TemplateResponse(
+                    request, "admin/tokens/apitoken/issued.html", context
+                )
+                response["Cache-Control"] = "no-store"
+                return response
+        fields = [(None, {"fields": [[name] for name in form.fields]})]
+        context |= {
+            "adminform": AdminForm(form, fields, {}, model_admin=self),
+            "errors": form.errors,
+        }
+        return TemplateResponse(request, "admin/tokens/apitoken/issue.html", context)
+
+    # Bulk acts, on all rows that match if so chosen
+
+    @admin.action(description="Revoke the selected tokens", permissions=["revoke"])
+    def revoke(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
+        def act(tokens: QuerySet[APIToken]) -> str:
+            number = actions.revoke_tokens(tokens, by=actor_of(request))
+            return f"Revoked {number} token{'' if number == 1 else 's'}."
+
+        return ask_first(
+            self,
+            request,
+            self.reachable(request, "change", queryset).filter(revoked_at=None),
+            title="Revoke tokens",
+            verb="Revoke",
+            warning="They stop working at once and for ever. Of what an OAuth client "
+            "obtained, all that it holds for the same owner ends.",
+            act=act,
+        )
+
+    @admin.action(description="Disable the selected tokens", permissions=["revoke"])
+    def disable(
+        self, request: Any, queryset: QuerySet[APIToken]
+    ) -> HttpResponse | None:
+        def act(tokens: QuerySet[APIToken]) -> str:
+            number = actions.disable_tokens(tokens, by=actor_of(request))
+            return f"Disabled {number} token{'' if number == 1 else 's'}."
+
+        return ask_first(
+            self,
+            request,
+            self.reachable(request, "change", queryset).filter(
+                revoked_at=None, disabled_at=None
+            ),
+            title="Disable tokens",
+            verb="Disable",
+            warning="They stop working until they are enabled again.",
+            act=act,
+        )
+
+    @admin.action(description="Enable the selected tokens", permissions=["revoke"])
+    def enable(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
+        def act(tokens: QuerySet[APIToken]) -> str:
+            number = actions.enable_tokens(tokens, by=actor_of(request))
+            return f"Enabled {number} token{'' if number == 1 else 's'}."
+
+        return ask_first(
+            self,
+            request,
+            self.reachable(request, "change", queryset).filter(
+                revoked_at=None, disabled_at__isnull=False
+            ),
+            title="Enable tokens",
+            verb="Enable",
+            warning="They work again until they expire.",
+            act=act,
+        )
+
+    # What is shown
+
+    @admin.display(description="Token", ordering="id")
+    def id_on_the_wire(self, token: APIToken) -> str:
+        return str(token)
+
+    @admin.display(description="Owner")
+    def owner_name(self, token: APIToken) -> str:
+        name = token.owner.name
+        return name if token.owner_kind == "user" else f"{name} (service)"
+
+    @admin.display(description="State")
+    def state(self, token: APIToken) -> SafeString:
+        if token.revoked_at is not None:
+            state = "revoked"
+        elif token.expires_at is not None and token.expires_at <= timezone.now():
+            state = "expired"
+        elif token.disabled_at is not None:
+            state = "disabled"
+        else:
+            state = "in force"
+        return format_html(
+            '<span class="state {}">{}</span>', state.replace(" ", "-"), state
+        )
+
+    @admin.display(description="Last used")
+    def last_used(self, token: APIToken) -> Any:
+        return token.last_activity or "never"
+
+    @admin.display(description="Expires")
+    def expires(self, token: APIToken) -> Any:
+        return token.expires_at or "never"
+
+    @admin.display(description="Scopes")
+    def scopes_said(self, token: APIToken) -> SafeString | str:
+        if not token.scopes:
+            return "None: the token tells whose it is, no more"
+        items = format_html_join(
+            "",
+            "<dt><code>{}</code></dt><dd>{}</dd>",
+            ((scope, describe(scope)) for scope in token.scopes),
+        )
+        return format_html('<dl class="scopes">{}</dl>', items)
