@@ -135,7 +135,7 @@ def groups(value: Any) -> dict[str, dict[str, Any]]:
                 f"the keys `users` and `properties`; {name!r} has {_list(unknown)}"
             )
         try:
-            group["users"] = sorted(names(group.get("users", ())))
+            group["users"] = _in_order(group.get("users", ()))
         except ValueError:
             raise ValueError(f"a list of user names in group {name!r}") from None
         if "properties" in group:
@@ -171,7 +171,7 @@ def roles(value: Any) -> tuple[dict[str, Any], ...]:
         for key in ("scopes", "users", "services", "groups"):
             if key in role:
                 try:
-                    role[key] = sorted(names(role[key]))
+                    role[key] = _in_order(role[key])
                 except ValueError:
                     raise ValueError(
                         f"a list of strings as {key} of {name!r}"
@@ -192,7 +192,7 @@ SERVICE_FIELDS: dict[str, Callable[[Any], Any]] = {
     "user": text,
     "oauth_client_id": text,
     "oauth_redirect_uri": text,
-    "oauth_client_allowed_scopes": lambda value: sorted(names(value)),
+    "oauth_client_allowed_scopes": lambda value: _in_order(value),
     "oauth_no_confirm": flag,
     "display": flag,
     "info": mapping,
@@ -262,6 +262,16 @@ def _dictionaries(value: Any) -> list[Mapping[str, Any]]:
     ):
         raise ValueError("a list of dictionaries")
     return list(value)
+
+
+def _in_order(value: Any) -> list[str]:
+    """Accept what `names` accepts, and keep the order of those that have one."""
+    found = names(value)
+    return (
+        sorted(found)
+        if isinstance(value, set | frozenset)
+        else list(dict.fromkeys(value))
+    )
 
 
 def _list(words: Iterable[Any]) -> str:

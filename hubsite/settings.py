@@ -71,6 +71,14 @@ class Site(BaseSettings):
     oidc_name: str = Field("Single sign-on", description="Text on its button.")
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr = SecretStr("")
+    oidc_username_claim: str = Field(
+        "preferred_username", description="The claim that holds the name of a person."
+    )
+    oidc_owns_names: bool = Field(
+        True,
+        description="Whether a name there signs in to the account of that name here; "
+        "set it to false if people may choose their name there.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="Text on a terminal and JSON elsewhere, or always the same."
@@ -140,6 +148,8 @@ TOKEN_TAG_KEYS: list[bytes] = [
 # Finds secrets that others brought: their handle is made with it. It must not
 # change, or their rows are found no more; so it is kept apart from the rest.
 TOKEN_HANDLE_KEY = secrets.keep(DATA_DIR / "secrets" / "handle_key").encode()
+# What the proxy asks of whoever changes its routes; the supervisor makes one up.
+PROXY_AUTH_TOKEN = HUB.proxy_auth_token or os.environ.get("CONFIGPROXY_AUTH_TOKEN", "")
 
 # ------------------------------------------------------------------------- the core
 
@@ -148,7 +158,7 @@ DEBUG = False
 ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "hubsite.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -159,6 +169,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
     "rest_framework",
     "drf_spectacular",
@@ -260,26 +271,72 @@ CACHES: dict[str, Any] = {
 # -------------------------------------------------------------------------- Sign-in
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.HubBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {
+        "NAME": "django.contrib.auth.password_validation."
         "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+        "OPTIONS": {"user_attributes": ("name", "email")},
+    },
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 LOGIN_URL = f"{HUB_PREFIX}login"
 LOGIN_REDIRECT_URL = f"{HUB_PREFIX}home"
 LOGOUT_REDIRECT_URL = LOGIN_URL
 
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = "name"
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_PRESERVE_USERNAME_CASING = True
+ACCOUNT_SESSION_REMEMBER = True
+# A whole class signs in from one address within a minute; whoever guesses is held
+# up by name, and by address only when it goes far beyond a class's typing errors.
+ACCOUNT_RATE_LIMITS = {
+    "login": "600/m/ip",
+    "login_failed": "100/5m/ip,5/5m/key",
+}
+
+USERSESSIONS_ADAPTER = "accounts.adapter.UserSessionsAdapter"
+
+MFA_ADAPTER = "accounts.adapter.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Hub"
+# Browsers offer passkeys on https only, and on a machine's own address.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_URL.startswith("https:")
+
+SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": SITE.oidc_name,
+                "client_id": SITE.oidc_client_id,
+                "secret": SITE.oidc_client_secret.get_secret_value(),
+                "settings": {
+                    "server_url": SITE.oidc_url,
+                    "username_claim": SITE.oidc_username_claim,
+                    "owns_names": SITE.oidc_owns_names,
+                },
+            }
+        ]
+        if SITE.oidc_url
+        else [],
+        "OAUTH_PKCE_ENABLED": True,
+    }
+}
 
 # ------------------------------------------------------------- sessions and cookies
 

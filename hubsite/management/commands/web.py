@@ -1,0 +1,90 @@
+"""`manage.py web`: the web processes alone, without proxy and supervisor."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.urls import get_resolver
+
+from hubsite.commandline import add_place_options
+from servers.shutdown import KEEPER
+
+
+class Command(BaseCommand):
+    """Serves pages and API until SIGTERM.
+
+    The supervisor asks its first web process to prepare the database and to tell
+    the outcome. So Django is loaded once at a start, not once for each task; the
+    workers are forked from here and share what is loaded.
+    """
+
+    help = "Serve pages and API, without the proxy. Migrate first, or use --prepare."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_place_options(parser)
+        parser.add_argument(
+            "--prepare",
+            action="store_true",
+            help="first migrate, and store what the configuration declares",
+        )
+        parser.add_argument(
+            "--tell", type=int, metavar="FD", help="file for the start's outcome (JSON)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        # Imported late: while the bridge loads, settings must be complete.
+        from hubsite.bridge import serve
+
+        hub = settings.HUB
+        outcome = {"remarks": list(hub.remarks), "welcome": ""}
+        if options["prepare"]:
+            from hubsite.prepare import prepare
+
+            outcome = prepare()
+        if options["tell"] is not None:
+            with os.fdopen(options["tell"], "w") as file:
+                json.dump(outcome | addresses(), file)
+        else:
+            for remark in outcome["remarks"]:
+                self.stderr.write(remark)
+        os.environ.setdefault(KEEPER, str(os.getpid()))
+        load_application()
+        serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
+
+
+def addresses() -> dict[str, Any]:
+    """Say where the hub and its proxy listen, for who starts the proxy."""
+    hub = settings.HUB
+    return {
+        "base_url": hub.base_url,
+        "bind_url": hub.bind_url,
+        "public_url": settings.PUBLIC_URL,
+        "hub_url": hub.hub_connect_url,
+        "hub_ip": hub.hub_ip,
+        "hub_port": hub.hub_port,
+        "ssl_key": hub.ssl_key,
+        "ssl_cert": hub.ssl_cert,
+        "proxy_api_url": hub.proxy_api_url,
+        "proxy_auth_token": settings.PROXY_AUTH_TOKEN,
+        "proxy_should_start": hub.proxy_should_start,
+        "proxy_command": settings.SITE.proxy_command,
+    }
+
+
+def load_application() -> None:
+    """Load all that workers need, and keep the collector from touching it.
+
+    A collection writes to every object that it looks at, and what is written to
+    is no longer shared between workers. An error in a page's code stops the start.
+    """
+    import_module("hubsite.wsgi")
+    len(get_resolver().url_patterns)
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,135 @@
+"""What must be true before the hub can answer: tables, declared rows, an admin."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.contrib.auth.tokens import default_token_generator
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Q
+from django.urls import NoReverseMatch, reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from accounts.actions import create_user
+from accounts.models import User
+from audit.models import Actor
+from hubsite.config import ConfigError
+from hubsite.reconcile import reconcile
+
+OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
+
+
+def prepare() -> dict[str, Any]:
+    """Bring database and configuration together; return what the start should tell.
+
+    Keys: `remarks`, what an operator should know, and `welcome`, the path of the
+    one-time link for the first administrator, or "".
+    """
+    secure_data_dir()
+    migrate()
+    remarks = [*settings.HUB.remarks, *reconcile(settings.HUB)]
+    return {"remarks": remarks, "welcome": welcome_path()}
+
+
+def secure_data_dir() -> None:
+    """Make the folder of database and logs, readable by this user alone."""
+    settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if connection.vendor == "sqlite":
+        database = str(connection.settings_dict["NAME"])
+        if not Path(database).exists() and not database.startswith(("file:", ":")):
+            # SQLite gives its other files the mode that the first one has.
+            os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def migrate() -> None:
+    """Bring the tables up to date, if they are not.
+
+    Django's own way to find out imports every migration, which takes longer than
+    all the rest of a start; names in folders and rows in a table tell as well.
+    """
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    shipped = set(_shipped_migrations())
+    newer = sorted(
+        f"{app}.{name}" for app, name in applied - shipped if app in OWN_APPS
+    )
+    if newer:
+        raise ConfigError(
+            f"The database was written by a newer version ({newer[0]}): install that "
+            "version, or restore the backup that belongs to this one"
+        )
+    if shipped <= applied and cache_table_exists():
+        return
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # Of replicas that start together one migrates, and the others wait.
+            cursor.execute("SELECT pg_advisory_lock(7268)")
+            try:
+                _migrate()
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(7268)")
+    else:
+        _migrate()
+
+
+def _migrate() -> None:
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+
+
+def cache_table_exists() -> bool:
+    """Tell whether the table that stands in for a cache server is there."""
+    cache = settings.CACHES["default"]
+    if not cache["BACKEND"].endswith("DatabaseCache"):
+        return True
+    return cache["LOCATION"] in connection.introspection.table_names()
+
+
+def _shipped_migrations() -> list[tuple[str, str]]:
+    found = []
+    for app in apps.get_app_configs():
+        folder = Path(app.path) / "migrations"
+        if folder.is_dir():
+            found += [
+                (app.label, entry[:-3])
+                for entry in os.listdir(folder)
+                if entry.endswith(".py") and entry[0] not in "_~."
+            ]
+    return found
+
+
+def welcome_path() -> str:
+    """Return the path of a one-time link, as long as no administrator can sign in.
+
+    It lets whoever starts the hub set the first administrator's password. Once
+    that is set the link is void.
+    """
+    if settings.HUB.authenticator_class != "local":
+        return ""
+    admins = User.objects.filter(roles__name="admin", is_active=True).order_by("pk")
+    unusable = Q(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+    if admins.exclude(unusable).exists():
+        return ""
+    user = admins.first()
+    if user is None:
+        user = User.objects.filter(name="admin").first() or create_user(
+            "admin", admin=True, by=Actor.system("first start")
+        )
+        if not user.admin:
+            return ""
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    try:
+        return reverse(
+            "accounts:welcome", args=(uid, default_token_generator.make_token(user))
+        )
+    except NoReverseMatch:
+        print("The page for the first administrator is missing.", file=sys.stderr)
+        return ""

@@ -1,0 +1,91 @@
+"""The REST API of configurable-http-proxy, as far as a hub needs it.
+
+Standard library only and no Django: the supervisor uses it, too.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+TIMEOUT = 5.0
+
+# Routes that lack this mark were made by others and are left alone.
+MARK = "jupyterhub"
+
+
+class ProxyError(Exception):
+    """The proxy could not be reached, or refused what was asked of it."""
+
+
+class ProxyClient:
+    """Reads and changes the routes of one running proxy."""
+
+    def __init__(
+        self, api_url: str, auth_token: str, *, timeout: float = TIMEOUT
+    ) -> None:
+        self.api_url = api_url.rstrip("/")
+        self.auth_token = auth_token
+        self.timeout = timeout
+
+    def routes(self) -> dict[str, dict[str, Any]]:
+        """Return the hub's routes by path, each with `target` and what came with it.
+
+        Paths are unescaped and without a slash at the end, as the proxy lists them.
+        """
+        routes = json.loads(self._call("GET", ""))
+        return {path: route for path, route in routes.items() if route.get(MARK)}
+
+    def add_route(self, path: str, target: str, **data: Any) -> None:
+        """Send requests below a path to a target, whatever was there before.
+
+        Only scheme, host and port of the target count.
+        """
+        url = urlsplit(target)
+        body = {"target": f"{url.scheme}://{url.netloc}", MARK: True, **data}
+        self._call("POST", path, body)
+
+    def delete_route(self, path: str) -> None:
+        """Forget a path; one that has no route is no matter."""
+        self._call("DELETE", path, tolerated=(404,))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        tolerated: tuple[int, ...] = (),
+    ) -> bytes:
+        url = urlsplit(self.api_url)
+        kind = (
+            http.client.HTTPSConnection
+            if url.scheme == "https"
+            else http.client.HTTPConnection
+        )
+        connection = kind(url.hostname or "", url.port, timeout=self.timeout)
+        try:
+            connection.request(
+                method,
+                f"{url.path}/api/routes/{quote(path.strip('/'), safe='/@~%')}".rstrip(
+                    "/" if not path.strip("/") and method == "GET" else ""
+                ),
+                json.dumps(body) if body is not None else None,
+                {"Authorization": f"token {self.auth_token}"},
+            )
+            response = connection.getresponse()
+            reply = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ProxyError(
+                f"The proxy does not answer at {self.api_url}: {error}"
+            ) from error
+        finally:
+            connection.close()
+        if response.status == 403:
+            raise ProxyError(f"The proxy at {self.api_url} has another secret")
+        if response.status >= 400 and response.status not in tolerated:
+            raise ProxyError(
+                f"The proxy at {self.api_url} answered {response.status} to {method}"
+            )
+        return reply
