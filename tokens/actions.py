@@ -136,6 +136,41 @@ def revoke_tokens(
     return len(revoked)
 
 
+def disable_tokens(
+    tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
+) -> int:
+    """Make these tokens pause until they are enabled again; say how many did."""
+    running = APIToken.objects.filter(disabled_at=None, revoked_at=None)
+    return _pause(tokens, running, now or timezone.now(), "token.disable", by)
+
+
+def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
+    """End the pause of these tokens; say how many had one."""
+    paused = APIToken.objects.filter(disabled_at__isnull=False, revoked_at=None)
+    return _pause(tokens, paused, None, "token.enable", by)
+
+
+@transaction.atomic
+def _pause(
+    tokens: QuerySet[APIToken],
+    among: QuerySet[APIToken],
+    disabled_at: datetime | None,
+    action: str,
+    by: Actor,
+) -> int:
+    concerned = among.filter(pk__in=tokens.order_by().values("pk"))
+    names = [
+        f"a{pk}"
+        for pk in concerned.select_for_update()
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    ]
+    if names:
+        concerned.update(disabled_at=disabled_at)
+        record(by, action, "token", _several(names), tokens=names)
+    return len(names)
+
+
 @transaction.atomic
 def purge_expired(now: datetime | None = None, *, by: Actor | None = None) -> int:
     """Delete tokens that have expired; say how many there were.
