@@ -29,6 +29,10 @@ class Role(models.Model):
     description = models.CharField(max_length=1023, blank=True)
     scopes = models.JSONField(default=list)
 
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("read:roles", "read:roles:users", "read:roles:groups"),
+    }
+
     class Meta:
         ordering = ("name",)
 
@@ -122,9 +126,12 @@ class User(AbstractBaseUser):
         return read_access("user", self.pk, self.name)
 
     def refresh_from_db(
-        self, using: str | None = None, fields: Iterable[str] | None = None, **more: Any
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet[Any] | None = None,
     ) -> None:
-        super().refresh_from_db(using, fields, **more)
+        super().refresh_from_db(using, fields, from_queryset)
         self.__dict__.pop("access", None)
 
     @property

@@ -101,7 +101,13 @@ def register_source(build: Build, read: Read = read_arrays) -> None:
     source = Source(build, read)
     if source not in _sources:
         _sources.append(source)
-        _columns.cache_clear()
+        forget()
+
+
+def forget() -> None:
+    """Empty the memory of texts, which is worth nothing once sources change."""
+    for memory in (_columns, identity_of, access_of, _overlap_with_owner):
+        memory.cache_clear()
 
 
 def columns(kind: str, using: str = DEFAULT_DB_ALIAS) -> tuple[str, ...]:
@@ -187,23 +193,22 @@ def _overlap_with_owner(
 
 def read_access(kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS) -> Access:
     """Read the access of one principal, in one query."""
-    identity_and_texts = _read(kind, pk, using)
-    return (
-        EMPTY
-        if identity_and_texts is None
-        else access_of(kind, name, *identity_and_texts)
-    )
+    texts = read_texts(kind, pk, using)
+    return EMPTY if texts is None else access_of(kind, name, *texts)
 
 
 def read_identity(
     kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS
 ) -> Identity:
     """Read who a principal is, its groups included, in one query."""
-    texts = _read(kind, pk, using)
+    texts = read_texts(kind, pk, using)
     return identity_of(kind, name, None if texts is None else texts[0])
 
 
-def _read(kind: str, pk: int, using: str) -> tuple[str | None, ...] | None:
+def read_texts(
+    kind: str, pk: int, using: str = DEFAULT_DB_ALIAS
+) -> tuple[str | None, ...] | None:
+    """Read the texts from which a principal's access follows; None if it is gone."""
     alias = ALIASES[kind]
     with connections[using].cursor() as cursor:
         cursor.execute(

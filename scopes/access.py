@@ -140,9 +140,9 @@ class Access:
 
     scopes: frozenset[str]
 
-    def __init__(self, expanded: frozenset[str]) -> None:
+    def __init__(self, scopes: frozenset[str]) -> None:
         held: dict[str, dict[str, frozenset[str]] | None] = {}
-        for text in expanded:
+        for text in scopes:
             scope = RawScope.parse(text)
             if scope.kind is None:
                 held[scope.name] = None
@@ -152,12 +152,7 @@ class Access:
                 values = filters.get(scope.kind, frozenset())
                 filters[scope.kind] = values | {scope.value}
         self._held = held
-        # What is held without a filter makes its filtered variants idle.
-        self.scopes = frozenset(
-            text
-            for text in expanded
-            if "!" not in text or held[text.partition("!")[0]] is not None
-        )
+        self.scopes = scopes
         self._hash = hash(self.scopes)
         self._views: dict[str, View] = {}
 
@@ -333,7 +328,13 @@ def token_overlap(
 
 @lru_cache(maxsize=4096)
 def _access(expanded: frozenset[str]) -> Access:
-    return Access(expanded)
+    # What is held without a filter makes its filtered variants idle.
+    reduced = frozenset(
+        text
+        for text in expanded
+        if "!" not in text or text.partition("!")[0] not in expanded
+    )
+    return Access(reduced) if reduced == expanded else _access(reduced)
 
 
 EMPTY: Final = Access.of(())
@@ -393,7 +394,7 @@ Path = tuple[str, ...]
 
 
 @lru_cache(maxsize=256)
-def _lookups(declaring: type) -> tuple[tuple[str, tuple[Path, ...]], ...]:
+def _lookups(declaring: type[Any]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
     """Take a class's declaration apart, with the costly kind last."""
     declared: dict[str, str] = getattr(declaring, "scope_filters", {})
     return tuple(
@@ -406,7 +407,8 @@ def _lookups(declaring: type) -> tuple[tuple[str, tuple[Path, ...]], ...]:
 
 def _answers(obj: object, filters: Filters) -> bool:
     """Does `obj` answer to any of `filters`?"""
-    for kind, paths in _lookups(type(obj)):
+    declaring: Any = type(obj)
+    for kind, paths in _lookups(declaring):
         values = filters.get(kind)
         if values and any(name in values for name in _names(obj, paths)):
             return True

@@ -46,8 +46,8 @@ def _expand(
     expanded: set[str] = set()
     for raw in raws:
         if raw == SELF and kind == "user":
-            for scope in SELF_SCOPES:
-                expanded |= _spell_out(scope, "user", name)
+            for own in SELF_SCOPES:
+                expanded |= _spell_out(own, "user", name)
             continue
         scope = RawScope.parse(raw)
         if scope.name not in SCOPES or scope.name in METASCOPES:
