@@ -151,6 +151,12 @@ class Access:
             if filters is not None and scope.value:
                 values = filters.get(scope.kind, frozenset())
                 filters[scope.kind] = values | {scope.value}
+        # Most scopes of a principal share one filter, and thousands of accesses are
+        # kept in memory.
+        shared: dict[object, dict[str, frozenset[str]] | None] = {None: None}
+        for name, filters in held.items():
+            same = None if filters is None else frozenset(filters.items())
+            held[name] = shared.setdefault(same, filters)
         self._held = held
         self.scopes = scopes
         self._hash = hash(self.scopes)
