@@ -212,11 +212,14 @@ def create_group(
     return create_groups([name], users=users, by=by, **fields)[0]
 
 
-@transaction.atomic
 def create_groups(
     names: Iterable[str], *, users: Iterable[str] = (), by: Actor, **fields: Any
 ) -> list[Group]:
-    """Create groups with the same members each, all or none."""
+    """Create groups with the same members each.
+
+    Bad input creates none. A name that exists ends the work: as on JupyterHub's wire,
+    the groups named before it are there then.
+    """
     wanted = list(names)
     if not wanted:
         raise Invalid("Must specify at least one group to create")
@@ -226,16 +229,43 @@ def create_groups(
                 f"Invalid group name: {name[:NAME_LENGTH] or '(empty)'}. "
                 f"A name has 1 to {NAME_LENGTH} characters."
             )
-    ids = _insert_named(Group(**fields), wanted)
-    for name in wanted:
-        if ids.pop(name, None) is None:
-            raise Conflict(f"Group {name} already exists")
-    groups = list(Group.objects.filter(name__in=wanted))
     members = list(users)
+    with transaction.atomic():
+        new = _until_taken(wanted)
+        groups = _add_groups(new, members, fields)
+        if new:
+            _record_many(by, "group.create", "group", new, users=members)
+    if len(new) < len(wanted):
+        raise Conflict(f"Group {wanted[len(new)]} already exists")
+    return groups
+
+
+def _until_taken(names: list[str]) -> list[str]:
+    """Return the names before the first that exists or repeats another."""
+    taken = set(Group.objects.filter(name__in=names).values_list("name", flat=True))
+    for position, name in enumerate(names):
+        if name in taken:
+            return names[:position]
+        taken.add(name)
+    return names
+
+
+def _add_groups(
+    names: list[str], members: list[str], fields: dict[str, Any]
+) -> list[Group]:
+    """Insert groups, none of which may exist, and their members."""
+    known = _known_users(members) if members else None
+    if not names:
+        return []
+    ids = _insert_named(Group(**fields), names)
+    for name in names:
+        if name not in ids:
+            # Someone else was faster.
+            raise Conflict(f"Group {name} already exists")
+    groups = [Group(pk=ids[name], name=name, **fields) for name in names]
     for group in groups:
-        if members:
-            _insert_members(group, members)
-    _record_many(by, "group.create", "group", wanted, users=members)
+        if known:
+            _insert_members(group, known)
     return groups
 
 
@@ -243,7 +273,7 @@ def create_groups(
 def add_members(group: Group, names: Iterable[str], *, by: Actor) -> None:
     """Put users into a group, all or none; who is in it already stays."""
     members = list(names)
-    _insert_members(group, members)
+    _insert_members(group, _known_users(members))
     record(by, "group.add_members", "group", group.name, users=members)
 
 
@@ -277,8 +307,8 @@ def delete_group(group: Group, *, by: Actor) -> None:
     group.delete()
 
 
-def _insert_members(group: Group, names: list[str]) -> None:
-    text = _known_users(names)
+def _insert_members(group: Group, known: str) -> None:
+    """Put users into a group; `known` is what `_known_users` returned of them."""
     with connection.cursor() as cursor:
         # Everyone inserts in the order of ids, so that two who add the same users
         # wait for each other instead of locking each other out.
@@ -287,7 +317,7 @@ def _insert_members(group: Group, names: list[str]) -> None:
             f"SELECT DISTINCT u.id, %s FROM {_rows()} "
             "JOIN accounts_user u ON u.name = t.value "
             "WHERE true ORDER BY u.id ON CONFLICT DO NOTHING",
-            [group.pk, text],
+            [group.pk, known],
         )
 
 

@@ -10,7 +10,10 @@ class ApiConfig(AppConfig):
     name = "api"
 
     def ready(self) -> None:
-        """Register the system check; views can't be imported any earlier."""
+        """Register what other rooms ask for; views can't be imported any earlier."""
         from api.checks import check_views_state_scopes
+        from api.whoami import facts
+        from tokens.verification import register_facts
 
         register(check_views_state_scopes, Tags.security)
+        register_facts(facts)

@@ -16,7 +16,18 @@ from __future__ import annotations
 from django.db import connection
 
 
-class SQLite:
+class Common:
+    """What all databases spell alike."""
+
+    @staticmethod
+    def boolean(expression: str) -> str:
+        return (
+            f"CASE WHEN {expression} THEN 'true' WHEN NOT {expression} THEN 'false' "
+            "ELSE 'null' END"
+        )
+
+
+class SQLite(Common):
     """Times are stored as text, booleans as 0 and 1, JSON as text."""
 
     @staticmethod
@@ -24,16 +35,12 @@ class SQLite:
         return f"json_quote({expression})"
 
     @staticmethod
-    def boolean(expression: str) -> str:
-        return f"CASE WHEN {expression} THEN 'true' ELSE 'false' END"
-
-    @staticmethod
     def moment(expression: str) -> str:
         return f"""coalesce('"' || replace({expression}, ' ', 'T') || 'Z"', 'null')"""
 
     @staticmethod
-    def value(expression: str) -> str:
-        return f"coalesce({expression}, 'null')"
+    def value(expression: str, default: str = "null") -> str:
+        return f"coalesce({expression}, '{default}')"
 
     @staticmethod
     def strings(expression: str, rows: str) -> str:
@@ -60,7 +67,7 @@ class SQLite:
         return f"json_each(%s) AS {alias}"
 
 
-class PostgreSQL:
+class PostgreSQL(Common):
     """All types are the database's own."""
 
     # The wire leaves microseconds out when there are none.
@@ -73,17 +80,13 @@ class PostgreSQL:
     def string(expression: str) -> str:
         return f"coalesce(to_json({expression})::text, 'null')"
 
-    @staticmethod
-    def boolean(expression: str) -> str:
-        return f"({expression})::text"
-
     @classmethod
     def moment(cls, expression: str) -> str:
         return f"""coalesce('"' || {cls.MOMENT.format(expression)} || '"', 'null')"""
 
     @staticmethod
-    def value(expression: str) -> str:
-        return f"coalesce({expression}::text, 'null')"
+    def value(expression: str, default: str = "null") -> str:
+        return f"coalesce({expression}::text, '{default}')"
 
     @staticmethod
     def strings(expression: str, rows: str) -> str:
@@ -113,6 +116,6 @@ class PostgreSQL:
         )
 
 
-def dialect() -> type[SQLite] | type[PostgreSQL]:
-    """Return the functions of the database in use."""
-    return PostgreSQL if connection.vendor == "postgresql" else SQLite
+def dialect(vendor: str | None = None) -> type[SQLite] | type[PostgreSQL]:
+    """Return the functions of a database; of the one in use if none is named."""
+    return PostgreSQL if (vendor or connection.vendor) == "postgresql" else SQLite

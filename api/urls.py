@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from django.urls import re_path
 
+from api import groups, users, whoami
 from api.base import UnknownView
 
 app_name = "api"
 urlpatterns = [
+    *whoami.urlpatterns,
+    *users.urlpatterns,
+    *groups.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]

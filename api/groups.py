@@ -1,0 +1,261 @@
+"""Groups on the wire: their members and properties.
+
+A group's JSON is text that the database makes, members and all, so that a group of
+ten thousand costs little more to read than to send.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache, lru_cache
+from typing import Any, ClassVar
+
+import orjson
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+
+from accounts.actions import (
+    add_members,
+    create_groups,
+    delete_group,
+    remove_members,
+    set_properties,
+)
+from accounts.models import Group
+from api.base import APIRequest, HubAPIView, empty, reply_text
+from api.bodies import Body, check_names
+from api.jsontext import dialect
+from api.pagination import Page
+from scopes.access import Access, Target
+from scopes.refusals import Invalid, NotFound
+
+# Statements are made of constants; what comes from outside is a parameter.
+# ruff: noqa: S608
+
+READ = ("read:groups", "read:groups:name", "read:roles:groups")
+
+# A name may stand in the body of a call whose address names the group; it counts for
+# nothing, nor do roles.
+GROUP = Body("group", {"name": str, "users": list, "roles": list})
+GROUPS = Body("group", {"groups": list, "users": list}, required=("groups",))
+
+COLUMNS = ("name", "properties", "users", "roles")
+
+
+@cache
+def select(vendor: str, with_users: bool) -> str:
+    """Write the SELECT list for groups `g`: each column's JSON."""
+    sql = dialect(vendor)
+    users = sql.strings(
+        "u.name",
+        "accounts_user_groups ug JOIN accounts_user u ON u.id = ug.user_id "
+        "WHERE ug.group_id = g.id",
+    )
+    columns = (
+        sql.string("g.name"),
+        sql.value("g.properties"),
+        users if with_users else "'[]'",
+        sql.strings(
+            "r.name",
+            "accounts_group_roles gr JOIN accounts_role r ON r.id = gr.role_id "
+            "WHERE gr.group_id = g.id",
+        ),
+    )
+    return ", ".join(columns)
+
+
+@lru_cache(maxsize=64)
+def template(keys: frozenset[str]) -> str:
+    """Write the format that turns a row into the JSON of those of its keys."""
+    columns = "".join(
+        f',"{key}":%s' if key in keys else "%.0s"  # one per column, seen or not
+        for key in COLUMNS
+    )
+    return f'{{"kind":"group"{columns}}}'
+
+
+def write_groups(rows: list[tuple[Any, ...]], access: Access) -> list[str]:
+    """Return the JSON texts of groups, without those of which nothing is seen."""
+    view = access.view("group")
+    texts = []
+    for row in rows:
+        keys = view.fixed
+        if keys is None:
+            keys = view.keys(Target(group=orjson.loads(row[0])))
+        if keys:
+            texts.append(template(keys) % row)
+    return texts
+
+
+def sees_members(access: Access) -> bool:
+    """Tell whether members need to be read at all."""
+    return access.has("read:groups")
+
+
+def group_text(request: APIRequest, name: str) -> str:
+    """Return the JSON text of one group as the request may see it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {select(connection.vendor, sees_members(request.access))} "
+            "FROM accounts_group g WHERE g.name = %s",
+            [name],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound(f"No such group: {name}")
+    return "".join(write_groups([row], request.access)) or "{}"
+
+
+class GroupsView(HubAPIView):
+    """All groups."""
+
+    scopes: ClassVar = {"GET": "list:groups", "POST": "admin:groups"}
+    narrows = frozenset({"GET"})
+    model = Group
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        page = Page.of(request)
+        where, parameters = self.reached(request.access)
+        total = None
+        window = None
+        with connection.cursor() as cursor:
+            if page.offset:
+                total = self.count(cursor, where, parameters)
+                window = page.window(total)
+            backwards, offset, limit = window or (False, 0, page.limit)
+            order = "g.id DESC" if backwards else "g.id"
+            cursor.execute(
+                f"SELECT {select(connection.vendor, sees_members(request.access))} "
+                "FROM accounts_group g WHERE g.id IN (SELECT g.id "
+                f"FROM accounts_group g {where} ORDER BY {order} LIMIT %s OFFSET %s) ORDER BY {order}",
+                [*parameters, limit, offset],
+            )
+            rows = cursor.fetchall()
+            if total is None:
+                total = page.total_after(len(rows))
+            if total is None and page.enveloped:
+                total = self.count(cursor, where, parameters)
+        if backwards:
+            rows.reverse()
+        texts = write_groups(rows, request.access)
+        return page.reply(f"[{','.join(texts)}]", total or 0, request)
+
+    def post(self, request: APIRequest) -> HttpResponse:
+        data = self.json()
+        if not isinstance(data, dict) or not data.get("groups"):
+            raise Invalid("Must specify at least one group to create")
+        GROUPS.check(data)
+        groups = create_groups(
+            check_names(data["groups"], "groups"),
+            users=check_names(data.get("users", []), "users"),
+            by=request.actor,
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {select(connection.vendor, sees_members(request.access))} "
+                f"FROM {dialect().elements('t')} "
+                "JOIN accounts_group g ON g.name = t.value ORDER BY t.key",
+                [json.dumps([group.name for group in groups])],
+            )
+            texts = write_groups(cursor.fetchall(), request.access)
+        return reply_text(f"[{','.join(texts)}]", 201)
+
+    @staticmethod
+    def reached(access: Access) -> tuple[str, list[Any]]:
+        """Return a WHERE clause for the groups that may be listed."""
+        if access.reach("list:groups") is None:
+            return "", []
+        groups = access.limit("list:groups", queryset=Group.objects.all())
+        statement, values = groups.order_by().values("pk").query.sql_with_params()
+        return f"WHERE g.id IN ({statement})", list(values)
+
+    @staticmethod
+    def count(cursor: Any, where: str, parameters: list[Any]) -> int:
+        cursor.execute(f"SELECT count(*) FROM accounts_group g {where}", parameters)
+        return cursor.fetchone()[0]
+
+
+class OneGroupView(HubAPIView):
+    """An address that names a group, which may not exist."""
+
+    def subject(self) -> Target:
+        return Target(group=self.kwargs["name"])
+
+    def find(self) -> Group:
+        """Return the group, or answer 404."""
+        group = Group.objects.filter(name=self.kwargs["name"]).first()
+        if group is None:
+            raise NotFound(f"No such group: {self.kwargs['name']}")
+        return group
+
+
+class GroupView(OneGroupView):
+    """One group."""
+
+    scopes: ClassVar = {
+        "GET": READ,
+        "POST": "admin:groups",
+        "DELETE": "delete:groups",
+    }
+
+    def get(self, request: APIRequest, name: str) -> HttpResponse:
+        return reply_text(group_text(request, name))
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        data = GROUP.check(self.json() or {})
+        users = check_names(data.get("users", []), "users")
+        create_groups([name], users=users, by=request.actor)
+        return reply_text(group_text(request, name), 201)
+
+    def delete(self, request: APIRequest, name: str) -> HttpResponse:
+        delete_group(self.find(), by=request.actor)
+        return empty()
+
+
+class MembersView(OneGroupView):
+    """The members of a group."""
+
+    scopes: ClassVar = {"POST": "groups", "DELETE": "groups"}
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        group, names = self.find(), self.names("add")
+        add_members(group, names, by=request.actor)
+        return reply_text(group_text(request, name))
+
+    def delete(self, request: APIRequest, name: str) -> HttpResponse:
+        group, names = self.find(), self.names("delete")
+        remove_members(group, names, by=request.actor)
+        return reply_text(group_text(request, name))
+
+    def names(self, verb: str) -> list[str]:
+        """Return the usernames that the body lists."""
+        data = GROUP.check(self.json())
+        if "users" not in data:
+            raise Invalid(f"Must specify users to {verb}")
+        return check_names(data["users"], "users")
+
+
+class PropertiesView(OneGroupView):
+    """The properties of a group, replaced as a whole."""
+
+    scopes: ClassVar = {"PUT": "groups"}
+
+    def put(self, request: APIRequest, name: str) -> HttpResponse:
+        group, properties = self.find(), self.json()
+        if not isinstance(properties, dict):
+            raise Invalid("Must specify properties: any JSON object")
+        set_properties(group, properties, by=request.actor)
+        return reply_text(group_text(request, name))
+
+
+urlpatterns = [
+    path("groups", GroupsView.as_view(), name="groups"),
+    path("groups/<str:name>", GroupView.as_view(), name="group"),
+    path("groups/<str:name>/users", MembersView.as_view(), name="group-users"),
+    path(
+        "groups/<str:name>/properties",
+        PropertiesView.as_view(),
+        name="group-properties",
+    ),
+]

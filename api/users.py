@@ -1,0 +1,534 @@
+"""Users on the wire: lists of them, each of them, and when they were last active.
+
+A user's JSON is written from one row of one statement, whether it stands alone or in
+a list of two hundred. The statement is the same for everybody; who may see less gets
+a template that leaves keys out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from typing import Any, ClassVar
+
+import orjson
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+from django.utils import timezone
+
+from accounts.actions import create_user, create_users, delete_user, update_user
+from accounts.models import User
+from accounts.search import name_contains
+from api.base import APIRequest, HubAPIView, empty, reply_text
+from api.bodies import Body, check_names
+from api.jsontext import dialect
+from api.pagination import Page
+from api.servers import default_server, server_json
+from scopes.access import Access, Target, View
+from scopes.refusals import Invalid, NotFound
+from servers.activity import note_activity
+from servers.models import server_path
+from tokens import activity
+
+# Statements are made of constants; what comes from outside is a parameter.
+# ruff: noqa: S608
+
+READ = (
+    "read:users",
+    "read:users:name",
+    "read:servers",
+    "read:users:groups",
+    "read:users:activity",
+    "read:roles:users",
+)
+
+USER = Body(
+    "user",
+    {
+        "name": str,
+        "admin": bool,
+        "groups": list,
+        "roles": list,
+        "auth_state": dict | None,
+    },
+)
+USERS = Body("user", {"usernames": list, **USER.keys}, required=("usernames",))
+
+
+# Rows and how they are written
+
+
+ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
+
+# The keys that are a column each, in the order of the columns.
+COLUMNS = ("name", "admin", "user_info", "roles", "groups", "created", "last_activity")
+NAME, GROUPS = COLUMNS.index("name"), COLUMNS.index("groups")
+
+# What is read of each server; the manner says how its JSON is made.
+SERVER_COLUMNS = {
+    "s.name": "string",
+    "s.display_name": "string",
+    "s.user_options": "value",
+    "s.state": "value",
+    "s.pending": "string",
+    "s.ready": "boolean",
+    "s.started": "moment",
+    "s.last_activity": "moment",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """A server as the statement reads it; times are text in the wire's spelling."""
+
+    name: str
+    display_name: str
+    user_options: Any
+    state: Any
+    pending: str | None
+    ready: bool
+    started: str | None
+    last_activity: str | None
+
+
+@cache
+def columns(vendor: str, with_stopped: bool = False) -> tuple[str, ...]:
+    """Write what is selected of users `u`: each column's JSON, and last their servers.
+
+    Servers are NULL where there are none, which is the common case in a list.
+    """
+    sql = dialect(vendor)
+    active = "" if with_stopped else f" AND {ACTIVE}"
+    servers = sql.lists(
+        SERVER_COLUMNS, f"servers_server s WHERE s.user_id = u.id{active}"
+    )
+    return (
+        sql.string("u.name"),
+        sql.boolean("u.admin"),
+        sql.value("u.user_info"),
+        sql.strings(
+            "r.name",
+            "accounts_user_roles ur JOIN accounts_role r ON r.id = ur.role_id "
+            "WHERE ur.user_id = u.id",
+        ),
+        sql.strings(
+            "g.name",
+            "accounts_user_groups ug JOIN accounts_group g ON g.id = ug.group_id "
+            "WHERE ug.user_id = u.id",
+        ),
+        sql.moment("u.created"),
+        sql.moment("u.last_activity"),
+        f"nullif({servers}, '[]')",
+    )
+
+
+def select(with_stopped: bool) -> str:
+    """Write the SELECT list for users `u`."""
+    return ", ".join(columns(connection.vendor, with_stopped))
+
+
+@lru_cache(maxsize=256)
+def template(keys: frozenset[str], with_servers: bool) -> str:
+    """Write the format that turns a row into the JSON of those of its keys.
+
+    A hidden column is printed with no characters. Without servers the last column
+    is hidden, too; else it is the text of all keys that tell of servers.
+    """
+    columns = "".join(
+        f',"{key}":%s' if key in keys else "%.0s"  # one per column, seen or not
+        for key in COLUMNS
+    )
+    if with_servers:
+        rest = "%s"
+    else:
+        idle = {"server": None, "pending": None, "servers": {}, "auth_state": None}
+        rest = "%.0s" + _inner({key: idle[key] for key in idle if key in keys})
+    return f'{{"kind":"user"{columns}{rest}}}'
+
+
+class UserWriter:
+    """Writes users as one request may see them."""
+
+    def __init__(self, access: Access, with_stopped: bool) -> None:
+        self.view: View = access.view("user")
+        self.server_view: View = access.view("server")
+        self.with_stopped = with_stopped
+
+    def write(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
+        """Return the JSON texts of users, without those of whom nothing is seen."""
+        fixed = self.view.fixed
+        if fixed is None or self.with_stopped:
+            return [text for row in rows if (text := self.write_one(row))]
+        if not fixed:
+            return []
+        idle = template(fixed, False)
+        return [
+            idle % row if row[-1] is None else self.write_with_servers(row, fixed)
+            for row in rows
+        ]
+
+    def write_one(self, row: tuple[Any, ...]) -> str:
+        """Return the JSON text of one user; empty if nothing of them may be seen."""
+        keys = self.view.fixed
+        if keys is None:
+            name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
+            keys = self.view.keys(Target(user=name, group=groups))
+        if not keys:
+            return ""
+        if row[-1] is None and not self.with_stopped:
+            return template(keys, False) % row
+        return self.write_with_servers(row, keys)
+
+    def write_with_servers(self, row: tuple[Any, ...], keys: frozenset[str]) -> str:
+        """Return the JSON text of one user who has servers to tell of."""
+        name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
+        servers = {
+            server.name: server
+            for server in (
+                ServerRow(*columns) for columns in orjson.loads(row[-1] or "[]")
+            )
+        }
+        default: Any = servers.get("")
+        told: dict[str, Any] = {}
+        if "server" in keys:
+            ready = default is not None and default.ready
+            told["server"] = server_path(name, "") if ready else None
+        if "pending" in keys:
+            told["pending"] = default.pending if default is not None else None
+        if self.with_stopped and default is None:
+            servers = {"": default_server(User(name=name)), **servers}
+        shown = {}
+        for server in servers.values():
+            seen = self.server_view.keys(
+                Target(user=name, server=f"{name}/{server.name}", group=groups)
+            )
+            if seen:
+                state = "state" in seen
+                shown[server.name] = server_json(name, server, with_state=state)
+        if "servers" in keys or shown:
+            told["servers"] = shown
+        if "auth_state" in keys:
+            told["auth_state"] = None
+        return template(keys, True) % (*row[:-1], _inner(told))
+
+
+def _inner(data: dict[str, Any]) -> str:
+    """Return the members of an object as text that continues another object."""
+    text = orjson.dumps(data, option=orjson.OPT_UTC_Z).decode()[1:-1]
+    return f",{text}" if text else ""
+
+
+def wants_stopped(request: APIRequest) -> bool:
+    """Tell whether stopped servers are asked for; any value but these says yes."""
+    value = request.GET.get("include_stopped_servers")
+    return value is not None and value.lower() not in ("0", "false")
+
+
+def user_text(request: APIRequest, name: str) -> str:
+    """Return the JSON text of one user as the request may see them."""
+    activity.flush()
+    with_stopped = wants_stopped(request)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {select(with_stopped)} FROM accounts_user u WHERE u.name = %s",
+            [name],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound(f"No such user: {name}")
+    return UserWriter(request.access, with_stopped).write_one(row)
+
+
+# Lists
+
+
+WITH_SERVER = "EXISTS (SELECT 1 FROM servers_server s WHERE s.user_id = u.id AND "
+STATES = {
+    "active": f"{WITH_SERVER}{ACTIVE})",
+    "ready": f"{WITH_SERVER}s.ready)",
+    "inactive": f"NOT {WITH_SERVER}{ACTIVE})",
+}
+
+# Each order and its reverse. Users who were never seen come first and, reversed,
+# last; SQLite sorts NULL so by itself.
+ORDERS = {
+    "id": ("u.id", "u.id DESC"),
+    "name": ("u.name", "u.name DESC"),
+    "last_activity": (
+        "u.last_activity NULLS FIRST, u.id",
+        "u.last_activity DESC NULLS LAST, u.id DESC",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which users a request lists: a WHERE clause with its parameters."""
+
+    where: str
+    parameters: list[Any]
+
+    @classmethod
+    def of(cls, request: APIRequest) -> Selection:
+        conditions: list[str] = []
+        parameters: list[Any] = []
+        if request.access.reach("list:users") is not None:
+            reached = request.access.limit("list:users", queryset=User.objects.all())
+            statement, values = reached.order_by().values("pk").query.sql_with_params()
+            conditions.append(f"u.id IN ({statement})")
+            parameters += values
+        state = request.GET.get("state", "")
+        if state in STATES:
+            conditions.append(STATES[state])
+        elif state:
+            raise Invalid(
+                f"Unrecognized state filter: '{state}'; use {', '.join(STATES)}"
+            )
+        if part := request.GET.get("name_filter", ""):
+            if "\0" in part:
+                raise Invalid("name_filter holds a NUL character, which no name has")
+            condition, values = name_contains(part)
+            conditions.append(condition)
+            parameters += values
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        return cls(where, parameters)
+
+    def count(self) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT count(*) FROM accounts_user u {self.where}", self.parameters
+            )
+            return cursor.fetchone()[0]
+
+    def read(
+        self, order: str, limit: int, offset: int, with_stopped: bool
+    ) -> list[tuple[Any, ...]]:
+        # The page is cut out first, from an index where there is one, so that roles,
+        # groups and servers are looked up for its rows alone.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {select(with_stopped)} FROM accounts_user u WHERE u.id IN "
+                f"(SELECT u.id FROM accounts_user u {self.where} ORDER BY {order} "
+                f"LIMIT %s OFFSET %s) ORDER BY {order}",
+                [*self.parameters, limit, offset],
+            )
+            return cursor.fetchall()
+
+
+def order_of(request: APIRequest) -> tuple[str, str]:
+    """Return the order that a request asks for and its reverse, as SQL."""
+    sort = request.GET.get("sort", "id")
+    order = ORDERS.get(sort.removeprefix("-"))
+    if order is None:
+        raise Invalid(f"sort must be 'id', 'name', or 'last_activity', not '{sort}'")
+    return order[::-1] if sort.startswith("-") else order
+
+
+class UsersView(HubAPIView):
+    """All users."""
+
+    scopes: ClassVar = {"GET": "list:users", "POST": "admin:users"}
+    narrows = frozenset({"GET"})
+    model = User
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        page = Page.of(request)
+        order, reverse = order_of(request)
+        selection, with_stopped = Selection.of(request), wants_stopped(request)
+        activity.flush()
+        total = None
+        if page.offset:
+            total = selection.count()
+            window = page.window(total)
+            rows = selection.read(
+                reverse if window.backwards else order,
+                window.limit,
+                window.offset,
+                with_stopped,
+            )
+            if window.backwards:
+                rows.reverse()
+        else:
+            rows = selection.read(order, page.limit, 0, with_stopped)
+            total = page.total_after(len(rows))
+            if total is None and page.enveloped:
+                total = selection.count()
+        texts = UserWriter(request.access, with_stopped).write(rows)
+        return page.reply(f"[{','.join(texts)}]", total or 0, request)
+
+    def post(self, request: APIRequest) -> HttpResponse:
+        data = self.json()
+        if not isinstance(data, dict) or not data.get("usernames"):
+            raise Invalid("Must specify at least one user to create")
+        USERS.check(data)
+        names = check_names(data["usernames"], "usernames")
+        admin = data.get("admin", False)
+        users = create_users(
+            names, admin=admin, by=request.actor, by_admin=admin and is_admin(request)
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {select(False)} FROM {dialect().elements('t')} "
+                "JOIN accounts_user u ON u.id = CAST(t.value AS bigint) ORDER BY t.key",
+                [json.dumps([user.pk for user in users])],
+            )
+            texts = UserWriter(request.access, False).write(cursor.fetchall())
+        return reply_text(f"[{','.join(texts)}]", 201)
+
+
+def is_admin(request: APIRequest) -> bool:
+    """Tell whether whoever asks is marked as administrator; scopes don't count here.
+
+    Reading this takes a query, so only what concerns administrators asks.
+    """
+    if request.bearer is not None:
+        return request.bearer.owner.admin
+    return request.user.admin
+
+
+# One user
+
+
+class OneUserView(HubAPIView):
+    """An address that names a user, who may not exist."""
+
+    def subject(self) -> Target:
+        name = self.kwargs["name"]
+        return Target(user=name, group=lambda: groups_of(name))
+
+    def find(self) -> User:
+        """Return the user, or answer 404."""
+        user = User.objects.filter(name=self.kwargs["name"]).first()
+        if user is None:
+            raise NotFound(f"No such user: {self.kwargs['name']}")
+        return user
+
+
+class UserView(OneUserView):
+    """One user."""
+
+    scopes: ClassVar = {
+        "GET": READ,
+        "POST": "admin:users",
+        "PATCH": "admin:users",
+        "DELETE": "delete:users",
+    }
+
+    def get(self, request: APIRequest, name: str) -> HttpResponse:
+        return reply_text(user_text(request, name))
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        data = USER.check(self.json() or {})
+        admin = data.get("admin", False)
+        create_user(
+            name, admin=admin, by=request.actor, by_admin=admin and is_admin(request)
+        )
+        return reply_text(user_text(request, name), 201)
+
+    def patch(self, request: APIRequest, name: str) -> HttpResponse:
+        data = USER.check(self.json())
+        for key in ("groups", "roles"):
+            if key in data:
+                raise Invalid(f"user.{key} can't be changed here; {INSTEAD[key]}.")
+        if data.get("auth_state"):
+            raise Invalid("This hub keeps no auth_state; leave it out.")
+        user = update_user(
+            self.find(),
+            name=data.get("name"),
+            admin=data.get("admin"),
+            by=request.actor,
+            by_admin=is_admin(request),
+        )
+        return reply_text(user_text(request, user.name))
+
+    def delete(self, request: APIRequest, name: str) -> HttpResponse:
+        delete_user(self.find(), by=request.actor)
+        return empty()
+
+
+INSTEAD = {
+    "groups": "POST the user's name to /groups/{name}/users instead",
+    "roles": "roles are given in the hub's configuration",
+}
+
+
+def groups_of(name: str) -> list[str]:
+    """Return the groups of a user, who need not exist."""
+    return list(
+        User.groups.through.objects.filter(user__name=name).values_list(
+            "group__name", flat=True
+        )
+    )
+
+
+# Activity
+
+
+class ActivityView(OneUserView):
+    """Reports of when a user and their servers were last active."""
+
+    scopes: ClassVar = {"POST": "users:activity"}
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        last_activity, servers = read_report(self.json(), timezone.now())
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM accounts_user WHERE name = %s", [name])
+            row = cursor.fetchone()
+        if row is None:
+            raise NotFound(f"No such user: '{name}'")
+        note_activity(row[0], name, last_activity, servers)
+        return empty(200)
+
+
+def read_report(
+    body: Any, now: datetime
+) -> tuple[datetime | None, dict[str, datetime]]:
+    """Return what a report says of the user and of each server."""
+    if not isinstance(body, dict):
+        raise Invalid("body must be a json dict")
+    moment, servers = body.get("last_activity"), body.get("servers")
+    if not moment and not servers:
+        raise Invalid("body must contain at least one of `last_activity` or `servers`")
+    if servers and not (
+        isinstance(servers, dict)
+        and all(
+            isinstance(report, dict) and report.get("last_activity")
+            for report in servers.values()
+        )
+    ):
+        raise Invalid(
+            "servers must be a dict of the form "
+            "{server_name: {last_activity: timestamp}}"
+        )
+    return read_moment(moment, now) if moment else None, {
+        server: read_moment(report["last_activity"], now)
+        for server, report in (servers or {}).items()
+    }
+
+
+def read_moment(text: Any, now: datetime) -> datetime:
+    """Read a timestamp; without an offset it is UTC. The far future is refused."""
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise Invalid(
+            f"Not a valid timestamp: {str(text)[:100]!r}; write it like "
+            "2026-01-31T12:00:00Z"
+        ) from None
+    if moment > now + timedelta(minutes=59):
+        raise Invalid(
+            f"Rejecting activity from more than an hour in the future: {text[:100]}"
+        )
+    return moment
+
+
+urlpatterns = [
+    path("users", UsersView.as_view(), name="users"),
+    path("users/<str:name>", UserView.as_view(), name="user"),
+    path("users/<str:name>/activity", ActivityView.as_view(), name="activity"),
+]
