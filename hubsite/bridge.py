@@ -1,6 +1,6 @@
-"""Between granian and Django: how an HTTP request reaches a view, and in which thread.
+"""Between uvicorn and Django: how a request reaches a view, and in which thread.
 
-granian speaks ASGI to this module, and this module calls Django's *WSGI* handler.
+uvicorn speaks ASGI to this module, and this module calls Django's *WSGI* handler.
 Django's own ASGI handler would open a new thread, and with it a new database
 connection, for every request. A request takes one of three ways:
 
@@ -21,7 +21,9 @@ import ctypes
 import gc
 import os
 import signal
+import socket
 import sys
+import time
 from asyncio.events import _set_running_loop
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,11 +33,13 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import structlog
+import uvicorn
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.log import LogLevels
+from django.urls import get_resolver
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -49,8 +53,15 @@ POOL_THREADS = 8
 # queries; see docs/decisions.md for what was measured.
 SWITCH_INTERVAL = 0.0005
 
-# How long open streams and requests may go on after SIGTERM.
+# Seconds: for open streams and requests after SIGTERM; for a client to send the
+# head of a request; for a connection without any. A proxy keeps connections longer
+# than browsers do, and must not find them closed at the moment it uses them.
 KILL_TIMEOUT = 5
+HEAD_TIMEOUT = 30
+IDLE_TIMEOUT = 75
+HEAD_LIMIT = 64 * 1024
+
+logger = structlog.get_logger(__name__)
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
@@ -69,7 +80,7 @@ class Bridge:
     One object serves one worker process.
     """
 
-    def __init__(self, wsgi: Callable[..., Any]) -> None:
+    def __init__(self, wsgi: WSGIHandler) -> None:
         self.wsgi = wsgi
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
         self.pool_is_default = False
@@ -149,7 +160,7 @@ class Bridge:
             "PATH_INFO": path.decode("latin-1"),
             "QUERY_STRING": scope["query_string"].decode("latin-1"),
             "SERVER_NAME": scope["server"][0],
-            "SERVER_PORT": scope["server"][1],
+            "SERVER_PORT": str(scope["server"][1]),
             "SERVER_PROTOCOL": "HTTP/1.1",
             "REMOTE_ADDR": scope["client"][0],
             "wsgi.version": (1, 0),
@@ -233,7 +244,7 @@ class Bridge:
         headers = [
             (b"content-type", b"application/json"),
             (b"x-jupyterhub-version", settings.HUB_VERSION.encode()),
-            (b"connection", b"close"),
+            (b"content-length", b"%d" % len(body)),
         ]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -242,14 +253,19 @@ class Bridge:
 class Exchange:
     """A WSGI application's answer to one request, and its way to the client."""
 
-    def __init__(self, wsgi: Callable[..., Any], environ: Environ) -> None:
-        self.is_head = environ["REQUEST_METHOD"] == "HEAD"
+    def __init__(self, wsgi: WSGIHandler, environ: Environ) -> None:
         self.status = 500
         self.headers: Headers = []
-        self.response = wsgi(environ, self.start_response)
         self.body: bytes | None = None
-        if self.is_head or not getattr(self.response, "streaming", True):
-            self.body = b"" if self.is_head else self.response.content
+        response: Any = wsgi(environ, self.start_response)  # type: ignore[arg-type]
+        self.response = response
+        if not self.response.streaming:
+            self.body = self.response.content
+            if self.status not in (204, 304) and "Content-Length" not in self.response:
+                self.headers.append((b"content-length", b"%d" % len(self.body)))
+        elif environ["REQUEST_METHOD"] == "HEAD":
+            self.body = b""
+        if self.body is not None:
             self.response.close()
 
     def start_response(self, status: str, headers: list[tuple[str, str]]) -> None:
@@ -304,17 +320,89 @@ class Exchange:
             pass
 
 
-def load(server: int) -> Bridge:
-    """Make the application of a worker, a child of the process `server`."""
-    die_with(server)
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    from hubsite.wsgi import application
+class Connection(HttpToolsProtocol):
+    """A client's connection, which must come to the point in size and in time."""
 
-    # What lives now lives as long as the process: without this a full collection
-    # would walk through all of it and stop every request for tens of milliseconds.
-    gc.collect()
-    gc.freeze()
-    return Bridge(application)
+    head_size = 0
+    in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.in_head:
+            self.head_size += len(data)
+            if self.head_size > HEAD_LIMIT:
+                self.send_400_response("The request's head is too large.")
+            else:
+                self.await_head()
+
+    def await_head(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            HEAD_TIMEOUT, self.timeout_keep_alive_handler
+        )
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head = True
+        self.head_size = 0
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.in_head = False
+
+
+class Prefork:
+    """The parent of several workers.
+
+    Workers are forked from it and share what it has loaded. One that dies is
+    replaced; when the parent ends, however it ends, all of them end.
+    """
+
+    def __init__(self, work: Callable[[], None], count: int) -> None:
+        self.work = work
+        self.count = count
+        self.children: set[int] = set()
+        self.stopping = False
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.stop)
+        signal.signal(signal.SIGALRM, self.kill)
+        for _ in range(self.count):
+            self.fork()
+        while self.children:
+            pid, status = os.wait()
+            self.children.discard(pid)
+            if not self.stopping:
+                logger.error("web worker ended and is replaced", pid=pid, status=status)
+                # One that dies at its start must not keep the machine busy.
+                time.sleep(1)
+            if not self.stopping:
+                self.fork()
+
+    def fork(self) -> None:
+        parent = os.getpid()
+        if pid := os.fork():
+            self.children.add(pid)
+            return
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        die_with(parent)
+        self.work()
+        sys.exit()
+
+    def stop(self, *_: object) -> None:
+        self.stopping = True
+        for pid in self.children:
+            os.kill(pid, signal.SIGTERM)
+        signal.alarm(2 * KILL_TIMEOUT)
+
+    def kill(self, *_: object) -> None:
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
 
 
 def die_with(parent: int) -> None:
@@ -329,20 +417,60 @@ def die_with(parent: int) -> None:
 def serve(address: str = "127.0.0.1", port: int = 8081, workers: int = 1) -> None:
     """Serve the hub until SIGTERM or SIGINT; Django is set up already.
 
-    HTTP/1 only: health checks over HTTP/2 are known to keep granian from stopping.
+    An address that is taken raises OSError.
     """
-    # A connection must not be shared with the workers, which are forked from here.
-    connections.close_all()
-    server = Granian(
-        "hubsite.bridge:load",
-        address=address,
-        port=port,
-        workers=workers,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
-        workers_kill_timeout=KILL_TIMEOUT,
-        respawn_failed_workers=True,
-        log_level=LogLevels.warning,
+    listener = socket.create_server(
+        (address, port),
+        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+        backlog=2048,
     )
-    server.serve(target_loader=partial(load, os.getpid()), wrap_loader=False)
+    # Accepted connections inherit it; without it an answer waits for the client's
+    # delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    application = load()
+    if workers == 1:
+        work(application, listener)
+    else:
+        Prefork(partial(work, application, listener), workers).run()
+
+
+def load() -> WSGIHandler:
+    """Load all that a worker needs, to be shared by those forked later."""
+    from hubsite.wsgi import application
+
+    _ = get_resolver().url_patterns
+    # A connection must not be shared.
+    connections.close_all()
+    # What lives now lives as long as the process: without this a full collection
+    # would walk through all of it and stop every request for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    return application
+
+
+def work(application: WSGIHandler, listener: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Bridge(application),
+            http=Connection,
+            loop="asyncio",
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            timeout_keep_alive=IDLE_TIMEOUT,
+            timeout_graceful_shutdown=KILL_TIMEOUT,
+        )
+    )
+    # uvicorn sends itself the signal again that stopped it. Nothing is left to be
+    # stopped then, and this process still has things to do at its exit.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    server.run([listener])
+    # Threads are waited for at exit; one that hangs must not hang the hub.
+    signal.alarm(KILL_TIMEOUT)
