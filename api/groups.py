@@ -128,7 +128,8 @@ class GroupsView(HubAPIView):
             cursor.execute(
                 f"SELECT {select(connection.vendor, sees_members(request.access))} "
                 "FROM accounts_group g WHERE g.id IN (SELECT g.id "
-                f"FROM accounts_group g {where} ORDER BY {order} LIMIT %s OFFSET %s) ORDER BY {order}",
+                f"FROM accounts_group g {where} ORDER BY {order} "
+                f"LIMIT %s OFFSET %s) ORDER BY {order}",
                 [*parameters, limit, offset],
             )
             rows = cursor.fetchall()

@@ -8,13 +8,35 @@ from __future__ import annotations
 
 from django.urls import re_path
 
-from api import groups, users, whoami
+from api import (
+    authorizations,
+    groups,
+    hub,
+    servers,
+    services,
+    shares,
+    tokens,
+    users,
+    whoami,
+)
 from api.base import UnknownView
 
 app_name = "api"
 urlpatterns = [
     *whoami.urlpatterns,
     *users.urlpatterns,
+    *tokens.urlpatterns,
+    *servers.urlpatterns,
     *groups.urlpatterns,
+    *services.urlpatterns,
+    *shares.urlpatterns,
+    *hub.urlpatterns,
+    *authorizations.urlpatterns,
+    *tokens.urlpatterns,
+    *servers.urlpatterns,
+    *services.urlpatterns,
+    *shares.urlpatterns,
+    *hub.urlpatterns,
+    *authorizations.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]
