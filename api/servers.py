@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.http import HttpResponse
+from django.urls import path
 
 from accounts.models import Group, User
 from api.base import APIRequest, HubAPIView, empty, reply
@@ -203,3 +204,10 @@ def read_changes(body: Any) -> dict[str, Any]:
         "display_name": body.get("display_name"),
         "user_options": options,
     }
+
+
+urlpatterns = [
+    path("users/<str:name>/server", ServerView.as_view()),
+    path("users/<str:name>/servers/", ServerView.as_view()),
+    path("users/<str:name>/servers/<str:server_name>", ServerView.as_view()),
+]

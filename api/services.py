@@ -8,6 +8,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpResponse
+from django.urls import path
 
 from api.base import APIRequest, HubAPIView, empty, error, reply
 from api.bodies import Body, check_names
@@ -159,3 +160,9 @@ def read_service(body: Any) -> dict[str, Any]:
         if len(fields.get(key, "")) > limit:
             raise Invalid(f"service.{key} is longer than {limit} characters")
     return fields
+
+
+urlpatterns = [
+    path("services", ServicesView.as_view()),
+    path("services/<str:name>", ServiceView.as_view()),
+]

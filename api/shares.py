@@ -13,6 +13,7 @@ import orjson
 from django.conf import settings
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from accounts.models import Group, User
@@ -412,3 +413,23 @@ def without_nulls(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     return {key: value for key, value in body.items() if value is not None}
+
+
+def _with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:
+    """Route the servers of an owner; nothing after the last slash is the default."""
+    return [
+        path(f"{prefix}/<str:owner>/", view.as_view()),
+        path(f"{prefix}/<str:owner>/<str:server_name>", view.as_view()),
+    ]
+
+
+urlpatterns = [
+    path("shares/<str:owner>", OwnerSharesView.as_view()),
+    *_with_default("shares", ServerSharesView),
+    path("share-codes/<str:owner>", OwnerCodesView.as_view()),
+    *_with_default("share-codes", ServerCodesView),
+    path("users/<str:name>/shared", UserSharedView.as_view()),
+    *_with_default("users/<str:name>/shared", UserSharedServerView),
+    path("groups/<str:name>/shared", GroupSharedView.as_view()),
+    *_with_default("groups/<str:name>/shared", GroupSharedServerView),
+]

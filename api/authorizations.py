@@ -1,0 +1,92 @@
+"""The addresses by which services asked who someone is before `GET /user`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.models import User
+from api import users
+from api.base import IDENTIFIED, PUBLIC, APIRequest, HubAPIView, reply, reply_text
+from api.services import row_json, visible
+from scopes.access import Identity, identify
+from scopes.refusals import Forbidden, NotFound
+from services.models import Service
+from tokens.verification import verify
+
+
+class TokenLookupView(HubAPIView):
+    """Whose token this is, for holders of another."""
+
+    scopes: ClassVar = {"GET": IDENTIFIED}
+
+    @sensitive_variables()
+    def get(self, request: APIRequest, token: str) -> HttpResponse:
+        require_token(request)
+        bearer = verify(token)
+        if bearer is None:
+            raise NotFound("No such token")
+        name = bearer.owner_name
+        request.access = request.access.joined(
+            identify(Identity(bearer.owner_kind, name))
+        )
+        if bearer.owner_kind == "user":
+            return reply_text(users.user_text(request, name))
+        service = Service.objects.get(pk=bearer.owner_id)
+        return reply(row_json(service, visible(request.access, service)))
+
+
+class TokenRequestView(HubAPIView):
+    """Where tokens were requested long ago."""
+
+    scopes: ClassVar = {"GET": PUBLIC, "POST": PUBLIC}
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        raise NotFound("Name the token: /authorizations/token/:token")
+
+    def post(self, request: APIRequest) -> HttpResponse:
+        raise NotFound("POST to /users/:user/tokens to request a token")
+
+
+class CookieLookupView(HubAPIView):
+    """Whose session this cookie belongs to, for holders of a token."""
+
+    scopes: ClassVar = {"GET": IDENTIFIED}
+
+    def get(self, request: APIRequest, name: str, value: str = "") -> HttpResponse:
+        require_token(request)
+        user = None
+        if name == settings.SESSION_COOKIE_NAME:
+            user = user_of_session(value or request.COOKIES.get(name, ""))
+        if user is None:
+            raise NotFound("No such session")
+        request.access = request.access.joined(identify(Identity("user", user.name)))
+        return reply_text(users.user_text(request, user.name))
+
+
+def require_token(request: APIRequest) -> None:
+    """Refuse a browser: one session must not ask about another."""
+    if request.bearer is None:
+        raise Forbidden("Send a token in the Authorization header.")
+
+
+def user_of_session(key: str) -> User | None:
+    """Return who is signed in under a session, as a request with its cookie would."""
+    request: Any = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key or None)
+    user: Any = get_user(request)
+    return user if user.is_authenticated else None
+
+
+urlpatterns = [
+    path("authorizations/token", TokenRequestView.as_view()),
+    path("authorizations/token/<str:token>", TokenLookupView.as_view()),
+    path("authorizations/cookie/<str:name>", CookieLookupView.as_view()),
+    path("authorizations/cookie/<str:name>/<str:value>", CookieLookupView.as_view()),
+]

@@ -1,0 +1,157 @@
+"""The hub itself on the wire: its version, its health, its proxy and its end."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+import orjson
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from api.base import PUBLIC, APIRequest, HubAPIView, empty, error, reply
+from api.pagination import Page
+from scopes.refusals import Invalid
+from servers.proxy import ProxyError
+from servers.routes import check_routes, proxy, routes_by_spec
+from servers.shutdown import stop_hub
+
+# What JupyterHub's short names stand for.
+CLASSES = {
+    "dummy": "jupyterhub.auth.DummyAuthenticator",
+    "local": "jupyterhub.auth.LocalAuthenticator",
+    "null": "jupyterhub.auth.NullAuthenticator",
+    "pam": "jupyterhub.auth.PAMAuthenticator",
+    "default": "jupyterhub.spawner.LocalProcessSpawner",
+    "local-process": "jupyterhub.spawner.LocalProcessSpawner",
+    "simple": "jupyterhub.spawner.SimpleLocalProcessSpawner",
+}
+
+
+class RootView(HubAPIView):
+    """The version, for anybody; other pages may ask, too."""
+
+    scopes: ClassVar = {"GET": PUBLIC}
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        response = reply({"version": settings.HUB_VERSION})
+        response["Access-Control-Allow-Origin"] = "*"
+        return response
+
+
+class InfoView(HubAPIView):
+    """What the hub runs on."""
+
+    scopes: ClassVar = {"GET": "read:hub"}
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        hub = settings.HUB
+        return reply(
+            {
+                "version": settings.HUB_VERSION,
+                "python": sys.version,
+                "sys_executable": sys.executable,
+                "spawner": _component(hub.spawner_class),
+                "authenticator": _component(hub.authenticator_class),
+            }
+        )
+
+
+@cache
+def _component(name: str) -> dict[str, str]:
+    """Name a class and the version of the package that it comes from."""
+    name = CLASSES.get(name, name)
+    package = name.partition(".")[0]
+    if package == "jupyterhub":
+        # Either its own classes or ours that stand for them.
+        return {"class": name, "version": settings.HUB_VERSION}
+    try:
+        return {"class": name, "version": version(package)}
+    except PackageNotFoundError:
+        return {"class": name, "version": "unknown"}
+
+
+class HealthView(HubAPIView):
+    """Whether this process answers at all; asks nothing of the database."""
+
+    scopes: ClassVar = {"GET": PUBLIC}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            return error(405, f"{request.method} is not supported here.")
+        return HttpResponse(content_type="text/html")
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        raise NotImplementedError
+
+
+class ProxyView(HubAPIView):
+    """The routing table of the proxy."""
+
+    scopes: ClassVar = {"GET": "proxy", "POST": "proxy", "PATCH": "proxy"}
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        page = Page.of(request)
+        try:
+            routes = routes_by_spec(proxy())
+        except ProxyError as problem:
+            return error(503, str(problem))
+        specs = sorted(routes)[page.offset : page.offset + page.limit]
+        items = orjson.dumps({spec: routes[spec] for spec in specs}).decode()
+        return page.reply(items, len(routes), request)
+
+    def post(self, request: APIRequest) -> HttpResponse:
+        return self.check(request, "", "")
+
+    def patch(self, request: APIRequest) -> HttpResponse:
+        """Fill a proxy that announces itself, at another address perhaps."""
+        body = self.json()
+        if body is None:
+            raise Invalid("need JSON body")
+        if not isinstance(body, dict):
+            raise Invalid("Request body must be JSON dict")
+        api_url, auth_token = body.get("api_url", ""), body.get("auth_token", "")
+        if not isinstance(api_url, str) or not isinstance(auth_token, str):
+            raise Invalid("api_url and auth_token must be strings")
+        if api_url and not api_url.startswith(("http://", "https://")):
+            raise Invalid("api_url must be an http or https address")
+        return self.check(request, api_url, auth_token)
+
+    def check(self, request: APIRequest, api_url: str, token: str) -> HttpResponse:
+        try:
+            check_routes(proxy(api_url, token))
+        except ProxyError as problem:
+            return error(503, str(problem))
+        return empty(200)
+
+
+class ShutdownView(HubAPIView):
+    """The end of the hub, after the answer."""
+
+    scopes: ClassVar = {"POST": "shutdown"}
+
+    def post(self, request: APIRequest) -> HttpResponse:
+        body = self.json()
+        if body is None:
+            body = {}
+        if not isinstance(body, dict):
+            raise Invalid("Request body must be JSON dict")
+        for key in ("proxy", "servers"):
+            value = body.get(key)
+            if value is not None and not isinstance(value, bool):
+                raise Invalid(f"{key} must be true or false, got {value!r}")
+        if not stop_hub():
+            return error(503, "Nothing runs this process that could end it.")
+        return reply({"message": "Shutting down Hub"}, 202)
+
+
+urlpatterns = [
+    path("", RootView.as_view(), name="root"),
+    path("info", InfoView.as_view()),
+    path("health", HealthView.as_view()),
+    path("proxy", ProxyView.as_view()),
+    path("shutdown", ShutdownView.as_view()),
+]

@@ -1,0 +1,270 @@
+"""Tokens of users on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.db.models.functions import Coalesce
+from django.http import HttpResponse
+from django.urls import path
+from django.utils import timezone
+
+from accounts.adapter import AccountAdapter
+from accounts.models import Role, User
+from accounts.rights import access_of, access_of_token, columns
+from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
+from api.servers import user_target
+from audit.models import Actor
+from scopes.access import Target
+from scopes.refusals import Forbidden, Invalid, NotFound
+from services.models import Service
+from tokens import activity
+from tokens.actions import issue_token, revoke_token
+from tokens.models import APIToken
+
+DEFAULT_NOTE = "Requested via api"
+
+# The largest number that a row's id can be.
+LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A user and what its tokens can reach at most, read in one query."""
+
+    user: User
+    texts: tuple[str | None, ...]
+
+    def scopes_of(self, token: APIToken) -> list[str]:
+        """Return what a token may do now: never more than its owner."""
+        access, _ = access_of_token(
+            json.dumps(token.scopes), None, "user", self.user.name, *self.texts
+        )
+        return sorted(access.scopes)
+
+
+def find_owner(name: str) -> Owner | None:
+    """Read a user with all that its rights come from."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT u.id, {', '.join(columns('user'))}"  # noqa: S608
+            " FROM accounts_user u WHERE u.name = %s",
+            [name],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    user = User(pk=row[0], name=name)
+    user._state.adding = False
+    # What the user's own property would work out by another query.
+    user.access = access_of("user", name, *row[1:])
+    return Owner(user, row[1:])
+
+
+def token_json(token: APIToken, owner: Owner, client: str) -> dict[str, Any]:
+    """Return a token as the wire shows it; `client` says in words who obtained it."""
+    return {
+        "user": owner.user.name,
+        "id": f"a{token.pk}",
+        "kind": "api_token",
+        "roles": [],
+        "scopes": owner.scopes_of(token),
+        "created": token.created,
+        "last_activity": token.last_activity,
+        "expires_at": token.expires_at,
+        "note": token.note,
+        "session_id": token.session_id,
+        "oauth_client": client,
+    }
+
+
+def describe_clients(ids: Iterable[str]) -> dict[str, str]:
+    """Say in words what obtained tokens: the hub itself, or a service."""
+    words = {client_id: client_id for client_id in ids}
+    if any(words):
+        services = Service.objects.filter(oauth_client_id__in=words.keys())
+        for client_id, name in services.values_list("oauth_client_id", "name"):
+            words[client_id] = f"JupyterHub service {name}"
+    words[""] = "JupyterHub"
+    return words
+
+
+class UserTokensView(HubAPIView):
+    """The tokens of one user."""
+
+    scopes: ClassVar = {"GET": "read:tokens", "POST": "tokens"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["name"])
+
+    def refuse_forged(self, request: Any) -> None:
+        # A password in the body proves more than a cookie could.
+        if request.method == "POST" and not request.user.is_authenticated:
+            return
+        super().refuse_forged(request)
+
+    def decide(self, request: Any, method: str, names_an_object: bool) -> None:
+        # Who may issue is asked where the body is at hand, for it may say who asks.
+        if method != "POST":
+            super().decide(request, method, names_an_object)
+
+    def get(self, request: APIRequest, name: str) -> HttpResponse:
+        activity.flush()
+        owner = find_owner(name)
+        if owner is None:
+            raise NotFound(f"No such user: {name}")
+        tokens = list(
+            APIToken.objects.owned_by(owner.user)
+            .active(timezone.now())
+            .order_by(Coalesce("last_activity", "created"), "pk")
+        )
+        clients = describe_clients({token.client_id for token in tokens})
+        return reply(
+            {
+                "api_tokens": [
+                    token_json(token, owner, clients[token.client_id])
+                    for token in tokens
+                ]
+            }
+        )
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        body = self.json()
+        if body is None:
+            body = {}
+        if not isinstance(body, dict):
+            raise Invalid("Body must be a JSON object")
+        if request.actor.kind == "stranger":
+            self.identify_by_body(body)
+        owner = find_owner(name)
+        if owner is None or not self.may_issue(owner):
+            raise Forbidden(
+                f"{request.actor.kind.capitalize()} {name} not found or no permissions "
+                "to generate tokens"
+            )
+        token, secret = issue_token(
+            owner.user,
+            by=request.actor,
+            scopes=read_scopes(body),
+            note=read_note(body, request.actor, name),
+            expires_in=body.get("expires_in"),
+        )
+        shown = token_json(token, owner, describe_clients(())[""])
+        return reply({**shown, "token": secret}, 201)
+
+    def may_issue(self, owner: Owner) -> bool:
+        """Tell whether the request may make tokens of this user."""
+        groups = frozenset(json.loads(owner.texts[0] or "[]"))
+        target = Target(user=owner.user.name, group=groups)
+        return self.request.access.allows("tokens", obj=target)
+
+    def identify_by_body(self, body: dict[str, Any]) -> None:
+        """Sign in by name and password for this one request, as the sign-in page would.
+
+        Failures count towards the same limits there, and who has a second factor is
+        sent there, for a password alone is not enough.
+        """
+        request = self.request
+        credentials = body.get("auth")
+        if not isinstance(credentials, dict):
+            raise Forbidden(
+                'Send a token, or {"auth": {"username": …, "password": …}} in the body.'
+            )
+        name, password = credentials.get("username"), credentials.get("password")
+        if not isinstance(name, str) or not isinstance(password, str):
+            raise Forbidden("auth must hold a username and a password, both strings.")
+        try:
+            user = AccountAdapter(request).authenticate(
+                request, username=name, password=password
+            )
+        except ValidationError as problem:
+            raise Forbidden(" ".join(problem.messages)) from None
+        if user is None:
+            raise Forbidden("Invalid username or password")
+        if is_mfa_enabled(user):
+            raise Forbidden(
+                "This account has a second factor: sign in with a browser at "
+                f"{settings.HUB.base_url}hub/token to get a token."
+            )
+        address = request.META.get("REMOTE_ADDR", "")
+        request.actor = Actor("user", user.name, None, address)
+        request.access = user.access
+
+
+class UserTokenView(HubAPIView):
+    """One token of one user."""
+
+    scopes: ClassVar = {"GET": "read:tokens", "DELETE": "tokens"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["name"])
+
+    def get(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
+        activity.flush()
+        token = self.find(name, token_id)
+        owner = find_owner(name)
+        if owner is None:
+            raise NotFound(OUT_OF_REACH)
+        clients = describe_clients([token.client_id])
+        return reply(token_json(token, owner, clients[token.client_id]))
+
+    def delete(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
+        revoke_token(self.find(name, token_id), by=request.actor)
+        return empty()
+
+    def find(self, name: str, token_id: str) -> APIToken:
+        """Find a token that still counts, by the id that the wire shows."""
+        number = token_id.removeprefix("a")
+        token = None
+        if token_id.startswith("a") and number.isascii() and number.isdecimal():
+            pk = int(number[:20])
+            if pk <= LARGEST_ID:
+                token = (
+                    APIToken.objects.active(timezone.now())
+                    .filter(pk=pk, user__name=name)
+                    .first()
+                )
+        if token is None:
+            raise NotFound(f"No such token {token_id} for user {name}")
+        return token
+
+
+def read_note(body: dict[str, Any], by: Actor, owner: str) -> str:
+    """Return the note of a new token; without one it says who asked."""
+    note = body.get("note")
+    if note:
+        # Whether it is a note at all, the action says.
+        return note
+    if by.kind == "user" and by.name == owner:
+        return DEFAULT_NOTE
+    return f"{DEFAULT_NOTE} by {by.kind} {by.name}"
+
+
+def read_scopes(body: dict[str, Any]) -> Any:
+    """Return the raw scopes that a body asks for; roles stand for theirs."""
+    scopes, roles = body.get("scopes"), body.get("roles")
+    if roles is None:
+        # Whether these are scopes at all, the action says.
+        return scopes
+    if scopes is not None:
+        raise Invalid("Can only assign one of scopes or roles when creating tokens.")
+    if not isinstance(roles, list) or not all(isinstance(r, str) for r in roles):
+        raise Invalid("token roles must be a list of strings or null")
+    known = dict(Role.objects.filter(name__in=roles).values_list("name", "scopes"))
+    for role in roles:
+        if role not in known:
+            raise Invalid(f"No such role: {role}")
+    return [scope for role in dict.fromkeys(roles) for scope in known[role]]
+
+
+urlpatterns = [
+    path("users/<str:name>/tokens", UserTokensView.as_view()),
+    path("users/<str:name>/tokens/<str:token_id>", UserTokenView.as_view()),
+]
