@@ -1,4 +1,76 @@
+"""Addresses of sign-in and profile.
+
+What django-allauth looks up by name stands outside of the namespace, in `sign_in`.
+Of its pages only those are listed that make sense where accounts are made by
+operators, by the authenticator or by single sign-on, not by signing up.
+"""
+
 from __future__ import annotations
 
+from allauth.account import views as account_views
+from allauth.urls import build_provider_urlpatterns
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+
+from accounts import views
+
 app_name = "accounts"
-urlpatterns: list = []
+urlpatterns = [
+    path("profile", views.ProfileView.as_view(), name="profile"),
+    path("welcome/<uidb64>/<token>/", views.WelcomeView.as_view(), name="welcome"),
+]
+
+sign_in = [
+    path("login", views.LoginView.as_view(), name="account_login"),
+    path("logout", views.LogoutView.as_view(), name="account_logout"),
+    path(
+        "accounts/",
+        include(
+            [
+                path(
+                    "login/",
+                    RedirectView.as_view(
+                        pattern_name="account_login", query_string=True
+                    ),
+                ),
+                path(
+                    "inactive/", account_views.account_inactive, name="account_inactive"
+                ),
+                path(
+                    "reauthenticate/",
+                    account_views.reauthenticate,
+                    name="account_reauthenticate",
+                ),
+                path(
+                    "password/change/",
+                    views.PasswordChangeView.as_view(),
+                    name="account_change_password",
+                ),
+                path(
+                    "password/reset/",
+                    account_views.password_reset,
+                    name="account_reset_password",
+                ),
+                path(
+                    "password/reset/done/",
+                    account_views.password_reset_done,
+                    name="account_reset_password_done",
+                ),
+                re_path(
+                    r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+                    account_views.password_reset_from_key,
+                    name="account_reset_password_from_key",
+                ),
+                path(
+                    "password/reset/key/done/",
+                    account_views.password_reset_from_key_done,
+                    name="account_reset_password_from_key_done",
+                ),
+                path("2fa/", include("allauth.mfa.urls")),
+                path("3rdparty/", include("allauth.socialaccount.urls")),
+                path("sessions/", include("allauth.usersessions.urls")),
+                *build_provider_urlpatterns(),
+            ]
+        ),
+    ),
+]

@@ -6,6 +6,12 @@ class HubsiteConfig(AppConfig):
     name = "hubsite"
     default = True
 
+    def ready(self) -> None:
+        from accounts.adapter import session_endings
+        from hubsite.sessions import revoke_tokens_of_session
+
+        session_endings.append(revoke_tokens_of_session)
+
 
 class HubAdminConfig(admin.AdminConfig):
     """Django's admin, on our site."""

@@ -1,15 +1,47 @@
-"""What every template may use."""
+"""What every page may use besides its own context."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from hubsite import xsrf
+from services.models import Service
+
+# Which entry of the navigation stands for a page, by the start of its name.
+PLACES = {"home": "home", "tokens": "token", "docs": "docs", "admin": "admin"}
 
 
 def hub(request: HttpRequest) -> dict[str, Any]:
-    """The XSRF value under Django's name, for templates that hand it to a script."""
-    return {"csrf_token": SimpleLazyObject(lambda: xsrf.get_token(request))}
+    """The XSRF value for scripts, and what the navigation shows."""
+    return {
+        "csrf_token": SimpleLazyObject(lambda: xsrf.get_token(request)),
+        "here": _place(request),
+        "hub_prefix": f"{settings.HUB.base_url}hub/",
+        "hub_services": SimpleLazyObject(lambda: list(_services(request))),
+        "hub_version": settings.HUB_VERSION,
+    }
+
+
+def _place(request: HttpRequest) -> str:
+    match = getattr(request, "resolver_match", None)
+    name = (match.view_name or "") if match else ""
+    return PLACES.get(name.partition(":")[0], "")
+
+
+def _services(request: HttpRequest) -> list[dict[str, str]]:
+    """The services with pages that this person may open."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return []
+    shown = Service.objects.exclude(display=False).exclude(url=None).exclude(url="")
+    reachable = user.access.limit("access:services", queryset=shown).order_by("name")
+    base = settings.HUB.base_url
+    return [
+        {"name": name, "href": f"{base}services/{quote(name)}/"}
+        for name in reachable.values_list("name", flat=True)
+    ]

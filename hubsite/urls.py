@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.urls import include, path
+from django.contrib import admin
+from django.urls import include, path, re_path
 
-prefix = f"{settings.HUB.base_url.lstrip('/')}hub/"
+from accounts.urls import sign_in
+from api.hub import HealthView
+from api.hub import RootView as RootAPIView
+from hubsite import views
+
+base = settings.HUB.base_url.lstrip("/")
+prefix = f"{base}hub/"
+
+handler400 = views.bad_request
+handler403 = views.forbidden
+handler404 = views.not_found
+handler429 = views.too_many_requests
 
 urlpatterns = [
+    path(f"{prefix}api/docs/", views.DocsView.as_view(), name="docs"),
+    path(
+        f"{prefix}api/docs/schema.json", views.SchemaView.as_view(), name="docs-schema"
+    ),
+    path(f"{prefix}api", RootAPIView.as_view()),
     path(f"{prefix}api/", include("api.urls")),
+    path(f"{prefix}health", HealthView.as_view(), name="health"),
+    path(prefix, views.RootView.as_view(), name="root"),
+    path(f"{prefix}home", views.HomeView.as_view(), name="home"),
+    path(f"{prefix}spawn", views.SpawnView.as_view(), name="spawn"),
+    path(f"{prefix}logo", views.logo, name="logo"),
+    path(f"{prefix}error/<int:code>", views.error_page, name="error"),
+    path(f"{prefix}security/csp-report", views.csp_report, name="csp-report"),
+    path(f"{prefix}admin", admin.site.entrance),
+    path(f"{prefix}admin/", admin.site.urls),
+    path(prefix, include(sign_in)),
     path(prefix, include("accounts.urls")),
     path(prefix, include("tokens.urls")),
     path(prefix, include("servers.urls")),
+    # What stands outside: JupyterHub answers there by leading in.
+    path(prefix.rstrip("/"), views.to_hub_root),
+    re_path(rf"^{base}(?!hub/)(?P<rest>.*)$", views.into_hub),
 ]
+if base:
+    urlpatterns.append(path(base.rstrip("/"), views.into_hub))

@@ -1,0 +1,296 @@
+"""How django-allauth signs people in and out of this hub.
+
+allauth knows the ways (password, second factor, passkey, single sign-on) and counts
+failures; what a session is here, whom the hub admits and where people land is said
+in this module.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.usersessions.adapter import DefaultUserSessionsAdapter
+from allauth.usersessions.models import UserSession
+from cryptography.fernet import Fernet, MultiFernet
+from django.conf import settings
+from django.contrib.auth import logout as end_session
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.crypto import salted_hmac
+
+from accounts.actions import normalise_name
+from accounts.backends import admits, settle_account
+from accounts.models import User
+from audit.actions import record
+from audit.models import Actor
+
+SESSION_ID = "session_id"
+SESSION_ID_COOKIE = "jupyterhub-session-id"
+
+# What else ends with a session, for rooms to the right to add to: called with the
+# user, the id in the session's cookie and who ended it.
+SessionEnding = Callable[[User, str, Actor], object]
+session_endings: list[SessionEnding] = []
+
+
+def local_path(request: HttpRequest, url: str) -> str:
+    """Reduce an address on this hub to its path; return nothing for any other.
+
+    What a browser would take elsewhere, `//host` or `/\\host` for instance, is not
+    an address on this hub, nor is a path beside the hub's own.
+    """
+    url = url.strip()
+    if any(ord(character) < 32 or character == "\\" for character in url):
+        return ""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    if parts.scheme or parts.netloc:
+        here = (request.scheme, request.get_host())
+        if (parts.scheme or request.scheme, parts.netloc) != here or url[:2] == "//":
+            return ""
+        url = parts._replace(scheme="", netloc="").geturl()
+    base = settings.HUB.base_url
+    is_ours = url.startswith(base) or url.partition("?")[0] == base.rstrip("/")
+    return url if is_ours and not url.startswith("//") else ""
+
+
+def default_target(request: HttpRequest) -> str:
+    """Where a person goes who has asked for no page in particular."""
+    hub = settings.HUB
+    if hub.default_url:
+        target = hub.default_url
+    else:
+        page = "spawn" if hub.redirect_to_server else "home"
+        target = f"{hub.base_url}hub/{page}"
+    carried = [
+        (key, value)
+        for key, values in request.GET.lists()
+        if key not in ("next", "_xsrf")
+        for value in values
+    ]
+    return f"{target}?{urlencode(carried)}" if carried else target
+
+
+def actor_of(request: HttpRequest, user: User) -> Actor:
+    """The person at the browser, for the record."""
+    return Actor("user", user.name, None, request.META.get("REMOTE_ADDR", ""))
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Sessions with the two cookies that JupyterHub's clients know, on the record."""
+
+    error_messages = {  # noqa: RUF012 - extends the library's mapping
+        **DefaultAccountAdapter.error_messages,
+        "username_password_mismatch": "Invalid username or password",
+        "too_many_login_attempts": (
+            "Too many failed attempts. Wait five minutes, then try again."
+        ),
+    }
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        # The hub's own middleware has settled which proxies to believe.
+        return request.META.get("REMOTE_ADDR") or "127.0.0.1"
+
+    # Where to
+
+    def is_safe_url(self, url: str) -> bool:
+        return bool(url and local_path(self.request, url))
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        return default_target(request)
+
+    # Who
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return False
+
+    def pre_login(
+        self, request: HttpRequest, user: User, **kwargs: Any
+    ) -> HttpResponse | None:
+        if not admits(user.name):
+            self.authentication_failed(request, username=user.name)
+            return refuse(request, user.name)
+        return super().pre_login(request, user, **kwargs)
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        name = normalise_name(str(credentials.get("username", "")).strip())
+        # A password typed into the wrong field must not enter the record, so
+        # only names that mean someone do.
+        known = User.objects.filter(name=name).exists()
+        address = request.META.get("REMOTE_ADDR", "")
+        record(
+            Actor("stranger", "", None, address),
+            "session.refuse",
+            "user",
+            name if known else "",
+        )
+
+    # Beginning and end
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        super().login(request, user)
+        request.session[SESSION_ID] = secrets.token_hex(16)
+
+    def post_login(
+        self, request: HttpRequest, user: User, **kwargs: Any
+    ) -> HttpResponse:
+        response = super().post_login(request, user, **kwargs)
+        set_session_id_cookie(request, response)
+        record(actor_of(request, user), "session.login", "user", user.name)
+        return response
+
+    def logout(self, request: HttpRequest) -> None:
+        user = request.user
+        if user.is_authenticated:
+            by = actor_of(request, user)
+            close_session(user, request.session.get(SESSION_ID, ""), by)
+            record(by, "session.logout", "user", user.name)
+        end_session(request)
+
+    def set_password(self, user: User, password: str) -> None:
+        user.set_password(password)
+        user.save(update_fields=["password"])
+
+
+def set_session_id_cookie(request: HttpRequest, response: HttpResponse) -> None:
+    """Tell the browser the id by which services and servers know this session."""
+    response.set_cookie(
+        SESSION_ID_COOKIE,
+        request.session[SESSION_ID],
+        path=settings.HUB.base_url,
+        secure=request.is_secure(),
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def close_session(user: User, session_id: str, by: Actor) -> None:
+    """Undo what depends on a session that ends."""
+    for ending in session_endings:
+        ending(user, session_id, by)
+
+
+def refuse(request: HttpRequest, name: str) -> HttpResponse:
+    """Answer someone who is who they say, but may not come in."""
+    context = {
+        "explanation": f"{name} is not on the list of people who may use this hub. "
+        "Whoever runs it can add you."
+    }
+    return render(request, "403.html", context, status=403)
+
+
+class UserSessionsAdapter(DefaultUserSessionsAdapter):
+    """Ends sessions from afar with everything that depends on them."""
+
+    def end_sessions(self, sessions: Iterable[UserSession]) -> None:
+        engine = import_module(settings.SESSION_ENGINE)
+        for session in sessions:
+            stored = engine.SessionStore(session.session_key).load()
+            user = session.user
+            by = Actor("user", user.name)
+            close_session(user, stored.get(SESSION_ID, ""), by)
+            session.end()
+            record(by, "session.logout", "user", user.name, elsewhere=True)
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    """Keeps second-factor secrets encrypted: they can't be hashed, for we use them."""
+
+    def encrypt(self, text: str) -> str:
+        return self._box().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return self._box().decrypt(encrypted_text.encode()).decode()
+
+    @staticmethod
+    def _box() -> MultiFernet:
+        keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        return MultiFernet(Fernet(_fernet_key(key)) for key in keys)
+
+
+def _fernet_key(secret_key: str) -> bytes:
+    digest = salted_hmac("mfa", "key", secret_key, algorithm="sha256").digest()
+    return urlsafe_b64encode(digest)
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):
+    """Accounts of people whom another site vouches for.
+
+    The name there is the name here, after the same normalisation and lists as for
+    passwords. A provider may sign in to an account that exists only if the
+    configuration says that its names are the hub's names (`owns_names`); otherwise
+    anyone who can choose a name there could take over an account here.
+    """
+
+    def populate_user(
+        self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]
+    ) -> User:
+        user = super().populate_user(request, sociallogin, data)
+        claim = self._settings(sociallogin).get("username_claim", "")
+        extra = sociallogin.account.extra_data
+        claims = extra.get("userinfo") or extra.get("id_token") or extra
+        name = claims.get(claim) if claim else data.get("username")
+        user.name = normalise_name(str(name or "").strip())
+        return user
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        if sociallogin.is_existing or sociallogin.state.get("process") == "connect":
+            return
+        name = sociallogin.user.name
+        known = User.objects.filter(name=name).first() if name else None
+        if known and self._speaks_for(sociallogin, known):
+            sociallogin.connect(request, known)
+        elif known or not name or not admits(name):
+            account_adapter = AccountAdapter(request)
+            account_adapter.authentication_failed(request, username=name)
+            raise ImmediateHttpResponse(refuse(request, name or "This account"))
+
+    def is_open_for_signup(
+        self, request: HttpRequest, sociallogin: SocialLogin
+    ) -> bool:
+        return admits(sociallogin.user.name)
+
+    def save_user(
+        self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None
+    ) -> User:
+        proposed = sociallogin.user
+        address = request.META.get("REMOTE_ADDR", "")
+        user = settle_account(proposed.name, address=address)
+        if user is None:
+            raise ImmediateHttpResponse(refuse(request, proposed.name))
+        user.email = proposed.email
+        sociallogin.user = user
+        sociallogin.save(request)
+        return user
+
+    def _speaks_for(self, sociallogin: SocialLogin, user: User) -> bool:
+        """Whether this identity may sign in to an account that it never used.
+
+        Names are given away again at the provider; identities are not. So an account
+        that one identity there has used is closed to the next of the same name.
+        """
+        taken = SocialAccount.objects.filter(
+            user=user, provider=sociallogin.account.provider
+        )
+        return (
+            self._settings(sociallogin).get("owns_names", False)
+            and admits(user.name)
+            and not taken.exists()
+        )
+
+    @staticmethod
+    def _settings(sociallogin: SocialLogin) -> dict[str, Any]:
+        app = sociallogin.account.get_provider().app
+        return app.settings if app else {}

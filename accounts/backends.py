@@ -1,0 +1,126 @@
+"""Who someone is, by the authenticator that the configuration names.
+
+Every way of signing in asks the same questions: what is the name here, may it come
+in, is there an account. Only the check of the password differs.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.backends import BaseBackend
+from django.contrib.auth.hashers import make_password
+from django.http import HttpRequest
+
+from accounts.actions import (
+    create_user,
+    is_valid_name,
+    normalise_name,
+    update_user,
+)
+from accounts.models import User
+from audit.models import Actor
+from scopes.refusals import Conflict
+
+
+def admits(name: str) -> bool:
+    """Whether a normalised name may sign in at all, by the configured lists.
+
+    Administrators that the configuration names always may; blocked names never.
+    """
+    hub = settings.HUB
+    if name in hub.blocked_users or not is_valid_name(name):
+        return False
+    if hub.allow_all or name in hub.admin_users or name in hub.allowed_users:
+        return True
+    return hub.allow_existing_users and User.objects.filter(name=name).exists()
+
+
+def settle_account(name: str, *, address: str = "") -> User | None:
+    """Return the account of someone whose identity is proven; None if refused.
+
+    The first sign-in makes the account. Whoever the configuration names as
+    administrator is one from then on.
+    """
+    if not admits(name):
+        return None
+    by = Actor("system", "sign-in", None, address)
+    admin = name in settings.HUB.admin_users
+    user = User.objects.filter(name=name).first()
+    if user is None:
+        try:
+            return create_user(name, admin=admin, by=by)
+        except Conflict:
+            # Two first sign-ins at once: the other one has made the account.
+            user = User.objects.get(name=name)
+    if admin and not user.admin:
+        user = update_user(user, admin=True, by=by)
+    return user if user.is_active else None
+
+
+class HubBackend(BaseBackend):
+    """Checks a name and a password as the configured authenticator does."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **credentials: Any,
+    ) -> User | None:
+        if not username or password is None:
+            return None
+        name = normalise_name(username.strip())
+        check = CHECKS[settings.HUB.authenticator_class]
+        if not check(name, password):
+            return None
+        address = request.META.get("REMOTE_ADDR", "") if request else ""
+        return settle_account(name, address=address)
+
+    def get_user(self, user_id: int) -> User | None:
+        """Return whose session it is, unless the account has been closed since."""
+        user = User.objects.filter(pk=user_id, is_active=True).first()
+        if user is None or user.name in settings.HUB.blocked_users:
+            return None
+        return user
+
+
+def _knows_local_password(name: str, password: str) -> bool:
+    user = User.objects.filter(name=name).first()
+    if user is None or not user.has_usable_password():
+        # Takes as long as a real check, so that time does not tell who exists.
+        make_password(password)
+        return False
+    return user.check_password(password)
+
+
+def _knows_dummy_password(name: str, password: str) -> bool:
+    expected = settings.HUB.dummy_password
+    return not expected or hmac.compare_digest(password.encode(), expected.encode())
+
+
+def _knows_system_password(name: str, password: str) -> bool:
+    # Loaded only where it is asked for: it needs the system's PAM library.
+    pamela = import_module("pamela")
+    try:
+        pamela.authenticate(name, password, service="login")
+        pamela.check_account(name, service="login")
+    except pamela.PAMError:
+        return False
+    return True
+
+
+def _knows_nothing(name: str, password: str) -> bool:
+    return False
+
+
+CHECKS: dict[str, Callable[[str, str], bool]] = {
+    "local": _knows_local_password,
+    "dummy": _knows_dummy_password,
+    "pam": _knows_system_password,
+    "null": _knows_nothing,
+}

@@ -1,0 +1,57 @@
+"""What a page states about who may see it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from audit.models import Actor
+
+
+def redirect_to_login(request: HttpRequest) -> HttpResponseRedirect:
+    """Send a stranger to the sign-in page, and from there back to this address."""
+    here = quote(request.get_full_path(), safe="")
+    return HttpResponseRedirect(f"{reverse('account_login')}?next={here}")
+
+
+class SignedInMixin:
+    """A page for whoever has signed in; the page belongs to that person."""
+
+    request: HttpRequest
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return redirect_to_login(request)
+        self.check_access(request)
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+
+    def check_access(self, request: HttpRequest) -> None:
+        """Raise `PermissionDenied` if having an account is not enough."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts through this page, for the record."""
+        address = self.request.META.get("REMOTE_ADDR", "")
+        return Actor("user", self.request.user.get_username(), None, address)
+
+
+class ScopeRequiredMixin(SignedInMixin):
+    """A page for whoever holds one of its scopes, filtered or not.
+
+    Which rows it shows is the queryset's business: `access.limit`.
+    """
+
+    scope: ClassVar[str | tuple[str, ...]] = ()
+
+    def check_access(self, request: HttpRequest) -> None:
+        scopes = (self.scope,) if isinstance(self.scope, str) else self.scope
+        if not scopes:
+            raise ImproperlyConfigured(f"{type(self).__name__} states no scope.")
+        if not request.user.access.has(*scopes):  # type: ignore[union-attr]
+            raise PermissionDenied(
+                f"This page is for accounts with the scope {' or '.join(scopes)}."
+            )

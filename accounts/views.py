@@ -1,0 +1,180 @@
+"""Pages of sign-in and profile; what allauth has no page for, or another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.internal.flows.login import perform_login
+from allauth.account.internal.flows.logout import logout
+from allauth.account.models import Login
+from allauth.account.views import LoginView as AllauthLoginView
+from allauth.account.views import PasswordChangeView as AllauthPasswordChangeView
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.adapter import get_adapter as get_social_adapter
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib.auth.tokens import default_token_generator
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.http import urlsafe_base64_decode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.generic import FormView, TemplateView, View
+
+from accounts.adapter import (
+    SESSION_ID,
+    SESSION_ID_COOKIE,
+    default_target,
+    local_path,
+    set_session_id_cookie,
+)
+from accounts.forms import SignInForm, WelcomeForm
+from accounts.mixins import SignedInMixin
+from accounts.models import User
+
+EXPIRED = "Login form invalid or expired. Try again."
+
+
+class LoginView(AllauthLoginView):
+    """Signs in with a name and a password; other ways begin here, too."""
+
+    form_class = SignInForm
+    template_name = "account/login.html"
+    answers_xsrf_problem = True
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().dispatch(request, *args, **kwargs)
+        if request.user.is_authenticated and SESSION_ID in request.session:
+            set_session_id_cookie(request, response)
+        return response
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.xsrf_problem:
+            context = {"form": self.get_unbound_form(), "problem": EXPIRED}
+            return self.render_to_response(self.get_context_data(**context), status=403)
+        return super().post(request, *args, **kwargs)
+
+    def form_invalid(self, form: SignInForm) -> HttpResponse:
+        return self.render_to_response(self.get_context_data(form=form), status=403)
+
+    def get_unbound_form(self) -> SignInForm:
+        """The form as on opening, with the name that was typed before."""
+        name = self.request.POST.get("username", "")
+        return self.get_form_class()(request=self.request, initial={"login": name})
+
+    def get_initial(self) -> dict[str, Any]:
+        return {**super().get_initial(), "login": self.request.GET.get("username", "")}
+
+    def get_success_url(self) -> str:
+        wanted = local_path(self.request, self.request.GET.get("next", ""))
+        return wanted or default_target(self.request)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        context["action"] = self.request.get_full_path()
+        context["can_reset_password"] = (
+            settings.HUB.authenticator_class == "local" and bool(settings.EMAIL_HOST)
+        )
+        context["has_password"] = settings.HUB.authenticator_class != "null"
+        context["providers"] = get_social_adapter().list_providers(self.request)
+        return context
+
+
+class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
+    """Changes a password that is kept here; others are changed where they are kept."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        user = request.user
+        if user.is_authenticated and not keeps_password_of(user):
+            return HttpResponseRedirect(reverse("accounts:profile"))
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_default_success_url(self) -> str:
+        return reverse("accounts:profile")
+
+
+def keeps_password_of(user: User) -> bool:
+    """Whether a person signs in with a password that the hub itself checks."""
+    return settings.HUB.authenticator_class == "local" and user.has_usable_password()
+
+
+@method_decorator(never_cache, name="dispatch")
+class LogoutView(View):
+    """Ends the session, by a link as JupyterHub's clients do, or by a form."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        logout(request, show_message=False)
+        response = HttpResponseRedirect(reverse("account_login"))
+        base = settings.HUB.base_url
+        response.delete_cookie(SESSION_ID_COOKIE, path=base)
+        for name in (settings.SESSION_COOKIE_NAME, "_xsrf"):
+            response.delete_cookie(name, path=f"{base}hub/")
+        return response
+
+    post = get
+
+
+@method_decorator(never_cache, name="dispatch")
+@method_decorator(sensitive_post_parameters(), name="dispatch")
+class WelcomeView(FormView):
+    """Where the first administrator chooses a password, by a link that works once.
+
+    The link is spent when the password is set: Django's tokens are made from the
+    password's digest and the last sign-in.
+    """
+
+    form_class = WelcomeForm
+    template_name = "accounts/welcome.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        self.user = self.find_user(kwargs["uidb64"])
+        if self.user is None or not default_token_generator.check_token(
+            self.user, kwargs["token"]
+        ):
+            return self.render_to_response({"is_spent": True}, status=404)
+        return super().dispatch(request, *args, **kwargs)
+
+    @staticmethod
+    def find_user(uidb64: str) -> User | None:
+        try:
+            pk = int(urlsafe_base64_decode(uidb64))
+        except ValueError:
+            return None
+        return User.objects.filter(pk=pk, is_active=True).first()
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "user": self.user}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            name=self.user.name, is_admin=self.user.admin, **kwargs
+        )
+
+    def form_valid(self, form: WelcomeForm) -> HttpResponse:
+        user = form.save()
+        home = f"{settings.HUB.base_url}hub/home"
+        return perform_login(self.request, Login(user=user, redirect_url=home))
+
+
+class ProfileView(SignedInMixin, TemplateView):
+    """What an account holds to sign in with, and where each is changed."""
+
+    template_name = "accounts/profile.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        user = self.request.user
+        types = list(
+            Authenticator.objects.filter(user=user).values_list("type", flat=True)
+        )
+        return super().get_context_data(
+            keeps_password=keeps_password_of(user),
+            has_totp=Authenticator.Type.TOTP in types,
+            has_recovery_codes=Authenticator.Type.RECOVERY_CODES in types,
+            passkeys=types.count(Authenticator.Type.WEBAUTHN),
+            sessions=len(UserSession.objects.purge_and_list(user)),
+            connections=SocialAccount.objects.filter(user=user).count(),
+            providers=get_social_adapter().list_providers(self.request),
+            **kwargs,
+        )

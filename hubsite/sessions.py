@@ -1,0 +1,40 @@
+"""What tokens have to do with sessions: they end with one, and both are activity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from accounts.models import User
+from audit.models import Actor
+from tokens import activity
+from tokens.actions import revoke_tokens
+from tokens.models import APIToken
+
+
+def revoke_tokens_of_session(user: User, session_id: str, by: Actor) -> None:
+    """End every token that was obtained in a session of the browser."""
+    if session_id:
+        tokens = APIToken.objects.filter(user=user, session_id=session_id)
+        revoke_tokens(tokens, by=by)
+
+
+class ActivityMiddleware:
+    """Notes that a person was here, when a session says who it was."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        # Asking whether someone is signed in loads the session, so only those
+        # requests are asked that did so already. A token notes its own use.
+        if (
+            request.session.accessed
+            and getattr(request, "bearer", None) is None
+            and request.user.is_authenticated
+        ):
+            activity.users.note(request.user.pk, time.time())
+        return response

@@ -1,0 +1,203 @@
+"""Pages that look into more than one room, and addresses that only point elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+from http import HTTPStatus
+from typing import Any
+
+from csp.decorators import csp_update
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponsePermanentRedirect,
+    HttpResponseRedirect,
+)
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.generic import TemplateView, View
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+
+from accounts.adapter import default_target
+from accounts.mixins import SignedInMixin, redirect_to_login
+from accounts.models import Role
+from tokens.models import APIToken
+
+logger = logging.getLogger(__name__)
+
+
+class HomeView(SignedInMixin, TemplateView):
+    """Who I am here, and what is mine."""
+
+    template_name = "home.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        user = self.request.user
+        now = timezone.now()
+        tokens = APIToken.objects.owned_by(user).active(now)
+        return super().get_context_data(
+            groups=user.groups.order_by("name"),
+            roles=roles_of(user),
+            tokens=tokens.order_by("-created")[:3],
+            token_count=tokens.count(),
+            servers=user.servers.order_by("name"),
+            can_read_tokens=user.access.allows("read:tokens", obj=user),
+            can_request_token=user.access.allows("tokens", obj=user),
+            **kwargs,
+        )
+
+
+def roles_of(user: Any) -> list[Role]:
+    """Every role a person holds; `via` names the group where it comes from one."""
+    roles = {role.pk: role for role in user.roles.all()}
+    for role in roles.values():
+        role.via = ""
+    for group in user.groups.prefetch_related("roles"):
+        for role in group.roles.all():
+            if role.pk not in roles:
+                role.via = group.name
+                roles[role.pk] = role
+    return sorted(roles.values(), key=lambda role: role.name)
+
+
+class RootView(View):
+    """`{base}hub/`: on to where this person starts, or to sign-in."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        if settings.HUB.default_url or request.user.is_authenticated:
+            return HttpResponseRedirect(default_target(request))
+        return redirect_to_login(request)
+
+
+class SpawnView(SignedInMixin, View):
+    """Where sign-in sends people whose server should start.
+
+    Starting servers is not part of the hub yet; home says what there is.
+    """
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(f"{settings.HUB.base_url}hub/home")
+
+
+def to_hub_root(request: HttpRequest) -> HttpResponse:
+    return HttpResponsePermanentRedirect(_with_query(request, _hub("")))
+
+
+def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """Lead an address outside of the hub's own part to the same one inside."""
+    first, _, second = rest.partition("/")
+    if first in ("user", "services") and second and "/" not in second:
+        return HttpResponsePermanentRedirect(_with_query(request, f"{request.path}/"))
+    return HttpResponseRedirect(_with_query(request, _hub(request.path)))
+
+
+def _hub(path: str) -> str:
+    base = settings.HUB.base_url
+    return f"{base}hub/{path.removeprefix(base.rstrip('/')).lstrip('/')}"
+
+
+def _with_query(request: HttpRequest, path: str) -> str:
+    query = request.META.get("QUERY_STRING")
+    quoted = "".join(path.splitlines())
+    return f"{quoted}?{query}" if query else quoted
+
+
+def logo(request: HttpRequest) -> HttpResponse:
+    """The mark, under the address that JupyterHub's pages use."""
+    path = finders.find("mark.svg")
+    if not path:
+        raise Http404
+    kind, _ = mimetypes.guess_type(path)
+    return FileResponse(open(path, "rb"), content_type=kind)
+
+
+def csp_report(request: HttpRequest) -> HttpResponse:
+    """Log what a browser refused to load on a page of ours."""
+    if request.method != "POST":
+        raise Http404
+    if request.user.is_authenticated:
+        logger.warning("Content-Security-Policy: %s", request.body[:2000].decode())
+    return HttpResponse(status=HTTPStatus.NO_CONTENT)
+
+
+# Errors
+
+TITLES = {
+    400: "That request makes no sense",
+    403: "You may not see this",
+    404: "There is nothing here",
+    405: "That can't be done here",
+    429: "Too many attempts",
+    500: "Something broke",
+    503: "Not ready",
+}
+
+
+def error_page(request: HttpRequest, code: int) -> HttpResponse:
+    """The page of an error as such; the proxy shows it in place of its own."""
+    if not 400 <= code < 600:
+        raise Http404
+    return _render_error(request, code, status=200)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _render_error(request, 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    explanation = str(exception) if exception.args else ""
+    return _render_error(request, 403, explanation)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _render_error(request, 404)
+
+
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    return _render_error(
+        request, 429, "You have tried this very often. Wait a few minutes."
+    )
+
+
+def _render_error(
+    request: HttpRequest, code: int, explanation: str = "", status: int = 0
+) -> HttpResponse:
+    context = {
+        "code": code,
+        "title": TITLES.get(code) or _phrase(code),
+        "explanation": explanation,
+    }
+    template = f"{code}.html" if code in (403, 404) else "error.html"
+    return render(request, template, context, status=status or code)
+
+
+def _phrase(code: int) -> str:
+    try:
+        return HTTPStatus(code).phrase
+    except ValueError:
+        return "Error"
+
+
+# The API, explained
+
+
+class SchemaView(SpectacularJSONAPIView):
+    """The OpenAPI description of the API, as JSON."""
+
+
+@method_decorator(
+    # Swagger UI writes style attributes; scripts stay as restricted as anywhere.
+    csp_update({"style-src": ["'unsafe-inline'"]}),
+    name="dispatch",
+)
+class DocsView(SpectacularSwaggerSplitView):
+    """The API in the browser, tried with the session of whoever is signed in."""
+
+    url_name = "docs-schema"
+    template_name = "docs.html"
