@@ -18,6 +18,7 @@ from django.test import Client
 from accounts.models import Group, User
 from services.models import Service
 from tests import factories
+from tokens import activity, verification
 
 API = "/hub/api"
 
@@ -66,6 +67,8 @@ def forgetful() -> Iterator[None]:
 
 def forget() -> None:
     """Empty every memory that the process keeps between requests."""
+    verification.forget()
+    activity.forget()
 
 
 @pytest.fixture(autouse=True)

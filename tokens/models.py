@@ -89,6 +89,7 @@ class APIToken(models.Model):
     objects: ClassVar[models.Manager[APIToken]] = APITokenQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "token"
         ordering = ("id",)
         constraints = (
             models.CheckConstraint(

@@ -21,6 +21,21 @@ from tokens.actions import issue_token, revoke_token
 from tokens.forms import TokenForm
 from tokens.models import APIToken, APITokenQuerySet
 
+CURL = 'curl -H "Authorization: token {secret}" {api_url}/user'
+
+PYTHON = """\
+import requests
+
+api_url = "{api_url}"
+token = "{secret}"
+
+reply = requests.get(
+    f"{{api_url}}/user", headers={{"Authorization": f"token {{token}}"}}
+)
+reply.raise_for_status()
+print(reply.json())
+"""
+
 
 class OwnTokensMixin(ScopeRequiredMixin):
     """A page about the tokens of whoever is signed in."""
@@ -50,8 +65,12 @@ class TokenListView(OwnTokensMixin, ListView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         if self.may_change():
             user, now = self.request.user, timezone.now()
-            kwargs = {"form": TokenForm(user=user, now=now), **kwargs}
-        return super().get_context_data(**kwargs)
+            kwargs = {
+                "form": TokenForm(user=user, now=now),
+                "may_change": True,
+                **kwargs,
+            }
+        return super().get_context_data(here="token", **kwargs)
 
 
 class RequestView(TokenListView):
@@ -91,7 +110,13 @@ class RequestView(TokenListView):
     @sensitive_variables("secret", "context")
     def show(self, token: APIToken, secret: str) -> HttpResponse:
         """Show a secret; no cache, session or message ever holds it."""
-        context = {"token": token, "secret": secret, "api_url": self.api_url()}
+        api_url = self.api_url()
+        context = {
+            "token": token,
+            "secret": secret,
+            "curl": CURL.format(api_url=api_url, secret=secret),
+            "python": PYTHON.format(api_url=api_url, secret=secret),
+        }
         response = self.response_class(
             request=self.request, template="tokens/issued.html", context=context
         )
@@ -103,7 +128,7 @@ class RequestView(TokenListView):
         path = f"{settings.HUB.base_url}hub/api"
         public_url = settings.HUB.public_url
         if public_url:
-            return f"{public_url.rstrip('/')}{path}"
+            return f"{public_url.rstrip('/')}/hub/api"
         return self.request.build_absolute_uri(path)
 
 
