@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from allauth.account import views as account_views
 from allauth.urls import build_provider_urlpatterns
+from django.conf import settings
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
@@ -19,6 +20,34 @@ urlpatterns = [
     path("profile", views.ProfileView.as_view(), name="profile"),
     path("welcome/<uidb64>/<token>/", views.WelcomeView.as_view(), name="welcome"),
 ]
+
+# Only where the hub can send mail is there a way to a new password by mail.
+password_reset = (
+    [
+        path(
+            "password/reset/",
+            account_views.password_reset,
+            name="account_reset_password",
+        ),
+        path(
+            "password/reset/done/",
+            account_views.password_reset_done,
+            name="account_reset_password_done",
+        ),
+        re_path(
+            r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+            account_views.password_reset_from_key,
+            name="account_reset_password_from_key",
+        ),
+        path(
+            "password/reset/key/done/",
+            account_views.password_reset_from_key_done,
+            name="account_reset_password_from_key_done",
+        ),
+    ]
+    if settings.EMAIL_HOST
+    else []
+)
 
 sign_in = [
     path("login", views.LoginView.as_view(), name="account_login"),
@@ -46,26 +75,7 @@ sign_in = [
                     views.PasswordChangeView.as_view(),
                     name="account_change_password",
                 ),
-                path(
-                    "password/reset/",
-                    account_views.password_reset,
-                    name="account_reset_password",
-                ),
-                path(
-                    "password/reset/done/",
-                    account_views.password_reset_done,
-                    name="account_reset_password_done",
-                ),
-                re_path(
-                    r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-                    account_views.password_reset_from_key,
-                    name="account_reset_password_from_key",
-                ),
-                path(
-                    "password/reset/key/done/",
-                    account_views.password_reset_from_key_done,
-                    name="account_reset_password_from_key_done",
-                ),
+                *password_reset,
                 path("2fa/", include("allauth.mfa.urls")),
                 path("3rdparty/", include("allauth.socialaccount.urls")),
                 path("sessions/", include("allauth.usersessions.urls")),
