@@ -32,11 +32,5 @@ urlpatterns = [
     *shares.urlpatterns,
     *hub.urlpatterns,
     *authorizations.urlpatterns,
-    *tokens.urlpatterns,
-    *servers.urlpatterns,
-    *services.urlpatterns,
-    *shares.urlpatterns,
-    *hub.urlpatterns,
-    *authorizations.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]

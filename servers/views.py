@@ -1,0 +1,211 @@
+"""Pages about servers: stopped ones, the way to one's own, and shared ones."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+)
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import TemplateView, View
+
+from accounts.adapter import local_path
+from accounts.mixins import SignedInMixin, redirect_to_login
+from accounts.models import User
+from scopes.access import Access, Target
+from scopes.grammar import describe
+from scopes.refusals import Forbidden, Invalid
+from servers.actions import accept_share_code, find_share_code
+from servers.models import Server, ShareCode
+from tokens.authentication import TokenAuthentication
+
+
+def hub_path(*parts: str) -> str:
+    """Return an address below the hub's own part, each part escaped."""
+    escaped = "/".join(quote(part, safe="@") for part in parts)
+    return f"{settings.HUB.base_url}hub/{escaped}"
+
+
+def spawn_path(owner: str, name: str, next_url: str = "") -> str:
+    """Return where to start a server, and with it where to go once it runs."""
+    path = hub_path("spawn", owner, *([name] if name else []))
+    return f"{path}?next={quote(next_url, safe='')}" if next_url else path
+
+
+def groups_of(user: User | None) -> list[str]:
+    """Return the groups of a user, of whom there may be none."""
+    return [] if user is None else list(user.groups.values_list("name", flat=True))
+
+
+def require_server_scope(access: Access, scope: str, owner: str, *names: str) -> None:
+    """Raise `Http404` unless a scope reaches one of these servers.
+
+    Nobody learns whether a server of others, or a user, exists.
+    """
+    groups = groups_of(User.objects.filter(name=owner).first())
+    if not any(
+        access.allows(
+            scope, obj=Target(user=owner, server=f"{owner}/{name}", group=groups)
+        )
+        for name in names
+    ):
+        raise Http404
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class StoppedServerView(View):
+    """What stands where a server would answer, if it ran.
+
+    The proxy sends requests for servers without a route to the hub, which leads
+    them here. Programs get 424 as JSON, people a page with a way to start it.
+    """
+
+    def dispatch(
+        self, request: HttpRequest, owner: str, rest: str = ""
+    ) -> HttpResponse:
+        presented = TokenAuthentication().authenticate(request)
+        if presented is not None:
+            access = presented[1].access
+        elif request.method not in ("GET", "HEAD"):
+            access = self.access_of_own_script(request)
+        elif not request.user.is_authenticated:
+            return redirect_to_login(request)
+        else:
+            access = request.user.access
+        first = rest.partition("/")[0]
+        require_server_scope(access, "access:servers", owner, "", first)
+        user = User.objects.filter(name=owner).first()
+        if user is None:
+            raise Http404
+        return self.answer(request, access, user, rest)
+
+    def access_of_own_script(self, request: HttpRequest) -> Access:
+        """Return what a session may do whose page sends something other than GET."""
+        try:
+            request.check_xsrf()  # type: ignore[attr-defined]
+        except Forbidden as refusal:
+            raise PermissionDenied(refusal.message) from None
+        if not request.user.is_authenticated:
+            raise PermissionDenied("Sign in first.")
+        return request.user.access
+
+    def server_name(self, user: User, first: str) -> str:
+        """Tell a server's name from the beginning of a path within the default one."""
+        named = (
+            settings.HUB.allow_named_servers
+            and first
+            and Server.objects.filter(user=user, name=first).exists()
+        )
+        return first if named else ""
+
+    def answer(
+        self, request: HttpRequest, access: Access, user: User, rest: str
+    ) -> HttpResponse:
+        name = self.server_name(user, rest.partition("/")[0])
+        status = 503 if settings.HUB.use_legacy_stopped_server_status_code else 424
+        base = settings.HUB.base_url
+        # The path as it was asked for, outside of the hub's part.
+        address = request.get_full_path().replace(f"{base}hub/", base, 1)
+        wants_json = (
+            request.method not in ("GET", "HEAD")
+            or "api" in rest.split("/")
+            or "application/json" in request.META.get("HTTP_ACCEPT", "")
+        )
+        if wants_json:
+            start = request.build_absolute_uri(spawn_path(user.name, name))
+            message = (
+                f"JupyterHub server no longer running at {address}. "
+                f"Restart the server at {start}"
+            )
+            return JsonResponse({"message": message}, status=status)
+        context = {
+            "status": status,
+            "owner": user.name,
+            "can_start": access.allows("servers", obj=Server(user=user, name=name)),
+            "server_name": name,
+            "start_url": spawn_path(user.name, name, address),
+        }
+        return render(request, "servers/stopped.html", context, status=status)
+
+
+class UserRedirectView(SignedInMixin, View):
+    """An address that leads everybody to the same place on their own server."""
+
+    def get(self, request: HttpRequest, rest: str = "") -> HttpResponse:
+        name = settings.HUB.default_server_name
+        own = f"{settings.HUB.base_url}user/{quote(request.user.name, safe='@')}/"
+        if name:
+            own += f"{quote(name, safe='@')}/"
+        target = own + quote(rest, safe="/@")
+        if query := request.META.get("QUERY_STRING"):
+            target += f"?{query}"
+        return HttpResponseRedirect(spawn_path(request.user.name, name, target))
+
+
+class SpawnView(SignedInMixin, View):
+    """Where one asks for a server to be started.
+
+    Starting servers is not part of the hub yet; home says what there is.
+    """
+
+    def get(
+        self, request: HttpRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        require_server_scope(request.user.access, "servers", owner, server_name)
+        if not User.objects.filter(name=owner).exists():
+            raise Http404
+        return HttpResponseRedirect(hub_path("home"))
+
+
+class AcceptShareView(SignedInMixin, TemplateView):
+    """An invitation to use someone's server, to be accepted."""
+
+    template_name = "servers/accept_share.html"
+    http_method_names: ClassVar = ["get", "post", "head", "options"]
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        invitation = self.find(request.GET.get("code", ""))
+        if invitation.server.user_id == request.user.pk:
+            raise PermissionDenied(
+                "This is your own server: send the link to whom you want to invite."
+            )
+        return super().get(request, invitation=invitation)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        invitation = self.find(request.POST.get("code", ""))
+        try:
+            accept_share_code(invitation, request.user, by=self.actor)
+        except Invalid as refusal:
+            raise BadRequest(refusal.message) from None
+        wanted = local_path(request, request.GET.get("next", ""))
+        return HttpResponseRedirect(wanted or invitation.server.path)
+
+    def find(self, code: str) -> ShareCode:
+        if not code:
+            raise BadRequest("The link lacks its code.")
+        invitation = find_share_code(code, timezone.now())
+        if invitation is None:
+            raise Http404
+        return invitation
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        invitation: ShareCode = kwargs["invitation"]
+        return super().get_context_data(
+            code=self.request.GET["code"],
+            owner=invitation.server.user.name,
+            server=invitation.server,
+            # What it is limited to, the page says once for all of them.
+            permissions=[describe(scope) for scope in invitation.scopes],
+            **kwargs,
+        )
