@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
                 ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL)),
             ],
             options={
+                'verbose_name': 'token',
                 'ordering': ('id',),
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('service__isnull', False), ('user', None)), models.Q(('service', None), ('user__isnull', False)), _connector='OR'), name='token_has_one_owner'), models.CheckConstraint(condition=models.Q(('digest__startswith', '$argon2id$')), name='token_is_kept_as_argon2id'), models.CheckConstraint(condition=models.Q(('public_id', ''), _negated=True), name='token_has_a_public_id')],
             },
