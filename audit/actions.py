@@ -13,9 +13,11 @@ from audit.models import Actor, Event, Purge
 
 # The acts that are recorded.
 ACTIONS = (
-    *("user.create", "user.rename", "user.promote", "user.demote", "user.delete"),
+    *("user.create", "user.rename", "user.promote", "user.demote", "user.block"),
+    "user.delete",
     *("group.create", "group.add_members", "group.remove_members"),
     *("group.set_properties", "group.delete"),
+    *("role.define", "role.assign", "role.withdraw", "role.delete"),
     *("service.create", "service.delete"),
     *("token.issue", "token.revoke", "token.disable", "token.enable", "token.expire"),
     *("server.create", "server.edit", "server.delete"),

@@ -45,6 +45,7 @@ class Event(models.Model):
     detail = models.JSONField(default=dict)
 
     class Meta:
+        verbose_name = "act"
         ordering = ("-id",)
 
     def __str__(self) -> str:

@@ -22,13 +22,13 @@ from servers.models import Server
 from services.models import Service
 from tokens.models import APIToken
 
-# Rooms in the order in which the admin lists them, and what it calls them.
+# Rooms in the order in which the admin lists them, and of each its models.
 ROOMS: Final = {
-    "accounts": "People",
-    "services": "Services",
-    "tokens": "Tokens",
-    "servers": "Servers",
-    "audit": "Record",
+    "accounts": ("User", "Group", "Role"),
+    "services": ("Service",),
+    "tokens": ("APIToken",),
+    "servers": ("Server",),
+    "audit": ("Event",),
 }
 
 
@@ -39,6 +39,7 @@ class HubAdminSite(admin.AdminSite):
     site_title = "Hub administration"
     index_title = "Overview"
     index_template = "admin/index.html"
+    enable_nav_sidebar = False
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
@@ -111,9 +112,19 @@ class HubAdminSite(admin.AdminSite):
     ) -> list[dict[str, Any]]:
         found = self._build_app_dict(request, app_label)
         apps = ({app_label: found} if found else {}) if app_label else found
-        return [
-            {**apps[room], "name": name} for room, name in ROOMS.items() if room in apps
-        ]
+        for app in apps.values():
+            order = ROOMS[app["app_label"]]
+            app["models"].sort(key=lambda model: order.index(model["object_name"]))
+        return [apps[room] for room in ROOMS if room in apps]
+
+    def app_index(
+        self, request: HttpRequest, app_label: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Lead to the overview, which has the same links."""
+        return HttpResponseRedirect(reverse("admin:index"))
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().each_context(request), "here": "admin"}
 
     def index(self, request: Any, extra_context: Any = None) -> HttpResponse:
         context = {

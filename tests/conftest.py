@@ -16,11 +16,15 @@ from django.db import connection
 from django.test import Client
 
 from accounts.models import Group, User
+from accounts.rights import access_of
+from scopes import expansion, grammar
+from scopes.definitions import SCOPES, implied
 from services.models import Service
 from tests import factories
 from tokens import activity, verification
 
 API = "/hub/api"
+BUILT_IN = frozenset(SCOPES) - {name for name in SCOPES if name.startswith("custom:")}
 
 # The harness has tests of its own; they need no Django.
 collect_ignore = ["oracle"]
@@ -66,9 +70,18 @@ def forgetful() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Empty every memory that the process keeps between requests."""
+    """Empty every memory that the process keeps between requests.
+
+    What is remembered of scopes alone is the same for every test, unless one
+    defines scopes of its own.
+    """
     verification.forget()
     activity.forget()
+    if SCOPES.keys() != BUILT_IN:
+        for name in SCOPES.keys() - BUILT_IN:
+            del SCOPES[name]
+        for remembered in (implied, expansion._expand, grammar._check, access_of):
+            remembered.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +141,7 @@ def as_() -> Callable[[User | None], Client]:
     def sign_in(user: User | None) -> Client:
         client = Client()
         if user is not None:
-            client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+            client.force_login(user)
         return client
 
     return sign_in

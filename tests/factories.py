@@ -12,14 +12,11 @@ from typing import Any
 
 from accounts.models import Group, Role, User
 from audit.models import Actor
+from scopes.definitions import DEFAULT_ROLES
 from servers.models import Server, Share
 from services.models import Service
+from tokens.actions import issue_token
 from tokens.models import APIToken
-
-try:
-    from scopes.definitions import DEFAULT_ROLES
-except ImportError:
-    DEFAULT_ROLES = {}
 
 BY = Actor.system("tests")
 PASSWORD = "correct horse battery staple"
@@ -147,8 +144,6 @@ def make_token(
     **options: Any,
 ) -> tuple[APIToken, str]:
     """Issue a token and return it with its secret; `options` as `issue_token`."""
-    from tokens.actions import issue_token
-
     return issue_token(
         owner or make_user(),
         by=BY,
@@ -168,11 +163,9 @@ def make_share(
     *,
     user: User | None = None,
     group: Group | None = None,
-    scopes: Iterable[str] | None = None,
+    scopes: Iterable[str] = ("access:servers",),
 ) -> Share:
-    """Share a server with a user or a group."""
-    if scopes is None:
-        scopes = [f"access:servers!server={server.user.name}/{server.name}"]
+    """Share a server with a user or a group; scopes are bare names."""
     return Share.objects.create(
         server=server, user=user, group=group, scopes=list(scopes)
     )

@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ('detail', models.JSONField(default=dict)),
             ],
             options={
+                'verbose_name': 'act',
                 'ordering': ('-id',),
             },
         ),
