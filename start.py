@@ -3,7 +3,7 @@
 
     start.py [-f CONFIG] [--data-dir DIR]   set up, then run the hub
     start.py setup                          only set up
-    start.py test [--quick] [ARGS]          set up, then pass every test (ARGS: pytest's)
+    start.py test [--quick] [ARGS]          set up, then test; ARGS go to pytest
     start.py check                          lint, format, templates, types, migrations
     start.py fmt                            put code and templates in shape
     start.py lock                           choose anew which versions are installed
