@@ -1,0 +1,39 @@
+"""Django's SQLite, without translating the same statement again and again.
+
+Django writes placeholders as `%s` and translates them to SQLite's `?` by a regular
+expression at every execution. For the long statements that answer a request at once
+this takes longer than SQLite itself; so translations are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+
+_translate = base.SQLiteCursorWrapper.convert_query
+
+
+@lru_cache(maxsize=1024)
+def _translated(query: str) -> str:
+    return _translate(None, query)
+
+
+class Cursor(base.SQLiteCursorWrapper):
+    """A cursor that remembers translations."""
+
+    def convert_query(
+        self, query: str, *, param_names: Iterable[str] | None = None
+    ) -> str:
+        if param_names is not None or len(query) > 16384:
+            return super().convert_query(query, param_names=param_names)
+        return _translated(query)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """A connection whose cursors remember translations."""
+
+    def create_cursor(self, name: str | None = None) -> Any:
+        return self.connection.cursor(factory=Cursor)
