@@ -41,6 +41,8 @@ from django.db import connections
 from django.urls import get_resolver
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tokens import activity
+
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -84,7 +86,7 @@ class Bridge:
         self.wsgi = wsgi
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
         self.pool_is_default = False
-        self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
+        self.inline_prefix = f"{settings.HUB.base_url}hub/api/user".encode()
         self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self.inline_reads = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
         self.trusted = [
@@ -130,16 +132,16 @@ class Bridge:
     def is_short(self, scope: dict[str, Any], environ: Environ) -> bool:
         """Say whether a request may run on the loop.
 
-        Only reads with a token: a cookie's session may be written on the way. The
-        members of many groups can take long to read.
+        Only reads with a token: a cookie's session may be written on the way. And
+        only of users, one page at most: the members of many groups take long to
+        read, and other reads ask the proxy.
         """
         return (
             self.inline_reads
             and scope["method"] == "GET"
             and "HTTP_AUTHORIZATION" in environ
             and "HTTP_COOKIE" not in environ
-            and scope["raw_path"].startswith(self.api_prefix)
-            and not scope["raw_path"].startswith(b"groups", len(self.api_prefix))
+            and scope["raw_path"].startswith(self.inline_prefix)
         )
 
     # What comes in
@@ -463,6 +465,7 @@ def work(application: WSGIHandler, listener: socket.socket) -> None:
             server_header=False,
             access_log=False,
             log_config=None,
+            log_level="warning",
             timeout_keep_alive=IDLE_TIMEOUT,
             timeout_graceful_shutdown=KILL_TIMEOUT,
         )
@@ -471,6 +474,8 @@ def work(application: WSGIHandler, listener: socket.socket) -> None:
     # stopped then, and this process still has things to do at its exit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    activity.start()
     server.run([listener])
+    activity.stop()
     # Threads are waited for at exit; one that hangs must not hang the hub.
     signal.alarm(KILL_TIMEOUT)

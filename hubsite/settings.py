@@ -184,6 +184,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "hubsite.middleware.HubMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -198,6 +199,9 @@ MIDDLEWARE = [
 ROOT_URLCONF = "hubsite.urls"
 WSGI_APPLICATION = "hubsite.wsgi.application"
 APPEND_SLASH = False
+# The longest body that is read; the bridge refuses longer ones before Django sees
+# them. A thousand long names, as one bulk call may bring, are a quarter of it.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000_000
 
 TEMPLATES = [
     {
@@ -233,6 +237,7 @@ def database(url: str) -> dict[str, Any]:
         ) from None
     options: dict[str, Any] = found.setdefault("OPTIONS", {})
     if found["ENGINE"].endswith("sqlite3"):
+        found["ENGINE"] = "hubsite.sqlite3"
         # A transaction that reads first and writes later can't be given the write
         # lock when somebody else wrote in between; taking it at once can.
         options.setdefault("transaction_mode", "IMMEDIATE")

@@ -10,6 +10,7 @@ from accounts.urls import sign_in
 from api.hub import HealthView
 from api.hub import RootView as RootAPIView
 from hubsite import views
+from hubsite.metrics import MetricsView
 
 base = settings.HUB.base_url.lstrip("/")
 prefix = f"{base}hub/"
@@ -25,7 +26,9 @@ urlpatterns = [
         f"{prefix}api/docs/schema.json", views.SchemaView.as_view(), name="docs-schema"
     ),
     path(f"{prefix}api", RootAPIView.as_view()),
+    path(f"{prefix}api/metrics", MetricsView.as_view()),
     path(f"{prefix}api/", include("api.urls")),
+    path(f"{prefix}metrics", MetricsView.as_view(), name="metrics"),
     path(f"{prefix}health", HealthView.as_view(), name="health"),
     path(prefix, views.RootView.as_view(), name="root"),
     path(f"{prefix}home", views.HomeView.as_view(), name="home"),

@@ -1,0 +1,248 @@
+"""What monitoring reads: JupyterHub's metrics, under JupyterHub's names.
+
+Gauges are counted in the database when they are asked for, so that every process
+gives the same number. Durations are measured in each process; with several workers
+they meet in the folder `PROMETHEUS_MULTIPROC_DIR`, which must be set before this
+module is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from accounts.models import User
+from api.base import HubAPIView
+from servers.models import Server
+from tokens import activity
+
+REQUEST_DURATION = Histogram(
+    "jupyterhub_request_duration_seconds",
+    "Time taken to answer requests",
+    ("method", "handler", "code"),
+)
+LOGIN_DURATION = Histogram(
+    "jupyterhub_login_duration_seconds",
+    "Time taken by attempts to sign in",
+    ("status",),
+)
+LOGOUT_DURATION = Histogram(
+    "jupyterhub_logout_duration_seconds", "Time taken to sign out"
+)
+CSP_REPORTS = Counter(
+    "jupyterhub_csp_reports", "Violations of the content security policy, as reported"
+)
+PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+
+# Dashboards know requests by the classes of JupyterHub that answer them.
+HANDLERS = {
+    ours: f"jupyterhub.{theirs}"
+    for theirs, classes in {
+        "apihandlers.auth.CookieAPIHandler": "api.authorizations.CookieLookupView",
+        "apihandlers.auth.TokenAPIHandler": (
+            "api.authorizations.TokenRequestView api.authorizations.TokenLookupView"
+        ),
+        "apihandlers.base.API404": "api.base.UnknownView",
+        "apihandlers.groups.GroupAPIHandler": "api.groups.GroupView",
+        "apihandlers.groups.GroupListAPIHandler": "api.groups.GroupsView",
+        "apihandlers.groups.GroupPropertiesAPIHandler": "api.groups.PropertiesView",
+        "apihandlers.groups.GroupUsersAPIHandler": "api.groups.MembersView",
+        "apihandlers.hub.InfoAPIHandler": "api.hub.InfoView",
+        "apihandlers.hub.RootAPIHandler": "api.hub.RootView",
+        "apihandlers.hub.ShutdownAPIHandler": "api.hub.ShutdownView",
+        "apihandlers.proxy.ProxyAPIHandler": "api.hub.ProxyView",
+        "apihandlers.services.ServiceAPIHandler": "api.services.ServiceView",
+        "apihandlers.services.ServiceListAPIHandler": "api.services.ServicesView",
+        "apihandlers.users.ActivityAPIHandler": "api.users.ActivityView",
+        "apihandlers.users.SelfAPIHandler": "api.whoami.WhoAmIView",
+        "apihandlers.users.UserAPIHandler": "api.users.UserView",
+        "apihandlers.users.UserListAPIHandler": "api.users.UsersView",
+        "apihandlers.users.UserServerAPIHandler": "api.servers.ServerView",
+        "apihandlers.users.UserTokenAPIHandler": "api.tokens.UserTokenView",
+        "apihandlers.users.UserTokenListAPIHandler": "api.tokens.UserTokensView",
+        "handlers.base.CSPReportHandler": "hubsite.views.csp_report",
+        "handlers.base.UserRedirectHandler": "servers.views.UserRedirectView",
+        "handlers.base.UserUrlHandler": "servers.views.StoppedServerView",
+        "handlers.login.LoginHandler": "accounts.views.LoginView",
+        "handlers.login.LogoutHandler": "accounts.views.LogoutView",
+        "handlers.metrics.MetricsHandler": "hubsite.metrics.MetricsView",
+        "handlers.pages.AcceptShareHandler": "servers.views.AcceptShareView",
+        "handlers.pages.HealthCheckHandler": "api.hub.HealthView",
+        "handlers.pages.HomeHandler": "hubsite.views.HomeView",
+        "handlers.pages.ProxyErrorHandler": "hubsite.views.error_page",
+        "handlers.pages.RootHandler": "hubsite.views.RootView",
+        "handlers.pages.SpawnHandler": (
+            "servers.views.SpawnView hubsite.views.SpawnView"
+        ),
+        "handlers.pages.TokenPageHandler": "tokens.views.TokenListView",
+        "handlers.static.LogoHandler": "hubsite.views.logo",
+    }.items()
+    for ours in classes.split()
+}
+
+HANDLERS |= {
+    f"api.shares.{ours}": f"jupyterhub.apihandlers.shares.{theirs}"
+    for ours, theirs in {
+        "OwnerSharesView": "ServerShareAPIHandler",
+        "ServerSharesView": "ServerShareAPIHandler",
+        "OwnerCodesView": "ServerShareCodeAPIHandler",
+        "ServerCodesView": "ServerShareCodeAPIHandler",
+        "UserSharedView": "UserShareListAPIHandler",
+        "UserSharedServerView": "UserShareAPIHandler",
+        "GroupSharedView": "GroupShareListAPIHandler",
+        "GroupSharedServerView": "GroupShareAPIHandler",
+    }.items()
+}
+STATIC = "jupyterhub.handlers.static.CacheControlStaticFilesHandler"
+NOWHERE = "jupyterhub.handlers.base.Template404"
+LOGIN = HANDLERS["accounts.views.LoginView"]
+LOGOUT = HANDLERS["accounts.views.LogoutView"]
+CSP_REPORT = HANDLERS["hubsite.views.csp_report"]
+
+# Alerts on a rate need the series before the first failure.
+for outcome in ("success", "failure"):
+    LOGIN_DURATION.labels(outcome)
+
+
+# Measuring
+
+
+def observe_request(
+    request: HttpRequest, response: HttpResponseBase, seconds: float
+) -> None:
+    """Count a request that has been answered."""
+    match = request.resolver_match
+    view = match.func if match is not None else None
+    for observe in _observers(view, request.method or "", response.status_code):
+        observe(seconds)
+
+
+@cache
+def _observers(
+    view: Callable[..., Any] | None, method: str, code: int
+) -> tuple[Callable[[float], Any], ...]:
+    handler = handler_of(view, code)
+    observers: list[Callable[[float], Any]] = [
+        REQUEST_DURATION.labels(method, handler, str(code)).observe
+    ]
+    if handler == LOGIN and method == "POST":
+        outcome = "success" if 300 <= code < 400 else "failure"
+        observers.append(LOGIN_DURATION.labels(outcome).observe)
+    elif handler == LOGOUT and method == "POST":
+        observers.append(LOGOUT_DURATION.observe)
+    elif handler == CSP_REPORT and code < 300:
+        observers.append(lambda seconds: CSP_REPORTS.inc())
+    return tuple(observers)
+
+
+def handler_of(view: Callable[..., Any] | None, code: int) -> str:
+    """Name a view as dashboards know it, or by its own name if it is only ours."""
+    if view is None:
+        return NOWHERE if code == 404 else STATIC
+    made_from = getattr(view, "view_class", view)
+    name = getattr(made_from, "__name__", type(made_from).__name__)
+    ours = f"{made_from.__module__}.{name}"
+    return HANDLERS.get(ours, ours)
+
+
+# Reading
+
+
+class DatabaseCollector(Collector):
+    """Counts of rows, taken when they are asked for."""
+
+    def collect(self) -> Iterable[Metric]:
+        activity.flush()
+        now = timezone.now()
+        yield GaugeMetricFamily(
+            "jupyterhub_total_users", "Users there are", value=User.objects.count()
+        )
+        active = GaugeMetricFamily(
+            "jupyterhub_active_users",
+            "Users who were active within the period",
+            labels=["period"],
+        )
+        for period, users in active_users(now).items():
+            active.add_metric([period], users)
+        yield active
+        yield GaugeMetricFamily(
+            "jupyterhub_running_servers",
+            "Servers that run and are ready",
+            value=Server.objects.filter(ready=True).count(),
+        )
+
+    def describe(self) -> Iterable[Metric]:
+        # Asked for when the collector is registered, where no database may be.
+        return ()
+
+
+def active_users(now: datetime) -> dict[str, int]:
+    """Count who was active within each period, in one query."""
+    longest = max(PERIODS.values())
+    return User.objects.filter(last_activity__gt=now - longest).aggregate(
+        **{
+            period: Count("pk", filter=Q(last_activity__gt=now - length))
+            for period, length in PERIODS.items()
+        }
+    )
+
+
+def registry() -> CollectorRegistry:
+    """Return what one scrape reads."""
+    found = CollectorRegistry()
+    found.register(DatabaseCollector())
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(found)
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            found.register(collector)
+    else:
+        found.register(REGISTRY)
+    return found
+
+
+class MetricsView(HubAPIView):
+    """All metrics, as text for Prometheus."""
+
+    scopes: ClassVar = {"GET": "read:metrics"}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().dispatch(request, *args, **kwargs)
+        if response.status_code == 403:
+            # JupyterHub answers with a page here, as to somebody with a browser.
+            explanation = json.loads(response.content)["message"]
+            return render(request, "403.html", {"explanation": explanation}, status=403)
+        return response
+
+    def decide(self, request: Any, method: str, names_an_object: bool) -> None:
+        if settings.HUB.authenticate_prometheus:
+            super().decide(request, method, names_an_object)
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(
+            generate_latest(registry()), content_type=CONTENT_TYPE_LATEST
+        )

@@ -1,0 +1,169 @@
+"""The outermost layer of every request: which way it takes, and what is said of it.
+
+Calls of the API with a token need no session, no messages and no guard against forged
+forms, which together cost more than the call. They take the short way, from here
+straight to the view. Pages, and calls of the API by a browser's session, take the
+long way through all other middleware.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.core.handlers.base import BaseHandler
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
+
+from hubsite.logging import conceal
+from hubsite.metrics import observe_request
+
+Handler = Callable[[HttpRequest], HttpResponseBase]
+
+# Parts of addresses that open a door: one-time links, and lookups of tokens.
+SECRET_PARTS = frozenset(("token", "key", "value"))
+# Nothing shorter holds a whole token.
+LONG_PATH = 60
+
+
+class HubMiddleware:
+    """Sends each request its way; adds headers, a line of log and a measurement."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.long_way = get_response
+        self.short_way = views_alone()
+        self.log = access_log()
+        prefix = settings.HUB_PREFIX
+        self.api_prefix = f"{prefix}api"
+        frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
+        self.page_policy = frames
+        self.api_policy = f"{frames}; default-src 'none'"
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        began = time.perf_counter()
+        is_api = request.path_info.startswith(self.api_prefix)
+        if is_api and not speaks_for_a_session(request):
+            request.user = STRANGER
+            response = self.short_way(request)
+        else:
+            response = self.long_way(request)
+        if is_api and request.method == "GET":
+            response = tag(request, response)
+        self.add_headers(response, is_api)
+        took = time.perf_counter() - began
+        observe_request(request, response, took)
+        if self.log is not None:
+            self.write_line(request, response, took)
+        return response
+
+    def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:
+        """Say what JupyterHub says on every answer."""
+        headers = response.headers
+        headers["X-JupyterHub-Version"] = settings.HUB_VERSION
+        headers["Access-Control-Allow-Headers"] = "accept, content-type, authorization"
+        headers["X-Content-Type-Options"] = "nosniff"
+        if is_api and not headers.get("Content-Type", "").startswith("text/html"):
+            headers["Content-Security-Policy"] = self.api_policy
+        else:
+            headers.setdefault("Content-Security-Policy", self.page_policy)
+
+    def write_line(
+        self, request: HttpRequest, response: HttpResponseBase, took: float
+    ) -> None:
+        self.log.info(
+            "request",
+            method=request.method,
+            path=shown_path(request),
+            status=response.status_code,
+            ms=round(took * 1000, 2),
+            who=name_of(request),
+            address=request.META.get("REMOTE_ADDR", ""),
+        )
+
+
+STRANGER = AnonymousUser()
+
+
+def views_alone() -> Handler:
+    """Return Django's innermost step: from the address to the view's response."""
+    handler: Any = BaseHandler()
+    handler._view_middleware = []
+    handler._template_response_middleware = []
+    handler._exception_middleware = []
+    way: Any = convert_exception_to_response(handler._get_response)
+    return way
+
+
+def speaks_for_a_session(request: HttpRequest) -> bool:
+    # A browser names the page that caused a call in `Origin`. Such a call is asked
+    # whether it is forged, even if it comes without a session.
+    meta = request.META
+    return "HTTP_ORIGIN" in meta or settings.SESSION_COOKIE_NAME in meta.get(
+        "HTTP_COOKIE", ""
+    )
+
+
+def tag(request: HttpRequest, response: Any) -> Any:
+    """Name what is answered, and answer 304 if the client has that already."""
+    if response.status_code != 200 or response.streaming:
+        return response
+    etag = f'"{blake2b(response.content, digest_size=12).hexdigest()}"'
+    response.headers["ETag"] = etag
+    if "HTTP_IF_NONE_MATCH" not in request.META:
+        return response
+    return get_conditional_response(request, etag=etag, response=response)
+
+
+def shown_path(request: HttpRequest) -> str:
+    """Return the path without what opens a door; the query is left out altogether."""
+    path = request.path
+    match = request.resolver_match
+    if match is not None and not SECRET_PARTS.isdisjoint(match.kwargs):
+        for part in SECRET_PARTS & match.kwargs.keys():
+            path = path.replace(str(match.kwargs[part]), "[secret]")
+    if len(path) > LONG_PATH:
+        path = conceal(None, "", {"path": path})["path"]
+    return path
+
+
+def name_of(request: HttpRequest) -> str:
+    """Say who asked, if that is known by now: nobody is looked up for the log."""
+    actor = getattr(request, "actor", None)
+    if actor is not None:
+        return f"service:{actor.name}" if actor.kind == "service" else actor.name
+    user = getattr(request, "_cached_user", None)
+    return user.name if user is not None and user.is_authenticated else ""
+
+
+def access_log() -> Any:
+    """Return the logger of requests, or None if it would say nothing.
+
+    Lines for people take the way of all others. Lines for programs, one for each
+    request and all alike, are written directly: that is a fifth of the cost.
+    """
+    if settings.SITE.log_level not in ("DEBUG", "INFO"):
+        return None
+    name = "hubsite.access"
+    if settings.SITE.log_format == "text" or (
+        settings.SITE.log_format == "auto" and sys.stderr.isatty()
+    ):
+        return structlog.get_logger(name)
+    stderr = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    return structlog.wrap_logger(
+        structlog.BytesLogger(stderr),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=True,
+    ).bind(level="info", logger=name)
