@@ -84,6 +84,7 @@ class ServicesView(HubAPIView):
 
     scopes: ClassVar = {"GET": "list:services"}
     narrows = frozenset({"GET"})
+    model = Service
 
     def get(self, request: APIRequest) -> HttpResponse:
         services = request.access.limit("list:services", queryset=Service.objects.all())
