@@ -104,9 +104,17 @@ def store_brought_token(
     return token
 
 
+@transaction.atomic
 def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> int:
     """End a token at once and for ever; say how many ended with it."""
-    return revoke_tokens(APIToken.objects.filter(pk=token.pk), by=by, now=now)
+    itself = APIToken.objects.filter(pk=token.pk)
+    if token.client_id:
+        return revoke_tokens(itself, by=by, now=now)
+    # No client could fetch another, so nothing needs to be looked for.
+    ended = itself.filter(revoked_at=None).update(revoked_at=now or timezone.now())
+    if ended:
+        record(by, "token.revoke", "token", str(token), tokens=[str(token)])
+    return ended
 
 
 @transaction.atomic
