@@ -1,7 +1,7 @@
 """Finding users by a part of their name, in any letter case.
 
 Each function writes a condition for an SQL statement that knows the users' table as
-`u`, with its parameters. The indexes are made by the migration `name_search`.
+`u`, with its parameters. The indexes are made by the migration `search`.
 """
 
 from __future__ import annotations

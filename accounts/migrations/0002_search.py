@@ -84,4 +84,13 @@ def drop(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [("accounts", "0001_initial")]
-    operations = [migrations.RunPython(build, drop)]
+    operations = [
+        migrations.RunPython(build, drop),
+        # The members of a group are read from this index alone; Django's own, which
+        # has no user in it, leads to each row of the table.
+        migrations.RunSQL(
+            "CREATE INDEX accounts_user_groups_members "
+            "ON accounts_user_groups (group_id, user_id)",
+            "DROP INDEX accounts_user_groups_members",
+        ),
+    ]
