@@ -519,13 +519,15 @@ def build_config(file: Config) -> HubConfig:
     """Turn the sections of a configuration into a `HubConfig`."""
     reader = _Reader(file)
     authenticator = reader.authenticator()
+    sections = KNOWN_AUTHENTICATORS[authenticator]
     found: dict[str, Any] = {"authenticator_class": authenticator}
     for each in declared_fields():
         places = list(each.metadata["places"])
         if places[0].startswith("Authenticator."):
             trait = places[0].partition(".")[2]
-            sections = KNOWN_AUTHENTICATORS.get(authenticator, ())
             places = [f"{section}.{trait}" for section in sections] + places
+        elif places[0].startswith("DummyAuthenticator.") and authenticator != "dummy":
+            continue
         default = each.default_factory() if callable(each.default_factory) else None
         value = reader.take(places, each.metadata["accepts"], default)
         if value is not None:
@@ -542,6 +544,11 @@ def build_config(file: Config) -> HubConfig:
     if "oauth_token_expires_in" not in found:
         lifetime = int(config.cookie_max_age_days * 86400)
         config = replace(config, oauth_token_expires_in=lifetime)
+    if not config.cleanup_proxy:
+        reader.extra_remarks.append(
+            "c.JupyterHub.cleanup_proxy: the proxy ends with the hub all the same; run "
+            "it yourself, with c.ConfigurableHTTPProxy.should_start = False"
+        )
     return replace(config, raw=file, remarks=reader.remarks())
 
 
@@ -612,7 +619,10 @@ class _Reader:
                     continue
                 advice = ADVICE.get(place)
                 if advice is None and section.endswith("Authenticator"):
-                    advice = ADVICE.get(f"Authenticator.{name}")
+                    advice = ADVICE.get(
+                        f"Authenticator.{name}",
+                        "has no effect; the hub uses another authenticator",
+                    )
                 if advice is None:
                     advice = "is not a setting that this hub knows; is it misspelt?"
                 found.append(f"c.{place}: {advice}")

@@ -1,0 +1,80 @@
+"""A tiny site behind the real server: `python -m tests.hubsite.site PORT WORKERS`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+
+from hubsite.config import HubConfig
+
+open_streams = 0
+
+
+def fast(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"pid": os.getpid(), "streams": open_streams})
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    """Compute for a while, as a bulk call does."""
+    end = time.monotonic() + float(request.GET["seconds"])
+    while time.monotonic() < end:
+        sum(range(1000))
+    return HttpResponse()
+
+
+async def ticks() -> AsyncIterator[bytes]:
+    global open_streams
+    open_streams += 1
+    try:
+        while True:
+            yield b"data: tick\n\n"
+            await asyncio.sleep(0.2)
+    finally:
+        open_streams -= 1
+
+
+def events(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(ticks(), content_type="text/event-stream")
+
+
+urlpatterns = [
+    path("hub/api/user", fast),
+    path("hub/api/slow", slow),
+    path("hub/api/events", events),
+]
+
+
+def main() -> None:
+    settings.configure(
+        ALLOWED_HOSTS=["*"],
+        DATABASES={
+            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        },
+        DATA_UPLOAD_MAX_MEMORY_SIZE=1_000_000,
+        HUB=HubConfig(),
+        HUB_VERSION="6.1.1",
+        INSTALLED_APPS=[
+            *("django.contrib.contenttypes", "django.contrib.auth"),
+            *("accounts", "services", "tokens"),
+        ],
+        AUTH_USER_MODEL="accounts.User",
+        ROOT_URLCONF=__name__,
+        TRUSTED_PROXIES=[],
+    )
+    import django
+
+    django.setup()
+    from hubsite.bridge import serve
+
+    serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""What `jupyterhub_config.py` may say, and what it hears when it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hubsite.config import ConfigError, HubConfig, load_config
+
+Load = Callable[[str], HubConfig]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def load(text: str) -> HubConfig:
+        path = tmp_path / "jupyterhub_config.py"
+        path.write_text(text)
+        return load_config(path)
+
+    return load
+
+
+def test_without_a_file_jupyterhubs_defaults_hold() -> None:
+    hub = load_config(None)
+    assert hub.bind_url == "http://:8000/"
+    assert hub.hub_connect_url == "http://127.0.0.1:8081"
+    assert hub.proxy_api_url == "http://127.0.0.1:8001"
+    assert hub.authenticator_class == "local"
+    assert hub.allow_existing_users and not hub.allow_all
+    assert (hub.api_page_default_limit, hub.api_page_max_limit) == (50, 200)
+    assert hub.remarks == ()
+
+
+def test_file_is_python_that_traitlets_reads(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "more.py").write_text("c.JupyterHub.hub_port = 9081\n")
+    hub = load(
+        "import os\n"
+        "c = get_config()\n"
+        "load_subconfig('more.py')\n"
+        "c.JupyterHub.bind_url = 'http://127.0.0.1:' + str(9000)\n"
+        "c.Authenticator.admin_users.add('ada')\n"
+        "c.JupyterHub.services.append({'name': 'ci'})\n"
+    )
+    assert hub.bind_url == "http://127.0.0.1:9000/"
+    assert hub.hub_port == 9081
+    assert hub.admin_users == {"ada"}
+    assert hub.services == ({"name": "ci"},)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("c.JupyterHub.bind_url = 'http://:9/campus'", "base_url", "/campus/"),
+        ("c.JupyterHub.base_url = 'campus'", "base_url", "/campus/"),
+        ("c.JupyterHub.base_url = '/a b/'", "base_url", "/a%20b/"),
+        ("c.JupyterHub.port = 9", "bind_url", "http://:9/"),
+        ("c.JupyterHub.ip = '::1'", "bind_url", "http://[::1]:8000/"),
+        ("c.JupyterHub.bind_url = 'https://hub'", "bind_url", "https://hub:443/"),
+        ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_port", 9),
+        ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_ip", "127.0.0.2"),
+        ("c.JupyterHub.hub_ip = ''", "hub_ip", "0.0.0.0"),  # noqa: S104
+        ("c.JupyterHub.hub_ip = ''", "hub_connect_url", "http://127.0.0.1:8081"),
+        ("c.JupyterHub.hub_connect_ip = 'hub'", "hub_connect_url", "http://hub:8081"),
+        ("c.JupyterHub.hub_connect_url = 'http://h:1/'", "hub_connect_url", "http://h:1"),
+        ("c.JupyterHub.proxy_auth_token = 's'", "proxy_auth_token", "s"),
+        ("c.JupyterHub.admin_users = {'ada'}", "admin_users", {"ada"}),
+        ("c.Authenticator.whitelist = ['ada']", "allowed_users", {"ada"}),
+        ("c.Authenticator.whitelist = ['ada']", "allow_existing_users", True),
+        ("c.LocalAuthenticator.admin_users = {'ada'}", "admin_users", {"ada"}),
+        ("c.JupyterHub.cookie_max_age_days = 1", "oauth_token_expires_in", 86400),
+        ("c.JupyterHub.cookie_max_age_days = 0.5", "cookie_max_age_days", 0.5),
+        ("c.JupyterHub.load_groups = {'g': ['b', 'a']}", "load_groups",
+         {"g": {"users": ["b", "a"]}}),
+        ("c.JupyterHub.authenticator_class = 'dummy'", "allow_all", True),
+        ("c.JupyterHub.authenticator_class = 'jupyterhub.auth.DummyAuthenticator'",
+         "authenticator_class", "dummy"),
+        ("c.JupyterHub.authenticator_class = 'pam'", "authenticator_class", "pam"),
+        ("c.JupyterHub.spawner_class = 'dockerspawner.DockerSpawner'", "spawner_class",
+         "dockerspawner.DockerSpawner"),
+    ],
+)  # fmt: skip
+def test_setting_is_understood(
+    load: Load, line: str, field: str, value: object
+) -> None:
+    hub = load(line)
+    assert getattr(hub, field) == value
+    assert hub.remarks == ()
+
+
+def test_class_object_names_an_authenticator(load: Load) -> None:
+    hub = load(
+        "class DummyAuthenticator: __module__ = 'jupyterhub.auth'\n"
+        "c.JupyterHub.authenticator_class = DummyAuthenticator\n"
+        "c.DummyAuthenticator.password = 'open-sesame'\n"
+    )
+    assert hub.authenticator_class == "dummy"
+    assert hub.dummy_password == "open-sesame"
+
+
+def test_section_of_the_authenticator_wins(load: Load) -> None:
+    hub = load(
+        "c.JupyterHub.authenticator_class = 'dummy'\n"
+        "c.Authenticator.allow_all = True\n"
+        "c.DummyAuthenticator.allow_all = False\n"
+    )
+    assert not hub.allow_all
+
+
+def test_administrators_are_allowed_where_there_is_a_list(load: Load) -> None:
+    hub = load(
+        "c.Authenticator.admin_users = {'ada'}\nc.Authenticator.allowed_users = {'b'}"
+    )
+    assert hub.allowed_users == {"ada", "b"}
+
+
+def test_spawner_settings_are_kept_for_the_spawner(load: Load) -> None:
+    hub = load("c.Spawner.cmd = ['x']\nc.KubeSpawner.image = 'y'\n")
+    assert hub.raw["Spawner"]["cmd"] == ["x"]
+    assert hub.raw["KubeSpawner"]["image"] == "y"
+    assert hub.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("c.JupyterHub.db_url = 'sqlite:///x'", ("JupyterHub.db_url", "HUB_DATABASE")),
+        ("c.JupyterHub.template_paths = ['x']", ("JupyterHub.template_paths",)),
+        ("c.JupyterHub.hub_prot = 8", ("JupyterHub.hub_prot", "misspelt")),
+        ("c.DummyAuthenticator.password = 'x'", ("DummyAuthenticator.password",)),
+        ("c.PAMAuthenticator.service = 'x'", ("PAMAuthenticator.service",)),
+        ("c.JupyterHub.authenticator_class = 'a.GitHub'", ("'a.GitHub'", "HUB_OIDC")),
+        ("c.NoSuchThing.x = 1", ("NoSuchThing.x",)),
+        ("c.JupyterHub.cleanup_proxy = False", ("cleanup_proxy",)),
+    ],
+)
+def test_what_has_no_effect_is_said_once(
+    load: Load, line: str, told: tuple[str, ...]
+) -> None:
+    (remark,) = load(line).remarks
+    assert all(word in remark for word in told)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("c.JupyterHub.hub_port = '8081'", "c.JupyterHub.hub_port: expected"),
+        ("c.JupyterHub.hub_port = 70000", "c.JupyterHub.hub_port: expected a port"),
+        ("c.JupyterHub.hub_port = True", "c.JupyterHub.hub_port: expected"),
+        ("c.JupyterHub.activity_resolution = -1", "0 or more"),
+        ("c.JupyterHub.bind_url = 'hub:8000'", "c.JupyterHub.bind_url: expected"),
+        ("c.JupyterHub.bind_url = 'http://h:99999'", "c.JupyterHub.bind_url:"),
+        ("c.JupyterHub.hub_bind_url = 'unix+http://x'", "c.JupyterHub.hub_bind_url:"),
+        ("c.JupyterHub.named_server_limit_per_user = len", "limit_per_user: expected"),
+        ("c.Authenticator.admin_users = 'ada'", "admin_users: expected a set"),
+        ("c.Authenticator.admin_users = {1}", "admin_users: expected a set"),
+        ("c.Authenticator.username_pattern = '['", "a regular expression"),
+        ("c.JupyterHub.api_tokens = {'short': 'ada'}", "that of 'ada' has 5"),
+        ("c.JupyterHub.api_tokens = ['x']", "api_tokens: expected a dictionary"),
+        ("c.JupyterHub.load_groups = {'g': {'user': []}}", "'g' has 'user'"),
+        ("c.JupyterHub.load_groups = {'g': 'ada'}", "user names in group 'g'"),
+        ("c.JupyterHub.load_roles = [{'name': 'X'}]", "not 'X'"),
+        ("c.JupyterHub.load_roles = [{'scopes': []}]", "not None"),
+        ("c.JupyterHub.load_roles = [{'name': 'abc'}] * 2", "'abc' is there twice"),
+        ("c.JupyterHub.load_roles = [{'name': 'abc', 'user': []}]", "'abc' has 'user'"),
+        ("c.JupyterHub.load_roles = [{'name': 'abc', 'users': 'x'}]", "users of 'abc'"),
+        ("c.JupyterHub.load_roles = [{'name': 'admin', 'scopes': []}]", "'admin'"),
+        ("c.JupyterHub.services = [{'name': 'a', 'tokn': 1}]", "'a' has 'tokn'"),
+        ("c.JupyterHub.services = [{'name': 'a'}] * 2", "'a' is there twice"),
+        ("c.JupyterHub.services = [{}]", "not None"),
+        ("c.JupyterHub.services = [{'name': 'a/b'}]", "not 'a/b'"),
+        ("c.JupyterHub.services = [{'name': '..'}]", "not '..'"),
+        ("c.JupyterHub.services = [{'name': 'a%20b'}]", "not 'a%20b'"),
+        ("c.JupyterHub.services = [{'name': ' a'}]", "not ' a'"),
+        ("c.JupyterHub.services = [{'name': 'a', 'url': 'x'}]", "url of service 'a'"),
+        ("c.JupyterHub.services = [{'name': 'a', 'admin': 1}]", "'admin' of service"),
+        ("c.JupyterHub.services = [{'name': 'a', 'oauth_client_id': 'a'}]", "service-"),
+        ("c.JupyterHub.services = [{'name': 'a', 'api_token': 'x'}]", "of 'a' has 1"),
+        ("1 / 0", "line 1: ZeroDivisionError"),
+        ("x = (", "line 1:"),
+    ],
+)
+def test_what_is_wrong_stops_the_start(load: Load, line: str, told: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(line)
+    assert told in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_token_belongs_to_one(load: Load) -> None:
+    secret = "a-token-that-two-would-share"
+    service = f"{{'name': 'a', 'api_token': '{secret}'}}"
+    for lines in (
+        f"c.JupyterHub.services = [{service}, dict({service}, name='b')]",
+        f"c.JupyterHub.services = [{service}]\n"
+        f"c.JupyterHub.api_tokens = {{'{secret}': 'ada'}}",
+    ):
+        with pytest.raises(ConfigError) as refusal:
+            load(lines)
+        assert "each needs its own" in str(refusal.value)
+        assert secret not in str(refusal.value)
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match="Failed to find specified config file: no"):
+        load_config(Path("no-such-file.py"))

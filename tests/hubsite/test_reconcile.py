@@ -1,0 +1,273 @@
+"""The database after a start, by what the configuration declares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import Group, Role, User
+from audit.models import Event
+from hubsite.config import ConfigError, HubConfig
+from hubsite.reconcile import reconcile
+from scopes.definitions import DEFAULT_ROLES
+from services.models import Service
+from tests import factories
+from tokens.models import APIToken
+from tokens.verification import verify
+
+pytestmark = pytest.mark.django_db
+
+SECRET = "a-secret-that-somebody-brought"
+
+
+def start(**declared: Any) -> list[str]:
+    """Reconcile as at a start with this configuration."""
+    hub = replace(HubConfig(), **declared)
+    with override_settings(HUB=hub):
+        return reconcile(hub)
+
+
+def names(rows: Any) -> set[str]:
+    return set(rows.values_list("name", flat=True))
+
+
+def roles_of(name: str) -> set[str]:
+    return names(User.objects.get(name=name).roles)
+
+
+def state() -> dict[str, Any]:
+    """All that a start may change."""
+    return {
+        "users": list(User.objects.values("name", "admin")),
+        "roles": list(Role.objects.values("name", "description", "scopes")),
+        "held": sorted(User.roles.through.objects.values_list("user_id", "role_id")),
+        "groups": list(Group.objects.values("name", "properties", "users")),
+        "services": list(Service.objects.values()),
+        "tokens": list(APIToken.objects.values("public_id", "user", "service")),
+        "events": Event.objects.count(),
+    }
+
+
+FULL: dict[str, Any] = {
+    "admin_users": frozenset({"ada"}),
+    "allowed_users": frozenset({"ada", "alan"}),
+    "load_groups": {"g": {"users": ["alan", "bo"], "properties": {"floor": 3}}},
+    "services": ({"name": "ci", "admin": True}, {"name": "portal", "url": "http://x"}),
+    "service_tokens": {SECRET: "ci"},
+    "api_tokens": {SECRET + "-2": "tina"},
+    "load_roles": (
+        {"name": "user", "scopes": ["self", "read:hub"]},
+        {"name": "reader", "scopes": ["list:users"], "users": ["zoe"],
+         "groups": ["g", "new"], "services": ["portal"]},
+    ),
+    "blocked_users": frozenset({"mallory"}),
+}  # fmt: skip
+
+
+def test_second_start_changes_nothing() -> None:
+    start(**FULL)
+    before = state()
+    assert start(**FULL) == []
+    assert state() == before
+
+
+def test_start_costs_the_same_whatever_the_number_of_users() -> None:
+    start(**FULL)
+    with CaptureQueriesContext(
+        connection,
+    ) as few:
+        start(**FULL)
+    User.objects.bulk_create(User(name=f"u{number}") for number in range(300))
+    with CaptureQueriesContext(connection) as many:
+        start(**FULL)
+    assert len(few) == len(many)
+
+
+def test_refused_configuration_leaves_everything() -> None:
+    before = state()
+    with pytest.raises(ConfigError, match="no service 'nobody'"):
+        start(
+            **FULL
+            | {"load_roles": ({"name": "abc", "users": [], "services": ["nobody"]},)}
+        )
+    assert state() == before
+
+
+# Users
+
+
+def test_administrators_are_made_and_never_unmade() -> None:
+    factories.make_user("grace")
+    start(admin_users=frozenset({"Ada", "grace"}))
+    start()
+    for name in ("ada", "grace"):
+        assert User.objects.get(name=name).admin
+        assert roles_of(name) == {"user", "admin"}
+
+
+def test_allowed_users_exist_and_hold_the_role() -> None:
+    factories.make_user("old", roles=())
+    start(allowed_users=frozenset({"old", "new"}))
+    assert roles_of("old") == roles_of("new") == {"user"}
+
+
+def test_users_are_normalised_and_checked() -> None:
+    start(allowed_users=frozenset({"Alias"}), username_map={"alias": "mapped"})
+    assert User.objects.filter(name="mapped").exists()
+    with pytest.raises(ConfigError, match=r"c\.Authenticator\.admin_users: .*a/b"):
+        start(admin_users=frozenset({"a/b"}))
+
+
+def test_blocked_users_lose_rights_and_keep_rows() -> None:
+    group = factories.make_group("g")
+    user = factories.make_user("mallory", admin=True, groups=[group])
+    _token, secret = factories.make_token(user)
+    start(blocked_users=frozenset({"Mallory", "unheard-of"}))
+    user.refresh_from_db()
+    assert not user.admin
+    assert not user.roles.exists() and not user.groups.exists()
+    bearer = verify(secret)
+    assert bearer is None or not bearer.access.scopes
+
+
+# Groups
+
+
+def test_groups_are_only_added_to() -> None:
+    group = factories.make_group("g", properties={"kept": 1})
+    group.users.add(factories.make_user("alan"))
+    start(load_groups={"g": {"users": ["bo"]}})
+    group.refresh_from_db()
+    assert names(group.users) == {"alan", "bo"}
+    assert group.properties == {"kept": 1}
+    assert roles_of("bo") == {"user"}
+    start(load_groups={"g": {"users": [], "properties": {}}})
+    group.refresh_from_db()
+    assert group.properties == {}
+    start()
+    assert names(group.users) == {"alan", "bo"}
+
+
+# Roles
+
+
+def test_roles_are_what_is_declared() -> None:
+    start(load_roles=({"name": "abc", "scopes": ["list:users"], "description": "x"},))
+    start(load_roles=({"name": "abc"},))
+    role = Role.objects.get(name="abc")
+    assert (role.scopes, role.description) == ([], "")
+    start()
+    assert names(Role.objects) == set(DEFAULT_ROLES)
+
+
+def test_default_roles_fall_back_to_their_defaults() -> None:
+    start(load_roles=({"name": "user", "scopes": ["self", "read:hub"]},))
+    user = Role.objects.get(name="user")
+    assert user.scopes == ["self", "read:hub"]
+    assert user.description == DEFAULT_ROLES["user"]["description"]
+    start(extra_user_scopes=frozenset({"read:metrics"}))
+    user.refresh_from_db()
+    assert user.scopes == ["self", "read:metrics"]
+
+
+def test_unknown_scope_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"role 'abc'.*no:such"):
+        start(load_roles=({"name": "abc", "scopes": ["no:such"]},))
+
+
+def test_members_are_exactly_who_is_listed() -> None:
+    declared = {"name": "abc", "users": ["a", "b"], "groups": ["g"], "services": ["s"]}
+    start(load_roles=(declared,), services=({"name": "s"},))
+    role = Role.objects.get(name="abc")
+    assert names(role.users) == {"a", "b"}
+    assert names(role.groups) == {"g"}
+    assert names(role.services) == {"s"}
+    assert roles_of("a") == {"user", "abc"}
+    start(load_roles=({"name": "abc", "users": ["b"]},), services=({"name": "s"},))
+    assert names(role.users) == {"b"}
+    assert not role.groups.exists() and not role.services.exists()
+
+
+def test_role_user_keeps_its_users_unless_it_lists_them() -> None:
+    factories.make_user("alan")
+    start(load_roles=({"name": "user", "scopes": ["self"]},))
+    assert roles_of("alan") == {"user"}
+    start(load_roles=({"name": "user", "users": ["bo"]},))
+    assert roles_of("alan") == set()
+    assert roles_of("bo") == {"user"}
+
+
+def test_listing_administrators_decides_who_is_one() -> None:
+    factories.make_user("old", admin=True)
+    start(load_roles=({"name": "admin"},))
+    assert User.objects.get(name="old").admin
+    start(
+        load_roles=({"name": "admin", "users": ["new"]},),
+        admin_users=frozenset({"ada"}),
+    )
+    assert names(User.objects.filter(admin=True)) == {"new", "ada"}
+    assert names(Role.objects.get(name="admin").users) == {"new", "ada"}
+
+
+# Services and tokens
+
+
+def test_services_follow_the_configuration() -> None:
+    runtime = factories.make_service("runtime")
+    start(services=({"name": "a", "admin": True}, {"name": "b", "url": "http://x"}))
+    first, second = Service.objects.get(name="a"), Service.objects.get(name="b")
+    assert names(first.roles) == {"admin"}
+    assert second.oauth_client_id == "service-b"
+    assert first.oauth_client_id is None
+    start(services=({"name": "b", "display": False},))
+    assert not Service.objects.filter(name="a").exists()
+    second.refresh_from_db()
+    assert (second.url, second.display) == (None, False)
+    assert Service.objects.filter(pk=runtime.pk).exists()
+
+
+def test_service_that_was_added_at_run_time_is_left() -> None:
+    factories.make_service("a")
+    (remark,) = start(services=({"name": "a", "admin": True},))
+    assert "'a'" in remark
+    assert not Service.objects.get(name="a").admin
+
+
+def test_service_of_a_token_need_not_be_declared() -> None:
+    start(service_tokens={SECRET: "ci"})
+    bearer = verify(SECRET)
+    assert bearer and (bearer.owner_kind, bearer.owner_name) == ("service", "ci")
+
+
+def test_token_brings_its_user_with_the_role() -> None:
+    start(api_tokens={SECRET: "Tina"})
+    bearer = verify(SECRET)
+    assert bearer and bearer.owner_name == "tina"
+    assert roles_of("tina") == {"user"}
+    token = APIToken.objects.get()
+    assert (token.note, token.expires_at) == ("from config", None)
+
+
+def test_token_stays_with_its_first_owner() -> None:
+    start(api_tokens={SECRET: "tina"})
+    start(api_tokens={SECRET: "tom"})
+    bearer = verify(SECRET)
+    assert bearer and bearer.owner_name == "tina"
+
+
+def test_dropped_entry_leaves_its_token() -> None:
+    start(api_tokens={SECRET: "tina"})
+    start()
+    assert verify(SECRET)
+
+
+def test_secret_is_hashed_once() -> None:
+    start(api_tokens={SECRET: "tina"})
+    digest = APIToken.objects.get().digest
+    start(api_tokens={SECRET: "tina"})
+    assert APIToken.objects.get().digest == digest
