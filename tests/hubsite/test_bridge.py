@@ -266,7 +266,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[int], tuple[Any, int]]]:
     def start(workers: int) -> tuple[Any, int]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        server = subprocess.Popen(
+        server = subprocess.Popen(  # noqa: S603 - our own
             [sys.executable, "-m", "tests.hubsite.site", str(port), str(workers)],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
@@ -308,7 +308,7 @@ async def open_stream(port: int) -> asyncio.StreamWriter:
 
 @pytest.mark.slow
 def test_hundreds_of_streams_are_served_and_starve_nobody(start: Any) -> None:
-    server, port = start(1)
+    _, port = start(1)
 
     async def scenario() -> None:
         async with asyncio.timeout(60):
@@ -324,7 +324,7 @@ def test_hundreds_of_streams_are_served_and_starve_nobody(start: Any) -> None:
 
 
 def test_short_reads_do_not_wait_for_a_long_call(start: Any) -> None:
-    server, port = start(1)
+    _, port = start(1)
     long_call = threading.Thread(target=get, args=(port, "/hub/api/slow?seconds=2"))
     long_call.start()
     waits = []
@@ -363,7 +363,7 @@ def test_a_stream_does_not_keep_the_server_from_ending(start: Any) -> None:
 
 def test_a_taken_port_is_an_error(start: Any) -> None:
     _, port = start(1)
-    second = subprocess.run(
+    second = subprocess.run(  # noqa: S603 - our own
         [sys.executable, "-m", "tests.hubsite.site", str(port), "1"],
         cwd=ROOT,
         capture_output=True,
