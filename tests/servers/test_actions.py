@@ -1,0 +1,393 @@
+"""Creating, editing and removing stopped servers, and sharing servers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.actions import delete_user, update_user
+from accounts.models import Group, User
+from audit.models import Event
+from scopes.access import Access
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
+from servers.actions import (
+    accept_share_code,
+    clean_display_name,
+    create_server,
+    delete_server,
+    edit_server,
+    find_share_code,
+    grant_share,
+    issue_share_code,
+    revoke_share,
+    revoke_share_codes,
+    revoke_shares,
+)
+from servers.models import Server, Share, ShareCode
+from tests.factories import BY, make_group, make_server, make_share, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+# Servers
+
+
+def test_a_new_server_is_called_as_it_is_named(named: None, alan: User) -> None:
+    server = create_server(alan, "lab", by=BY)
+
+    assert (server.name, server.display_name) == ("lab", "lab")
+    assert server.user_options == {}
+    assert not server.is_active
+    event = Event.objects.get(action="server.create")
+    assert event.target_name == "alan/lab"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Lab", "my_lab", "my lab", "a--b", "1lab", "lab-", "-lab", "a" * 31, "läb", "a/b"],
+)
+def test_names_are_short_slugs(named: None, alan: User, name: str) -> None:
+    with pytest.raises(Invalid, match="Invalid server_name"):
+        create_server(alan, name, by=BY)
+    assert not Server.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "a-b", "l4b", "a" * 30])
+def test_slugs_are_names(named: None, alan: User, name: str) -> None:
+    assert create_server(alan, name, by=BY).name == name
+
+
+def test_everyone_has_a_default_server_already(named: None, alan: User) -> None:
+    with pytest.raises(Conflict, match="already has a default server"):
+        create_server(alan, "", by=BY)
+
+
+def test_a_name_is_given_once_per_user(named: None, alan: User, grace: User) -> None:
+    create_server(alan, "lab", by=BY)
+    create_server(grace, "lab", by=BY)
+
+    with pytest.raises(Conflict, match="already has server lab"):
+        create_server(alan, "lab", by=BY)
+
+
+def test_named_servers_are_limited(named: None, alan: User) -> None:
+    make_server(alan)
+    create_server(alan, "one", by=BY)
+    create_server(alan, "two", by=BY)
+
+    with pytest.raises(Invalid, match=r"maximum of 2 named servers\.  One must"):
+        create_server(alan, "three", by=BY)
+    assert alan.servers.count() == 3
+
+
+def test_named_servers_can_be_switched_off(alan: User) -> None:
+    make_server(alan, "lab")
+
+    with pytest.raises(Invalid, match="not enabled"):
+        create_server(alan, "den", by=BY)
+    with pytest.raises(Invalid, match="not enabled"):
+        edit_server(alan, "lab", new_name="den", by=BY)
+    with pytest.raises(Invalid, match="not enabled"):
+        edit_server(alan, "lab", display_name="Den", by=BY)
+    assert [server.name for server in alan.servers.all()] == ["lab"]
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [("My Lab", "My Lab"), ("Cafe\u0301", "Café"), ("実験室 №1 ✓", "実験室 №1 ✓")],
+)
+def test_display_names_are_printable_and_normal(text: str, clean: str) -> None:
+    assert clean_display_name(text) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", " lab", "lab ", "a  b", "a\nb", "a\u00a0b", "\u202elab", "x" * 256],
+)
+def test_other_display_names_are_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="Invalid display_name"):
+        clean_display_name(text)
+
+
+def test_renaming_keeps_the_rest(named: None, alan: User) -> None:
+    create_server(alan, "lab", display_name="My Lab", user_options={"n": 1}, by=BY)
+
+    server = edit_server(alan, "lab", new_name="den", by=BY)
+
+    server.refresh_from_db()
+    assert (server.name, server.display_name) == ("den", "My Lab")
+    assert server.user_options == {"n": 1}
+
+
+def test_renaming_to_a_name_in_use_changes_nothing(named: None, alan: User) -> None:
+    create_server(alan, "lab", by=BY)
+    create_server(alan, "den", by=BY)
+
+    with pytest.raises(Conflict, match="already has server 'den'"):
+        edit_server(alan, "lab", new_name="den", display_name="Den", by=BY)
+    assert Server.objects.get(name="lab").display_name == "lab"
+
+
+def test_the_default_server_can_be_given_a_name(named: None, alan: User) -> None:
+    server = edit_server(alan, "", new_name="lab", by=BY)
+
+    assert server.pk
+    assert [server.name for server in alan.servers.all()] == ["lab"]
+
+
+def test_naming_the_default_server_counts_to_the_limit(named: None, alan: User) -> None:
+    create_server(alan, "one", by=BY)
+    create_server(alan, "two", by=BY)
+
+    with pytest.raises(Invalid, match="maximum of 2"):
+        edit_server(alan, "", new_name="three", by=BY)
+
+
+@pytest.mark.parametrize("state", [{"ready": True}, {"pending": "spawn"}])
+def test_active_servers_are_not_touched(
+    named: None, alan: User, state: dict[str, Any]
+) -> None:
+    make_server(alan, "lab", **state)
+
+    with pytest.raises(Invalid, match="is active"):
+        edit_server(alan, "lab", user_options={"n": 1}, by=BY)
+    with pytest.raises(Invalid, match="is active"):
+        delete_server(alan, "lab", by=BY)
+    assert Server.objects.get().user_options is None
+
+
+def test_users_with_active_servers_stay_as_they_are(ada: User, alan: User) -> None:
+    make_server(alan, "lab", ready=True)
+
+    with pytest.raises(Invalid, match="Please stop it first"):
+        delete_user(alan, by=BY)
+    with pytest.raises(Invalid, match="Please stop it first"):
+        update_user(alan, name="turing", by=BY, by_admin=True)
+    assert User.objects.filter(name="alan").exists()
+
+
+def test_removing_a_server_ends_its_shares(alan: User, mallory: User) -> None:
+    make_share(make_server(alan, "lab"), user=mallory)
+
+    delete_server(alan, "lab", by=BY)
+
+    assert not Share.objects.exists()
+    assert Event.objects.filter(action="server.delete").count() == 1
+
+
+def test_what_is_missing_is_not_removed(alan: User) -> None:
+    with pytest.raises(NotFound, match="alan has no server named 'lab'"):
+        delete_server(alan, "lab", by=BY)
+    with pytest.raises(Invalid, match="Cannot delete the default server"):
+        delete_server(alan, "", by=BY)
+
+
+# Shares
+
+
+def test_a_share_is_access_unless_it_says_more(
+    ada: User, alan: User, mallory: User
+) -> None:
+    server = make_server(alan, "lab")
+
+    share = grant_share(server, mallory, by=BY, access=ada.access)
+
+    assert share.raw_scopes() == ["access:servers!server=alan/lab"]
+    assert mallory.access.allows("access:servers", obj=server)
+
+
+def test_shares_accumulate(ada: User, alan: User, mallory: User) -> None:
+    server = make_server(alan, "lab")
+    grant_share(server, mallory, by=BY, access=ada.access)
+
+    share = grant_share(
+        server,
+        mallory,
+        scopes=["read:servers!server=alan/lab", "access:servers"],
+        by=BY,
+        access=ada.access,
+    )
+
+    assert share.scopes == ["access:servers", "read:servers"]
+    assert Share.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "access:servers!server=alan/other",
+        "access:servers!user=alan",
+        "access:servers!server",
+        "no:such:scope",
+        "self",
+        "inherit",
+        "(no_scope)",
+        "",
+    ],
+)
+def test_other_scopes_are_not_shared(
+    ada: User, alan: User, mallory: User, scope: str
+) -> None:
+    with pytest.raises(Invalid):
+        grant_share(
+            make_server(alan, "lab"), mallory, scopes=[scope], by=BY, access=ada.access
+        )
+    assert not Share.objects.exists()
+
+
+def test_nobody_shares_what_they_lack(alan: User, mallory: User) -> None:
+    access = Access.of({"shares!user=alan", "access:servers!user=alan"})
+    server = make_server(alan, "lab")
+
+    grant_share(server, mallory, by=BY, access=access)
+    with pytest.raises(Forbidden, match="read:servers!server=alan/lab"):
+        grant_share(server, mallory, scopes=["read:servers"], by=BY, access=access)
+
+    assert Share.objects.get().scopes == ["access:servers"]
+
+
+def test_a_share_follows_its_server_and_not_its_name(
+    named: None, alan: User, mallory: User
+) -> None:
+    server = make_server(alan, "lab")
+    make_share(server, user=mallory)
+
+    edit_server(alan, "lab", new_name="den", by=BY)
+    create_server(alan, "lab", by=BY)
+    update_user(alan, name="turing", by=BY, by_admin=True)
+
+    mallory = User.objects.get(pk=mallory.pk)
+    assert mallory.access.has("access:servers")
+    reached = mallory.access.limit("access:servers", queryset=Server.objects.all())
+    assert "access:servers!server=turing/den" in mallory.access.scopes
+    assert server in reached
+    assert Server.objects.get(name="lab") not in reached
+
+
+def test_members_gain_and_lose_what_is_shared_with_the_group(
+    alan: User, mallory: User
+) -> None:
+    server = make_server(alan, "lab")
+    guests = make_group("guests", users=[mallory])
+    make_share(server, group=guests)
+
+    assert User.objects.get(name="mallory").access.allows("access:servers", obj=server)
+    guests.users.remove(mallory)
+    assert not User.objects.get(name="mallory").access.allows(
+        "access:servers", obj=server
+    )
+
+
+def test_revoking_some_scopes_leaves_the_rest(alan: User, mallory: User) -> None:
+    share = make_share(
+        make_server(alan, "lab"),
+        user=mallory,
+        scopes=["access:servers", "read:servers"],
+    )
+
+    left = revoke_share(share, scopes=["access:servers!server=alan/lab"], by=BY)
+    again = revoke_share(share, scopes=["access:servers!server=alan/lab"], by=BY)
+
+    assert left is not None
+    assert again is not None
+    assert again.scopes == ["read:servers"]
+    assert Event.objects.filter(action="share.revoke").count() == 1
+
+
+def test_a_share_without_scopes_is_none(alan: User, mallory: User) -> None:
+    share = make_share(make_server(alan, "lab"), user=mallory)
+
+    assert revoke_share(share, by=BY) is None
+    assert not Share.objects.exists()
+    assert not mallory.access.has("access:servers!server=alan/lab")
+
+
+def test_all_shares_of_a_server_end_together(
+    alan: User, mallory: User, data301: Group
+) -> None:
+    lab, den = make_server(alan, "lab"), make_server(alan, "den")
+    make_share(lab, user=mallory)
+    make_share(lab, group=data301)
+    kept = make_share(den, user=mallory)
+
+    assert revoke_shares(lab, by=BY) == 2
+
+    assert list(Share.objects.all()) == [kept]
+    event = Event.objects.get(action="share.revoke")
+    assert sorted(event.detail["recipients"]) == ["data301", "mallory"]
+
+
+# Share codes
+
+
+def test_a_code_is_kept_as_a_digest_only(ada: User, alan: User) -> None:
+    invitation, code = issue_share_code(
+        make_server(alan, "lab"), by=BY, access=ada.access
+    )
+
+    stored = ShareCode.objects.get()
+    assert stored.digest.startswith("$argon2id$")
+    assert code not in str(vars(stored))
+    assert code not in str(list(Event.objects.values()))
+    assert find_share_code(code, timezone.now()) == invitation
+
+
+@pytest.mark.parametrize("expires_in", [59, -1, 0, 365 * 24 * 3600 + 1])
+def test_codes_last_a_minute_to_a_year(ada: User, alan: User, expires_in: int) -> None:
+    with pytest.raises(Invalid, match="expires_in"):
+        issue_share_code(
+            make_server(alan, "lab"), expires_in=expires_in, by=BY, access=ada.access
+        )
+    assert not ShareCode.objects.exists()
+
+
+def test_a_code_is_good_for_many_until_it_expires(
+    ada: User, alan: User, mallory: User
+) -> None:
+    server = make_server(alan, "lab")
+    invitation, code = issue_share_code(server, expires_in=60, by=BY, access=ada.access)
+    later = timezone.now() + timedelta(seconds=61)
+
+    accept_share_code(invitation, mallory, by=BY)
+    accept_share_code(invitation, make_user("edsger"), by=BY)
+
+    invitation.refresh_from_db()
+    assert invitation.exchange_count == 2
+    assert invitation.last_exchanged_at is not None
+    assert sorted(share.user.name for share in server.shares.all()) == [
+        "edsger",
+        "mallory",
+    ]
+    assert find_share_code(code, later) is None
+
+
+def test_nobody_accepts_their_own_server(ada: User, alan: User) -> None:
+    invitation, _ = issue_share_code(make_server(alan, "lab"), by=BY, access=ada.access)
+
+    with pytest.raises(Invalid, match="your own server"):
+        accept_share_code(invitation, alan, by=BY)
+    assert not Share.objects.exists()
+
+
+def test_wrong_codes_open_nothing(ada: User, alan: User) -> None:
+    _, code = issue_share_code(make_server(alan, "lab"), by=BY, access=ada.access)
+    swapped = code[:-1] + ("0" if code[-1] != "0" else "1")
+
+    for wrong in ("", "unknown", swapped, code.upper(), f"hub{code[4:]}", f"{code} "):
+        assert find_share_code(wrong, timezone.now()) is None
+
+
+def test_codes_are_revoked_one_or_all(ada: User, alan: User) -> None:
+    lab, den = make_server(alan, "lab"), make_server(alan, "den")
+    first, code = issue_share_code(lab, by=BY, access=ada.access)
+    issue_share_code(lab, by=BY, access=ada.access)
+    other, _ = issue_share_code(den, by=BY, access=ada.access)
+
+    assert revoke_share_codes(lab, [other.pk], by=BY) == 0
+    assert revoke_share_codes(lab, [first.pk], by=BY) == 1
+    assert find_share_code(code, timezone.now()) is None
+    assert revoke_share_codes(lab, None, by=BY) == 1
+    assert list(ShareCode.objects.all()) == [other]
