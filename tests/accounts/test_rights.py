@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -128,8 +129,6 @@ def test_memberships_are_told_in_one_query(django_assert_num_queries: Any) -> No
 
 
 def token_of(user: User, *scopes: str) -> rights.TokenAccess:
-    import json
-
     texts = rights.read_texts("user", user.pk)
     assert texts is not None
     return rights.access_of_token(json.dumps(scopes), None, "user", user.name, *texts)

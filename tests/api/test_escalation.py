@@ -1,0 +1,447 @@
+"""What no token may do, however it tries."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import Role, User
+from services.models import Service
+from tests.factories import (
+    make_group,
+    make_role,
+    make_server,
+    make_service,
+    make_share,
+    make_token,
+    make_user,
+)
+from tokens.models import APIToken
+
+pytestmark = pytest.mark.django_db
+
+API = "/hub/api"
+
+
+def scopes_of(client: Any) -> list[str]:
+    reply = client.get(f"{API}/user")
+    assert reply.status_code == 200
+    return reply.json()["scopes"]
+
+
+def assert_refused(reply: Any, *statuses: int) -> None:
+    assert reply.status_code in statuses, reply.content
+    assert "token" not in reply.json()
+
+
+# A token can't widen itself
+
+
+@pytest.mark.parametrize("method", ["patch", "put", "post"])
+def test_a_token_has_no_address_at_which_it_could_be_changed(
+    method: str, ada: User, bearer: Any
+) -> None:
+    token, secret = make_token(ada, scopes=["read:tokens!user", "tokens!user"])
+    before = scopes_of(bearer(secret))
+
+    reply = getattr(bearer(secret), method)(
+        f"{API}/users/ada/tokens/a{token.pk}",
+        {"scopes": ["inherit"]},
+        content_type="application/json",
+    )
+
+    assert reply.status_code == 405
+    assert scopes_of(bearer(secret)) == before
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [[], ["read:tokens"], ["read:users", "list:users"], ["admin:users"], ["servers"]],
+)
+def test_without_the_scope_tokens_none_is_issued(
+    scopes: list[str], ada: User, bearer: Any
+) -> None:
+    _, secret = make_token(ada, scopes=scopes)
+    before = APIToken.objects.count()
+
+    assert_refused(bearer(secret).post(f"{API}/users/ada/tokens", {}), 403)
+    assert_refused(bearer(secret).post(f"{API}/users/ada/tokens", None), 403)
+
+    assert APIToken.objects.count() == before
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ["admin:users"],
+        ["read:users"],
+        ["read:hub"],
+        ["tokens"],
+        ["tokens!user=ada"],
+        ["read:users!group=staff"],
+        ["inherit", "read:hub"],
+        ["self", "read:hub"],
+        ["access:servers!server=ada/"],
+        ["list:users!user"],
+    ],
+)
+def test_nobody_issues_what_the_owner_lacks(
+    scopes: list[str], ada: User, mallory: User, bearer: Any
+) -> None:
+    make_group("staff", users=[ada])
+    _, secret = make_token(mallory)
+    _, admins = make_token(ada)
+    before = APIToken.objects.count()
+
+    for client in (bearer(secret), bearer(admins)):
+        reply = client.post(f"{API}/users/mallory/tokens", {"scopes": scopes})
+        assert_refused(reply, 400)
+
+    assert APIToken.objects.count() == before
+
+
+def test_roles_are_no_way_around_scopes(mallory: User, bearer: Any) -> None:
+    _, secret = make_token(mallory)
+
+    reply = bearer(secret).post(f"{API}/users/mallory/tokens", {"roles": ["admin"]})
+
+    assert_refused(reply, 400)
+
+
+def test_what_is_issued_is_all_that_is_held(mallory: User, bearer: Any) -> None:
+    _, secret = make_token(mallory, scopes=["tokens!user"])
+
+    reply = bearer(secret).post(
+        f"{API}/users/mallory/tokens", {"scopes": ["read:tokens!user"]}
+    )
+
+    assert reply.status_code == 201
+    assert scopes_of(bearer(reply.json()["token"])) == [
+        "read:tokens!user=mallory",
+        "read:users:groups!user=mallory",
+        "read:users:name!user=mallory",
+    ]
+
+
+@pytest.mark.parametrize("scope", ["admin:users", "admin:users!user=mallory"])
+def test_managing_users_is_not_being_an_administrator(
+    scope: str, ada: User, mallory: User, bearer: Any
+) -> None:
+    make_role("manager", scope, users=[mallory])
+    client = bearer(make_token(mallory)[1])
+    as_json = {"content_type": "application/json"}
+
+    own = client.patch(f"{API}/users/mallory", {"admin": True}, **as_json)
+    new = client.post(f"{API}/users/eve", {"admin": True})
+    many = client.post(f"{API}/users", {"usernames": ["eve"], "admin": True})
+    other = client.patch(f"{API}/users/ada", {"admin": False}, **as_json)
+    renaming = client.patch(f"{API}/users/ada", {"name": "eve"}, **as_json)
+
+    assert_refused(own, 403)
+    for reply in (new, many, other, renaming):
+        assert_refused(reply, 403, 404)
+    assert list(User.objects.filter(admin=True)) == [ada]
+    assert not User.objects.filter(name="eve").exists()
+
+
+def test_managing_users_gives_no_token_of_an_administrator(
+    ada: User, bearer: Any
+) -> None:
+    manager = make_service(scopes=["admin:users", "admin:servers", "list:users"])
+    client = bearer(make_token(manager)[1])
+
+    assert_refused(client.post(f"{API}/users/ada/tokens", {}), 403)
+    assert_refused(client.get(f"{API}/users/ada/tokens"), 403)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"admin": True}, {"oauth_client_allowed_scopes": ["admin:users"]}],
+)
+def test_managing_services_makes_no_powerful_service(
+    body: dict[str, Any], bearer: Any
+) -> None:
+    manager = make_service(scopes=["admin:services"])
+    secret = make_token(manager)[1]
+
+    reply = bearer(secret).post(f"{API}/services/puppet", {"info": {}, **body})
+
+    assert_refused(reply, 400, 403)
+    assert not Service.objects.filter(name="puppet").exists()
+
+
+def test_nobody_shares_what_they_lack(ada: User, mallory: User, bearer: Any) -> None:
+    make_server(mallory)
+    make_role("sharer", "shares!user=mallory", "read:users:name", users=[mallory])
+    client = bearer(make_token(mallory)[1])
+
+    reply = client.post(
+        f"{API}/shares/mallory/", {"user": "ada", "scopes": ["admin:server_state"]}
+    )
+
+    assert_refused(reply, 400, 403)
+    assert not ada.shared_with_me.exists()
+
+
+# A token can't issue for others
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody", "%20", "Mallory"])
+def test_a_user_issues_for_nobody_else(
+    name: str, ada: User, mallory: User, bearer: Any
+) -> None:
+    _, secret = make_token(mallory)
+    before = APIToken.objects.count()
+
+    reply = bearer(secret).post(f"{API}/users/{name}/tokens", {})
+
+    assert_refused(reply, 403)
+    assert APIToken.objects.count() == before
+
+
+def test_who_exists_shows_in_no_refusal(ada: User, mallory: User, bearer: Any) -> None:
+    client = bearer(make_token(mallory)[1])
+
+    for path in ("users/{}/tokens", "users/{}", "users/{}/tokens/a1", "shares/{}"):
+        existing = client.get(f"{API}/{path.format('ada')}")
+        absent = client.get(f"{API}/{path.format('bob')}")
+
+        assert existing.status_code == absent.status_code == 404
+        assert existing.content == absent.content
+    existing = client.post(f"{API}/users/ada/tokens", {}).json()["message"]
+    absent = client.post(f"{API}/users/bob/tokens", {}).json()["message"]
+    assert existing.replace("ada", "bob") == absent
+
+
+def test_a_user_ends_no_token_of_another(ada: User, mallory: User, bearer: Any) -> None:
+    theirs, _ = make_token(ada)
+    _, secret = make_token(mallory)
+
+    through_owner = bearer(secret).delete(f"{API}/users/ada/tokens/a{theirs.pk}")
+    through_self = bearer(secret).delete(f"{API}/users/mallory/tokens/a{theirs.pk}")
+
+    assert_refused(through_owner, 404)
+    assert_refused(through_self, 404)
+    theirs.refresh_from_db()
+    assert theirs.revoked_at is None
+
+
+def test_a_group_leader_stays_within_the_group(
+    grace: User, alan: User, mallory: User, bearer: Any
+) -> None:
+    client = bearer(make_token(grace)[1])
+
+    assert client.post(f"{API}/users/alan/tokens", {}).status_code == 201
+    assert_refused(client.post(f"{API}/users/mallory/tokens", {}), 403)
+
+
+# A token can't outlive a policy
+
+
+@pytest.fixture
+def policy(settings: Any) -> int:
+    """Let tokens live for an hour at most."""
+    settings.HUB = dataclasses.replace(settings.HUB, token_expires_in_max_seconds=3600)
+    return 3600
+
+
+@pytest.mark.parametrize("expires_in", [3601, 10**9, 0, -1, True, 1.5, "60"])
+def test_no_lifetime_beyond_the_policy(
+    expires_in: Any, policy: int, mallory: User, bearer: Any
+) -> None:
+    _, secret = make_token(mallory)
+    before = APIToken.objects.count()
+
+    reply = bearer(secret).post(
+        f"{API}/users/mallory/tokens", {"expires_in": expires_in}
+    )
+
+    assert_refused(reply, 400)
+    assert APIToken.objects.count() == before
+
+
+@pytest.mark.parametrize("body", [{}, {"expires_in": None}, None])
+def test_without_a_lifetime_the_policy_is_the_lifetime(
+    body: Any, policy: int, mallory: User, bearer: Any
+) -> None:
+    _, secret = make_token(mallory)
+
+    reply = bearer(secret).generic(
+        "POST", f"{API}/users/mallory/tokens", "" if body is None else json.dumps(body)
+    )
+
+    assert reply.status_code == 201
+    expires_at = datetime.fromisoformat(reply.json()["expires_at"])
+    assert expires_at - datetime.now(UTC) <= timedelta(seconds=policy)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"expires_at": timezone.now() - timedelta(seconds=1)},
+        {"revoked_at": timezone.now()},
+        {"disabled_at": timezone.now()},
+    ],
+    ids=lambda end: next(iter(end)),
+)
+def test_a_token_that_was_used_before_ends_at_once(
+    end: dict[str, Any], ada: User, bearer: Any
+) -> None:
+    token, secret = make_token(ada)
+    assert bearer(secret).get(f"{API}/users").status_code == 200
+
+    APIToken.objects.filter(pk=token.pk).update(**end)
+
+    assert bearer(secret).get(f"{API}/users").status_code == 403
+    assert bearer(secret).get(f"{API}/user").status_code == 403
+
+
+def test_a_token_ends_with_its_owner(ada: User, bearer: Any) -> None:
+    mortal = make_user("mortal")
+    _, secret = make_token(mortal)
+    _, admins = make_token(ada)
+    assert bearer(secret).get(f"{API}/user").status_code == 200
+
+    assert bearer(admins).delete(f"{API}/users/mortal").status_code == 204
+
+    assert bearer(secret).get(f"{API}/user").status_code == 403
+    # Nor does the next owner of the name inherit it.
+    make_user("mortal")
+    assert bearer(secret).get(f"{API}/user").status_code == 403
+
+
+def test_a_closed_account_closes_its_tokens(mallory: User, bearer: Any) -> None:
+    _, secret = make_token(mallory)
+    assert bearer(secret).get(f"{API}/user").status_code == 200
+
+    User.objects.filter(pk=mallory.pk).update(is_active=False)
+
+    assert bearer(secret).get(f"{API}/user").status_code == 403
+
+
+# A token can't read what its owner lost a moment ago
+
+
+@pytest.mark.parametrize("scopes", [["inherit"], ["list:users", "read:users"]])
+def test_a_demotion_counts_at_once(
+    scopes: list[str], ada: User, mallory: User, bearer: Any
+) -> None:
+    boss = make_user("boss", admin=True)
+    _, secret = make_token(boss, scopes=scopes)
+    _, admins = make_token(ada)
+    assert bearer(secret).get(f"{API}/users").status_code == 200
+    assert bearer(secret).get(f"{API}/users/mallory").status_code == 200
+
+    reply = bearer(admins).patch(
+        f"{API}/users/boss", {"admin": False}, content_type="application/json"
+    )
+
+    assert reply.status_code == 200
+    assert bearer(secret).get(f"{API}/users").status_code == 403
+    assert bearer(secret).get(f"{API}/users/mallory").status_code == 404
+    assert not any("!" not in scope for scope in scopes_of(bearer(secret)))
+
+
+def test_a_lost_role_counts_at_once(mallory: User, bearer: Any) -> None:
+    role = make_role("reader", "list:users", users=[mallory])
+    _, secret = make_token(mallory)
+    assert bearer(secret).get(f"{API}/users").status_code == 200
+
+    mallory.roles.remove(role)
+
+    assert bearer(secret).get(f"{API}/users").status_code == 403
+
+
+def test_a_changed_role_counts_at_once(ci: Service, bearer: Any) -> None:
+    _, secret = make_token(ci)
+    assert bearer(secret).get(f"{API}/users").status_code == 200
+
+    Role.objects.filter(services=ci).update(scopes=["read:hub"])
+
+    assert bearer(secret).get(f"{API}/users").status_code == 403
+    assert scopes_of(bearer(secret)) == ["read:hub"]
+
+
+def test_a_left_group_counts_at_once(ada: User, mallory: User, bearer: Any) -> None:
+    group = make_group("staff", users=[mallory], scopes=["list:users"])
+    _, secret = make_token(mallory)
+    _, admins = make_token(ada)
+    assert bearer(secret).get(f"{API}/users").status_code == 200
+
+    bearer(admins).delete(
+        f"{API}/groups/{group.name}/users",
+        {"users": ["mallory"]},
+        content_type="application/json",
+    )
+
+    assert bearer(secret).get(f"{API}/users").status_code == 403
+
+
+@pytest.mark.parametrize("scopes", [["inherit"], ["read:users!group=data301"]])
+def test_whoever_left_a_group_is_out_of_its_leaders_reach(
+    scopes: list[str], data301: Any, grace: User, alan: User, bearer: Any
+) -> None:
+    _, secret = make_token(grace, scopes=scopes)
+    assert bearer(secret).get(f"{API}/users/alan").status_code == 200
+
+    data301.users.remove(alan)
+    assert bearer(secret).get(f"{API}/users/alan").status_code == 404
+
+    data301.users.add(alan)
+    assert bearer(secret).get(f"{API}/users/alan").status_code == 200
+
+
+def test_a_token_for_one_member_ends_with_the_membership(
+    data301: Any, grace: User, alan: User, bearer: Any
+) -> None:
+    _, secret = make_token(grace, scopes=["read:users!user=alan"])
+    assert bearer(secret).get(f"{API}/users/alan").status_code == 200
+
+    data301.users.remove(alan)
+
+    assert bearer(secret).get(f"{API}/users/alan").status_code == 404
+    assert not any("alan" in scope for scope in scopes_of(bearer(secret)))
+
+
+@pytest.mark.parametrize("to", ["user", "group"])
+def test_an_ended_share_counts_at_once(to: str, mallory: User, bearer: Any) -> None:
+    server = make_server(make_user("owner"), "lab")
+    group = make_group("friends", users=[mallory])
+    whom: Any = {"user": mallory} if to == "user" else {"group": group}
+    share = make_share(server, scopes=["access:servers"], **whom)
+    _, secret = make_token(mallory)
+    scope = "access:servers!server=owner/lab"
+    assert scope in scopes_of(bearer(secret))
+
+    share.delete()
+
+    assert scope not in scopes_of(bearer(secret))
+
+
+def test_a_renamed_owner_keeps_own_things_and_no_more(
+    ada: User, mallory: User, bearer: Any
+) -> None:
+    _, secret = make_token(mallory)
+    _, admins = make_token(ada)
+
+    reply = bearer(admins).patch(
+        f"{API}/users/mallory", {"name": "eve"}, content_type="application/json"
+    )
+
+    assert reply.status_code == 200
+    make_user("mallory")
+    assert bearer(secret).get(f"{API}/users/eve").status_code == 200
+    assert bearer(secret).get(f"{API}/users/mallory").status_code == 404
+
+
+def test_an_admin_flag_without_the_role_is_worth_nothing(bearer: Any) -> None:
+    pretender = make_user("pretender", admin=True, roles=["user"])
+    _, secret = make_token(pretender)
+
+    assert bearer(secret).get(f"{API}/users").status_code == 403
+    assert bearer(secret).get(f"{API}/info").status_code == 403
