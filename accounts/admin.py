@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -18,11 +19,14 @@ from django.utils.safestring import SafeString
 from accounts import actions
 from accounts.models import Group, Role, User
 from audit.admin_base import (
+    DASH,
     NamesField,
     ScopedAdmin,
     actor_of,
     ask_first,
     link,
+    moment,
+    yes,
 )
 from scopes.grammar import describe
 from scopes.refusals import Invalid
@@ -167,25 +171,25 @@ class UserAdmin(ScopedAdmin):
 
     # What is shown
 
-    @admin.display(description="Administrator", boolean=True)
-    def is_admin(self, user: User) -> bool | None:
-        return user.admin if "admin" in user.shown else None
+    @admin.display(description="Administrator")
+    def is_admin(self, user: User) -> str:
+        return yes(user.admin and "admin" in user.shown)
 
     @admin.display(description="Groups")
-    def group_names(self, user: User) -> str | None:
-        return _some(user.groups.all()) if "groups" in user.shown else None
+    def group_names(self, user: User) -> str:
+        return _some(user.groups.all()) if "groups" in user.shown else DASH
 
     @admin.display(description="Roles")
-    def role_names(self, user: User) -> str | None:
-        return _some(user.roles.all()) if "roles" in user.shown else None
+    def role_names(self, user: User) -> str:
+        return _some(user.roles.all()) if "roles" in user.shown else DASH
 
     @admin.display(description="Last activity", ordering="last_activity")
-    def seen(self, user: User) -> Any:
-        return user.last_activity if "last_activity" in user.shown else None
+    def seen(self, user: User) -> SafeString | str:
+        return moment(user.last_activity if "last_activity" in user.shown else None)
 
     @admin.display(description="Created")
-    def since(self, user: User) -> Any:
-        return user.created if "created" in user.shown else None
+    def since(self, user: User) -> SafeString | str:
+        return moment(user.created if "created" in user.shown else None)
 
     @admin.display(description="Tokens")
     def tokens(self, user: User) -> SafeString:
@@ -254,7 +258,7 @@ class GroupAdmin(ScopedAdmin):
     def get_fields(self, request: Any, obj: Group | None = None) -> tuple[str, ...]:
         if obj is None:
             return ("name", "properties", "add_members")
-        about = ("size", "members", "role_names")
+        about = ("size", "role_names")
         if not self.has_change_permission(request, obj):
             return ("name", *about, "shown_properties")
         return ("name", *about, "add_members", "remove_members", "properties")
@@ -309,23 +313,30 @@ class GroupAdmin(ScopedAdmin):
     # What is shown
 
     @admin.display(description="Roles")
-    def role_names(self, group: Group) -> str | None:
-        return _some(group.roles.all()) if "roles" in group.shown else None
-
-    @admin.display(description="Number of members")
-    def size(self, group: Group) -> int | None:
-        return group.users.count() if "users" in group.shown else None
+    def role_names(self, group: Group) -> str:
+        return _some(group.roles.all()) if "roles" in group.shown else DASH
 
     @admin.display(description="Members")
-    def members(self, group: Group) -> SafeString | None:
-        if group.pk is None or "users" not in group.shown:
-            return None
+    def members(self, group: Group) -> SafeString | str:
+        if "users" not in group.shown:
+            return DASH
         text = format_html('Members <span class="visually-hidden">of {}</span>', group)
         return link("accounts_user_changelist", text, groups__name=group.name)
 
+    @admin.display(description="Members")
+    def size(self, group: Group) -> SafeString | str:
+        if "users" not in group.shown:
+            return DASH
+        number = group.users.count()
+        text = f"{number} member{'' if number == 1 else 's'}"
+        return link("accounts_user_changelist", text, groups__name=group.name)
+
     @admin.display(description="Properties")
-    def shown_properties(self, group: Group) -> Any:
-        return group.properties if "properties" in group.shown else None
+    def shown_properties(self, group: Group) -> SafeString | str:
+        if "properties" not in group.shown or not group.properties:
+            return DASH
+        text = json.dumps(group.properties, indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", text)
 
 
 @admin.register(Role)
@@ -342,9 +353,9 @@ class RoleAdmin(ScopedAdmin):
     readonly_fields = ("in_words", "holders")
 
     @admin.display(description="Scopes")
-    def in_words(self, role: Role) -> SafeString | None:
+    def in_words(self, role: Role) -> SafeString | str:
         if not role.scopes:
-            return None
+            return DASH
         items = format_html_join(
             "",
             "<dt><code>{}</code></dt><dd>{}</dd>",
@@ -368,12 +379,12 @@ class RoleAdmin(ScopedAdmin):
         )
 
 
-def _some(named: Iterable[Any], number: int = 3) -> str | None:
+def _some(named: Iterable[Any], number: int = 3) -> str:
     """List a few names, and say how many more there are."""
     names = [each.name for each in named]
     shown = ", ".join(names[:number])
     more = len(names) - number
-    return (f"{shown} and {more} more" if more > 0 else shown) or None
+    return f"{shown} and {more} more" if more > 0 else shown or DASH
 
 
 def _changeable(request: Any, user: User) -> set[str]:

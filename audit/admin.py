@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from audit.actions import ACTIONS
-from audit.admin_base import ScopedAdmin
+from audit.admin_base import DASH, ScopedAdmin, moment
 from audit.models import Event
 
 # What a person must be able to read before the record of it is theirs to read. Whoever
@@ -57,12 +57,12 @@ class EventAdmin(ScopedAdmin):
     search_prefixes = ("target_name", "actor_name")
     search_help_text = "Names of who acted or what it was done to, from their start"
 
-    list_display = ("at", "actor", "action", "target", "address")
-    list_display_links = ("at",)
+    list_display = ("when", "actor", "action", "target", "address")
+    list_display_links = ("when",)
     list_filter = (("at", admin.DateFieldListFilter), ActorKindFilter, ActionFilter)
     sortable_by = ()
     fields = (
-        "at",
+        "when",
         "actor",
         "token",
         "address",
@@ -92,22 +92,26 @@ class EventAdmin(ScopedAdmin):
             super().lookup_allowed(lookup, value, request)
         )
 
+    @admin.display(description="When")
+    def when(self, event: Event) -> SafeString | str:
+        return moment(event.at)
+
     @admin.display(description="Who")
     def actor(self, event: Event) -> str:
         name = event.actor_name or "(nobody)"
         return name if event.actor_kind == "user" else f"{name} ({event.actor_kind})"
 
     @admin.display(description="With token")
-    def token(self, event: Event) -> str | None:
-        return event.token_id and f"a{event.token_id}"
+    def token(self, event: Event) -> str:
+        return f"a{event.token_id}" if event.token_id else DASH
 
     @admin.display(description="To what")
     def target(self, event: Event) -> str:
         return f"{event.target_kind} {event.target_name}".strip()
 
     @admin.display(description="Details")
-    def what(self, event: Event) -> SafeString | None:
+    def what(self, event: Event) -> SafeString | str:
         if not event.detail:
-            return None
+            return DASH
         text = json.dumps(event.detail, indent=2, ensure_ascii=False)
         return format_html("<pre>{}</pre>", text)

@@ -6,11 +6,13 @@ It stands in the leftmost room that has such pages, so that all may use it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -19,10 +21,13 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.timezone import localtime
 
 from audit.models import Actor
 from scopes.refusals import Refusal
@@ -30,6 +35,8 @@ from scopes.refusals import Refusal
 # Beyond this many rows a list says "more than", and one looks for a name instead of
 # leafing. Counting a hundred thousand rows on each page view helps nobody.
 COUNTED = 10_000
+
+DASH = "-"
 
 
 class BoundedPaginator(Paginator):
@@ -87,7 +94,7 @@ class ScopedAdmin(admin.ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 0
-    empty_value_display = "-"
+    empty_value_display = DASH
 
     # Rights
 
@@ -150,6 +157,12 @@ class ScopedAdmin(admin.ModelAdmin):
 
     # Lists
 
+    def changelist_view(self, request: Any, extra_context: Any = None) -> HttpResponse:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(
+            request, {"title": title, **(extra_context or {})}
+        )
+
     def get_changelist(self, request: Any, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
 
@@ -190,6 +203,21 @@ class ScopedAdmin(admin.ModelAdmin):
                 return cleaned
 
         return RefusableForm
+
+    def render_change_form(
+        self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        original = context.get("original")
+        if original is None:
+            context["title"] = f"Add {self.opts.verbose_name}"
+        else:
+            context["title"] = f"{capfirst(self.opts.verbose_name)} {original}"
+            key = quote(original.pk)
+            context["history_url"] = reverse(self.view_name("history"), args=[key])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def view_name(self, what: str) -> str:
+        return f"admin:{self.opts.app_label}_{self.opts.model_name}_{what}"
 
     def changeform_view(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -250,6 +278,24 @@ def actor_of(request: Any) -> Actor:
     """Name whoever acts through a page, for the record."""
     address = request.META.get("REMOTE_ADDR", "")
     return Actor("user", request.user.get_username(), None, address)
+
+
+def or_dash(value: Any) -> Any:
+    """Show what there is nothing to show of as a dash, on forms as in lists."""
+    return DASH if value is None or value == "" else value
+
+
+def moment(when: datetime | None, otherwise: str = DASH) -> SafeString | str:
+    """Spell a moment as the hub's other pages do."""
+    if when is None:
+        return otherwise
+    said = date_format(localtime(when), "j M Y, H:i")
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), said)
+
+
+def yes(value: bool | None) -> str:
+    """Say yes, or say nothing: a column of crosses would cry wolf."""
+    return "yes" if value else DASH
 
 
 def link(view: str, text: str, **parameters: Any) -> SafeString:

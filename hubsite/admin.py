@@ -115,6 +115,8 @@ class HubAdminSite(admin.AdminSite):
         for app in apps.values():
             order = ROOMS[app["app_label"]]
             app["models"].sort(key=lambda model: order.index(model["object_name"]))
+            if app["app_label"] == "audit":
+                app["models"][0]["name"] = "Audit"
         return [apps[room] for room in ROOMS if room in apps]
 
     def app_index(

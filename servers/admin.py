@@ -6,9 +6,10 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
+from django.utils.safestring import SafeString
 
 from accounts.models import User
-from audit.admin_base import ScopedAdmin, begins_with
+from audit.admin_base import ScopedAdmin, begins_with, moment
 from servers.models import Server
 
 
@@ -40,7 +41,7 @@ class ConditionFilter(admin.SimpleListFilter):
 class ServerAdmin(ScopedAdmin):
     kind = "server"
     search_help_text = "Names of users or servers, from their start"
-    list_display = ("full_name", "user_name", "condition", "started", "last_activity")
+    list_display = ("full_name", "user_name", "condition", "since", "seen")
     list_display_links = ("full_name",)
     list_filter = (ConditionFilter,)
     list_select_related = ("user",)
@@ -48,7 +49,7 @@ class ServerAdmin(ScopedAdmin):
     sortable_by = ()
     fields = (
         *("full_name", "user_name", "display_name", "condition", "url"),
-        *("user_options", "created", "started", "last_activity"),
+        *("user_options", "since", "seen"),
     )
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
@@ -65,6 +66,14 @@ class ServerAdmin(ScopedAdmin):
     @admin.display(description="User")
     def user_name(self, server: Server) -> str:
         return server.user.name
+
+    @admin.display(description="Started")
+    def since(self, server: Server) -> SafeString | str:
+        return moment(server.started)
+
+    @admin.display(description="Last activity")
+    def seen(self, server: Server) -> SafeString | str:
+        return moment(server.last_activity)
 
     @admin.display(description="Condition")
     def condition(self, server: Server) -> str:

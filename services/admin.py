@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -10,7 +11,16 @@ from django.db.models import QuerySet
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from audit.admin_base import NamesField, ScopedAdmin, actor_of, link
+from audit.admin_base import (
+    DASH,
+    NamesField,
+    ScopedAdmin,
+    actor_of,
+    link,
+    moment,
+    or_dash,
+    yes,
+)
 from services import actions
 from services.models import Service
 
@@ -46,17 +56,13 @@ class ServiceAdmin(ScopedAdmin):
     form = ServiceForm
     search_help_text = "Names, from their start"
 
-    list_display = ("name", "is_admin", "from_config", "shown_url", "tokens")
+    list_display = ("name", "is_admin", "declared", "shown_url", "tokens")
     list_filter = (
         ("admin", admin.BooleanFieldListFilter),
         ("from_config", admin.BooleanFieldListFilter),
     )
     ordering = ("name",)
     sortable_by = ("name",)
-    readonly_fields = (
-        *("is_admin", "shown_url", "info", "role_names", "created", "tokens"),
-        "from_config",
-    )
 
     def get_queryset(self, request: Any) -> QuerySet[Service]:
         return super().get_queryset(request).prefetch_related("roles")
@@ -68,8 +74,8 @@ class ServiceAdmin(ScopedAdmin):
         if obj is None:
             return ServiceForm.Meta.fields
         return (
-            *("name", "is_admin", "from_config", "shown_url", "shown_info"),
-            *("role_names", "created", "tokens"),
+            *("name", "is_admin", "declared", "shown_url", "shown_info"),
+            *("role_names", "since", "tokens"),
         )
 
     def get_readonly_fields(self, request: Any, obj: Service | None = None) -> Any:
@@ -96,23 +102,34 @@ class ServiceAdmin(ScopedAdmin):
 
     # What is shown
 
-    @admin.display(description="Administrator", boolean=True)
-    def is_admin(self, service: Service) -> bool | None:
-        return service.admin if "admin" in service.shown else None
+    @admin.display(description="Administrator")
+    def is_admin(self, service: Service) -> str:
+        return yes(service.admin and "admin" in service.shown)
+
+    @admin.display(description="Declared by")
+    def declared(self, service: Service) -> str:
+        return "the configuration" if service.from_config else "someone here"
 
     @admin.display(description="URL")
-    def shown_url(self, service: Service) -> str | None:
-        return service.url if "url" in service.shown else None
+    def shown_url(self, service: Service) -> str:
+        return or_dash(service.url if "url" in service.shown else None)
 
     @admin.display(description="Info")
-    def shown_info(self, service: Service) -> Any:
-        return service.info if "info" in service.shown else None
+    def shown_info(self, service: Service) -> SafeString | str:
+        if "info" not in service.shown or not service.info:
+            return DASH
+        text = json.dumps(service.info, indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", text)
 
     @admin.display(description="Roles")
-    def role_names(self, service: Service) -> str | None:
+    def role_names(self, service: Service) -> str:
         if "roles" not in service.shown:
-            return None
-        return ", ".join(role.name for role in service.roles.all()) or None
+            return DASH
+        return or_dash(", ".join(role.name for role in service.roles.all()))
+
+    @admin.display(description="Created")
+    def since(self, service: Service) -> SafeString | str:
+        return moment(service.created)
 
     @admin.display(description="Tokens")
     def tokens(self, service: Service) -> SafeString:

@@ -19,7 +19,14 @@ from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
-from audit.admin_base import NamesField, ScopedAdmin, actor_of, ask_first, begins_with
+from audit.admin_base import (
+    NamesField,
+    ScopedAdmin,
+    actor_of,
+    ask_first,
+    begins_with,
+    moment,
+)
 from scopes.grammar import describe
 from scopes.refusals import Refusal
 from services.models import Service
@@ -160,7 +167,7 @@ class APITokenAdmin(ScopedAdmin):
 
     list_display = (
         *("id_on_the_wire", "owner_name", "note", "state", "last_used"),
-        *("expires", "created"),
+        *("expires", "since"),
     )
     list_display_links = ("id_on_the_wire",)
     list_filter = (StateFilter, UseFilter, OwnerKindFilter, "origin")
@@ -170,8 +177,8 @@ class APITokenAdmin(ScopedAdmin):
     actions = ("revoke", "disable", "enable")
     fields = (
         *("id_on_the_wire", "public_id", "owner_name", "note", "state", "scopes_said"),
-        *("origin", "client_id", "created", "last_used", "expires"),
-        *("disabled_at", "revoked_at"),
+        *("origin", "client_id", "since", "last_used", "expires"),
+        *("disabled", "revoked"),
     )
 
     def has_add_permission(self, request: Any) -> bool:
@@ -333,12 +340,24 @@ class APITokenAdmin(ScopedAdmin):
         )
 
     @admin.display(description="Last used")
-    def last_used(self, token: APIToken) -> Any:
-        return token.last_activity or "never"
+    def last_used(self, token: APIToken) -> SafeString | str:
+        return moment(token.last_activity, "never")
 
     @admin.display(description="Expires")
-    def expires(self, token: APIToken) -> Any:
-        return token.expires_at or "never"
+    def expires(self, token: APIToken) -> SafeString | str:
+        return moment(token.expires_at, "never")
+
+    @admin.display(description="Created")
+    def since(self, token: APIToken) -> SafeString | str:
+        return moment(token.created)
+
+    @admin.display(description="Disabled")
+    def disabled(self, token: APIToken) -> SafeString | str:
+        return moment(token.disabled_at)
+
+    @admin.display(description="Revoked")
+    def revoked(self, token: APIToken) -> SafeString | str:
+        return moment(token.revoked_at)
 
     @admin.display(description="Scopes")
     def scopes_said(self, token: APIToken) -> SafeString | str:
