@@ -1,20 +1,33 @@
-"""Forms of sign-in and profile."""
+"""Forms of sign-in and profile: allauth's, in the words of this hub."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.forms import LoginForm
+from allauth.account import forms as account
+from allauth.mfa.base import forms as mfa
+from allauth.mfa.totp.forms import ActivateTOTPForm as AllauthActivateTOTPForm
+from allauth.mfa.webauthn.forms import AddWebAuthnForm as AllauthAddWebAuthnForm
 from django.contrib.auth.forms import SetPasswordForm
 
 
-class SignInForm(LoginForm):
-    """allauth's form, with the field names that JupyterHub's clients send."""
+class PlainFieldsMixin:
+    """Leaves out placeholders, which only repeat the labels above the fields."""
+
+    labels: dict[str, str] = {}  # noqa: RUF012 - overridden, never changed
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for field in self.fields.values():
+        for name, field in self.fields.items():  # type: ignore[attr-defined]
             field.widget.attrs.pop("placeholder", None)
+            field.label = self.labels.get(name, field.label)
+
+
+class SignInForm(PlainFieldsMixin, account.LoginForm):
+    """A name and a password, under the names that JupyterHub's clients send."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.fields["password"].help_text = ""
         self.fields["login"].widget.attrs.update(
             autocapitalize="none", spellcheck="false", autocomplete="username webauthn"
@@ -24,11 +37,64 @@ class SignInForm(LoginForm):
         return super().add_prefix("username" if field_name == "login" else field_name)
 
 
+class ReauthenticateForm(PlainFieldsMixin, account.ReauthenticateForm):
+    """The password once more."""
+
+
+class ChangePasswordForm(PlainFieldsMixin, account.ChangePasswordForm):
+    """A new password, by whoever knows the old one."""
+
+    labels = {  # noqa: RUF012
+        "oldpassword": "Your password now",
+        "password1": "New password",
+        "password2": "The new password again",
+    }
+
+
+class ResetPasswordForm(PlainFieldsMixin, account.ResetPasswordForm):
+    """The address to which a link goes."""
+
+    labels = {"email": "E-mail address"}  # noqa: RUF012
+
+
+class ResetPasswordKeyForm(PlainFieldsMixin, account.ResetPasswordKeyForm):
+    """A new password, by whoever holds the link."""
+
+    labels = {  # noqa: RUF012
+        "password1": "New password",
+        "password2": "The new password again",
+    }
+
+
 class WelcomeForm(SetPasswordForm):
-    """Chooses the first password of an account."""
+    """The first password of an account."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_password1"].label = "Password"
         self.fields["new_password2"].label = "The same password again"
         self.fields["new_password2"].help_text = ""
+
+
+class AuthenticateForm(PlainFieldsMixin, mfa.AuthenticateForm):
+    """The second factor while signing in."""
+
+    labels = {"code": "Code"}  # noqa: RUF012
+
+
+class MFAReauthenticateForm(PlainFieldsMixin, mfa.ReauthenticateForm):
+    """The second factor once more."""
+
+    labels = {"code": "Code"}  # noqa: RUF012
+
+
+class ActivateTOTPForm(PlainFieldsMixin, AllauthActivateTOTPForm):
+    """The first code of an app, to see that it works."""
+
+    labels = {"code": "The code that the app shows"}  # noqa: RUF012
+
+
+class AddWebAuthnForm(PlainFieldsMixin, AllauthAddWebAuthnForm):
+    """A name for a key, by which its owner tells it from others."""
+
+    labels = {"name": "Name of the key", "passwordless": "Sign in without password"}  # noqa: RUF012
