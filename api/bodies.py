@@ -11,6 +11,7 @@ from scopes.refusals import Invalid
 TYPE_SCHEMAS: Mapping[Any, dict[str, Any]] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},
+    int: {"type": "integer"},
     list: {"type": "array", "items": {"type": "string"}},
     dict: {"type": "object"},
     dict | None: {"type": "object", "nullable": True},
@@ -37,7 +38,9 @@ class Body:
             )
         for key, value in data.items():
             wanted = self.keys[key]
-            if not isinstance(value, wanted):
+            if not isinstance(value, wanted) or (
+                wanted is int and isinstance(value, bool)
+            ):
                 raise Invalid(f"{self.noun}.{key} must be {wanted}, not: {type(value)}")
         return data
 

@@ -12,6 +12,8 @@ from api import (
     authorizations,
     groups,
     hub,
+    operations,  # noqa: F401  (fills the table that the description is made of)
+    schema,
     servers,
     services,
     shares,
@@ -32,5 +34,6 @@ urlpatterns = [
     *shares.urlpatterns,
     *hub.urlpatterns,
     *authorizations.urlpatterns,
+    *schema.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]

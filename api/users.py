@@ -27,7 +27,7 @@ from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
-from api.servers import default_server, server_json
+from api.servers import default_server, server_json, user_target
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.activity import note_activity
@@ -398,8 +398,7 @@ class OneUserView(HubAPIView):
     """An address that names a user, who may not exist."""
 
     def subject(self) -> Target:
-        name = self.kwargs["name"]
-        return Target(user=name, group=lambda: groups_of(name))
+        return user_target(self.kwargs["name"])
 
     def find(self) -> User:
         """Return the user, or answer 404."""
@@ -455,15 +454,6 @@ INSTEAD = {
     "groups": "POST the user's name to /groups/{name}/users instead",
     "roles": "roles are given in the hub's configuration",
 }
-
-
-def groups_of(name: str) -> list[str]:
-    """Return the groups of a user, who need not exist."""
-    return list(
-        User.groups.through.objects.filter(user__name=name).values_list(
-            "group__name", flat=True
-        )
-    )
 
 
 # Activity

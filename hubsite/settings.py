@@ -440,7 +440,24 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": f"{HUB_PREFIX}api",
-    "COMPONENT_SPLIT_REQUEST": True,
+    # Shapes are written by hand, so there are no enumerations to find names for.
+    "POSTPROCESSING_HOOKS": [],
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "token": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": "`token <secret>` or `Bearer <secret>`",
+            },
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": SESSION_COOKIE_NAME,
+                "description": "The session of a browser with someone signed in.",
+            },
+        }
+    },
 }
 
 # -------------------------------------------------------------------------- logging

@@ -22,9 +22,6 @@ handler429 = views.too_many_requests
 
 urlpatterns = [
     path(f"{prefix}api/docs/", views.DocsView.as_view(), name="docs"),
-    path(
-        f"{prefix}api/docs/schema.json", views.SchemaView.as_view(), name="docs-schema"
-    ),
     path(f"{prefix}api", RootAPIView.as_view()),
     path(f"{prefix}api/metrics", MetricsView.as_view()),
     path(f"{prefix}api/", include("api.urls")),

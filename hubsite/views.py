@@ -22,7 +22,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.generic import TemplateView, View
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from accounts.adapter import default_target
 from accounts.mixins import SignedInMixin, redirect_to_login
@@ -187,10 +187,6 @@ def _phrase(code: int) -> str:
 # The API, explained
 
 
-class SchemaView(SpectacularJSONAPIView):
-    """The OpenAPI description of the API, as JSON."""
-
-
 @method_decorator(
     # Swagger UI writes style attributes; scripts stay as restricted as anywhere.
     csp_update({"style-src": ["'unsafe-inline'"]}),
@@ -199,5 +195,5 @@ class SchemaView(SpectacularJSONAPIView):
 class DocsView(SpectacularSwaggerSplitView):
     """The API in the browser, tried with the session of whoever is signed in."""
 
-    url_name = "docs-schema"
+    url_name = "api:openapi"
     template_name = "docs.html"

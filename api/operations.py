@@ -1,0 +1,361 @@
+"""What each method of each address takes and answers.
+
+`HubSchema` adds what follows from the view: who may call and which refusals that
+brings. A test compares this table with the addresses that there are.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from api.groups import GROUP, GROUPS
+from api.schema import Operation, Schema, listed, paged, query, ref, table
+from api.services import SERVICE
+from api.shapes import FLAG, NAMES, OBJECT, TEXT
+from api.shares import CODE, SHARE
+from api.users import STATES, USER, USERS
+
+JSON_OBJECT: Schema = OBJECT
+REPORT: Schema = {
+    "type": "object",
+    "properties": {
+        "last_activity": {"type": "string", "nullable": True},
+        "servers": {
+            "type": "object",
+            "nullable": True,
+            "additionalProperties": {
+                "type": "object",
+                "required": ["last_activity"],
+                "properties": {"last_activity": TEXT},
+            },
+        },
+    },
+}
+NEW_TOKEN: Schema = {
+    "type": "object",
+    "properties": {
+        "note": {"type": "string", "nullable": True},
+        "expires_in": {"type": "integer", "minimum": 1, "nullable": True},
+        "scopes": {**NAMES, "nullable": True},
+        "roles": {**NAMES, "nullable": True},
+        "auth": {
+            "type": "object",
+            "description": "Name and password, of callers without a token.",
+        },
+    },
+}
+SERVER_OPTIONS: Schema = {
+    "type": "object",
+    "properties": {
+        "display_name": {"type": "string", "nullable": True},
+        "user_options": {"type": "object", "nullable": True},
+    },
+}
+SERVER_CHANGES: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": False,
+    "properties": {
+        "name": TEXT,
+        "display_name": TEXT,
+        "user_options": {"type": "object"},
+    },
+}
+REMOVAL: Schema = {"type": "object", "properties": {"remove": FLAG}}
+PROXY: Schema = {
+    "type": "object",
+    "properties": {"api_url": TEXT, "auth_token": TEXT},
+}
+SHUTDOWN: Schema = {
+    "type": "object",
+    "properties": {
+        "proxy": {**FLAG, "nullable": True},
+        "servers": {**FLAG, "nullable": True},
+    },
+}
+INFO: Schema = {
+    "type": "object",
+    "required": ["version", "python", "sys_executable", "spawner", "authenticator"],
+    "properties": {
+        "version": TEXT,
+        "python": TEXT,
+        "sys_executable": TEXT,
+        "spawner": ref("Component"),
+        "authenticator": ref("Component"),
+    },
+}
+
+PAGE = (
+    query("offset", "Skip so many.", type="integer", default=0),
+    query(
+        "limit",
+        f"Take so many, at most {settings.HUB.api_page_max_limit}.",
+        type="integer",
+    ),
+)
+STOPPED = query(
+    "include_stopped_servers",
+    "Tell of stopped servers, too; any value but 0 and false says so.",
+)
+
+
+def bare_or_paged(items: Schema) -> Schema:
+    """Describe a list whose envelope comes with the pagination media type."""
+    return {"oneOf": [items, paged(items)]}
+
+
+USER_LIST = bare_or_paged(listed("User"))
+GROUP_LIST = bare_or_paged(listed("Group"))
+ROUTES = {"type": "object", "additionalProperties": ref("Route")}
+
+table.operations.update(
+    {
+        # The hub
+        "GET /": Operation(
+            "The version",
+            {200: {"type": "object", "properties": {"version": TEXT}}},
+        ),
+        "GET /info": Operation("What the hub runs on", {200: INFO}),
+        "GET /health": Operation(
+            "Whether the hub answers", {200: None}, media_type="text/html"
+        ),
+        "GET /user": Operation("Who the caller is", {200: ref("Caller")}),
+        "GET /proxy": Operation(
+            "The routes of the proxy",
+            {200: bare_or_paged(ROUTES)},
+            query=PAGE,
+            refusals=(503,),
+        ),
+        "POST /proxy": Operation(
+            "Check the routes of the proxy", {200: None}, refusals=(503,)
+        ),
+        "PATCH /proxy": Operation(
+            "Use another proxy",
+            {200: None},
+            body=PROXY,
+            body_required=True,
+            refusals=(503,),
+        ),
+        "POST /shutdown": Operation(
+            "End the hub",
+            {202: {"type": "object", "properties": {"message": TEXT}}},
+            body=SHUTDOWN,
+            refusals=(503,),
+        ),
+        "GET /openapi.json": Operation("This description", {200: JSON_OBJECT}),
+        "GET /openapi.yaml": Operation(
+            "This description, as YAML",
+            {200: TEXT},
+            media_type="application/yaml",
+        ),
+        # Users
+        "GET /users": Operation(
+            "List users",
+            {200: USER_LIST},
+            query=(
+                query("state", "By what their servers do.", enum=["", *STATES]),
+                query("name_filter", "Whose name contains this, in any letter case."),
+                query(
+                    "sort",
+                    "The order; a minus reverses it.",
+                    enum=[
+                        sign + key
+                        for key in ("id", "name", "last_activity")
+                        for sign in ("", "-")
+                    ],
+                ),
+                STOPPED,
+                *PAGE,
+            ),
+        ),
+        "POST /users": Operation(
+            "Create users; those who exist are skipped",
+            {201: listed("User")},
+            body=USERS,
+            body_required=True,
+            refusals=(409,),
+        ),
+        "GET /users/{name}": Operation(
+            "One user", {200: ref("User")}, query=(STOPPED,)
+        ),
+        "POST /users/{name}": Operation(
+            "Create a user", {201: ref("User")}, body=USER, refusals=(409,)
+        ),
+        "PATCH /users/{name}": Operation(
+            "Rename a user, or make or unmake an administrator",
+            {200: ref("User")},
+            body=USER,
+            body_required=True,
+            refusals=(409,),
+        ),
+        "DELETE /users/{name}": Operation(
+            "Delete a user", {204: None}, refusals=(400,)
+        ),
+        "POST /users/{name}/activity": Operation(
+            "Report when a user and their servers were active",
+            {200: None},
+            body=REPORT,
+            body_required=True,
+        ),
+        # Tokens
+        "GET /users/{name}/tokens": Operation(
+            "List the tokens of a user",
+            {200: {"type": "object", "properties": {"api_tokens": listed("Token")}}},
+        ),
+        "POST /users/{name}/tokens": Operation(
+            "Issue a token", {201: ref("NewToken")}, body=NEW_TOKEN
+        ),
+        "GET /users/{name}/tokens/{token_id}": Operation(
+            "One token", {200: ref("Token")}
+        ),
+        "DELETE /users/{name}/tokens/{token_id}": Operation(
+            "Revoke a token", {204: None}
+        ),
+        "GET /authorizations/token": Operation(
+            "Nothing; name the token", {}, refusals=(404,), deprecated=True
+        ),
+        "POST /authorizations/token": Operation(
+            "Nothing; POST to /users/{name}/tokens",
+            {},
+            refusals=(404,),
+            deprecated=True,
+        ),
+        "GET /authorizations/token/{token}": Operation(
+            "Whose token this is",
+            {200: {"oneOf": [ref("User"), ref("Service")]}},
+            deprecated=True,
+        ),
+        "GET /authorizations/cookie/{name}": Operation(
+            "Whose session this is", {200: ref("User")}, deprecated=True
+        ),
+        "GET /authorizations/cookie/{name}/{value}": Operation(
+            "Whose session this is", {200: ref("User")}, deprecated=True
+        ),
+        # Groups
+        "GET /groups": Operation("List groups", {200: GROUP_LIST}, query=PAGE),
+        "POST /groups": Operation(
+            "Create groups",
+            {201: listed("Group")},
+            body=GROUPS,
+            body_required=True,
+            refusals=(409,),
+        ),
+        "GET /groups/{name}": Operation("One group", {200: ref("Group")}),
+        "POST /groups/{name}": Operation(
+            "Create a group", {201: ref("Group")}, body=GROUP, refusals=(409,)
+        ),
+        "DELETE /groups/{name}": Operation("Delete a group", {204: None}),
+        "POST /groups/{name}/users": Operation(
+            "Add members",
+            {200: ref("Group")},
+            body=GROUP,
+            body_required=True,
+            refusals=(409,),
+        ),
+        "DELETE /groups/{name}/users": Operation(
+            "Remove members", {200: ref("Group")}, body=GROUP, body_required=True
+        ),
+        "PUT /groups/{name}/properties": Operation(
+            "Replace the properties",
+            {200: ref("Group")},
+            body=JSON_OBJECT,
+            body_required=True,
+        ),
+        # Services
+        "GET /services": Operation(
+            "All services by name",
+            {200: {"type": "object", "additionalProperties": ref("Service")}},
+        ),
+        "GET /services/{name}": Operation("One service", {200: ref("Service")}),
+        "POST /services/{name}": Operation(
+            "Add a service",
+            {201: ref("Service")},
+            body=SERVICE,
+            body_required=True,
+            refusals=(409,),
+        ),
+        "DELETE /services/{name}": Operation(
+            "Remove a service", {200: None}, refusals=(405,)
+        ),
+    }
+)
+
+for server in ("server", "servers/", "servers/{server_name}"):
+    table.operations |= {
+        f"GET /users/{{name}}/{server}": Operation("One server", {200: ref("Server")}),
+        f"PUT /users/{{name}}/{server}": Operation(
+            "Create a server without starting it",
+            {201: ref("Server")},
+            body=SERVER_OPTIONS,
+            refusals=(409,),
+        ),
+        f"PATCH /users/{{name}}/{server}": Operation(
+            "Rename or edit a stopped server",
+            {200: ref("Server")},
+            body=SERVER_CHANGES,
+            body_required=True,
+            refusals=(409,),
+        ),
+        f"DELETE /users/{{name}}/{server}": Operation(
+            "Stop a server, and remove it on request",
+            {204: None},
+            body=REMOVAL,
+        ),
+    }
+
+table.operations |= {
+    "GET /shares/{owner}": Operation(
+        "Shares of all servers of a user", {200: paged(listed("Share"))}, query=PAGE
+    ),
+    "GET /share-codes/{owner}": Operation(
+        "Share codes of all servers of a user",
+        {200: paged(listed("ShareCode"))},
+        query=PAGE,
+    ),
+}
+CODE_CHOICE = (
+    query("id", "The code with this id."),
+    query("code", "This code."),
+)
+for server in ("", "{server_name}"):
+    table.operations |= {
+        f"GET /shares/{{owner}}/{server}": Operation(
+            "Shares of a server", {200: paged(listed("Share"))}, query=PAGE
+        ),
+        f"POST /shares/{{owner}}/{server}": Operation(
+            "Share a server with a user or a group",
+            {200: ref("Share")},
+            body=SHARE,
+            body_required=True,
+        ),
+        f"PATCH /shares/{{owner}}/{server}": Operation(
+            "Take scopes back from a share",
+            {200: {"oneOf": [ref("Share"), {"type": "object", "maxProperties": 0}]}},
+            body=SHARE,
+            body_required=True,
+        ),
+        f"DELETE /shares/{{owner}}/{server}": Operation(
+            "End all shares of a server", {204: None}
+        ),
+        f"GET /share-codes/{{owner}}/{server}": Operation(
+            "Share codes of a server", {200: paged(listed("ShareCode"))}, query=PAGE
+        ),
+        f"POST /share-codes/{{owner}}/{server}": Operation(
+            "Issue a share code", {200: ref("NewShareCode")}, body=CODE
+        ),
+        f"DELETE /share-codes/{{owner}}/{server}": Operation(
+            "Revoke one share code, or all of them", {204: None}, query=CODE_CHOICE
+        ),
+    }
+for whom in ("users", "groups"):
+    table.operations[f"GET /{whom}/{{name}}/shared"] = Operation(
+        f"What is shared with one of the {whom}",
+        {200: paged(listed("Share"))},
+        query=PAGE,
+    )
+    for server in ("", "{server_name}"):
+        address = f"/{whom}/{{name}}/shared/{{owner}}/{server}"
+        table.operations |= {
+            f"GET {address}": Operation("One share", {200: ref("Share")}),
+            f"DELETE {address}": Operation("Leave a share", {204: None}),
+        }

@@ -1,0 +1,230 @@
+"""What the API tells of itself: an OpenAPI description of every address.
+
+Views hold no word of it. The table in `operations.py` says for each method of each
+address what it takes and answers; what follows from the view is added here: who may
+call, which refusals that brings, and the names in the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import orjson
+import yaml
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import path
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
+
+from api.base import PUBLIC, APIRequest, HubAPIView
+from api.bodies import Body
+from api.shapes import SHAPES
+
+Schema = Mapping[str, Any]
+
+REFUSALS = {
+    400: "The request makes no sense as it stands; the message says why.",
+    403: "Missing or invalid credentials, or a scope that is not held.",
+    404: "There is no such thing, as far as the caller may know.",
+    405: "This one can't be changed while the hub runs.",
+    409: "It exists already.",
+    413: "The body is larger than this hub reads.",
+    503: "What is needed for it does not answer; try again later.",
+}
+
+
+def ref(name: str) -> Schema:
+    """Point to a shape by its name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def listed(name: str) -> Schema:
+    """Describe a list of shapes."""
+    return {"type": "array", "items": ref(name)}
+
+
+def paged(items: Schema) -> Schema:
+    """Describe a page of a list inside its envelope."""
+    return {
+        "type": "object",
+        "required": ["items", "_pagination"],
+        "properties": {"items": items, "_pagination": ref("Pagination")},
+    }
+
+
+def query(name: str, description: str, **schema: Any) -> Schema:
+    """Describe a parameter of the query; text unless `schema` says otherwise."""
+    return {
+        "name": name,
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one method of one address takes and answers.
+
+    `answers` maps a status to the schema of its body, or None if there is none.
+    """
+
+    summary: str
+    answers: Mapping[int, Schema | None]
+    body: Body | Schema | None = None
+    body_required: bool = False
+    query: tuple[Schema, ...] = ()
+    refusals: tuple[int, ...] = ()
+    deprecated: bool = False
+    media_type: str = "application/json"
+
+
+@dataclass(slots=True)
+class Table:
+    """All operations by method and address, as in `GET /users/{name}`."""
+
+    operations: dict[str, Operation] = field(default_factory=dict)
+
+    def find(self, method: str, path: str) -> Operation | None:
+        prefix = f"{settings.HUB.base_url}hub/api"
+        return self.operations.get(f"{method.upper()} {path.removeprefix(prefix)}")
+
+
+table = Table()
+
+
+class HubSchema(AutoSchema):
+    """Describes a method of a view from the table and from the view's scopes."""
+
+    def get_operation(
+        self,
+        path: str,
+        path_regex: str,
+        path_prefix: str,
+        method: str,
+        registry: ComponentRegistry,
+    ) -> dict[str, Any] | None:
+        operation = table.find(method, path)
+        if operation is None or not isinstance(self.view, HubAPIView):
+            return None
+        for name, shape in SHAPES.items():
+            component = ResolvedComponent(
+                name, ResolvedComponent.SCHEMA, schema=shape, object=name
+            )
+            registry.register_on_missing(component)
+        need = self.view.needs[method.upper()]
+        parameters = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in _names_in(path)
+        ]
+        described: dict[str, Any] = {
+            "operationId": _identifier(method, path),
+            "summary": operation.summary,
+            "tags": [_subject(path)],
+            "parameters": [*parameters, *operation.query],
+            "responses": self.responses(operation, need, bool(parameters)),
+        }
+        if isinstance(need, tuple):
+            described["description"] = f"Needs {_either(need)}."
+        if need is not PUBLIC:
+            described["security"] = [{"token": []}, {"session": []}]
+        else:
+            described["security"] = [{}]
+        if operation.body is not None:
+            body = operation.body
+            schema = body.schema() if isinstance(body, Body) else body
+            described["requestBody"] = {
+                "required": operation.body_required,
+                "content": {"application/json": {"schema": schema}},
+            }
+        if operation.deprecated:
+            described["deprecated"] = True
+        return described
+
+    @staticmethod
+    def responses(
+        operation: Operation, need: Any, names_something: bool
+    ) -> dict[str, Any]:
+        """Describe all answers: the table's, and the refusals that any such has."""
+        refusals = set(operation.refusals)
+        if need is not PUBLIC:
+            refusals.add(403)
+        if names_something:
+            refusals.add(404)
+        if operation.body is not None:
+            refusals.update((400, 413))
+        if operation.query:
+            refusals.add(400)
+        answers: dict[str, Any] = {}
+        for status, schema in operation.answers.items():
+            answer: dict[str, Any] = {"description": "Done."}
+            if schema is not None:
+                answer["content"] = {operation.media_type: {"schema": schema}}
+            answers[str(status)] = answer
+        for status in sorted(refusals):
+            answers[str(status)] = {
+                "description": REFUSALS[status],
+                "content": {"application/json": {"schema": ref("Error")}},
+            }
+        return answers
+
+
+def _names_in(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _identifier(method: str, path: str) -> str:
+    prefix = f"{settings.HUB.base_url}hub/api"
+    words = path.removeprefix(prefix).replace("{", "").replace("}", "").split("/")
+    # The empty name at an end stands for the default server.
+    ending = ["default"] if path.endswith("/") and len(words) > 2 else []
+    return "_".join([method.lower(), *filter(None, words), *ending]).replace("-", "_")
+
+
+def _subject(path: str) -> str:
+    prefix = f"{settings.HUB.base_url}hub/api"
+    first, *rest = path.removeprefix(prefix).strip("/").split("/")
+    for noun in ("tokens", "servers", "server", "shared"):
+        if noun in rest:
+            return {"server": "servers", "shared": "shares"}.get(noun, noun)
+    known = {"share-codes": "shares", "user": "hub", "authorizations": "tokens"}
+    plural = ("users", "groups", "services", "shares")
+    return known.get(first, first if first in plural else "hub")
+
+
+def _either(scopes: tuple[str, ...]) -> str:
+    quoted = [f"`{scope}`" for scope in scopes]
+    if len(quoted) == 1:
+        return f"scope {quoted[0]}"
+    return f"any of the scopes {', '.join(quoted)}"
+
+
+@cache
+def description() -> dict[str, Any]:
+    """Make the description of the whole API; it is the same until the hub restarts."""
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+class DescriptionView(HubAPIView):
+    """The OpenAPI description, for whoever writes a client."""
+
+    scopes = {"GET": PUBLIC}  # noqa: RUF012
+
+    def get(self, request: APIRequest, form: str) -> HttpResponse:
+        if form == "yaml":
+            text = yaml.safe_dump(description(), sort_keys=False, allow_unicode=True)
+            return HttpResponse(text, content_type="application/yaml")
+        return HttpResponse(
+            orjson.dumps(description()), content_type="application/json"
+        )
+
+
+urlpatterns = [
+    path("openapi.json", DescriptionView.as_view(), {"form": "json"}, "openapi"),
+    path("openapi.yaml", DescriptionView.as_view(), {"form": "yaml"}, "openapi-yaml"),
+]
