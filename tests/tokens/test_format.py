@@ -75,9 +75,18 @@ def test_whatever_is_presented_is_judged_without_failing(text: str) -> None:
         "ü" + TOKEN,
     ],
     # The token differs in each process, and the names of tests must not.
-    ids=(
-        "empty prefix hex longer shorter line-end dashes capitals no-prefix unicode"
-    ).split(),
+    ids=[
+        "empty",
+        "prefix only",
+        "hex",
+        "longer",
+        "shorter",
+        "line end",
+        "dashes",
+        "capitals",
+        "no prefix",
+        "unicode",
+    ],
 )
 def test_other_forms_are_not_ours(text: str) -> None:
     assert not format.is_ours(text)
