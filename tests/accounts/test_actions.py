@@ -1,0 +1,364 @@
+"""Creating, changing and deleting users and groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from accounts import actions
+from accounts.models import Group, User
+from audit.models import Actor, Event
+from scopes.refusals import Conflict, Forbidden, Invalid
+from tests.factories import make_group, make_server, make_token, make_user, make_users
+from tokens.models import APIToken
+
+pytestmark = pytest.mark.django_db
+
+BY = Actor("service", "ci")
+
+
+@pytest.fixture
+def configured(settings: Any) -> Callable[..., None]:
+    """Return a function that sets options of the hub's configuration."""
+
+    def configure(**options: Any) -> None:
+        settings.HUB = dataclasses.replace(settings.HUB, **options)
+
+    return configure
+
+
+@pytest.fixture
+def hindered() -> Iterator[None]:
+    """Have a reason why no user may be renamed or deleted."""
+    actions.hindrances.append(lambda user: f"{user.name} is busy")
+    yield
+    actions.hindrances.pop()
+
+
+def names() -> set[str]:
+    return set(User.objects.values_list("name", flat=True))
+
+
+def events(action: str) -> list[Event]:
+    return list(Event.objects.filter(action=action))
+
+
+# Names
+
+
+def test_names_are_lower_cased_and_mapped(configured: Callable[..., None]) -> None:
+    configured(username_map={"ada": "lovelace"})
+
+    assert actions.normalise_name("ADA") == "lovelace"
+    assert actions.normalise_name("Grace") == "grace"
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "günther", "a b", "a@b", "%2F", "a..b", "x" * 255]
+)
+def test_accepts_unusual_names(name: str) -> None:
+    actions.check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".", "..", " a", "a\n", "a\0b", "x" * 256])
+def test_refuses_names_that_no_address_can_hold(name: str) -> None:
+    with pytest.raises(Invalid, match="Invalid username"):
+        actions.check_name(name)
+
+
+def test_pattern_matches_from_the_start(configured: Callable[..., None]) -> None:
+    configured(username_pattern="[a-z]+")
+
+    actions.check_name("abc1")
+    with pytest.raises(Invalid, match=r"\[a-z\]\+"):
+        actions.check_name("1abc")
+
+
+# Creating users
+
+
+def test_creates_users_in_the_order_given_with_their_role() -> None:
+    users = actions.create_users(["Cleo", "abe", "bob", "abe"], by=BY)
+
+    assert [user.name for user in users] == ["cleo", "abe", "bob"]
+    assert sorted(user.pk for user in users) == [user.pk for user in users]
+    stored = User.objects.get(name="abe")
+    assert [role.name for role in stored.roles.all()] == ["user"]
+    assert not stored.has_usable_password()
+    assert stored.created is not None
+    assert stored.is_active
+
+
+def test_records_one_act_for_many_users() -> None:
+    actions.create_users(["a", "b"], by=BY)
+
+    (event,) = events("user.create")
+    assert event.detail["names"] == ["a", "b"]
+    assert event.actor_name == "ci"
+
+
+def test_passes_over_users_that_exist() -> None:
+    make_user("a")
+
+    assert [user.name for user in actions.create_users(["a", "b"], by=BY)] == ["b"]
+
+
+def test_conflicts_only_if_all_exist() -> None:
+    make_user("a")
+    make_user("b")
+
+    with pytest.raises(Conflict, match="All 2 users"):
+        actions.create_users(["a", "b"], by=BY)
+
+    assert not events("user.create")
+
+
+def test_one_bad_name_creates_nobody() -> None:
+    with pytest.raises(Invalid, match="usernames: a/b, "):
+        actions.create_users(["good", "a/b", " "], by=BY)
+
+    assert names() == set()
+
+
+def test_create_one_keeps_the_spelling() -> None:
+    actions.create_user("Dave", by=BY)
+
+    assert names() == {"Dave"}
+    with pytest.raises(Conflict, match="Dave already exists"):
+        actions.create_user("Dave", by=BY)
+
+
+def test_only_admins_make_admins() -> None:
+    with pytest.raises(Forbidden):
+        actions.create_users(["a"], admin=True, by=BY)
+    assert names() == set()
+
+    (user,) = actions.create_users(["a"], admin=True, by=BY, by_admin=True)
+
+    assert user.admin
+    assert {role.name for role in user.roles.all()} == {"user", "admin"}
+
+
+def test_the_hub_itself_makes_admins() -> None:
+    assert actions.create_user("a", admin=True, by=Actor.system("config")).admin
+
+
+@pytest.mark.parametrize("number", [2, 200])
+def test_costs_the_same_for_few_and_for_many(
+    number: int, django_assert_num_queries: Any
+) -> None:
+    extra = 1 if connection.vendor == "postgresql" else 0
+
+    with django_assert_num_queries(5 + extra):
+        actions.create_users([f"u{index}" for index in range(number)], by=BY)
+
+
+# Changing users
+
+
+def test_rename_keeps_what_belongs_to_the_user() -> None:
+    user = make_user("old", groups=[make_group("g")])
+    make_token(user)
+
+    actions.update_user(user, name="New", by=BY)
+
+    renamed = User.objects.get(name="new")
+    assert renamed.pk == user.pk
+    assert renamed.groups.count() == renamed.api_tokens.count() == 1
+    (event,) = events("user.rename")
+    assert (event.target_name, event.detail) == ("new", {"old": "old"})
+
+
+def test_own_name_is_no_rename() -> None:
+    user = make_user("ada")
+
+    actions.update_user(user, name="ada", by=BY)
+
+    assert names() == {"ada"}
+    assert not events("user.rename")
+
+
+@pytest.mark.parametrize(("name", "message"), [("b", "unique"), ("a/b", "Invalid")])
+def test_refuses_bad_new_names(name: str, message: str) -> None:
+    user, _ = make_user("a"), make_user("b")
+
+    with pytest.raises(Invalid, match=message):
+        actions.update_user(user, name=name, by=BY)
+
+    assert names() == {"a", "b"}
+
+
+def test_admin_flag_and_role_go_together() -> None:
+    user = make_user("ada")
+
+    actions.update_user(user, admin=True, by=BY, by_admin=True)
+    assert user.roles.filter(name="admin").exists()
+    assert User.objects.get().admin
+
+    actions.update_user(user, admin=False, by=BY, by_admin=True)
+    assert not user.roles.filter(name="admin").exists()
+    assert not User.objects.get().admin
+    assert [event.action for event in Event.objects.order_by("id")] == [
+        "user.promote",
+        "user.demote",
+    ]
+
+
+@pytest.mark.parametrize("change", [{"admin": True}, {"admin": False}, {"name": "b"}])
+def test_others_change_no_admins(change: dict[str, Any]) -> None:
+    user = make_user("a", admin=True)
+
+    with pytest.raises(Forbidden, match="other admins"):
+        actions.update_user(user, **change, by=BY)
+
+    assert names() == {"a"}
+    assert User.objects.get().admin
+
+
+def test_a_change_is_made_whole_or_not_at_all() -> None:
+    user, _ = make_user("a"), make_user("b")
+
+    with pytest.raises(Invalid):
+        actions.update_user(user, admin=True, name="b", by=BY, by_admin=True)
+
+    assert not User.objects.get(name="a").admin
+    assert not Event.objects.exists()
+
+
+def test_nobody_deletes_themselves(ada: User) -> None:
+    with pytest.raises(Invalid, match="yourself"):
+        actions.delete_user(ada, by=Actor("user", "ada"))
+
+    assert names() == {"ada"}
+
+
+def test_delete_takes_along_what_belongs_to_the_user() -> None:
+    user = make_user("a", groups=[make_group("g")])
+    make_token(user)
+    make_server(user)
+
+    actions.delete_user(user, by=BY)
+
+    assert names() == set()
+    assert not APIToken.objects.exists()
+    assert Group.objects.get().users.count() == 0
+    assert len(events("user.delete")) == 1
+
+
+def test_hindrances_keep_name_and_user(hindered: None) -> None:
+    user = make_user("a")
+
+    with pytest.raises(Invalid, match="busy"):
+        actions.update_user(user, name="b", by=BY)
+    with pytest.raises(Invalid, match="busy"):
+        actions.delete_user(user, by=BY)
+
+    assert names() == {"a"}
+
+
+# Groups
+
+
+def test_creates_groups_with_the_same_members() -> None:
+    make_user("a")
+    make_user("b")
+
+    groups = actions.create_groups(["x", "y z"], users=["A", "b"], by=BY)
+
+    assert [group.name for group in groups] == ["x", "y z"]
+    assert all(group.users.count() == 2 for group in groups)
+    (event,) = events("group.create")
+    assert event.detail["names"] == ["x", "y z"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0"])
+def test_bad_group_name_creates_no_group(name: str) -> None:
+    with pytest.raises(Invalid):
+        actions.create_groups(["good", name], by=BY)
+
+    assert not Group.objects.exists()
+
+
+def test_unknown_member_creates_no_group() -> None:
+    make_user("a")
+
+    with pytest.raises(Invalid, match="No such user: nobody"):
+        actions.create_groups(["x", "y"], users=["a", "nobody"], by=BY)
+
+    assert not Group.objects.exists()
+
+
+def test_groups_before_one_that_exists_stay() -> None:
+    make_group("b")
+
+    with pytest.raises(Conflict, match="Group b already exists"):
+        actions.create_groups(["a", "b", "c"], by=BY)
+
+    assert set(Group.objects.values_list("name", flat=True)) == {"a", "b"}
+
+
+def test_a_name_given_twice_conflicts_with_itself() -> None:
+    with pytest.raises(Conflict):
+        actions.create_groups(["a", "a"], by=BY)
+
+    assert Group.objects.count() == 1
+
+
+def test_members_are_added_once(alan: User, data301: Group) -> None:
+    make_user("bob")
+
+    actions.add_members(data301, ["Alan", "bob", "bob"], by=BY)
+
+    assert set(data301.users.values_list("name", flat=True)) == {"alan", "bob"}
+
+
+@pytest.mark.parametrize("act", [actions.add_members, actions.remove_members])
+def test_unknown_user_changes_no_member(
+    act: Callable[..., None], alan: User, mallory: User, data301: Group
+) -> None:
+    with pytest.raises(Invalid, match="No such user: nobody"):
+        act(data301, ["alan", "mallory", "nobody"], by=BY)
+
+    assert [user.name for user in data301.users.all()] == ["alan"]
+    assert not Event.objects.exists()
+
+
+def test_removing_a_stranger_is_no_matter(
+    alan: User, mallory: User, data301: Group
+) -> None:
+    actions.remove_members(data301, ["alan", "mallory"], by=BY)
+
+    assert data301.users.count() == 0
+
+
+@pytest.mark.parametrize("number", [2, 200])
+def test_members_cost_the_same_for_few_and_for_many(
+    number: int, data301: Group, django_assert_num_queries: Any
+) -> None:
+    users = [user.name for user in make_users(number)]
+
+    with django_assert_num_queries(5):
+        actions.add_members(data301, users, by=BY)
+
+
+def test_properties_are_replaced(data301: Group) -> None:
+    actions.set_properties(data301, {"a": 1}, by=BY)
+    actions.set_properties(data301, {"b": None}, by=BY)
+
+    assert Group.objects.get().properties == {"b": None}
+    # What properties hold may be private; the record keeps their names.
+    assert [event.detail for event in events("group.set_properties")] == [
+        {"keys": ["b"]},
+        {"keys": ["a"]},
+    ]
+
+
+def test_members_outlive_their_group(alan: User, data301: Group) -> None:
+    actions.delete_group(data301, by=BY)
+
+    assert names() == {"alan"}
+    assert not Group.objects.exists()
