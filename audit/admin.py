@@ -53,7 +53,6 @@ class ActorKindFilter(admin.SimpleListFilter):
 class EventAdmin(ScopedAdmin):
     """Rows come from actions and from nothing else, so every edge but one is closed."""
 
-    kind = "audit"
     search_prefixes = ("target_name", "actor_name")
     search_help_text = "Names of who acted or what it was done to, from their start"
 

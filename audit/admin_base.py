@@ -212,12 +212,10 @@ class ScopedAdmin(admin.ModelAdmin):
             context["title"] = f"Add {self.opts.verbose_name}"
         else:
             context["title"] = f"{capfirst(self.opts.verbose_name)} {original}"
-            key = quote(original.pk)
-            context["history_url"] = reverse(self.view_name("history"), args=[key])
+            if self.kind:
+                name = f"admin:{self.opts.app_label}_{self.opts.model_name}_history"
+                context["history_url"] = reverse(name, args=[quote(original.pk)])
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def view_name(self, what: str) -> str:
-        return f"admin:{self.opts.app_label}_{self.opts.model_name}_{what}"
 
     def changeform_view(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
