@@ -413,7 +413,8 @@ def _lookups(declaring: type[Any]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
 
 def _answers(obj: object, filters: Filters) -> bool:
     """Does `obj` answer to any of `filters`?"""
-    declaring: Any = type(obj)
+    # Not type(obj): `request.user` is a lazy object that only passes for a user.
+    declaring: Any = obj.__class__
     for kind, paths in _lookups(declaring):
         values = filters.get(kind)
         if values and any(name in values for name in _names(obj, paths)):
