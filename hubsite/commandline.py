@@ -59,6 +59,7 @@ def run(argv: Sequence[str]) -> None:
 
             sys.exit(supervise())
     from hubsite.config import ConfigError
+    from scopes.refusals import Refusal
 
     try:
         from django.core.management import execute_from_command_line
@@ -66,3 +67,6 @@ def run(argv: Sequence[str]) -> None:
         execute_from_command_line(list(argv))
     except ConfigError as error:
         sys.exit(f"ERROR: {error}")
+    except Refusal as refusal:
+        # Commands answer for their own acts; what is left is refused while apps load.
+        sys.exit(f"ERROR: c.JupyterHub.custom_scopes: {refusal.message}")

@@ -16,6 +16,7 @@ import selectors
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -267,9 +268,12 @@ class Supervisor:
             self.say(f"WARNING: {remark}")
         if self.facts["proxy_should_start"]:
             try:
+                # It would run on without the port, and say nothing.
+                for place in ("bind_url", "proxy_api_url"):
+                    check_free(self.facts[place])
                 command = self.proxy_command()
-            except FileNotFoundError as error:
-                self.fail(str(error))
+            except OSError as error:
+                self.fail(f"The proxy can't start: {error.strerror or error}")
                 return
             env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=self.facts["proxy_auth_token"])
             log = Log("proxy", self.logs)
@@ -348,9 +352,10 @@ class Supervisor:
         try:
             proxy.add_route(self.facts["base_url"], self.facts["hub_url"], hub=True)
         except ProxyError as error:
-            if "proxy" not in self.children:
+            own = "proxy" in self.children
+            if not own:
                 self.say(f"WARNING: {error}")
-            self.later(0.1 if "proxy" in self.children else 5.0, self.add_route)
+            self.later(0.1 if own else 5.0, self.add_route)
         else:
             self.routed = True
 
@@ -421,6 +426,18 @@ class Supervisor:
                 child.signal(signal.SIGTERM)
                 self.later(grace, lambda child=child: child.signal(signal.SIGKILL))
                 return
+
+
+def check_free(url: str) -> None:
+    """Raise OSError if somebody listens at an address already."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "0.0.0.0", parts.port or 80  # noqa: S104
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        reason = f"port {port} on {host}: {error.strerror}"
+        raise OSError(error.errno, reason) from None
 
 
 def find_proxy(command: str) -> list[str]:

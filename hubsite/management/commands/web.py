@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.urls import get_resolver
 
 from hubsite.commandline import add_place_options
+from hubsite.config import ConfigError
 from servers.shutdown import KEEPER
 
 
@@ -56,7 +57,13 @@ class Command(BaseCommand):
                 self.stderr.write(remark)
         os.environ.setdefault(KEEPER, str(os.getpid()))
         load_application()
-        serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
+        try:
+            serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
+        except OSError as error:
+            raise ConfigError(
+                f"The hub can't listen at {hub.hub_ip}:{hub.hub_port}: {error.strerror};"
+                " set c.JupyterHub.hub_ip and hub_port"
+            ) from error
 
 
 def addresses() -> dict[str, Any]:

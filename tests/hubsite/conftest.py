@@ -1,0 +1,155 @@
+"""Hubs in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.databases import fresh_database
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"waited in vain until {what}")
+
+
+def status_of(url: str, secret: str = "") -> int:
+    """Return a reply's status, or 0 if nobody listens."""
+    headers = {"Authorization": f"token {secret}"} if secret else {}
+    try:
+        with urlopen(Request(url, headers=headers), timeout=5) as reply:
+            return int(reply.status)
+    except HTTPError as error:
+        return error.code
+    except (URLError, OSError):
+        return 0
+
+
+class RunningHub:
+    """A hub started as its operator starts it."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.port, self.hub_port, self.api_port = free_ports(3)
+        self.env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HUB_", "DJANGO_", "CONFIGPROXY_"))
+        } | env
+        self.config = folder / "config.py"
+        self.config.write_text(
+            f"c.JupyterHub.bind_url = 'http://127.0.0.1:{self.port}'\n"
+            f"c.JupyterHub.hub_port = {self.hub_port}\n"
+            "c.ConfigurableHTTPProxy.api_url = "
+            f"'http://127.0.0.1:{self.api_port}'\n"
+        )
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hub/"
+
+    @property
+    def own_url(self) -> str:
+        return f"http://127.0.0.1:{self.hub_port}/hub/"
+
+    def declare(self, text: str) -> None:
+        self.config.write_text(self.config.read_text() + text + "\n")
+
+    def manage(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        places = ("-f", str(self.config), "--data-dir", str(self.data_dir))
+        return subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), command, *places, *arguments],
+            env=self.env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def start(self) -> None:
+        places = ("-f", str(self.config), "--data-dir", str(self.data_dir))
+        self.output = (self.folder / "output").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "manage.py"), "hub", *places],
+            env=self.env,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        wait_until(self.is_up, "the hub answers")
+
+    def is_up(self) -> bool:
+        assert self.process
+        if self.process.poll() is not None:
+            pytest.fail(f"the hub ended at its start:\n{self.said()}")
+        return "To stop it" in self.said() and status_of(f"{self.url}health") == 200
+
+    def said(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def pids(self) -> dict[str, int]:
+        """Return the processes of this hub, by what they are."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                environ = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes().decode()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            mine = f"HUB_DATA_DIR={self.data_dir}\0".encode() in environ
+            if state == "Z" or not (mine or str(self.data_dir) in command):
+                continue
+            words = command.split("\0")
+            kind = "proxy" if "--api-port" in words else words[2] if words[2:] else "?"
+            found[kind] = int(entry.name)
+        return found
+
+
+@pytest.fixture
+def hub(tmp_path: Path, worker_number: int) -> Iterator[RunningHub]:
+    """A hub that is not started yet; nothing of it is left afterwards."""
+    with fresh_database(f"hub_{worker_number}_{os.getpid()}") as env:
+        hub = RunningHub(tmp_path, env)
+        yield hub
+        if hub.process and hub.process.poll() is None:
+            hub.stop()
+        for pid in hub.pids().values():
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,186 @@
+"""A whole hub, from its start to its end, with nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+
+import pytest
+
+from tests.hubsite.conftest import RunningHub, status_of, wait_until
+
+SECRET = "a-secret-that-somebody-brought"
+
+
+@pytest.fixture
+def dummy(hub: RunningHub) -> RunningHub:
+    """A hub with a service that may do everything."""
+    hub.declare("c.JupyterHub.authenticator_class = 'dummy'")
+    hub.declare(
+        "c.JupyterHub.services = "
+        f"[{{'name': 'ops', 'admin': True, 'api_token': '{SECRET}'}}]"
+    )
+    return hub
+
+
+def test_starts_answers_and_ends(dummy: RunningHub) -> None:
+    dummy.declare("c.JupyterHub.no_such_setting = 1")
+    dummy.start()
+    assert status_of(f"{dummy.url}api/users", SECRET) == 200
+    assert status_of(f"{dummy.own_url}api/users", SECRET) == 200
+    assert set(dummy.pids()) == {"hub", "web", "proxy"}
+    said = dummy.said()
+    assert f"http://127.0.0.1:{dummy.port}/" in said
+    assert str(dummy.data_dir) in said
+    assert said.count("no_such_setting") == 1
+    assert dummy.stop() == 0
+    assert dummy.pids() == {}
+    assert status_of(dummy.url) == status_of(dummy.own_url) == 0
+
+
+def test_data_is_private(dummy: RunningHub) -> None:
+    dummy.start()
+    for path in dummy.data_dir.rglob("*"):
+        if path.is_file() and path.name != "hub.pid":
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE(dummy.data_dir.stat().st_mode) == 0o700
+    secrets = {path.name: path.read_text() for path in dummy.data_dir.glob("secrets/*")}
+    logs = "".join(path.read_text() for path in dummy.data_dir.glob("logs/*"))
+    for secret in (SECRET, *secrets.values()):
+        assert secret.strip() not in logs + dummy.said()
+    dummy.stop()
+    dummy.start()
+    for name, secret in secrets.items():
+        assert (dummy.data_dir / "secrets" / name).read_text() == secret
+
+
+def test_second_hub_on_the_same_data_is_refused(dummy: RunningHub) -> None:
+    dummy.start()
+    assert dummy.process
+    refused = dummy.manage("hub")
+    assert refused.returncode == 1
+    assert f"process {dummy.process.pid}" in refused.stderr
+    assert status_of(f"{dummy.url}health") == 200
+
+
+@pytest.mark.parametrize("child", ["web", "proxy"])
+def test_what_dies_is_started_again(dummy: RunningHub, child: str) -> None:
+    dummy.start()
+    before = dummy.pids()[child]
+    os.kill(before, signal.SIGKILL)
+    wait_until(
+        lambda: (
+            dummy.pids().get(child, before) != before
+            and status_of(f"{dummy.url}api/users", SECRET) == 200
+        ),
+        f"the {child} process is back",
+    )
+    assert dummy.stop() == 0
+    assert dummy.pids() == {}
+
+
+def test_nothing_outlives_a_killed_supervisor(dummy: RunningHub) -> None:
+    dummy.start()
+    dummy.stop(signal.SIGKILL)
+    wait_until(lambda: not dummy.pids(), "all its processes are gone")
+
+
+def test_interrupt_ends_it_as_well(dummy: RunningHub) -> None:
+    dummy.start()
+    assert dummy.stop(signal.SIGINT) == 0
+    assert dummy.pids() == {}
+
+
+def test_first_administrator_is_welcomed_once(hub: RunningHub) -> None:
+    hub.start()
+    (link,) = re.findall(r"http://\S+/hub/welcome/\S+", hub.said())
+    assert status_of(link) == 200
+    hub.stop()
+    logs = "".join(path.read_text() for path in hub.data_dir.glob("logs/*"))
+    assert link.rstrip("/").rpartition("/")[2] not in logs
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("c.JupyterHub.hub_port = 'x'", "ERROR: c.JupyterHub.hub_port: expected"),
+        ("c.JupyterHub.services = [{'name': 'a', 'x': 1}]", "'a' has 'x'"),
+        ("c.JupyterHub.custom_scopes = {'custom:x': {}}", "needs a description"),
+        (
+            "c.JupyterHub.load_roles = [{'name': 'abc', 'scopes': ['x']}]",
+            "c.JupyterHub.load_roles: role 'abc'",
+        ),
+    ],
+)
+def test_wrong_configuration_ends_the_start(
+    hub: RunningHub, line: str, told: str
+) -> None:
+    hub.declare(line)
+    ended = hub.manage("hub")
+    assert ended.returncode == 1
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert hub.pids() == {}
+
+
+@pytest.mark.parametrize("port", ["port", "hub_port", "api_port"])
+def test_taken_port_ends_the_start(dummy: RunningHub, port: str) -> None:
+    with socket.create_server(("127.0.0.1", getattr(dummy, port))):
+        ended = dummy.manage("hub")
+    assert ended.returncode == 1
+    assert "ERROR: The " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "ddress already in use" in ended.stderr
+    assert dummy.pids() == {}
+
+
+def test_missing_configuration_is_refused_as_jupyterhub_does(hub: RunningHub) -> None:
+    hub.config.unlink()
+    for command in ("hub", "web", "token"):
+        ended = hub.manage(command)
+        assert ended.returncode == 1
+        assert (
+            f"ERROR: Failed to find specified config file: {hub.config}" in ended.stderr
+        )
+
+
+# The command `token`
+
+
+def test_token_is_printed_alone_and_works_at_once(dummy: RunningHub) -> None:
+    dummy.declare("c.Authenticator.allowed_users = {'ada'}")
+    dummy.start()
+    printed = dummy.manage("token", "ada")
+    assert printed.returncode == 0
+    secret = printed.stdout.removesuffix("\n")
+    assert re.fullmatch(r"\S+", secret)
+    assert status_of(f"{dummy.own_url}api/user", secret) == 200
+    dummy.stop()
+    assert dummy.manage("token", "ada").returncode == 0
+
+
+def test_token_command_refuses_and_damages_nothing(dummy: RunningHub) -> None:
+    dummy.declare("c.JupyterHub.load_roles = [{'name': 'abc', 'users': ['ada']}]")
+    dummy.declare("c.JupyterHub.load_groups = {'g': {'users': ['ada']}}")
+    dummy.start()
+    dummy.config.write_text("c.Authenticator.admin_users = {'mallory'}\n")
+    for names, told in (
+        (("mallory",), "No such user: mallory\n"),
+        (("Ada",), "No such user: Ada\n"),
+        (("ada", "alan"), "Must specify exactly one username\n"),
+    ):
+        refused = dummy.manage("token", *names)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == told
+    secret = dummy.manage("token", "ada").stdout.strip()
+    assert status_of(f"{dummy.own_url}api/users/ada", secret) == 200
+    assert status_of(f"{dummy.own_url}api/users/mallory", SECRET) == 404
+
+
+def test_token_command_before_the_first_start_says_so(hub: RunningHub) -> None:
+    refused = hub.manage("token", "ada")
+    assert refused.returncode == 1
+    assert "start the hub" in refused.stderr
