@@ -29,6 +29,10 @@ from scopes.access import (
 # The alias by which a query that selects `columns` must know the principal's table.
 ALIASES: Final = {"user": "u", "service": "s"}
 _TABLES: Final = {"user": "accounts_user", "service": "services_service"}
+_ROLES: Final = {
+    "user": ("accounts_user_roles", "user_id"),
+    "service": ("services_service_roles", "service_id"),
+}
 
 # Writes a scalar SQL expression for a kind of principal and a database vendor, or
 # returns None if the source has nothing for that kind.
@@ -57,22 +61,26 @@ def concatenated(expression: str, rest: str, vendor: str) -> str:
     return f"(SELECT group_concat({expression}, ',') {rest})"
 
 
-def _roles(kind: str, vendor: str) -> str:
-    if kind == "service":
-        held = (
-            "SELECT h.role_id FROM services_service_roles h WHERE h.service_id = s.id"
-        )
-    else:
-        held = (
-            "SELECT ur.role_id FROM accounts_user_roles ur WHERE ur.user_id = u.id"
-            " UNION ALL"
-            " SELECT gr.role_id FROM accounts_user_groups ug"
-            " JOIN accounts_group_roles gr ON gr.group_id = ug.group_id"
-            " WHERE ug.user_id = u.id"
-        )
+def _own_roles(kind: str, vendor: str) -> str:
+    table, column = _ROLES[kind]
     return concatenated(
         "r.scopes",
-        f"FROM accounts_role r WHERE r.id IN ({held})",
+        f"FROM {table} x JOIN accounts_role r ON r.id = x.role_id"
+        f" WHERE x.{column} = {ALIASES[kind]}.id",
+        vendor,
+    )
+
+
+def _roles_of_groups(kind: str, vendor: str) -> str | None:
+    # Apart from a user's own roles, for a union of both makes SQLite read all roles.
+    if kind == "service":
+        return None
+    return concatenated(
+        "r.scopes",
+        "FROM accounts_user_groups ug"
+        " JOIN accounts_group_roles gr ON gr.group_id = ug.group_id"
+        " JOIN accounts_role r ON r.id = gr.role_id"
+        " WHERE ug.user_id = u.id",
         vendor,
     )
 
@@ -82,18 +90,15 @@ def _groups(kind: str, vendor: str) -> str:
     if kind == "service":
         return "'[]'"
     # Any character may be in a group's name, so the database must do the quoting.
-    array = (
-        "json_agg(g.name)::text"
-        if vendor == "postgresql"
-        else ("json_group_array(g.name)")
-    )
+    is_postgresql = vendor == "postgresql"
+    array = "json_agg(g.name)::text" if is_postgresql else "json_group_array(g.name)"
     return (
         f"(SELECT {array} FROM accounts_user_groups ug"  # noqa: S608
         " JOIN accounts_group g ON g.id = ug.group_id WHERE ug.user_id = u.id)"
     )
 
 
-_sources: list[Source] = [Source(_roles)]
+_sources: list[Source] = [Source(_own_roles), Source(_roles_of_groups)]
 
 
 def register_source(build: Build, read: Read = read_arrays) -> None:
