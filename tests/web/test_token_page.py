@@ -1,0 +1,386 @@
+"""Requesting, seeing and revoking tokens in the browser, without a script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from tests.factories import make_token, make_user
+from tokens import activity
+from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
+from tokens.models import APIToken
+from tokens.picker import offer
+from tokens.verification import verify
+
+pytestmark = pytest.mark.django_db
+
+PAGE = "/hub/token"
+REQUEST = "/hub/token/request"
+ANSWERS = {"note": "for CI", "expires_in": "3600", "permissions": "everything"}
+
+SignIn = Callable[[User | None], Client]
+
+
+def secret_on(page: str) -> str:
+    found = re.search(r'id="secret"[^>]* value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def text_of(reply: Any) -> str:
+    return unescape(reply.content.decode())
+
+
+# Seeing
+
+
+def test_strangers_are_sent_to_sign_in(as_: SignIn, db: None) -> None:
+    for path in (PAGE, REQUEST, f"{PAGE}/a1/revoke"):
+        reply = as_(None).get(path)
+        assert reply.status_code == 302
+        assert "/hub/login?next=" in reply.url
+
+
+def test_accounts_without_rights_are_refused(as_: SignIn) -> None:
+    nobody = make_user("nobody", roles=())
+
+    assert as_(nobody).get(PAGE).status_code == 403
+    assert as_(nobody).post(REQUEST, ANSWERS).status_code == 403
+    assert not APIToken.objects.exists()
+
+
+def test_an_empty_list_explains_itself(as_: SignIn, alan: User) -> None:
+    page = text_of(as_(alan).get(PAGE))
+
+    assert "You have no tokens." in page
+    assert "Request new API token" in page
+
+
+def test_lists_what_counts_and_is_mine(as_: SignIn, alan: User, grace: User) -> None:
+    shown, _ = make_token(alan, note="mine", scopes=["read:users!user"])
+    for change in (
+        {"revoked_at": timezone.now()},
+        {"expires_at": timezone.now() - timedelta(seconds=1)},
+    ):
+        gone, _ = make_token(alan, note="gone")
+        APIToken.objects.filter(pk=gone.pk).update(**change)
+    make_token(grace, note="of grace")
+
+    page = text_of(as_(alan).get(PAGE))
+
+    assert "mine" in page
+    assert "See users with their groups and activity (only the owner)" in page
+    assert f"/hub/token/{shown}/revoke" in page
+    assert "gone" not in page
+    assert "of grace" not in page
+
+
+def test_shows_a_use_that_was_only_just_made(as_: SignIn, alan: User) -> None:
+    _, secret = make_token(alan)
+    assert text_of(as_(alan).get(PAGE)).count(">never<") == 2
+
+    verify(secret)
+
+    assert text_of(as_(alan).get(PAGE)).count(">never<") == 1
+
+
+def test_a_long_list_has_pages_and_costs_the_same(
+    as_: SignIn, alan: User, django_assert_max_num_queries: Any
+) -> None:
+    browser = as_(alan)
+    browser.get(PAGE)
+    counts = []
+    for number in (2, 58):
+        for index in range(number):
+            make_token(alan, note=f"note {number} {index}")
+        activity.flush()
+        with django_assert_max_num_queries(20) as queries:
+            page = text_of(browser.get(PAGE))
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
+    assert "Page 1 of 2" in page
+    assert "note 58 57" in page
+    assert "note 2 0" in text_of(browser.get(PAGE, {"page": 2}))
+
+
+def test_readers_without_the_right_to_change_see_no_form(as_: SignIn) -> None:
+    reader = make_user("reader", roles=(), scopes=["read:tokens!user"])
+    token, _ = make_token(reader)
+
+    page = text_of(as_(reader).get(PAGE))
+
+    assert "Request new API token" not in page
+    assert f"{token}/revoke" not in page
+    assert as_(reader).post(f"{PAGE}/{token}/revoke").status_code == 403
+
+
+def test_a_right_over_others_is_none_over_oneself(as_: SignIn) -> None:
+    helper = make_user("helper", roles=(), scopes=["tokens!group=data301"])
+
+    assert as_(helper).post(REQUEST, ANSWERS).status_code == 403
+    assert not APIToken.objects.exists()
+
+
+# Requesting
+
+
+def test_shows_the_secret_once(as_: SignIn, alan: User) -> None:
+    browser = as_(alan)
+
+    reply = browser.post(REQUEST, ANSWERS)
+
+    page = text_of(reply)
+    secret = secret_on(page)
+    bearer = verify(secret)
+    assert reply.status_code == 200
+    assert "no-store" in reply["Cache-Control"]
+    assert bearer is not None
+    assert bearer.owner_name == "alan"
+    token = APIToken.objects.get()
+    assert (token.note, token.scopes) == ("for CI", ["inherit"])
+    assert token.expires_at == token.created + timedelta(hours=1)
+    curl = f'curl -H "Authorization: token {secret}" http://testserver/hub/api/user'
+    assert curl in page
+    assert f'token = "{secret}"' in page
+    assert secret not in text_of(browser.get(PAGE))
+    assert secret not in text_of(browser.get(REQUEST, follow=True))
+
+
+def test_the_secret_rides_on_no_session_and_no_cookie(as_: SignIn, alan: User) -> None:
+    browser = as_(alan)
+
+    secret = secret_on(text_of(browser.post(REQUEST, ANSWERS)))
+
+    kept = [str(session.get_decoded()) for session in Session.objects.all()]
+    kept += [morsel.OutputString() for morsel in browser.cookies.values()]
+    kept += [str(event.detail) for event in Event.objects.all()]
+    assert not any(secret[-20:] in each or secret[20:40] in each for each in kept)
+
+
+def test_the_act_is_recorded_with_its_actor(as_: SignIn, alan: User) -> None:
+    as_(alan).post(REQUEST, ANSWERS)
+
+    event = Event.objects.filter(action="token.issue").get()
+    assert (event.actor_kind, event.actor_name) == ("user", "alan")
+    assert event.address == "127.0.0.1"
+
+
+def test_the_snippets_name_the_public_address(
+    as_: SignIn, alan: User, settings: Any
+) -> None:
+    settings.HUB = replace(settings.HUB, public_url="https://hub.example/base/")
+
+    page = text_of(as_(alan).post(REQUEST, ANSWERS))
+
+    assert "https://hub.example/base/hub/api/user" in page
+
+
+def test_an_empty_note_says_where_the_token_comes_from(as_: SignIn, alan: User) -> None:
+    as_(alan).post(REQUEST, {**ANSWERS, "note": "  "})
+
+    assert APIToken.objects.get().note == DEFAULT_NOTE
+
+
+def test_gives_what_was_picked_and_written(as_: SignIn, alan: User) -> None:
+    picked = {
+        **ANSWERS,
+        "permissions": "chosen",
+        "scopes": ["read:users!user", "servers!user"],
+        "more_scopes": "read:tokens!user=alan,  access:servers!server=alan/lab",
+    }
+
+    as_(alan).post(REQUEST, picked)
+
+    assert APIToken.objects.get().scopes == [
+        "read:users!user",
+        "servers!user",
+        "read:tokens!user=alan",
+        "access:servers!server=alan/lab",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"expires_in": "7"}, "Select a valid choice"),
+        ({"expires_in": ""}, "This field is required"),
+        ({"note": "x" * 1024}, "at most 1023 characters"),
+        ({"note": "a\0b"}, "Null characters are not allowed"),
+        ({"permissions": "other"}, "Select a valid choice"),
+        ({"permissions": "chosen"}, "Pick at least one permission."),
+        ({"scopes": ["read:users!user"]}, "You picked single permissions as well."),
+        ({"more_scopes": "shutdown"}, "You picked single permissions as well."),
+        (
+            {"permissions": "chosen", "scopes": ["shutdown"]},
+            "shutdown is not one of the available choices",
+        ),
+        (
+            {"permissions": "chosen", "more_scopes": "shutdown"},
+            "Not assigning requested scopes shutdown not held by User alan",
+        ),
+        (
+            {"permissions": "chosen", "more_scopes": "no:such"},
+            "Scope 'no:such' for token does not exist",
+        ),
+    ],
+)
+def test_asks_again_and_keeps_what_was_entered(
+    as_: SignIn, alan: User, answers: dict[str, Any], message: str
+) -> None:
+    reply = as_(alan).post(REQUEST, {**ANSWERS, "note": "kept note", **answers})
+
+    page = text_of(reply)
+    assert reply.status_code == 400
+    assert message in page
+    assert 'role="alert"' in page
+    assert not APIToken.objects.exists()
+    if "note" not in answers:
+        assert 'value="kept note"' in page
+    if "more_scopes" in answers:
+        assert f'value="{answers["more_scopes"]}"' in page
+    if answers.get("scopes") == ["read:users!user"]:
+        assert re.search(r'value="read:users!user" checked', page)
+    if "expires_in" not in answers:
+        assert '<option value="3600" selected>' in page
+
+
+# What is offered
+
+
+def test_offers_only_what_is_held(alan: User, ada: User) -> None:
+    of_alan = {scope for _, choices in offer(alan) for scope, _ in choices}
+    of_ada = {scope for _, choices in offer(ada) for scope, _ in choices}
+
+    assert "servers!user" in of_alan
+    assert "shutdown" not in of_alan
+    assert "shutdown" in of_ada
+    assert "servers!user" not in of_ada
+
+
+def test_all_that_is_offered_can_be_had(
+    as_: SignIn, alan: User, ada: User, grace: User
+) -> None:
+    for user in (alan, ada, grace):
+        scopes = [scope for _, choices in offer(user) for scope, _ in choices]
+        chosen = {**ANSWERS, "permissions": "chosen", "scopes": scopes}
+
+        assert as_(user).post(REQUEST, chosen).status_code == 200
+
+        assert APIToken.objects.latest("pk").access.scopes == user.access.scopes
+
+
+def test_every_offered_scope_has_words(ada: User) -> None:
+    for _, choices in offer(ada):
+        for scope, words in choices:
+            assert words
+            assert words != scope
+
+
+@time_machine.travel(datetime(2030, 1, 1, 12, tzinfo=UTC), tick=False)
+@pytest.mark.parametrize(
+    ("maximum", "choices", "preselected"),
+    [
+        (0, ["3600", "86400", "604800", "2592000", "31536000", "never"], "2592000"),
+        (31_536_000, ["3600", "86400", "604800", "2592000", "31536000"], "2592000"),
+        (2_592_000, ["3600", "86400", "604800", "2592000"], "2592000"),
+        (172_800, ["3600", "86400", "max"], "max"),
+        (86_400, ["3600", "86400"], "86400"),
+        (600, ["max"], "max"),
+    ],
+)
+def test_a_maximum_takes_longer_lifetimes_away(
+    alan: User, settings: Any, maximum: int, choices: list[str], preselected: str
+) -> None:
+    settings.HUB = replace(settings.HUB, token_expires_in_max_seconds=maximum)
+    form = TokenForm(user=alan, now=timezone.now())
+
+    assert [value for value, _ in lifetimes(timezone.now())] == choices
+    assert form["expires_in"].value() == preselected
+
+
+@time_machine.travel(datetime(2030, 1, 1, 12, tzinfo=UTC), tick=False)
+def test_lifetimes_show_when_they_end(settings: Any) -> None:
+    words = dict(lifetimes(timezone.now()))
+    settings.HUB = replace(settings.HUB, token_expires_in_max_seconds=172_800)
+    capped = dict(lifetimes(timezone.now()))
+
+    assert words["3600"] == "1 hour, until 1 January 2030, 13:00 UTC"
+    assert words["2592000"] == "1 month, until 31 January 2030"
+    assert capped["max"] == "Max (2\xa0days), until 3 January 2030, 12:00 UTC"
+
+
+def test_the_maximum_is_what_max_gives(as_: SignIn, alan: User, settings: Any) -> None:
+    settings.HUB = replace(settings.HUB, token_expires_in_max_seconds=172_800)
+
+    as_(alan).post(REQUEST, {**ANSWERS, "expires_in": "max"})
+
+    token = APIToken.objects.get()
+    assert token.expires_at == token.created + timedelta(days=2)
+
+
+# Revoking
+
+
+def test_asks_before_it_revokes(as_: SignIn, alan: User) -> None:
+    token, secret = make_token(alan, note="old laptop")
+    browser = as_(alan)
+
+    page = text_of(browser.get(f"{PAGE}/{token}/revoke"))
+    assert "Revoke this token?" in page
+    assert "old laptop" in page
+    assert verify(secret) is not None
+
+    reply = browser.post(f"{PAGE}/{token}/revoke", follow=True)
+
+    assert verify(secret) is None
+    assert reply.redirect_chain == [(PAGE, 302)]
+    assert "Revoked the token “old laptop”." in text_of(reply)
+    assert browser.post(f"{PAGE}/{token}/revoke").status_code == 404
+
+
+def test_says_how_many_end_with_an_application(as_: SignIn, alan: User) -> None:
+    token, _ = make_token(alan, client_id="service-lab")
+    make_token(alan, client_id="service-lab")
+
+    page = text_of(as_(alan).get(f"{PAGE}/{token}/revoke"))
+    reply = as_(alan).post(f"{PAGE}/{token}/revoke", follow=True)
+
+    assert "An application obtained it for you." in page
+    assert "Revoked 2 tokens of one application." in text_of(reply)
+
+
+@pytest.mark.parametrize("who", ["ada", "mallory"])
+def test_tokens_of_others_do_not_exist_here(
+    as_: SignIn, alan: User, who: str, request: pytest.FixtureRequest
+) -> None:
+    token, secret = make_token(alan)
+    browser = as_(request.getfixturevalue(who))
+
+    assert browser.get(f"{PAGE}/{token}/revoke").status_code == 404
+    assert browser.post(f"{PAGE}/{token}/revoke").status_code == 404
+    assert verify(secret) is not None
+
+
+def test_forged_posts_change_nothing(alan: User) -> None:
+    token, secret = make_token(alan)
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(alan, "django.contrib.auth.backends.ModelBackend")
+
+    assert browser.post(REQUEST, ANSWERS).status_code == 403
+    assert browser.post(f"{PAGE}/{token}/revoke").status_code == 403
+
+    assert verify(secret) is not None
+    assert APIToken.objects.count() == 1
