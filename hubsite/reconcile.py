@@ -269,7 +269,13 @@ class Reconciliation:
             with _naming(f"c.JupyterHub.services: {name!r}"):
                 store_brought_token(services[name], secret, note=NOTE, by=BY)
         place = "c.JupyterHub.api_tokens"
+        known = set(_by_id(User, list(self.hub.api_tokens.values())))
         owners = self._users(self.hub.api_tokens.values(), place)
+        if self.hub.authenticator_class == "dummy":
+            # There, signing in is what makes somebody a user, as in JupyterHub: who
+            # is only named beside a token has not come yet. Elsewhere accounts are
+            # made by operators, and naming one here is making it.
+            Role.objects.get(name="user").users.remove(*(owners.keys() - known))
         users = {user.name: user for user in User.objects.filter(pk__in=owners)}
         for secret, name in self.hub.api_tokens.items():
             owner = users[normalise_name(name)]

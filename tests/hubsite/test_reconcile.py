@@ -253,6 +253,19 @@ def test_token_brings_its_user_with_the_role() -> None:
     assert (token.note, token.expires_at) == ("from config", None)
 
 
+def test_token_brings_nobody_in_where_signing_in_does() -> None:
+    start(api_tokens={SECRET: "tina"}, authenticator_class="dummy")
+    assert roles_of("tina") == set()
+    start(
+        api_tokens={SECRET: "tina"},
+        authenticator_class="dummy",
+        allowed_users=frozenset({"tina"}),
+    )
+    assert roles_of("tina") == {"user"}
+    start(api_tokens={SECRET: "tina"}, authenticator_class="dummy")
+    assert roles_of("tina") == {"user"}
+
+
 def test_token_stays_with_its_first_owner() -> None:
     start(api_tokens={SECRET: "tina"})
     start(api_tokens={SECRET: "tom"})

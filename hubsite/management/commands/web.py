@@ -61,8 +61,8 @@ class Command(BaseCommand):
             serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
         except OSError as error:
             raise ConfigError(
-                f"The hub can't listen at {hub.hub_ip}:{hub.hub_port}: {error.strerror};"
-                " set c.JupyterHub.hub_ip and hub_port"
+                f"The hub can't listen at {hub.hub_ip}:{hub.hub_port}: "
+                f"{error.strerror}; see c.JupyterHub.hub_ip and hub_port"
             ) from error
 
 
