@@ -269,8 +269,9 @@ class Reconciliation:
             with _naming(f"c.JupyterHub.services: {name!r}"):
                 store_brought_token(services[name], secret, note=NOTE, by=BY)
         place = "c.JupyterHub.api_tokens"
-        known = set(_by_id(User, list(self.hub.api_tokens.values())))
-        owners = self._users(self.hub.api_tokens.values(), place)
+        names = [normalise_name(name) for name in self.hub.api_tokens.values()]
+        known = _by_id(User, names).keys()
+        owners = self._users(names, place)
         if self.hub.authenticator_class == "dummy":
             # There, signing in is what makes somebody a user, as in JupyterHub: who
             # is only named beside a token has not come yet. Elsewhere accounts are

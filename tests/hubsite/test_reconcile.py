@@ -262,7 +262,7 @@ def test_token_brings_nobody_in_where_signing_in_does() -> None:
         allowed_users=frozenset({"tina"}),
     )
     assert roles_of("tina") == {"user"}
-    start(api_tokens={SECRET: "tina"}, authenticator_class="dummy")
+    start(api_tokens={SECRET: "Tina"}, authenticator_class="dummy")
     assert roles_of("tina") == {"user"}
 
 
