@@ -1,0 +1,93 @@
+"""An HTTP client that does little: one kept connection, one request after another."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+PAGED = "application/jupyterhub-pagination+json"
+
+
+class Unexpected(Exception):
+    """An answer that the benchmark can't use."""
+
+
+def request(
+    method: str,
+    path: str,
+    token: str | None = None,
+    body: Any = None,
+    accept: str = "*/*",
+) -> bytes:
+    """Write a request in full, so that sending it costs nothing but sending."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Accept: {accept}"]
+    if token:
+        lines.append(f"Authorization: token {token}")
+    data = b"" if body is None else json.dumps(body).encode()
+    if data or method in ("POST", "PUT", "PATCH"):
+        lines.append("Content-Type: application/json")
+        lines.append(f"Content-Length: {len(data)}")
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+class Connection:
+    """A connection that is kept, and opened again where the server closed it."""
+
+    def __init__(self, port: int, timeout: float = 300) -> None:
+        self.port = port
+        self.timeout = timeout
+        self.socket: socket.socket | None = None
+        self.buffer = b""
+
+    def send(self, data: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer."""
+        if self.socket is not None:
+            try:
+                return self._exchange(self.socket, data)
+            except ConnectionError:
+                pass
+        return self._exchange(self._open(), data)
+
+    def expect(self, data: bytes, *statuses: int) -> Any:
+        """Return the JSON of an answer that has one of these statuses."""
+        status, body = self.send(data)
+        if status not in statuses:
+            line = data.split(b"\r\n", 1)[0].decode()
+            raise Unexpected(f"{line}: {status} {body[:300]!r}")
+        return json.loads(body) if body else None
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+    def _open(self) -> socket.socket:
+        self.close()
+        opened = socket.create_connection(("127.0.0.1", self.port), self.timeout)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket, self.buffer = opened, b""
+        return opened
+
+    def _exchange(self, server: socket.socket, data: bytes) -> tuple[int, bytes]:
+        server.sendall(data)
+        while (end := self.buffer.find(b"\r\n\r\n")) < 0:
+            self._receive(server)
+        head, self.buffer = self.buffer[:end].lower(), self.buffer[end + 4 :]
+        status = int(head[9:12])
+        at = head.find(b"\r\ncontent-length:")
+        if at < 0:
+            if status in (204, 304):
+                return status, b""
+            raise Unexpected(f"an answer without length: {head!r}")
+        length = int(head[at + 17 :].split(b"\r\n", 1)[0])
+        while len(self.buffer) < length:
+            self._receive(server)
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        return status, body
+
+    def _receive(self, server: socket.socket) -> None:
+        data = server.recv(1 << 20)
+        if not data:
+            raise ConnectionError("closed by the server")
+        self.buffer += data

@@ -1,0 +1,88 @@
+"""A bare Django view behind our server: what no answer of Django's can undercut.
+
+`floor.py PORT` serves `hub/api/user` (the floor F, on the loop, like the hub's own
+reads) and `hub/api/events` (an event stream).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from django.conf import settings  # noqa: E402
+from django.http import (  # noqa: E402
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.urls import path  # noqa: E402
+
+from hubsite.config import HubConfig  # noqa: E402
+
+# As long as the answer to an ordinary user's `GET /user`.
+ANSWER = {
+    "kind": "user",
+    "name": "u000001",
+    "admin": False,
+    "groups": ["big"],
+    "roles": ["user"],
+    "created": "2026-01-01T00:00:00.000000Z",
+    "last_activity": "2026-01-01T00:00:00.000000Z",
+    "scopes": [f"read:users:activity!user=u{number:06}" for number in range(20)],
+    "server": None,
+    "pending": None,
+    "servers": {},
+    "session_id": None,
+    "token_id": "a1",
+}
+
+
+def user(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(ANSWER)
+
+
+async def ticks() -> AsyncIterator[bytes]:
+    while True:
+        yield b'data: {"progress": 50, "message": "still starting"}\n\n'
+        await asyncio.sleep(1)
+
+
+def events(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(ticks(), content_type="text/event-stream")
+
+
+urlpatterns = [path("hub/api/user", user), path("hub/api/events", events)]
+
+
+def main() -> None:
+    settings.configure(
+        ALLOWED_HOSTS=["*"],
+        AUTH_USER_MODEL="accounts.User",
+        DATABASES={
+            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        },
+        HUB=HubConfig(),
+        HUB_VERSION="6.1.1",
+        INSTALLED_APPS=[
+            *("django.contrib.contenttypes", "django.contrib.auth"),
+            *("accounts", "services", "tokens"),
+        ],
+        ROOT_URLCONF=__name__,
+        TRUSTED_PROXIES=[],
+    )
+    import django
+
+    django.setup()
+    from hubsite.bridge import serve
+
+    serve("127.0.0.1", int(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

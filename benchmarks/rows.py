@@ -1,0 +1,215 @@
+"""The rows of the table: what is asked of each program, and what it may cost.
+
+A row yields the requests of one measurement; `counted` ones are measured, the others
+put things back. Costs are CPU seconds of the whole process tree for each request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from client import PAGED, Connection, request
+from hubs import CONFIG_TOKEN, Hub
+
+API = "/hub/api"
+Requests = Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a database holds."""
+
+    users: int
+    members: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scenario. `ratio` and `aim` are against JupyterHub, `floors` in F."""
+
+    name: str
+    requests: Callable[[Hub, Setting], Requests]
+    status: tuple[int, ...] = (200,)
+    ratio: float | None = None
+    aim: float | None = None
+    floors: float | None = None
+    # At most so many requests in one measurement; they are slow or change things.
+    most: int = 100_000
+    # What is done after each, without being measured.
+    undo: Callable[[Hub, bytes, bytes], bytes | None] | None = None
+    # Before a measurement: all tokens used, so that none is due to be written.
+    warm: bool = False
+
+
+def cycle(requests: list[bytes]) -> Requests:
+    random.Random(1).shuffle(requests)  # noqa: S311 - the same order for everybody
+    return itertools.cycle(requests)
+
+
+def one_token(hub: Hub, setting: Setting) -> Requests:
+    return itertools.repeat(request("GET", f"{API}/user", hub.secrets[0]))
+
+
+def many_tokens(hub: Hub, setting: Setting) -> Requests:
+    return cycle([request("GET", f"{API}/user", secret) for secret in hub.secrets])
+
+
+def config_token(hub: Hub, setting: Setting) -> Requests:
+    return itertools.repeat(request("GET", f"{API}/user", CONFIG_TOKEN))
+
+
+def unknown_tokens(hub: Hub, setting: Setting) -> Requests:
+    made_up = (hashlib.sha256(b"%d" % n).hexdigest()[:32] for n in range(500))
+    return cycle([request("GET", f"{API}/user", token) for token in made_up])
+
+
+def forged_tokens(hub: Hub, setting: Setting) -> Requests:
+    """Real tokens with another ending: they have the right form and prefix."""
+    swap = str.maketrans("0123456789abcdef", "123456789abcdef0")
+    forged = (secret[:-8] + secret[-8:].translate(swap) for secret in hub.secrets)
+    return cycle([request("GET", f"{API}/user", token) for token in forged])
+
+
+def names(setting: Setting) -> list[str]:
+    step = max(1, setting.users // 1000)
+    return [f"u{number:06}" for number in range(0, setting.users, step)]
+
+
+def user(hub: Hub, setting: Setting) -> Requests:
+    return cycle(
+        [request("GET", f"{API}/users/{n}", hub.admin) for n in names(setting)]
+    )
+
+
+def first_page(hub: Hub, setting: Setting) -> Requests:
+    path = f"{API}/users?limit=200"
+    return itertools.repeat(request("GET", path, hub.admin, accept=PAGED))
+
+
+def deep_page(hub: Hub, setting: Setting) -> Requests:
+    path = f"{API}/users?limit=200&offset={max(0, setting.users - 300)}"
+    return itertools.repeat(request("GET", path, hub.admin, accept=PAGED))
+
+
+def name_filter(hub: Hub, setting: Setting) -> Requests:
+    """Half of a name: ten users of 1,000, and of 100,000."""
+    stem = f"{(setting.users - 1) // 10:05}"
+    path = f"{API}/users?limit=50&name_filter=u{stem}"
+    return itertools.repeat(request("GET", path, hub.admin, accept=PAGED))
+
+
+def big_group(hub: Hub, setting: Setting) -> Requests:
+    return itertools.repeat(request("GET", f"{API}/groups/big", hub.admin))
+
+
+def add_to(group: str, count: int) -> Callable[[Hub, Setting], Requests]:
+    def requests(hub: Hub, setting: Setting) -> Requests:
+        # Nobody who is in `big` already, where there is anybody else.
+        outside = setting.members if setting.users > setting.members else 0
+        low = outside if group == "big" else 0
+        for start in itertools.count(0, count):
+            some = [
+                f"u{low + (start + n) % (setting.users - low):06}" for n in range(count)
+            ]
+            if group == "big" and not outside:
+                some = ["admin"]
+            path = f"{API}/groups/{group}/users"
+            yield request("POST", path, hub.admin, {"users": some})
+
+    return requests
+
+
+def take_out(hub: Hub, sent: bytes, answer: bytes) -> bytes:
+    body = json.loads(sent.split(b"\r\n\r\n", 1)[1])
+    group = "big" if b"/groups/big/" in sent[:60] else "small"
+    return request("DELETE", f"{API}/groups/{group}/users", hub.admin, body)
+
+
+serial = itertools.count()
+
+
+def create_users(count: int) -> Callable[[Hub, Setting], Requests]:
+    def requests(hub: Hub, setting: Setting) -> Requests:
+        while True:
+            batch = next(serial)
+            new = [f"n{batch}x{number}" for number in range(count)]
+            yield request("POST", f"{API}/users", hub.admin, {"usernames": new})
+
+    return requests
+
+
+def issue(hub: Hub, setting: Setting) -> Requests:
+    body = {"note": "benchmark", "expires_in": 3600}
+    path = f"{API}/users/u000001/tokens"
+    return itertools.repeat(request("POST", path, hub.admin, body))
+
+
+def revoke_issued(hub: Hub, sent: bytes, answer: bytes) -> bytes:
+    path = f"{API}/users/u000001/tokens/{json.loads(answer)['id']}"
+    return request("DELETE", path, hub.admin)
+
+
+def revoke(hub: Hub, setting: Setting) -> Requests:
+    """Revoke tokens that are issued in between, from a connection of its own."""
+    connection = Connection(hub.port)
+    order = next(issue(hub, setting))
+    while True:
+        yield revoke_issued(hub, b"", connection.send(order)[1])
+
+
+def activity(hub: Hub, setting: Setting) -> Requests:
+    start = time.time()
+    for number in itertools.count():
+        moment = datetime.fromtimestamp(start + number / 1e4, UTC)
+        body = {"last_activity": moment.isoformat().replace("+00:00", "Z")}
+        name = f"u{number % min(1000, setting.users):06}"
+        yield request("POST", f"{API}/users/{name}/activity", hub.admin, body)
+
+
+ROWS = [
+    Row("GET /user", one_token, ratio=5, aim=7, floors=1.5),
+    Row("GET /user, 1,000 tokens in turn", many_tokens, ratio=6, warm=True),
+    Row("GET /user, token from the config", config_token, ratio=15),
+    Row("unknown token", unknown_tokens, (403,), ratio=6),
+    Row("forged token", forged_tokens, (403,), ratio=6),
+    Row("GET /users/NAME", user, ratio=15, aim=25, floors=2),
+    Row("page of 200 users, first", first_page, ratio=20, aim=50),
+    Row("page of 200 users, deep", deep_page, ratio=20, aim=50),
+    Row("name_filter", name_filter, ratio=20),
+    Row("group of 10,000: read", big_group, ratio=10),
+    Row(
+        "group of 10,000: add one member",
+        add_to("big", 1),
+        ratio=200,
+        most=10,
+        undo=take_out,
+    ),
+    Row("add 1,000 members", add_to("small", 1000), ratio=200, most=2, undo=take_out),
+    Row("create 1,000 users", create_users(1000), (201,), ratio=300, most=1),
+    Row("issue a token", issue, (200, 201), ratio=10, most=60, undo=revoke_issued),
+    Row("revoke a token", revoke, (204,), ratio=20, most=60),
+    Row("POST activity", activity, ratio=20),
+]
+
+
+def waits_beside(hub: Hub, bulk: bytes, status: int) -> list[float]:
+    """Return how long each `GET /user` took while one bulk call went on."""
+    connection, other = Connection(hub.port), Connection(hub.port)
+    order = request("GET", f"{API}/user", hub.secrets[0])
+    connection.expect(order, 200)
+    thread = threading.Thread(target=lambda: other.expect(bulk, status))
+    waits = []
+    thread.start()
+    while thread.is_alive():
+        began = time.perf_counter()
+        connection.expect(order, 200)
+        waits.append(time.perf_counter() - began)
+    return waits
