@@ -1,0 +1,108 @@
+"""Groups in the admin, of any size."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import Group
+from audit.models import Event
+from tests.admin.conftest import rows, text
+from tests.factories import make_group, make_user, make_users
+
+pytestmark = pytest.mark.django_db
+
+
+def test_narrower_scopes_see_just_their_rows(as_, grace, pages):
+    make_group("physics")
+
+    assert rows(as_(grace).get(pages.list("accounts_group"))) == ["data301"]
+
+
+def test_creates_with_members_and_properties(as_, ada, alan, pages):
+    reply = as_(ada).post(
+        pages.add("accounts_group"),
+        {"name": "physics", "properties": '{"room": "P1"}', "add_members": "alan"},
+    )
+
+    assert reply.status_code == 302
+    group = Group.objects.get(name="physics")
+    assert group.properties == {"room": "P1"}
+    assert [user.name for user in group.users.all()] == ["alan"]
+    assert Event.objects.get().action == "group.create"
+
+
+def test_adds_and_removes_members(as_, ada, alan, mallory, pages):
+    group = alan.groups.get()
+
+    as_(ada).post(
+        pages.of(group),
+        {"add_members": "mallory\nada", "remove_members": "alan", "properties": "{}"},
+    )
+
+    assert {user.name for user in group.users.all()} == {"mallory", "ada"}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"add_members": "mallory\nnobody"}, "nobody"),
+        ({"properties": "[1]"}, "JSON object"),
+        ({"properties": "{"}, "valid JSON"),
+    ],
+)
+def test_refusals_change_nothing(as_, ada, alan, mallory, pages, data, says):
+    group = alan.groups.get()
+
+    reply = as_(ada).post(pages.of(group), {"properties": "{}", **data})
+
+    assert says in text(reply)
+    assert [user.name for user in group.users.all()] == ["alan"]
+    assert not Event.objects.exists()
+
+
+def test_members_change_by_filtered_scope(as_, grace, alan, mallory, pages):
+    group = alan.groups.get()
+
+    as_(grace).post(pages.of(group), {"add_members": "mallory", "properties": "{}"})
+
+    assert group.users.filter(name="mallory").exists()
+
+
+def test_large_groups_stay_light(as_, ada, pages, django_assert_max_num_queries):
+    group = make_group("everybody", users=make_users(2000))
+    client = as_(ada)
+
+    with django_assert_max_num_queries(12):
+        reply = client.get(pages.of(group))
+
+    assert "2000 members" in text(reply)
+    assert len(reply.content) < 30_000
+    assert len(client.get(pages.of(group, "delete")).content) < 30_000
+
+
+def test_deletes_through_the_action(as_, ada, alan, pages):
+    group = alan.groups.get()
+
+    as_(ada).post(pages.of(group, "delete"), {"post": "yes"})
+
+    assert not Group.objects.exists()
+    assert Event.objects.get().action == "group.delete"
+
+
+def test_deleting_needs_its_own_scope(as_, grace, alan, pages):
+    group = alan.groups.get()
+
+    assert (
+        as_(grace).post(pages.of(group, "delete"), {"post": "yes"}).status_code == 403
+    )
+    assert Group.objects.exists()
+
+
+def test_hides_members_and_properties_from_list_scope(as_, pages):
+    group = make_group("secret-plans", properties={"room": "hidden"})
+    reader = make_user("reader", scopes=["admin-ui", "list:groups"], roles=[])
+
+    page = text(as_(reader).get(pages.of(group)))
+
+    assert "secret-plans" in page
+    assert "hidden" not in page

@@ -1,0 +1,121 @@
+"""Services, roles, servers and the record in the admin."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.actions import record
+from audit.models import Event
+from services.models import Service
+from tests.admin.conftest import rows, text
+from tests.factories import (
+    BY,
+    make_group,
+    make_role,
+    make_server,
+    make_service,
+    make_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_adds_and_deletes_services(as_, ada, pages):
+    client = as_(ada)
+
+    client.post(
+        pages.add("services_service"),
+        {"name": "portal", "url": "http://127.0.0.1:9000", "display": "true"},
+    )
+    service = Service.objects.get(name="portal")
+    assert service.url == "http://127.0.0.1:9000"
+
+    client.post(pages.of(service, "delete"), {"post": "yes"})
+    assert not Service.objects.exists()
+    actions = list(Event.objects.order_by("id").values_list("action", flat=True))
+    assert actions == ["service.create", "service.delete"]
+
+
+def test_services_of_the_configuration_stay(as_, ada, pages):
+    service = make_service("portal", from_config=True)
+
+    reply = as_(ada).post(pages.of(service, "delete"), {"post": "yes"})
+
+    assert reply.status_code == 403
+    assert Service.objects.exists()
+
+
+def test_no_service_gets_more_than_its_maker_holds(as_, pages):
+    maker = make_user("maker", scopes=["admin-ui", "admin:services"])
+
+    reply = as_(maker).post(
+        pages.add("services_service"), {"name": "portal", "admin": "on"}
+    )
+
+    assert reply.status_code == 200
+    assert not Service.objects.exists()
+
+
+def test_roles_explain_themselves_and_stay_as_they_are(as_, ada, pages):
+    role = make_role("reader", "list:users!group=data301")
+    client = as_(ada)
+
+    page = text(client.get(pages.of(role)))
+
+    assert "list:users!group=data301" in page
+    assert "List users" in page
+    assert "load_roles" in text(client.get(pages.list("accounts_role")))
+    assert client.post(pages.of(role), {"name": "x"}).status_code == 403
+    assert client.get(pages.add("accounts_role")).status_code == 403
+
+
+def test_servers_are_listed_by_reach(as_, ada, grace, alan, mallory, pages):
+    mine = make_server(alan, "lab")
+    make_server(mallory, "lab")
+
+    assert len(rows(as_(ada).get(pages.list("servers_server")))) == 2
+    assert rows(as_(grace).get(pages.list("servers_server"))) == ["alan/lab"]
+    assert "stopped" in text(as_(ada).get(pages.of(mine)))
+    assert as_(ada).post(pages.of(mine), {}).status_code == 403
+
+
+def test_record_can_be_read_and_nothing_else(as_, ada, pages):
+    event = record(BY, "user.create", "user", "alan", admin=False)
+    client = as_(ada)
+
+    assert "user.create" in text(client.get(pages.list("audit_event")))
+    assert '"admin": false' in text(client.get(pages.of(event)))
+    assert client.post(pages.of(event), {"action": "x"}).status_code == 403
+    assert client.post(pages.of(event, "delete"), {"post": "yes"}).status_code == 403
+    assert client.get(pages.add("audit_event")).status_code == 403
+
+
+def test_record_is_searched_and_filtered(as_, ada, pages):
+    record(BY, "user.create", "user", "alan")
+    record(BY, "group.create", "group", "physics")
+    client = as_(ada)
+
+    def listed(**query):
+        reply = client.get(pages.list("audit_event"), query)
+        return [event.target_name for event in reply.context["cl"].result_list]
+
+    assert listed() == ["physics", "alan"]
+    assert listed(q="phy") == ["physics"]
+    assert listed(action="user.create") == ["alan"]
+    assert listed(actor_kind="service") == []
+
+
+def test_record_shows_narrower_scopes_what_was_done_to_their_rows(
+    as_, grace, alan, ada, pages
+):
+    make_group("physics")
+    record(BY, "user.create", "user", "alan")
+    record(BY, "user.promote", "user", "ada")
+    record(BY, "group.create", "group", "physics")
+    record(BY, "token.issue", "token", "a1", note="laptop")
+    record(BY, "group.set_properties", "group", "data301")
+
+    reply = as_(grace).get(pages.list("audit_event"))
+
+    shown = {event.target_name for event in reply.context["cl"].result_list}
+    assert shown == {"alan", "data301"}

@@ -1,0 +1,221 @@
+"""Users in the admin."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import User
+from audit.models import Event
+from tests.admin.conftest import rows, text
+from tests.factories import make_group, make_server, make_token, make_user, make_users
+
+pytestmark = pytest.mark.django_db
+
+
+def test_lists_names_groups_and_roles(as_, ada, alan, pages):
+    reply = as_(ada).get(pages.list("accounts_user"))
+
+    assert rows(reply) == ["ada", "alan"]
+    assert "data301" in text(reply)
+
+
+def test_narrower_scopes_see_just_their_rows(as_, grace, alan, ada, mallory, pages):
+    client = as_(grace)
+
+    assert rows(client.get(pages.list("accounts_user"))) == ["alan", "grace"]
+    assert client.get(pages.of(mallory)).status_code == 302
+    assert client.get(pages.of(alan)).status_code == 200
+
+
+def test_hides_what_scopes_do_not_show(as_, alan, pages):
+    reader = make_user("reader", scopes=["admin-ui", "list:users"], roles=[])
+
+    page = text(as_(reader).get(pages.of(alan)))
+
+    assert "alan" in page
+    assert "data301" not in page
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("stu", ["student00000", "student00001"]),
+        ("student00001", ["student00001"]),
+        ("00001", []),
+        ("*00001", ["student00001"]),
+        ("%", []),
+        ("_tudent", []),
+    ],
+)
+def test_searches_names_from_their_start(as_, ada, pages, term, found):
+    make_users(2)
+
+    reply = as_(ada).get(pages.list("accounts_user"), {"q": term})
+
+    assert rows(reply) == found
+
+
+def test_filters_by_group_role_and_activity(as_, ada, alan, mallory, pages):
+    client = as_(ada)
+
+    def listed(**query):
+        return rows(client.get(pages.list("accounts_user"), query))
+
+    assert listed(groups__name="data301") == ["alan"]
+    assert listed(roles__name="admin") == ["ada"]
+    assert listed(admin__exact="1") == ["ada"]
+    assert listed(active="never") == ["ada", "alan", "mallory"]
+    assert listed(active="day") == []
+
+
+def test_creates_users_through_the_action(as_, ada, pages):
+    make_group("physics")
+
+    reply = as_(ada).post(
+        pages.add("accounts_user"), {"name": "Emmy", "groups": "physics\n"}
+    )
+
+    assert reply.status_code == 302
+    user = User.objects.get(name="emmy")
+    assert [role.name for role in user.roles.all()] == ["user"]
+    assert [group.name for group in user.groups.all()] == ["physics"]
+    done = list(Event.objects.values_list("actor_name", "action"))
+    assert done == [("ada", "group.add_members"), ("ada", "user.create")]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"name": "alan"}, "already exists"),
+        ({"name": "a/b"}, "Invalid username"),
+        ({"name": "emmy", "groups": "nowhere"}, "No such group: nowhere"),
+        ({"name": ""}, "required"),
+    ],
+)
+def test_refusals_show_on_the_form_and_change_nothing(
+    as_, ada, alan, pages, data, says
+):
+    before = User.objects.count()
+
+    reply = as_(ada).post(pages.add("accounts_user"), data)
+
+    assert reply.status_code == 200
+    assert says in text(reply)
+    assert User.objects.count() == before
+    assert not Event.objects.exists()
+
+
+def test_admin_flag_and_role_go_together(as_, ada, alan, pages):
+    client = as_(ada)
+    form = {"name": "alan", "groups": "data301"}
+
+    client.post(pages.of(alan), {**form, "admin": "on"})
+    alan.refresh_from_db()
+    assert alan.admin
+    assert alan.roles.filter(name="admin").exists()
+
+    client.post(pages.of(alan), form)
+    alan.refresh_from_db()
+    assert not alan.admin
+    assert not alan.roles.filter(name="admin").exists()
+
+
+def test_renames_and_changes_groups(as_, ada, alan, pages):
+    make_group("physics")
+
+    as_(ada).post(pages.of(alan), {"name": "alan2", "groups": "physics"})
+
+    alan.refresh_from_db()
+    assert alan.name == "alan2"
+    assert [group.name for group in alan.groups.all()] == ["physics"]
+
+
+def test_group_leader_may_not_touch_groups_beyond_reach(as_, alan, pages):
+    make_group("physics", users=[alan])
+    leader = make_user(
+        "leader",
+        scopes=["admin-ui", "admin:users!group=data301", "groups!group=data301"],
+    )
+    client = as_(leader)
+
+    refused = client.post(pages.of(alan), {"name": "alan", "groups": "staff"})
+    taken = client.post(pages.of(alan), {"name": "alan", "groups": ""})
+
+    assert "No such group: staff" in text(refused)
+    assert taken.status_code == 302
+    assert [group.name for group in alan.groups.all()] == ["physics"]
+
+
+def test_only_administrators_make_administrators(as_, alan, pages):
+    manager = make_user("manager", scopes=["admin-ui", "admin:users"])
+
+    reply = as_(manager).post(pages.of(alan), {"name": "alan", "admin": "on"})
+
+    assert "Only admins can grant admin permissions" in text(reply)
+    alan.refresh_from_db()
+    assert not alan.admin
+
+
+def test_readers_can_not_change(as_, grace, alan, pages):
+    client = as_(grace)
+
+    assert client.post(pages.of(alan), {"name": "other"}).status_code == 403
+    assert client.post(pages.add("accounts_user"), {"name": "x"}).status_code == 403
+    assert client.post(pages.of(alan, "delete"), {"post": "yes"}).status_code == 403
+    alan.refresh_from_db()
+    assert alan.name == "alan"
+
+
+def test_deletes_one_after_asking(as_, ada, alan, pages):
+    make_server(alan)
+    make_token(alan)
+    client = as_(ada)
+
+    asked = client.get(pages.of(alan, "delete"))
+    assert "Delete user alan?" in text(asked)
+    client.post(pages.of(alan, "delete"), {"post": "yes"})
+
+    assert not User.objects.filter(name="alan").exists()
+    assert Event.objects.filter(action="user.delete", target_name="alan").exists()
+
+
+def test_nobody_deletes_themselves(as_, ada, pages):
+    reply = as_(ada).post(pages.of(ada, "delete"), {"post": "yes"}, follow=True)
+
+    assert "Cannot delete yourself" in text(reply)
+    assert User.objects.filter(name="ada").exists()
+
+
+def test_deletes_all_that_match_or_none(as_, ada, pages):
+    users = make_users(60)
+    client = as_(ada)
+    chosen = {
+        "action": "delete_users",
+        "index": "0",
+        "select_across": "1",
+        "_selected_action": [users[0].pk],
+    }
+
+    asked = client.post(pages.list("accounts_user", "?q=student"), chosen)
+    assert "Delete 60 users" in text(asked)
+    assert User.objects.count() == 61
+
+    everyone = client.post(
+        pages.list("accounts_user"), {**chosen, "confirmed": "yes"}, follow=True
+    )
+    assert "Cannot delete yourself" in text(everyone)
+    assert User.objects.count() == 61
+
+    client.post(
+        pages.list("accounts_user", "?q=student"), {**chosen, "confirmed": "yes"}
+    )
+    assert list(User.objects.values_list("name", flat=True)) == ["ada"]
+
+
+def test_history_is_the_record(as_, ada, alan, pages):
+    client = as_(ada)
+    client.post(pages.of(alan), {"name": "alan", "groups": "data301", "admin": "on"})
+
+    reply = client.get(pages.of(alan, "history"), follow=True)
+
+    assert "user.promote" in text(reply)
