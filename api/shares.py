@@ -144,7 +144,7 @@ class ServerSharesView(HubAPIView):
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        return paged(request, shares_for_wire().filter(server=server), share_json)
+        return paged(request, shares_for_wire().filter(server_id=server.pk), share_json)
 
     def post(
         self, request: APIRequest, owner: str, server_name: str = ""
@@ -166,7 +166,9 @@ class ServerSharesView(HubAPIView):
         server = require_server(owner, server_name)
         kind, name, scopes = read_share(self.json())
         share = (
-            shares_for_wire().filter(server=server, **{f"{kind}__name": name}).first()
+            shares_for_wire()
+            .filter(server_id=server.pk, **{f"{kind}__name": name})
+            .first()
         )
         if share is not None:
             # An empty list asks for what no list asks for: all of them.
@@ -217,7 +219,7 @@ class ServerCodesView(HubAPIView):
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        return paged(request, codes_for_wire().filter(server=server), code_json)
+        return paged(request, codes_for_wire().filter(server_id=server.pk), code_json)
 
     def post(
         self, request: APIRequest, owner: str, server_name: str = ""

@@ -192,7 +192,7 @@ def grant_share(
     Whoever grants must hold what they grant: `access` is what they may do.
     """
     granted = share_scopes(server, scopes, access)
-    share = _add_scopes(server, recipient, granted)
+    share = _add_scopes(_stored(server), recipient, granted)
     record(
         by,
         "share.grant",
@@ -238,10 +238,10 @@ def revoke_share(
 @transaction.atomic
 def revoke_shares(server: Server, *, by: Actor) -> int:
     """End every share of a server."""
-    shares = server.shares.select_related("user", "group")
-    names = [share.recipient.name for share in shares]
+    shares = Share.objects.filter(server_id=server.pk)
+    names = [share.recipient.name for share in shares.select_related("user", "group")]
     if names:
-        server.shares.all().delete()
+        shares.delete()
         record(by, "share.revoke", "server", str(server), recipients=names)
     return len(names)
 
@@ -268,7 +268,7 @@ def issue_share_code(
     code, public_id = format.mint(CODE_PREFIX, keys.tag_keys())
     now = timezone.now()
     invitation = ShareCode.objects.create(
-        server=server,
+        server=_stored(server),
         public_id=public_id,
         digest=digests.digest(code, APIToken.Origin.MINTED),
         scopes=granted,
@@ -290,7 +290,7 @@ def issue_share_code(
 @transaction.atomic
 def revoke_share_codes(server: Server, ids: Iterable[int] | None, *, by: Actor) -> int:
     """End some invitations to a server, or all of them; return how many."""
-    invitations = server.share_codes.all()
+    invitations = ShareCode.objects.filter(server_id=server.pk)
     if ids is not None:
         invitations = invitations.filter(pk__in=ids)
     revoked = [f"sc_{pk}" for pk in invitations.values_list("pk", flat=True)]
@@ -403,6 +403,16 @@ def _find(user: User, name: str) -> Server:
         raise NotFound(f"User {user.name} has no such server '{name}'")
     # Everyone has a default server; the row appears with the first change to it.
     return Server(user=user, user_options={})
+
+
+def _stored(server: Server) -> Server:
+    """Return a server with a row: a default server has none until it needs one."""
+    if server.pk is not None:
+        return server
+    stored, _ = Server.objects.get_or_create(
+        user=server.user, name=server.name, defaults={"user_options": {}}
+    )
+    return stored
 
 
 def _require_named_servers() -> None:

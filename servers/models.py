@@ -54,7 +54,9 @@ class Server(models.Model):
     display_name = models.CharField(max_length=255, blank=True)
     user_options = models.JSONField(null=True, blank=True)
     state = models.JSONField(null=True, blank=True)
-    pending = models.CharField(max_length=8, choices=Pending, null=True, blank=True)
+    pending = models.CharField(  # noqa: DJ001 - null on the wire, if there is none
+        max_length=8, choices=Pending, null=True, blank=True
+    )
     ready = models.BooleanField(default=False)
     url = models.CharField(max_length=2047, blank=True)
     created = models.DateTimeField(default=timezone.now)

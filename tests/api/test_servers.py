@@ -1,0 +1,228 @@
+"""/users/{name}/server and /users/{name}/servers/{server_name}, stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from servers.models import Server
+from tests.conftest import API
+from tests.factories import make_server, make_token
+
+pytestmark = pytest.mark.django_db
+
+LAB = f"{API}/users/alan/servers/lab"
+
+
+@pytest.fixture(autouse=True)
+def named(settings: Any) -> None:
+    settings.HUB = replace(
+        settings.HUB, allow_named_servers=True, named_server_limit_per_user=2
+    )
+
+
+@pytest.fixture
+def admin(ada: User, bearer: Any) -> Any:
+    return bearer(make_token(ada)[1])
+
+
+@pytest.fixture
+def mine(alan: User, bearer: Any) -> Any:
+    return bearer(make_token(alan)[1])
+
+
+def json(client: Any, method: str, path: str, body: Any = None) -> Any:
+    sent = "" if body is None else body
+    return getattr(client, method)(path, sent, content_type="application/json")
+
+
+def test_a_server_on_the_wire(admin: Any, alan: User) -> None:
+    body = {"display_name": "My Lab", "user_options": {"n": 2}}
+    reply = json(admin, "put", LAB, body)
+
+    assert reply.status_code == 201
+    assert reply.json() == {
+        "name": "lab",
+        "display_name": "My Lab",
+        "full_name": "alan/lab",
+        "last_activity": None,
+        "started": None,
+        "pending": None,
+        "ready": False,
+        "stopped": True,
+        "url": "/user/alan/lab/",
+        "user_options": {"n": 2},
+        "progress_url": "/hub/api/users/alan/servers/lab/progress",
+        "full_url": None,
+        "full_progress_url": None,
+        "state": None,
+    }
+    assert admin.get(LAB).json() == reply.json()
+
+
+def test_addresses_are_absolute_if_the_hub_knows_its_own(
+    admin: Any, alan: User, settings: Any
+) -> None:
+    settings.HUB = replace(settings.HUB, public_url="https://hub.example/")
+    make_server(alan, "lab")
+
+    shown = admin.get(LAB).json()
+
+    assert shown["full_url"] == "https://hub.example/user/alan/lab/"
+    assert shown["full_progress_url"] == (
+        "https://hub.example/hub/api/users/alan/servers/lab/progress"
+    )
+
+
+def test_the_state_needs_its_scope(mine: Any, alan: User) -> None:
+    make_server(alan, "lab", state={"pid": 1})
+
+    assert "state" not in mine.get(LAB).json()
+
+
+@pytest.mark.parametrize("path", ["server", "servers/"])
+def test_the_default_server_is_always_there(admin: Any, alan: User, path: str) -> None:
+    reply = admin.get(f"{API}/users/alan/{path}")
+
+    assert reply.status_code == 200
+    assert reply.json()["full_name"] == "alan/"
+    assert reply.json()["url"] == "/user/alan/"
+    assert reply.json()["progress_url"] == "/hub/api/users/alan/server/progress"
+    assert not Server.objects.exists()
+
+
+def test_what_is_missing_is_not_found(admin: Any, alan: User) -> None:
+    for method in ("get", "delete"):
+        assert json(admin, method, LAB).status_code == 404
+    assert json(admin, "patch", LAB, {"display_name": "x"}).status_code == 404
+    for path in ("server", "servers/lab"):
+        assert admin.get(f"{API}/users/nobody/{path}").status_code == 404
+
+
+def test_any_object_may_be_the_options(admin: Any, alan: User) -> None:
+    assert json(admin, "put", LAB, {"profile": "x"}).json()["user_options"] == {
+        "profile": "x"
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        '"text"',
+        {"display_name": 3},
+        {"display_name": "x", "user_options": [1]},
+        {"display_name": " x"},
+    ],
+)
+def test_refuses_to_create_what_makes_no_sense(
+    admin: Any, alan: User, body: Any
+) -> None:
+    assert json(admin, "put", LAB, body).status_code == 400
+    assert not Server.objects.exists()
+
+
+def test_creates_once_and_within_limits(admin: Any, alan: User) -> None:
+    assert json(admin, "put", LAB).status_code == 201
+    assert json(admin, "put", LAB).status_code == 409
+    assert json(admin, "put", f"{API}/users/alan/server").status_code == 409
+    assert json(admin, "put", f"{API}/users/alan/servers/Not-Valid").status_code == 400
+    assert json(admin, "put", f"{API}/users/alan/servers/den").status_code == 201
+    assert json(admin, "put", f"{API}/users/alan/servers/pit").status_code == 400
+    assert [server.name for server in alan.servers.all()] == ["lab", "den"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (None, 400),
+        ({}, 400),
+        ([], 400),
+        ({"name": "den"}, 409),
+        ({"name": "Not Valid"}, 400),
+        ({"name": 3}, 400),
+        ({"display_name": ""}, 400),
+        ({"user_options": [1]}, 400),
+        ({"user_options": None}, 400),
+        ({"colour": "green"}, 400),
+    ],
+)
+def test_bad_changes_change_nothing(
+    admin: Any, alan: User, body: Any, status: int
+) -> None:
+    make_server(alan, "lab", display_name="lab")
+    make_server(alan, "den")
+    before = list(Server.objects.values())
+
+    assert json(admin, "patch", LAB, body).status_code == status
+    assert list(Server.objects.values()) == before
+
+
+def test_changes_show_at_once(admin: Any, alan: User) -> None:
+    make_server(alan, "lab", display_name="lab")
+
+    json(admin, "patch", LAB, {"user_options": {"gpu": True}})
+    reply = json(admin, "patch", LAB, {"name": "den", "display_name": "Den"})
+
+    assert reply.status_code == 200
+    assert reply.json()["full_name"] == "alan/den"
+    assert reply.json()["user_options"] == {"gpu": True}
+    assert admin.get(LAB).status_code == 404
+
+
+def test_stopping_keeps_and_removing_removes(admin: Any, alan: User) -> None:
+    make_server(alan, "lab")
+
+    stopped = json(admin, "delete", LAB)
+    assert (stopped.status_code, stopped.content) == (204, b"")
+    assert "Content-Type" not in stopped.headers
+    assert admin.get(LAB).status_code == 200
+    assert json(admin, "delete", LAB, {"remove": True}).status_code == 204
+    assert json(admin, "delete", LAB, {"remove": True}).status_code == 404
+
+
+def test_the_default_server_stays(admin: Any, alan: User) -> None:
+    path = f"{API}/users/alan/server"
+
+    assert json(admin, "delete", path, {"remove": True}).status_code == 400
+    assert json(admin, "delete", path).status_code == 204
+    assert json(admin, "delete", path, []).status_code == 400
+
+
+def test_named_servers_can_be_switched_off(
+    admin: Any, alan: User, settings: Any
+) -> None:
+    settings.HUB = replace(settings.HUB, allow_named_servers=False)
+    make_server(alan, "lab")
+
+    assert json(admin, "put", f"{API}/users/alan/servers/den").status_code == 400
+    assert json(admin, "delete", LAB, {"remove": True}).status_code == 400
+    assert Server.objects.filter(name="lab").exists()
+
+
+def test_owners_manage_their_servers_and_others_see_none(
+    mine: Any, mallory: User, bearer: Any
+) -> None:
+    theirs = bearer(make_token(mallory)[1])
+
+    assert json(mine, "put", LAB).status_code == 201
+    for method, body in (
+        ("get", None),
+        ("put", None),
+        ("patch", {"display_name": "Mine now"}),
+        ("delete", {"remove": True}),
+    ):
+        assert json(theirs, method, LAB, body).status_code == 404
+    assert Server.objects.get().display_name == "lab"
+    assert json(mine, "delete", LAB, {"remove": True}).status_code == 204
+
+
+def test_starting_is_not_offered_yet(admin: Any, alan: User) -> None:
+    make_server(alan, "lab")
+
+    assert json(admin, "post", LAB).status_code == 405
+    assert json(admin, "post", f"{API}/users/alan/server").status_code == 405
+    assert admin.get(f"{LAB}/progress").status_code == 404
