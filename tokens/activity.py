@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 # More rows than this are forgotten at the next flush; whoever is still there is
 # written once more at worst.
 MEMORY = 50_000
+
+# How long the background thread waits for other writers, in seconds.
+PATIENCE = 20.0
 
 
 class Recorder:
@@ -79,21 +83,30 @@ _started = threading.Event()
 _stopped = threading.Event()
 
 
-def flush() -> None:
-    """Write what was noted so far; costs nothing if nothing was."""
-    if not tokens.pending and not users.pending:
+def flush(patience: float = 0.005) -> None:
+    """Write what was noted so far, or wait for whoever is writing it.
+
+    Costs nothing if there is nothing. Whoever is about to read calls this first, and
+    had better read what is a second old than wait longer than `patience` seconds for
+    a writer: a read may be answered on the event loop, where everybody waits.
+    """
+    if not tokens.pending and not users.pending and not _flushing.locked():
         return
-    with _flushing:
+    if not _flushing.acquire(timeout=patience):
+        return
+    try:
         taken = [(recorder, recorder.take()) for recorder in (tokens, users)]
         try:
-            with transaction.atomic():
+            with _patience(patience), transaction.atomic():
                 for recorder, uses in taken:
                     if uses:
                         recorder.write(uses)
         except DatabaseError:
             for recorder, uses in taken:
                 recorder.give_back(uses)
-            logger.warning("Could not write activity, trying again", exc_info=True)
+            logger.debug("Could not write activity, trying again", exc_info=True)
+    finally:
+        _flushing.release()
 
 
 def start(interval: float = 1.0) -> None:
@@ -115,7 +128,23 @@ def stop() -> None:
     """End the background thread and write what is left."""
     _stopped.set()
     _started.clear()
-    flush()
+    flush(PATIENCE)
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Wait for SQLite's one writer only so long; PostgreSQL locks single rows."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
+    execute = connection.connection.execute
+    execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+    try:
+        yield
+    finally:
+        execute(f"PRAGMA busy_timeout = {usual * 1000:.0f}")
 
 
 def forget() -> None:
@@ -128,5 +157,5 @@ def _run(interval: float) -> None:
     while not _stopped.wait(interval):
         # The database may have restarted since the last time.
         connection.close_if_unusable_or_obsolete()
-        flush()
+        flush(PATIENCE)
     connection.close()

@@ -146,6 +146,18 @@ def test_what_could_not_be_written_is_written_later(
     assert seen(token) == NOON
 
 
+def test_a_reader_does_not_wait_long_for_a_writer(alan: User, clock: Any) -> None:
+    token, secret = make_token(alan)
+    verify(secret)
+
+    with activity._flushing:
+        activity.flush(patience=0.001)
+    assert seen(token) is None
+    activity.flush()
+
+    assert seen(token) == NOON
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_background_thread_flushes(transactional_db: None) -> None:
     token, secret = make_token()
