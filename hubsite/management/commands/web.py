@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-from importlib import import_module
+import shutil
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
-from django.urls import get_resolver
 
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
@@ -40,9 +38,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Imported late: while the bridge loads, settings must be complete.
-        from hubsite.bridge import serve
-
         hub = settings.HUB
         outcome = {"remarks": list(hub.remarks), "welcome": ""}
         if options["prepare"]:
@@ -56,7 +51,12 @@ class Command(BaseCommand):
             for remark in outcome["remarks"]:
                 self.stderr.write(remark)
         os.environ.setdefault(KEEPER, str(os.getpid()))
-        load_application()
+        if settings.SITE.workers > 1:
+            share_metrics()
+        # Imported last: it loads what measures requests, and that finds out here
+        # whether it shares its figures.
+        from hubsite.bridge import serve
+
         try:
             serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
         except OSError as error:
@@ -85,13 +85,9 @@ def addresses() -> dict[str, Any]:
     }
 
 
-def load_application() -> None:
-    """Load all that workers need, and keep the collector from touching it.
-
-    A collection writes to every object that it looks at, and what is written to
-    is no longer shared between workers. An error in a page's code stops the start.
-    """
-    import_module("hubsite.wsgi")
-    len(get_resolver().url_patterns)
-    gc.collect()
-    gc.freeze()
+def share_metrics() -> None:
+    """Give several workers a folder in which their figures meet, empty at a start."""
+    folder = settings.DATA_DIR / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
