@@ -1,3 +1,5 @@
+"""Addresses of pages about servers."""
+
 from __future__ import annotations
 
 from django.urls import path
