@@ -6,16 +6,21 @@ from itertools import chain, combinations
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db.models import Model
+from django.utils import timezone
 
 from accounts.models import Group, User
 from scopes.access import Access, Target
+from scopes.definitions import SCOPES
+from scopes.grammar import KINDS
 from servers.models import Server
 from services.models import Service
 from tests.factories import (
     make_group,
     make_server,
     make_service,
+    make_share,
     make_token,
     make_user,
 )
@@ -40,7 +45,7 @@ FILTERS = (
     "!service=ci",
     "!service=ada",
 )
-MODELS = (User, Group, Service, Server, APIToken)
+MODELS = [model for model in apps.get_models() if hasattr(model, "scope_filters")]
 HELD = list(chain([()], combinations(FILTERS, 1), combinations(FILTERS, 2)))
 
 
@@ -51,11 +56,26 @@ def world() -> None:
     make_group("art", users=[ada])
     make_group("empty")
     services = [make_service("ci"), make_service("cd")]
-    for user in (ada, bob):
+    for user, friend in ((ada, bob), (bob, eve)):
         make_server(user)
-        make_server(user, "lab")
+        lab = make_server(user, "lab")
+        make_share(lab, user=friend, scopes=["access:servers"])
+        lab.share_codes.create(public_id=user.name, expires_at=timezone.now())
     for owner in (ada, ada, bob, eve, *services):
         make_token(owner)
+
+
+def test_every_model_that_answers_to_filters_is_asked() -> None:
+    assert {User, Group, Service, Server, APIToken} <= set(MODELS)
+
+
+@pytest.mark.parametrize("model", apps.get_models())
+def test_permissions_stand_for_scopes_that_exist(model: type[Model]) -> None:
+    declared = getattr(model, "scope_permissions", {})
+
+    assert set(declared) <= {"view", "add", "change", "delete"}
+    assert {scope for scopes in declared.values() for scope in scopes} <= set(SCOPES)
+    assert set(getattr(model, "scope_filters", {})) <= KINDS
 
 
 @pytest.mark.parametrize("model", MODELS)

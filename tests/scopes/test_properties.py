@@ -116,7 +116,20 @@ def test_intersection_with_itself_changes_nothing(access: Access) -> None:
 
 @given(accesses, accesses)
 def test_what_is_covered_is_not_narrowed(one: Access, other: Access) -> None:
-    assert one.covers(other.scopes, members) == (other.intersect(one, members) == other)
+    for wanted in (other, one.intersect(other, members)):
+        if one.covers(wanted.scopes, members):
+            assert effect(wanted) <= effect(one)
+            assert effect(wanted.intersect(one, members)) == effect(wanted)
+
+
+@given(accesses, accesses)
+def test_what_both_have_in_common_is_covered_by_both(
+    one: Access, other: Access
+) -> None:
+    common = one.intersect(other, members)
+
+    assert one.covers(common.scopes, members)
+    assert other.covers(common.scopes, members)
 
 
 @given(raws, identities, clients)
