@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings
@@ -90,17 +90,14 @@ class TokenForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.user = user
         self.offered = offer(user)
-        choices = lifetimes(now)
+        expires_in = cast(forms.ChoiceField, self.fields["expires_in"])
+        expires_in.choices = choices = lifetimes(now)
         default = str(DEFAULT_EXPIRES_IN)
-        self.fields["expires_in"].choices = choices
-        self.fields["expires_in"].initial = (
-            default if default in dict(choices) else choices[-1][0]
-        )
-        self.fields["scopes"].choices = [
-            choice for _, choices in self.offered for choice in choices
-        ]
+        expires_in.initial = default if default in dict(choices) else choices[-1][0]
+        scopes = cast(forms.MultipleChoiceField, self.fields["scopes"])
+        scopes.choices = [choice for _, group in self.offered for choice in group]
 
-    def scope_groups(self) -> Iterator[tuple[str, list[dict[str, Any]], int]]:
+    def scope_groups(self) -> Iterator[tuple[str, list[dict[str, Any]], bool]]:
         """Go through the offered scopes by group, with what is picked of each."""
         picked = set(self["scopes"].value() or ())
         for label, choices in self.offered:
@@ -108,7 +105,7 @@ class TokenForm(forms.Form):
                 {"scope": scope, "words": words, "picked": scope in picked}
                 for scope, words in choices
             ]
-            yield label, boxes, sum(box["picked"] for box in boxes)
+            yield label, boxes, any(box["picked"] for box in boxes)
 
     def clean_note(self) -> str:
         return self.cleaned_data["note"] or DEFAULT_NOTE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from django.db import models
 from django.db.models import Q
@@ -111,7 +111,8 @@ class APIToken(models.Model):
 
     @property
     def owner(self) -> User | Service:
-        return self.user if self.service is None else self.service
+        # A constraint says that there is exactly one.
+        return cast("User | Service", self.service or self.user)
 
     @property
     def owner_kind(self) -> str:

@@ -190,8 +190,9 @@ def forget() -> None:
     _proved.clear()
 
 
-def _refuse(reason: str) -> None:
+def _refuse(reason: str) -> Bearer | None:
     logger.debug("Refused a token: %s", reason)
+    return None
 
 
 def _admit(secret: str, mac: bytes, row: Row) -> Bearer | None:

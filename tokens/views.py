@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib import messages
@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.generic import DetailView, ListView
 
 from accounts.mixins import ScopeRequiredMixin
+from accounts.models import User
 from scopes.refusals import Refusal
 from tokens import activity
 from tokens.actions import issue_token, revoke_token
@@ -40,14 +41,19 @@ print(reply.json())
 class OwnTokensMixin(ScopeRequiredMixin):
     """A page about the tokens of whoever is signed in."""
 
+    scope: ClassVar[str]
+
+    @property
+    def user(self) -> User:
+        return cast(User, self.request.user)
+
     def get_queryset(self) -> APITokenQuerySet:
-        user = self.request.user
-        queryset = APIToken.objects.owned_by(user).active(timezone.now())
-        return user.access.limit(self.scope, queryset=queryset)
+        queryset = APIToken.objects.owned_by(self.user).active(timezone.now())
+        reached = self.user.access.limit(self.scope, queryset=queryset)
+        return cast(APITokenQuerySet, reached)
 
     def may_change(self) -> bool:
-        user = self.request.user
-        return user.access.allows("tokens", obj=user)
+        return self.user.access.allows("tokens", obj=self.user)
 
 
 class TokenListView(OwnTokensMixin, ListView):
@@ -64,9 +70,8 @@ class TokenListView(OwnTokensMixin, ListView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         if self.may_change():
-            user, now = self.request.user, timezone.now()
             kwargs = {
-                "form": TokenForm(user=user, now=now),
+                "form": TokenForm(user=self.user, now=timezone.now()),
                 "may_change": True,
                 **kwargs,
             }
@@ -86,12 +91,12 @@ class RequestView(TokenListView):
     def post(self, request: HttpRequest) -> HttpResponse:
         if not self.may_change():
             raise PermissionDenied("You may not request tokens of your own.")
-        form = TokenForm(request.POST, user=request.user, now=timezone.now())
+        form = TokenForm(request.POST, user=self.user, now=timezone.now())
         if not form.is_valid():
             return self.ask_again(form)
         try:
             token, secret = issue_token(
-                request.user,
+                self.user,
                 by=self.actor,
                 note=form.cleaned_data["note"],
                 expires_in=form.cleaned_data["expires_in"],
