@@ -238,6 +238,8 @@ def database(url: str) -> dict[str, Any]:
     options: dict[str, Any] = found.setdefault("OPTIONS", {})
     if found["ENGINE"].endswith("sqlite3"):
         found["ENGINE"] = "hubsite.sqlite3"
+        # Parallel tests would share a file here, as they know Django's engine only.
+        found["TEST"] = {"NAME": ":memory:"}
         # A transaction that reads first and writes later can't be given the write
         # lock when somebody else wrote in between; taking it at once can.
         options.setdefault("transaction_mode", "IMMEDIATE")
@@ -383,7 +385,11 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF],
+        # Browsers hold the redirects after a form to this as well, and single
+        # sign-on redirects to the provider, and from there to whom that trusts.
+        "form-action": [SELF, f"{SITE.oidc_url.partition(':')[0]}:"]
+        if SITE.oidc_url
+        else [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
         "report-uri": f"{HUB_PREFIX}security/csp-report",
@@ -426,7 +432,6 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "api.schema.HubSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
