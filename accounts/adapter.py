@@ -66,14 +66,15 @@ def local_path(request: HttpRequest, url: str) -> str:
     return url if is_ours and not url.startswith("//") else ""
 
 
-def default_target(request: HttpRequest) -> str:
+def default_target() -> str:
     """Where a person goes who has asked for no page in particular."""
     hub = settings.HUB
-    if hub.default_url:
-        target = hub.default_url
-    else:
-        page = "spawn" if hub.redirect_to_server else "home"
-        target = f"{hub.base_url}hub/{page}"
+    page = "spawn" if hub.redirect_to_server else "home"
+    return hub.default_url or f"{hub.base_url}hub/{page}"
+
+
+def with_parameters(request: HttpRequest, target: str) -> str:
+    """Carry the request's own parameters along to where it is sent by default."""
     carried = [
         (key, value)
         for key, values in request.GET.lists()
@@ -109,7 +110,10 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(url and local_path(self.request, url))
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
-        return default_target(request)
+        return default_target()
+
+    def get_signup_redirect_url(self, request: HttpRequest) -> str:
+        return default_target()
 
     # Who
 

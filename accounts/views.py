@@ -29,6 +29,7 @@ from accounts.adapter import (
     default_target,
     local_path,
     set_session_id_cookie,
+    with_parameters,
 )
 from accounts.forms import SignInForm, WelcomeForm
 from accounts.mixins import SignedInMixin
@@ -69,7 +70,7 @@ class LoginView(AllauthLoginView):
 
     def get_success_url(self) -> str:
         wanted = local_path(self.request, self.request.GET.get("next", ""))
-        return wanted or default_target(self.request)
+        return wanted or with_parameters(self.request, default_target())
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)

@@ -124,6 +124,25 @@ def read_environment() -> Site:
         raise ConfigError(f"{variable}: {first['msg']}") from None
 
 
+def unknown_variables() -> list[str]:
+    """Name the variables that look like ours and mean nothing.
+
+    Kubernetes sets some for each service; what it makes of one called `hub` is not
+    a misspelling.
+    """
+    known = {f"HUB_{name.upper()}" for name in Site.model_fields}
+    known |= {f"{name}_FILE" for name in known} | {"HUB_KEEPER_PID"}
+    kubernetes = re.compile(r"HUB_(SERVICE|PORT)(_.*)?")
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith("HUB_")
+        and name not in known
+        and not kubernetes.fullmatch(name)
+        and not name.startswith("HUB_TEST_")
+    )
+
+
 SITE = read_environment()
 DATA_DIR = SITE.data_dir
 HUB: HubConfig = load_config(SITE.config)

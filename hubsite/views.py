@@ -24,7 +24,7 @@ from django.utils.decorators import method_decorator
 from django.views.generic import TemplateView, View
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from accounts.adapter import default_target
+from accounts.adapter import default_target, with_parameters
 from accounts.mixins import SignedInMixin, redirect_to_login
 from accounts.models import Role
 from tokens.models import APIToken
@@ -71,7 +71,7 @@ class RootView(View):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if settings.HUB.default_url or request.user.is_authenticated:
-            return HttpResponseRedirect(default_target(request))
+            return HttpResponseRedirect(with_parameters(request, default_target()))
         return redirect_to_login(request)
 
 

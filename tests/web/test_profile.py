@@ -1,0 +1,214 @@
+"""What guards an account: password, second factor, sessions."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import (
+    format_hotp_value,
+    yield_hotp_counters_from_time,
+)
+from allauth.mfa.totp.internal.auth import hotp_value as code_at
+
+from tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+TOTP = "/hub/accounts/2fa/totp/activate/"
+
+
+@pytest.fixture
+def person():
+    return make_user("ada", password=PASSWORD)
+
+
+@pytest.fixture
+def signed_in(person, browser):
+    browser.sign_in("ada")
+    return browser
+
+
+def confirm(browser, path):
+    """Give the password once more, as sensitive pages ask."""
+    asked = browser.get(path)
+    assert asked["Location"].startswith("/hub/accounts/reauthenticate/")
+    response = browser.submit(asked["Location"], password=PASSWORD)
+    assert response["Location"] == path
+
+
+def code_for(secret):
+    counter = next(iter(yield_hotp_counters_from_time()))
+    return format_hotp_value(code_at(secret, counter))
+
+
+def set_up_app(browser):
+    confirm(browser, TOTP)
+    page = browser.get(TOTP)
+    secret = re.search(r'id="totp-secret">(\w+)<', page.content.decode()).group(1)
+    response = browser.post(
+        TOTP, {"_xsrf": browser.xsrf_of(page), "code": code_for(secret)}
+    )
+    assert response.status_code == 302, response.content.decode()
+    return secret
+
+
+def test_offers_what_there_is_to_change(signed_in):
+    page = signed_in.get("/hub/profile").content.decode()
+
+    for words in ("Change password", "Set up second factor", "Add a passkey"):
+        assert words in page
+    assert "in this browser only" in page
+    assert "Single sign-on" not in page
+
+
+def test_a_password_kept_elsewhere_is_changed_elsewhere(as_, mallory):
+    client = as_(mallory)
+
+    assert "not kept by this hub" in client.get("/hub/profile").content.decode()
+    response = client.get("/hub/accounts/password/change/")
+    assert response["Location"] == "/hub/profile"
+
+
+def test_the_password_changes(signed_in, another_browser):
+    new = "another horse 77 battery"
+    response = signed_in.submit(
+        "/hub/accounts/password/change/",
+        oldpassword=PASSWORD,
+        password1=new,
+        password2=new,
+    )
+
+    assert response["Location"] == "/hub/profile"
+    assert "has been changed" in signed_in.get("/hub/profile").content.decode()
+    assert another_browser.sign_in("ada", PASSWORD).status_code == 403
+    assert another_browser.sign_in("ada", new).status_code == 302
+
+
+def test_a_password_change_ends_other_sessions(signed_in, another_browser):
+    another_browser.sign_in("ada")
+    new = "another horse 77 battery"
+
+    signed_in.submit(
+        "/hub/accounts/password/change/",
+        oldpassword=PASSWORD,
+        password1=new,
+        password2=new,
+    )
+
+    assert another_browser.get("/hub/home").status_code == 302
+
+
+def test_an_app_becomes_the_second_factor(signed_in, another_browser):
+    secret = set_up_app(signed_in)
+
+    response = another_browser.sign_in("ada")
+
+    assert response["Location"].startswith("/hub/accounts/2fa/authenticate/")
+    assert another_browser.get("/hub/home").status_code == 302
+    assert "jupyterhub-session-id" not in response.cookies
+    Authenticator.objects.get(type="totp")
+    from django.core.cache import cache
+
+    cache.clear()  # the same code is not taken twice
+    response = another_browser.submit(response["Location"], code=code_for(secret))
+    assert response["Location"] == "/hub/spawn"
+    assert "jupyterhub-session-id" in response.cookies
+
+
+def test_a_wrong_code_does_not_sign_in(signed_in, another_browser):
+    set_up_app(signed_in)
+
+    response = another_browser.sign_in("ada")
+    response = another_browser.submit(response["Location"], code="000000")
+
+    assert response.status_code == 200
+    assert "Incorrect code" in response.content.decode()
+    assert another_browser.get("/hub/home").status_code == 302
+
+
+def test_the_second_factor_leads_on_to_where_one_wanted(signed_in, another_browser):
+    secret = set_up_app(signed_in)
+    from django.core.cache import cache
+
+    cache.clear()
+    response = another_browser.sign_in("ada", path="/hub/login?next=/hub/token")
+    response = another_browser.submit(response["Location"], code=code_for(secret))
+
+    assert response["Location"] == "/hub/token"
+
+
+def test_secrets_of_factors_are_stored_encrypted(signed_in):
+    secret = set_up_app(signed_in)
+
+    stored = Authenticator.objects.get(type="totp").data
+
+    assert secret not in json.dumps(stored)
+
+
+def test_a_recovery_code_signs_in_once(signed_in, another_browser):
+    set_up_app(signed_in)
+    page = signed_in.get("/hub/accounts/2fa/recovery-codes/").content.decode()
+    code = re.search(r"readonly>(\w+)", page).group(1)
+
+    response = another_browser.sign_in("ada")
+    response = another_browser.submit(response["Location"], code=code)
+    assert response["Location"] == "/hub/spawn"
+    another_browser.get("/hub/logout")
+    response = another_browser.sign_in("ada")
+    response = another_browser.submit(response["Location"], code=code)
+
+    assert "Incorrect code" in response.content.decode()
+
+
+def test_the_app_can_be_turned_off(signed_in, another_browser):
+    set_up_app(signed_in)
+
+    signed_in.submit("/hub/accounts/2fa/totp/deactivate/")
+
+    assert another_browser.sign_in("ada")["Location"] == "/hub/spawn"
+
+
+def test_passkeys_begin_with_a_question_from_the_hub(browser):
+    response = browser.get(
+        "/hub/accounts/2fa/webauthn/login/", headers={"accept": "application/json"}
+    )
+
+    assert "challenge" in json.dumps(response.json())
+
+
+def test_sessions_name_their_browsers(signed_in, another_browser, person):
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    signed_in.get("/hub/logout")
+    signed_in.defaults["HTTP_USER_AGENT"] = firefox
+    signed_in.sign_in("ada")
+
+    page = signed_in.get("/hub/accounts/sessions/").content.decode()
+
+    assert "Firefox on Linux" in page
+    assert "this one" in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/hub/profile",
+        "/hub/accounts/2fa/",
+        "/hub/accounts/sessions/",
+        "/hub/accounts/3rdparty/",
+        "/hub/accounts/password/change/",
+    ],
+)
+def test_strangers_are_sent_to_sign_in(browser, path):
+    response = browser.get(path)
+
+    assert response.status_code == 302
+    assert response["Location"].startswith("/hub/login?next=")
+
+
+@pytest.mark.parametrize(
+    "path", ["/hub/accounts/signup/", "/hub/accounts/password/reset/"]
+)
+def test_there_is_no_signing_up_and_no_mail_without_a_server(browser, path):
+    assert browser.get(path).status_code == 404

@@ -1,0 +1,290 @@
+"""Signing in with a name and a password."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from accounts.models import User
+from audit.models import Event
+from tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def person():
+    return make_user("ada", password=PASSWORD)
+
+
+def test_leads_where_servers_start(person, browser):
+    response = browser.sign_in("ada")
+
+    assert response.status_code == 302
+    assert response["Location"] == "/hub/spawn"
+
+
+def test_leads_home_where_servers_do_not_start_by_themselves(
+    person, browser, configure
+):
+    configure(redirect_to_server=False)
+
+    assert browser.sign_in("ada")["Location"] == "/hub/home"
+
+
+def test_leads_to_the_configured_page(person, browser, configure):
+    configure(default_url="/hub/token")
+
+    assert browser.sign_in("ada")["Location"] == "/hub/token"
+
+
+def test_carries_other_parameters_along(person, browser):
+    response = browser.sign_in("ada", path="/hub/login?profile=big&x=1")
+
+    assert response["Location"] == "/hub/spawn?profile=big&x=1"
+
+
+@pytest.mark.parametrize(
+    ("target", "arrival"),
+    [
+        ("/hub/token", "/hub/token"),
+        ("/user/ada/lab?x=1", "/user/ada/lab?x=1"),
+        ("http://testserver/hub/token?a=b", "/hub/token?a=b"),
+        ("http://evil.example/", "/hub/spawn"),
+        ("https://testserver/hub/token", "/hub/spawn"),
+        ("//evil.example", "/hub/spawn"),
+        ("///evil.example", "/hub/spawn"),
+        ("/\\evil.example", "/hub/spawn"),
+        ("/\tevil.example", "/hub/spawn"),
+        ("http:evil.example", "/hub/spawn"),
+        ("hub/home", "/hub/spawn"),
+        ("javascript:alert(1)", "/hub/spawn"),
+        ("http://[", "/hub/spawn"),
+        ("", "/hub/spawn"),
+    ],
+)
+def test_follows_only_addresses_of_the_hub(person, browser, target, arrival):
+    response = browser.sign_in("ada", path=f"/hub/login?next={quote(target, safe='')}")
+
+    assert response["Location"] == arrival
+
+
+def test_keeps_to_its_part_of_the_host(person, browser, configure):
+    configure(base_url="/hub/")
+
+    response = browser.sign_in("ada", path="/hub/login?next=/elsewhere")
+
+    assert "elsewhere" not in response["Location"]
+
+
+def test_sets_the_cookies_that_clients_know(person, browser):
+    response = browser.sign_in("ada")
+
+    session_id = response.cookies["jupyterhub-session-id"]
+    assert len(session_id.value) == 32
+    assert (session_id["path"], session_id["httponly"]) == ("/", True)
+    login = response.cookies["jupyterhub-hub-login"]
+    assert (login["path"], login["httponly"]) == ("/hub/", True)
+    assert login["max-age"] == 14 * 86400
+    xsrf = response.cookies["_xsrf"]
+    assert (xsrf["path"], xsrf["httponly"], xsrf["max-age"]) == ("/hub/", "", "")
+
+
+def test_refuses_a_wrong_password(person, browser):
+    response = browser.sign_in("ada", "wrong")
+
+    page = response.content.decode()
+    assert response.status_code == 403
+    assert "Invalid username or password" in page
+    assert 'value="ada"' in page
+    assert "wrong" not in page
+    assert browser.get("/hub/home").status_code == 302
+
+
+def test_refuses_whoever_is_unknown_in_the_same_words(person, browser):
+    response = browser.sign_in("nobody", PASSWORD)
+
+    assert response.status_code == 403
+    assert "Invalid username or password" in response.content.decode()
+    assert not User.objects.filter(name="nobody").exists()
+
+
+def test_refuses_a_form_without_its_token(person, browser):
+    response = browser.post("/hub/login", {"username": "ada", "password": PASSWORD})
+
+    page = response.content.decode()
+    assert response.status_code == 403
+    assert "Login form invalid or expired. Try again." in page
+    assert 'value="ada"' in page
+    assert browser.get("/hub/home").status_code == 302
+
+
+def test_normalises_the_name(person, browser):
+    assert browser.sign_in("  ADA ").status_code == 302
+
+
+def test_prefills_the_name(browser):
+    assert 'value="grace"' in browser.get("/hub/login?username=grace").content.decode()
+
+
+def test_passes_on_whoever_is_signed_in(person, browser):
+    browser.sign_in("ada")
+
+    response = browser.get("/hub/login?next=/hub/token")
+
+    assert (response.status_code, response["Location"]) == (302, "/hub/token")
+    assert "jupyterhub-session-id" in response.cookies
+
+
+def test_slows_down_who_guesses(person, browser):
+    for _ in range(5):
+        assert browser.sign_in("ada", "wrong").status_code == 403
+
+    response = browser.sign_in("ada", PASSWORD)
+
+    assert response.status_code == 403
+    assert "Too many failed attempts" in response.content.decode()
+
+
+def test_does_not_slow_down_others_from_the_same_address(person, browser):
+    make_user("grace", password=PASSWORD)
+    for _ in range(6):
+        browser.sign_in("ada", "wrong")
+
+    assert browser.sign_in("grace").status_code == 302
+
+
+def test_closed_accounts_stay_out(person, browser):
+    User.objects.filter(name="ada").update(is_active=False)
+
+    assert browser.sign_in("ada").status_code == 403
+
+
+def test_closing_an_account_ends_its_sessions(person, browser):
+    browser.sign_in("ada")
+    User.objects.filter(name="ada").update(is_active=False)
+
+    assert browser.get("/hub/home").status_code == 302
+
+
+def test_puts_logins_and_refusals_on_the_record(person, browser):
+    browser.sign_in("ada", "wrong")
+    browser.sign_in("ada")
+    browser.get("/hub/logout")
+
+    events = Event.objects.order_by("id").filter(action__startswith="session.")
+    assert [
+        (event.action, event.actor_name, event.target_name) for event in events
+    ] == [
+        ("session.refuse", "", "ada"),
+        ("session.login", "ada", "ada"),
+        ("session.logout", "ada", "ada"),
+    ]
+
+
+def test_keeps_a_password_in_the_wrong_field_off_the_record(person, browser):
+    browser.sign_in("hunter2-hunter2", "ada")
+
+    event = Event.objects.get(action="session.refuse")
+    assert event.target_name == ""
+    assert "hunter2" not in str(event.detail)
+
+
+def test_the_old_address_leads_to_the_form(browser):
+    response = browser.get("/hub/accounts/login/?next=/hub/token")
+
+    assert response["Location"] == "/hub/login?next=/hub/token"
+
+
+class TestLists:
+    """Who may come in, by the lists of the configuration."""
+
+    def test_blocked_users_stay_out(self, person, browser, configure):
+        configure(blocked_users=frozenset({"ada"}))
+
+        assert browser.sign_in("ada").status_code == 403
+
+    def test_blocking_ends_sessions(self, person, browser, configure):
+        browser.sign_in("ada")
+        configure(blocked_users=frozenset({"ada"}))
+
+        assert browser.get("/hub/home").status_code == 302
+
+    def test_a_list_without_existing_users_is_exact(self, person, browser, configure):
+        configure(allowed_users=frozenset({"grace"}), allow_existing_users=False)
+
+        assert browser.sign_in("ada").status_code == 403
+
+    def test_administrators_need_no_list(self, person, browser, configure):
+        configure(
+            allowed_users=frozenset({"grace"}),
+            allow_existing_users=False,
+            admin_users=frozenset({"ada"}),
+        )
+
+        assert browser.sign_in("ada").status_code == 302
+        assert User.objects.get(name="ada").admin
+
+    def test_names_may_stand_for_others(self, person, browser, configure):
+        configure(username_map={"countess": "ada"})
+
+        assert browser.sign_in("Countess").status_code == 302
+
+    def test_names_must_match_the_pattern(self, person, browser, configure):
+        configure(username_pattern="^x")
+
+        assert browser.sign_in("ada").status_code == 403
+
+
+class TestDummy:
+    """c.JupyterHub.authenticator_class = "dummy"."""
+
+    @pytest.fixture(autouse=True)
+    def dummy(self, configure):
+        configure(
+            authenticator_class="dummy", dummy_password="open-sesame", allow_all=True
+        )
+
+    def test_makes_the_account_at_the_first_sign_in(self, browser):
+        assert browser.sign_in("alan", "open-sesame").status_code == 302
+
+        user = User.objects.get(name="alan")
+        assert [role.name for role in user.roles.all()] == ["user"]
+        assert not user.has_usable_password()
+
+    def test_makes_administrators_whom_the_configuration_names(
+        self, browser, configure
+    ):
+        configure(admin_users=frozenset({"alan"}))
+
+        browser.sign_in("alan", "open-sesame")
+
+        user = User.objects.get(name="alan")
+        assert user.admin
+        assert user.is_staff
+
+    def test_refuses_another_password(self, browser):
+        assert browser.sign_in("alan", PASSWORD).status_code == 403
+        assert not User.objects.exists()
+
+    def test_any_password_will_do_if_none_is_set(self, browser, configure):
+        configure(dummy_password="")
+
+        assert browser.sign_in("alan", "whatever").status_code == 302
+
+    def test_strangers_to_the_list_stay_out(self, browser, configure):
+        configure(allow_all=False, allowed_users=frozenset({"grace"}))
+
+        assert browser.sign_in("alan", "open-sesame").status_code == 403
+        assert not User.objects.exists()
+
+    @pytest.mark.parametrize("name", ["a/b", "..", "x" * 256])
+    def test_impossible_names_stay_out(self, browser, name):
+        assert browser.sign_in(name, "open-sesame").status_code == 403
+        assert not User.objects.exists()
+
+    def test_local_passwords_mean_nothing(self, browser):
+        make_user("ada", password=PASSWORD)
+
+        assert browser.sign_in("ada", PASSWORD).status_code == 403

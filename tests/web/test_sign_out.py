@@ -1,0 +1,82 @@
+"""Ending sessions, and what ends with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.models import Event
+from tests.factories import PASSWORD, make_token, make_user
+from tokens.models import APIToken
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def person():
+    return make_user("ada", password=PASSWORD)
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_leads_to_sign_in_and_takes_the_cookies_back(person, browser, method):
+    browser.sign_in("ada")
+    page = browser.get("/hub/token")
+
+    fields = {"_xsrf": browser.xsrf_of(page)} if method == "post" else {}
+    response = getattr(browser, method)("/hub/logout", fields)
+
+    assert (response.status_code, response["Location"]) == (302, "/hub/login")
+    for name, path in (
+        ("jupyterhub-session-id", "/"),
+        ("jupyterhub-hub-login", "/hub/"),
+        ("_xsrf", "/hub/"),
+    ):
+        cookie = response.cookies[name]
+        assert (cookie.value, cookie["path"], cookie["max-age"]) == ("", path, 0)
+    assert browser.get("/hub/home").status_code == 302
+
+
+def test_strangers_are_led_to_sign_in_as_well(browser):
+    assert browser.get("/hub/logout")["Location"] == "/hub/login"
+
+
+def test_ends_the_tokens_of_this_session_only(person, browser, another_browser):
+    browser.sign_in("ada")
+    another_browser.sign_in("ada")
+    here = browser.cookies["jupyterhub-session-id"].value
+    there = another_browser.cookies["jupyterhub-session-id"].value
+    make_token(person, note="here", session_id=here, client_id="service-x")
+    make_token(person, note="there", session_id=there, client_id="service-y")
+    make_token(person, note="requested")
+
+    browser.get("/hub/logout")
+
+    alive = APIToken.objects.filter(revoked_at=None).values_list("note", flat=True)
+    assert set(alive) == {"there", "requested"}
+
+
+def test_believes_the_session_not_the_cookie(person, browser, another_browser):
+    browser.sign_in("ada")
+    another_browser.sign_in("ada")
+    there = another_browser.cookies["jupyterhub-session-id"].value
+    make_token(person, session_id=there, client_id="service-y")
+
+    browser.cookies["jupyterhub-session-id"] = there
+    browser.get("/hub/logout")
+
+    assert APIToken.objects.filter(revoked_at=None).count() == 1
+
+
+def test_everywhere_else_means_everywhere_else(person, browser, another_browser):
+    browser.sign_in("ada")
+    another_browser.sign_in("ada")
+    there = another_browser.cookies["jupyterhub-session-id"].value
+    make_token(person, session_id=there, client_id="service-y")
+
+    response = browser.submit("/hub/accounts/sessions/")
+
+    assert response.status_code == 302
+    assert browser.get("/hub/home").status_code == 200
+    assert another_browser.get("/hub/home").status_code == 302
+    assert not APIToken.objects.filter(revoked_at=None).exists()
+    event = Event.objects.get(action="session.logout")
+    assert event.detail == {"elsewhere": True}

@@ -1,0 +1,198 @@
+"""Signing in by OpenID Connect, with a provider that runs in this process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+import requests
+from allauth.socialaccount.models import SocialAccount
+
+from accounts.models import User
+from tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+ISSUER = "https://id.example"
+START = "/hub/accounts/oidc/oidc/login/"
+
+
+class Provider:
+    """Vouches for one person; speaks what the hub's client asks of it."""
+
+    def __init__(self) -> None:
+        self.person = {
+            "sub": "1",
+            "preferred_username": "Grace",
+            "email": "g@x.example",
+        }
+
+    def answer(self, method: str, url: str, **options: Any) -> requests.Response:
+        path = urlsplit(url).path
+        response = requests.Response()
+        response.status_code = 200
+        response.headers["Content-Type"] = "application/json"
+        content: dict[str, Any] = {
+            "/.well-known/openid-configuration": {
+                "issuer": ISSUER,
+                "authorization_endpoint": f"{ISSUER}/authorize",
+                "token_endpoint": f"{ISSUER}/token",
+                "userinfo_endpoint": f"{ISSUER}/me",
+                "jwks_uri": f"{ISSUER}/keys",
+                "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            },
+            "/token": {
+                "access_token": "an-access-token",
+                "token_type": "Bearer",
+                "id_token": self.id_token(),
+            },
+            "/me": self.person,
+        }[path]
+        response._content = requests.compat.json.dumps(content).encode()
+        return response
+
+    def id_token(self) -> str:
+        now = int(time.time())
+        claims = {"iss": ISSUER, "aud": "hub", "iat": now, "exp": now + 60}
+        return jwt.encode({**claims, **self.person}, "k" * 32, algorithm="HS256")
+
+
+@pytest.fixture
+def provider(settings, monkeypatch):
+    settings.SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {
+            "APPS": [
+                {
+                    "provider_id": "oidc",
+                    "name": "Campus",
+                    "client_id": "hub",
+                    "secret": "s",
+                    "settings": {
+                        "server_url": ISSUER,
+                        "username_claim": "preferred_username",
+                        "owns_names": True,
+                    },
+                }
+            ],
+            "OAUTH_PKCE_ENABLED": True,
+        }
+    }
+    provider = Provider()
+    monkeypatch.setattr(
+        requests.Session,
+        "request",
+        lambda session, method, url, **options: provider.answer(method, url, **options),
+    )
+    return provider
+
+
+def sign_in(browser, query=""):
+    page = browser.get("/hub/login")
+    response = browser.post(START + query, {"_xsrf": browser.xsrf_of(page)})
+    assert response.status_code == 302, response.content.decode()
+    there = urlsplit(response["Location"])
+    assert there.netloc == "id.example"
+    asked = parse_qs(there.query)
+    assert asked["code_challenge_method"] == ["S256"]
+    return browser.get(f"{START}callback/", {"code": "c", "state": asked["state"][0]})
+
+
+def test_the_sign_in_page_offers_it(provider, browser):
+    response = browser.get("/hub/login")
+
+    assert "Sign in with Campus" in response.content.decode()
+
+
+def test_people_come_in_under_their_name_there(provider, browser, configure):
+    configure(allow_all=True)
+
+    response = sign_in(browser)
+
+    assert response["Location"] == "/hub/spawn"
+    assert "jupyterhub-session-id" in response.cookies
+    user = User.objects.get(name="grace")
+    assert user.email == "g@x.example"
+    assert [role.name for role in user.roles.all()] == ["user"]
+    assert not user.has_usable_password()
+
+
+def test_an_account_made_for_them_is_theirs(provider, browser):
+    make_user("grace")
+
+    assert sign_in(browser)["Location"] == "/hub/spawn"
+    assert User.objects.count() == 1
+
+
+def test_the_next_of_the_same_name_does_not_inherit(provider, browser, another_browser):
+    make_user("grace")
+    sign_in(browser)
+
+    provider.person["sub"] = "2"
+    response = sign_in(another_browser)
+
+    assert response.status_code == 403
+    assert another_browser.get("/hub/home").status_code == 302
+
+
+def test_names_are_not_believed_where_anyone_may_choose_them(
+    provider, browser, settings
+):
+    make_user("grace", password=PASSWORD)
+    app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
+    app["settings"]["owns_names"] = False
+
+    assert sign_in(browser).status_code == 403
+    assert not SocialAccount.objects.exists()
+
+
+def test_whoever_is_not_on_the_list_stays_out(provider, browser, configure):
+    configure(allowed_users=frozenset({"ada"}))
+
+    response = sign_in(browser)
+
+    assert response.status_code == 403
+    assert "not on the list" in response.content.decode()
+    assert not User.objects.exists()
+
+
+def test_blocked_people_stay_out(provider, browser, configure):
+    make_user("grace")
+    sign_in(browser)
+    browser.get("/hub/logout")
+    configure(blocked_users=frozenset({"grace"}))
+
+    assert sign_in(browser).status_code == 403
+
+
+def test_an_impossible_name_makes_no_account(provider, browser, configure):
+    configure(allow_all=True)
+    provider.person["preferred_username"] = "a/b"
+
+    assert sign_in(browser).status_code == 403
+    assert not User.objects.exists()
+
+
+def test_a_missing_name_makes_no_account(provider, browser, configure):
+    configure(allow_all=True)
+    del provider.person["preferred_username"]
+
+    assert sign_in(browser).status_code == 403
+    assert not User.objects.exists()
+
+
+def test_a_forged_start_goes_nowhere(provider, browser):
+    assert browser.post(START).status_code == 403
+
+
+def test_leads_to_where_one_wanted(provider, browser):
+    make_user("grace")
+
+    assert sign_in(browser, "?next=/hub/token")["Location"] == "/hub/token"
+
+
+def test_the_button_remembers_where_one_wanted(provider, browser):
+    page = browser.get("/hub/login?next=/hub/token").content.decode()
+
+    assert f'action="{START}?process=login&amp;next=%2Fhub%2Ftoken"' in page
