@@ -1,0 +1,152 @@
+"""Reports of when users and their servers were last active."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import time_machine
+
+from accounts.models import User
+from servers.models import Server
+from tests.api.test_base import message_of
+from tests.conftest import API, BearerClient
+from tests.factories import make_server, make_user
+
+pytestmark = pytest.mark.django_db
+
+PLACE = f"{API}/users/a/activity"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def reporter(holding: Callable[..., BearerClient]) -> BearerClient:
+    make_server(make_user("a"), "lab")
+    return holding("users:activity")
+
+
+def last_activity() -> datetime | None:
+    return User.objects.get(name="a").last_activity
+
+
+def report(client: BearerClient, body: Any) -> int:
+    response = client.post(PLACE, body)
+    assert response.content == b"" or response.status_code != 200
+    return response.status_code
+
+
+def test_activity_moves_forward_only(reporter: BearerClient) -> None:
+    for moment, expected in (
+        ("2021-03-04T05:06:07Z", datetime(2021, 3, 4, 5, 6, 7, tzinfo=UTC)),
+        ("2022-01-01T00:00:00Z", datetime(2022, 1, 1, tzinfo=UTC)),
+        ("2020-01-01T00:00Z", datetime(2022, 1, 1, tzinfo=UTC)),
+    ):
+        assert report(reporter, {"last_activity": moment}) == 200
+        assert last_activity() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2021-03-04T05:06:07+02:00", datetime(2021, 3, 4, 3, 6, 7, tzinfo=UTC)),
+        ("2021-03-04T05:06:07-0530", datetime(2021, 3, 4, 10, 36, 7, tzinfo=UTC)),
+        ("2021-03-04T05:06:07.5", datetime(2021, 3, 4, 5, 6, 7, 500000, tzinfo=UTC)),
+        ("2021-03-04 05:06:07", datetime(2021, 3, 4, 5, 6, 7, tzinfo=UTC)),
+        ("2021-03-04", datetime(2021, 3, 4, tzinfo=UTC)),
+    ],
+)
+def test_times_become_utc(
+    reporter: BearerClient, text: str, expected: datetime
+) -> None:
+    report(reporter, {"last_activity": text})
+
+    assert last_activity() == expected
+
+
+def test_servers_have_activity_of_their_own(reporter: BearerClient) -> None:
+    moment = "2021-03-04T05:06:07Z"
+    body = {
+        "servers": {"lab": {"last_activity": moment}, "": {"last_activity": moment}}
+    }
+
+    assert report(reporter, body) == 200
+    assert (
+        report(reporter, {"servers": {"lab": {"last_activity": "2020-01-01"}}}) == 200
+    )
+
+    assert Server.objects.get().last_activity == datetime(
+        2021, 3, 4, 5, 6, 7, tzinfo=UTC
+    )
+    assert last_activity() is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        True,
+        0,
+        "",
+        {},
+        {"x": 1},
+        {"last_activity": None},
+        {"last_activity": "yesterday-ish"},
+        {"last_activity": ""},
+        {"last_activity": 12},
+        {"last_activity": ["2021"]},
+        {"last_activity": "2999-01-01T00:00:00Z"},
+        {"last_activity": "0001-01-01T00:00:00+23:00"},
+        {"servers": []},
+        {"servers": ["lab"]},
+        {"servers": "lab"},
+        {"servers": {"lab": {}}},
+        {"servers": {"lab": "2021-03-04T05:06:07Z"}},
+        {"servers": {"lab": {"last_activity": 1}}},
+        {
+            "last_activity": "2021-01-01",
+            "servers": {"other": {"last_activity": "2021-03-04T05:06:07Z"}},
+        },
+        {
+            "last_activity": "2021-01-01",
+            "servers": {"lab": {"last_activity": "never"}},
+        },
+    ],
+)
+def test_bad_reports_change_nothing(reporter: BearerClient, body: Any) -> None:
+    message_of(reporter.post(PLACE, body), 400)
+
+    assert last_activity() is None
+    assert Server.objects.get().last_activity is None
+
+
+def test_clocks_may_be_a_little_fast(reporter: BearerClient) -> None:
+    with time_machine.travel(NOON, tick=False):
+        assert report(reporter, {"last_activity": "2026-01-02T12:58:00Z"}) == 200
+        assert report(reporter, {"last_activity": "2026-01-02T13:00:00Z"}) == 400
+
+
+def test_others_are_hidden(holding: Callable[..., BearerClient]) -> None:
+    make_user("a")
+    body = {"last_activity": "2021-01-01"}
+
+    message_of(holding("users:activity!user=b").post(PLACE, body), 404)
+    message_of(holding("read:users").post(PLACE, body), 403)
+    assert holding("users:activity!user=a").post(PLACE, body).status_code == 200
+
+
+def test_nobody_has_no_activity(reporter: BearerClient) -> None:
+    body = {"last_activity": "2021-01-01"}
+
+    message_of(reporter.post(f"{API}/users/nobody/activity", body), 404)
+
+
+def test_own_use_shows_at_once(api: Callable[..., BearerClient]) -> None:
+    client = api(make_user("a"))
+
+    with time_machine.travel(NOON, tick=False):
+        data = client.get(f"{API}/users/a").json()
+
+    assert data["last_activity"] == "2026-01-02T12:00:00Z"
