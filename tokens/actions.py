@@ -106,77 +106,38 @@ def store_brought_token(
 
 @transaction.atomic
 def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> int:
-    """End a token at once and for ever; say how many ended with it."""
-    itself = APIToken.objects.filter(pk=token.pk)
-    if token.client_id:
-        return revoke_tokens(itself, by=by, now=now)
-    # No client could fetch another, so nothing needs to be looked for.
-    ended = itself.filter(revoked_at=None).update(revoked_at=now or timezone.now())
-    if ended:
-        record(by, "token.revoke", "token", str(token), tokens=[str(token)])
-    return ended
-
-
-@transaction.atomic
-def revoke_tokens(
-    tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
-) -> int:
-    """End all these tokens in one UPDATE; say how many there were.
+    """End a token at once and for ever; say how many ended with it.
 
     A token that an OAuth client obtained ends together with all that the client
     holds for the same owner: it would only fetch another.
     """
-    chosen = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
-    siblings = chosen.exclude(client_id="").filter(client_id=OuterRef("client_id"))
-    doomed = APIToken.objects.filter(
-        Q(pk__in=chosen.values("pk"))
-        | Exists(siblings.filter(user=OuterRef("user")))
-        | Exists(siblings.filter(service=OuterRef("service"))),
-        revoked_at=None,
+    doomed = (
+        APIToken.objects.filter(
+            client_id=token.client_id, user=token.user_id, service=token.service_id
+        )
+        if token.client_id
+        else APIToken.objects.filter(pk=token.pk)
     )
-    revoked = [
-        f"a{pk}"
-        for pk in doomed.select_for_update().order_by("pk").values_list("pk", flat=True)
-    ]
-    if revoked:
-        doomed.order_by().update(revoked_at=now or timezone.now())
-        record(by, "token.revoke", "token", _several(revoked), tokens=revoked)
-    return len(revoked)
+    return _revoke(doomed, by, now)
 
 
-def disable_tokens(
+def revoke_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """Make these tokens pause until they are enabled again; say how many did."""
-    running = APIToken.objects.filter(disabled_at=None, revoked_at=None)
-    return _pause(tokens, running, now or timezone.now(), "token.disable", by)
-
-
-def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
-    """End the pause of these tokens; say how many had one."""
-    paused = APIToken.objects.filter(disabled_at__isnull=False, revoked_at=None)
-    return _pause(tokens, paused, None, "token.enable", by)
-
-
-@transaction.atomic
-def _pause(
-    tokens: QuerySet[APIToken],
-    among: QuerySet[APIToken],
-    disabled_at: datetime | None,
-    action: str,
-    by: Actor,
-) -> int:
-    concerned = among.filter(pk__in=tokens.order_by().values("pk"))
-    names = [
-        f"a{pk}"
-        for pk in concerned.select_for_update()
-        .order_by("pk")
-        .values_list("pk", flat=True)
-    ]
-    if names:
-        concerned.update(disabled_at=disabled_at)
-        record(by, action, "token", _several(names), tokens=names)
-    return len(names)
+    """End all these tokens, each like `revoke_token`, in one UPDATE."""
+    doomed = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
+    obtained = doomed.exclude(client_id="")
+    if obtained.exists():
+        beside = obtained.filter(client_id=OuterRef("client_id"))
+        doomed = APIToken.objects.filter(
+            Q(pk__in=doomed.values("pk"))
+            | Q(
+                Exists(beside.filter(user=OuterRef("user")))
+                | Exists(beside.filter(service=OuterRef("service"))),
+                client_id__in=obtained.values("client_id"),
+            )
+        )
+    return _revoke(doomed, by, now)
 
 
 @transaction.atomic
@@ -279,6 +240,17 @@ def _store(token: APIToken, owner: User | Service, by: Actor) -> None:
         client_id=token.client_id,
         expires_at=None if expires_at is None else expires_at.isoformat(),
     )
+
+
+@transaction.atomic
+def _revoke(doomed: QuerySet[APIToken], by: Actor, now: datetime | None) -> int:
+    doomed = doomed.filter(revoked_at=None)
+    locked = doomed.select_for_update().order_by("pk")
+    revoked = [f"a{pk}" for pk in locked.values_list("pk", flat=True)]
+    if revoked:
+        doomed.update(revoked_at=now or timezone.now())
+        record(by, "token.revoke", "token", _several(revoked), tokens=revoked)
+    return len(revoked)
 
 
 def _token_that_was_minted_here(secret: str) -> APIToken:
