@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.tokens import default_token_generator
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Q
 from django.urls import NoReverseMatch, reverse
@@ -24,8 +25,11 @@ from accounts.models import User
 from audit.models import Actor
 from hubsite.config import ConfigError
 from hubsite.reconcile import reconcile
+from hubsite.settings import unknown_variables
 
 OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
+
+MIGRATION_LOCK = 7268
 
 
 def prepare() -> dict[str, Any]:
@@ -36,7 +40,14 @@ def prepare() -> dict[str, Any]:
     """
     secure_data_dir()
     migrate()
-    remarks = [*settings.HUB.remarks, *reconcile(settings.HUB)]
+    remarks = [
+        *(
+            f"{name}: is not a variable that this hub knows; is it misspelt?"
+            for name in unknown_variables()
+        ),
+        *settings.HUB.remarks,
+        *reconcile(settings.HUB),
+    ]
     return {"remarks": remarks, "welcome": welcome_path()}
 
 
@@ -68,21 +79,28 @@ def migrate() -> None:
         )
     if shipped <= applied and cache_table_exists():
         return
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            # Of replicas that start together one migrates, and the others wait.
-            cursor.execute("SELECT pg_advisory_lock(7268)")
-            try:
-                _migrate()
-            finally:
-                cursor.execute("SELECT pg_advisory_unlock(7268)")
-    else:
-        _migrate()
+    # What migrations load stays in memory, and this process lives on: a child
+    # migrates and is gone. It must not share the connection.
+    connections.close_all()
+    child = os.fork()
+    if not child:
+        try:
+            _migrate()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        raise ConfigError("The database could not be brought up to date, see above")
 
 
 def _migrate() -> None:
-    call_command("migrate", interactive=False, verbosity=0)
-    call_command("createcachetable", verbosity=0)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Of replicas that start together one migrates, and the others wait.
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("createcachetable", verbosity=0)
 
 
 def cache_table_exists() -> bool:

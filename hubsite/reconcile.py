@@ -39,6 +39,7 @@ from tokens.actions import purge_expired, store_brought_token
 
 BY = Actor.system("config")
 NOTE = "from config"
+START_LOCK = 7267
 
 # Rows that one statement asks for by name; SQLite limits how many it takes.
 BATCH = 500
@@ -68,7 +69,7 @@ class Reconciliation:
             if connection.vendor == "postgresql":
                 # Replicas that start together reconcile one after the other.
                 with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_xact_lock(7267)")
+                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [START_LOCK])
             self.define_roles()
             self.admit_users()
             self.load_groups()

@@ -174,6 +174,9 @@ class Supervisor:
         self.waits = 0.05
         self.status = 0
         self.env = dict(os.environ, PYTHONUNBUFFERED="1")
+        # The memory in which a password or a secret is hashed is given back at once;
+        # left to itself the C library learns to keep it.
+        self.env.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
         self.env[KEEPER] = str(os.getpid())
         self.env.setdefault("CONFIGPROXY_AUTH_TOKEN", secrets.token_hex(32))
         if self.env.get("HUB_LOG_FORMAT", "auto") == "auto":
