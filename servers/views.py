@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import (
     Http404,
@@ -156,7 +157,7 @@ class UserRedirectView(SignedInMixin, View):
 class SpawnView(SignedInMixin, View):
     """Where one asks for a server to be started.
 
-    Starting servers is not part of the hub yet; home says what there is.
+    Starting servers is not part of the hub yet, which is said on the way home.
     """
 
     def get(
@@ -165,6 +166,7 @@ class SpawnView(SignedInMixin, View):
         require_server_scope(request.user.access, "servers", owner, server_name)
         if not User.objects.filter(name=owner).exists():
             raise Http404
+        messages.info(request, "This hub does not start servers yet.")
         return HttpResponseRedirect(hub_path("home"))
 
 

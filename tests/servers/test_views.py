@@ -148,7 +148,9 @@ def test_leads_to_the_server_that_is_the_default(
 def test_starting_is_for_whoever_may(
     ada: User, alan: User, mallory: User, as_: Any
 ) -> None:
-    assert as_(alan).get("/hub/spawn/alan")["Location"] == "/hub/home"
+    reply = as_(alan).get("/hub/spawn/alan", follow=True)
+    assert reply.redirect_chain == [("/hub/home", 302)]
+    assert "does not start servers yet" in reply.content.decode()
     assert as_(ada).get("/hub/spawn/alan/lab").status_code == 302
     assert as_(ada).get("/hub/spawn/nobody").status_code == 404
     assert as_(mallory).get("/hub/spawn/alan").status_code == 404
