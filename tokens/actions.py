@@ -55,9 +55,11 @@ def issue_token(
     scopes = check_token_scopes(owner, scopes)
     check_note(note)
     expires_in = check_expires_in(expires_in, capped=capped)
-    secret, public_id = format.mint(keys.prefix(), keys.tag_keys())
+    tag_keys = keys.tag_keys()
+    secret, public_id = format.mint(keys.prefix(), tag_keys)
     token = APIToken(
         public_id=public_id,
+        tag_key=format.key_id(tag_keys[0]) if tag_keys else "",
         digest=digests.digest(secret, APIToken.Origin.MINTED),
         origin=APIToken.Origin.MINTED,
         note=note,

@@ -46,8 +46,9 @@ class APIToken(models.Model):
 
     `public_id` finds the row: for tokens that the hub minted it stands in the
     token itself, for secrets that others brought it is a short keyed handle of the
-    secret. `digest` is Argon2id over the whole token. A revoked row stays, so
-    that a secret from the configuration can't come back by a restart.
+    secret. `digest` is Argon2id over the whole token. `tag_key` names the key under
+    which the tag was made, so that the loss of a key is noticed. A revoked row
+    stays, so that a secret from the configuration can't come back by a restart.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {
@@ -74,6 +75,7 @@ class APIToken(models.Model):
     public_id = models.CharField(max_length=32, unique=True)
     digest = models.CharField(max_length=255)
     origin = models.CharField(max_length=8, choices=Origin, default=Origin.MINTED)
+    tag_key = models.CharField(max_length=8, blank=True)
     note = models.CharField(max_length=1023, blank=True)
     scopes = models.JSONField(default=list)
     client_id = models.CharField(max_length=255, blank=True, db_index=True)

@@ -181,6 +181,29 @@ def test_without_tag_keys_argon2_decides(
     assert len(argon2) == 2
 
 
+def test_tokens_survive_the_loss_of_their_tag_key(
+    alan: User, argon2: list[str], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, secret = make_token(alan)
+    forged = f"hub_{format.public_id(secret)}_{'a' * 54}"
+    forged += format._crc(forged)
+    verification.look_for_lost_keys()
+    assert not caplog.messages
+    settings.TOKEN_TAG_KEYS = [b"made anew"]
+    assert verify(secret) is None
+
+    verification.look_for_lost_keys()
+
+    assert "tag key is lost" in caplog.text
+    assert verify(secret) is not None
+    assert verify(forged) is None
+    assert len(argon2) == 2
+    revoke_token(token, by=BY)
+    verification.look_for_lost_keys()
+    assert verify(forged) is None
+    assert len(argon2) == 2
+
+
 def test_tokens_survive_a_new_tag_key(alan: User, settings: Any) -> None:
     _, secret = make_token(alan)
     settings.TOKEN_TAG_KEYS = [b"newer", *keys.tag_keys()]
