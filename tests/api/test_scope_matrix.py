@@ -20,6 +20,7 @@ from django.urls import URLPattern, URLResolver
 
 from accounts.models import Group, User
 from api.base import UnknownView
+from hubsite import urls
 from scopes.definitions import METASCOPES, SCOPES, implied
 from scopes.expansion import Identity, expand
 from servers.models import Server, Share, ShareCode
@@ -107,7 +108,8 @@ HUB = Place((), ("!user=alan", "!group=math", "!server=alan/", "!service=ci"), m
 class Endpoint:
     """One method of one address, and what it answers to whoever may call it.
 
-    `also` are scopes that the act needs besides the one that lets it in.
+    `also` are scopes that the act needs besides the one that lets it in; `page` marks
+    what refuses with a page instead of JSON.
     """
 
     method: str
@@ -118,6 +120,7 @@ class Endpoint:
     success: int = 200
     body: Any = None
     also: tuple[str, ...] = ()
+    page: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} /{self.route}"
@@ -365,6 +368,7 @@ PROTECTED = [
             for method, prefix, success in (("GET", "read:", 200), ("DELETE", "", 204))
         ),
     ),
+    Endpoint("GET", "metrics", "metrics", ("read:metrics",), HUB, page=True),
     Endpoint(
         "POST",
         f"{U}/tokens",
@@ -402,6 +406,9 @@ PUBLIC = [
     ("GET", "", "", 200),
     ("GET", "health", "health", 200),
     ("HEAD", "health", "health", 200),
+    ("GET", "docs/", "docs/", 200),
+    ("GET", "openapi.json", "openapi.json", 200),
+    ("GET", "openapi.yaml", "openapi.yaml", 200),
     ("GET", "authorizations/token", "authorizations/token", 404),
     ("POST", "authorizations/token", "authorizations/token", 404),
 ]
@@ -479,11 +486,15 @@ def state() -> dict[str, Any]:
     }
 
 
-def assert_refused(reply: Any, status: int, before: dict[str, Any]) -> None:
+def assert_refused(
+    endpoint: Endpoint, reply: Any, status: int, before: dict[str, Any]
+) -> None:
     assert reply.status_code == status, reply.content
-    body = reply.json()
-    assert set(body) == {"status", "message"}
-    assert body["status"] == status
+    if not endpoint.page:
+        assert reply["Content-Type"] == "application/json"
+        body = reply.json()
+        assert set(body) == {"status", "message"}
+        assert body["status"] == status
     assert state() == before
 
 
@@ -492,9 +503,9 @@ def assert_refused(reply: Any, status: int, before: dict[str, Any]) -> None:
 
 def routes() -> Iterator[tuple[str, str]]:
     """Walk the URL patterns of the API and the methods that their views have."""
-    from api import urls
-
-    yield from _routes("", urls.urlpatterns)
+    for method, route in _routes("", urls.urlpatterns):
+        if route.startswith("hub/api"):
+            yield method, route.removeprefix("hub/api").removeprefix("/")
 
 
 def _routes(
@@ -508,7 +519,9 @@ def _routes(
         view: Any = getattr(pattern.callback, "view_class", None) or getattr(
             pattern.callback, "cls", None
         )
-        assert view is not None, f"{route} has a view without methods"
+        if view is None:
+            assert not route.startswith("hub/api"), f"{route} has no class of its own"
+            continue
         if view is UnknownView:
             continue
         for method in ("get", "post", "put", "patch", "delete"):
@@ -537,7 +550,7 @@ def test_a_stranger_is_refused(endpoint: Endpoint, bearer: Any, cast: Any) -> No
 
         reply = call(endpoint, bearer, secret, cast)
 
-        assert_refused(reply, 403, before)
+        assert_refused(endpoint, reply, 403, before)
 
 
 @pytest.mark.parametrize("endpoint", **by_name)
@@ -561,7 +574,7 @@ def test_whoever_holds_no_scope_is_refused(
 
         reply = call(endpoint, bearer, secret, cast)
 
-        assert_refused(reply, 403, before)
+        assert_refused(endpoint, reply, 403, before)
 
 
 @pytest.mark.parametrize("endpoint", **by_name)
@@ -579,7 +592,7 @@ def test_all_other_scopes_together_are_not_enough(
 
         reply = call(endpoint, bearer, secret, cast)
 
-        assert_refused(reply, 403, before)
+        assert_refused(endpoint, reply, 403, before)
 
 
 @pytest.mark.parametrize("endpoint", **by_name)
@@ -588,11 +601,15 @@ def test_the_refusal_names_the_scopes_that_would_do(
 ) -> None:
     reply = call(endpoint, bearer, secret_of_service(), cast)
 
-    if endpoint.path != "users/alan/tokens" or endpoint.method != "POST":
-        assert reply.json()["message"] == (
-            "Action is not authorized with current scopes;"
-            f" requires any of [{', '.join(endpoint.scopes)}]"
-        )
+    message = (
+        "Action is not authorized with current scopes;"
+        f" requires any of [{', '.join(endpoint.scopes)}]"
+    )
+    if endpoint.page:
+        assert message in reply.content.decode()
+    elif (endpoint.method, endpoint.path) != ("POST", "users/alan/tokens"):
+        # That one says the same to everybody, whether or not the user exists.
+        assert reply.json()["message"] == message
 
 
 # Callers with a filter
@@ -617,7 +634,7 @@ def test_filters_that_reach_elsewhere(
             # A server filter on scopes about users means nothing from the start.
             held = expand([raw], Identity("service", "caller"))
             status = endpoint.place.miss if held else 403
-            assert_refused(reply, status, before)
+            assert_refused(endpoint, reply, status, before)
             if status == 404:
                 assert reply.json()["message"] == GENERIC
 
