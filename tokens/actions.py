@@ -113,16 +113,20 @@ def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> 
     A token that an OAuth client obtained ends together with all that the client
     holds for the same owner: it would only fetch another.
     """
-    doomed = (
-        APIToken.objects.filter(
+    now = now or timezone.now()
+    if token.client_id:
+        obtained = APIToken.objects.filter(
             client_id=token.client_id, user=token.user_id, service=token.service_id
         )
-        if token.client_id
-        else APIToken.objects.filter(pk=token.pk)
-    )
-    return _revoke(doomed, by, now)
+        return _change(obtained.filter(revoked_at=None), by, "revoke", revoked_at=now)
+    itself = APIToken.objects.filter(pk=token.pk, revoked_at=None)
+    revoked = itself.update(revoked_at=now)
+    if revoked:
+        record(by, "token.revoke", "token", str(token), tokens=[str(token)])
+    return revoked
 
 
+@transaction.atomic
 def revoke_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
@@ -139,7 +143,30 @@ def revoke_tokens(
                 client_id__in=obtained.values("client_id"),
             )
         )
-    return _revoke(doomed, by, now)
+    doomed = doomed.filter(revoked_at=None)
+    return _change(doomed, by, "revoke", revoked_at=now or timezone.now())
+
+
+@transaction.atomic
+def disable_tokens(
+    tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
+) -> int:
+    """Make these tokens pause until they are enabled again; say how many did."""
+    running = APIToken.objects.filter(
+        pk__in=tokens.order_by().values("pk"), disabled_at=None, revoked_at=None
+    )
+    return _change(running, by, "disable", disabled_at=now or timezone.now())
+
+
+@transaction.atomic
+def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
+    """End the pause of these tokens; say how many had one."""
+    paused = APIToken.objects.filter(
+        pk__in=tokens.order_by().values("pk"),
+        disabled_at__isnull=False,
+        revoked_at=None,
+    )
+    return _change(paused, by, "enable", disabled_at=None)
 
 
 @transaction.atomic
@@ -244,15 +271,16 @@ def _store(token: APIToken, owner: User | Service, by: Actor) -> None:
     )
 
 
-@transaction.atomic
-def _revoke(doomed: QuerySet[APIToken], by: Actor, now: datetime | None) -> int:
-    doomed = doomed.filter(revoked_at=None)
-    locked = doomed.select_for_update().order_by("pk")
-    revoked = [f"a{pk}" for pk in locked.values_list("pk", flat=True)]
-    if revoked:
-        doomed.update(revoked_at=now or timezone.now())
-        record(by, "token.revoke", "token", _several(revoked), tokens=revoked)
-    return len(revoked)
+def _change(
+    tokens: QuerySet[APIToken], by: Actor, act: str, **columns: datetime | None
+) -> int:
+    """Change all these tokens and record by name which they were."""
+    locked = tokens.select_for_update().order_by("pk")
+    names = [f"a{pk}" for pk in locked.values_list("pk", flat=True)]
+    if names:
+        tokens.update(**columns)
+        record(by, f"token.{act}", "token", _several(names), tokens=names)
+    return len(names)
 
 
 def _token_that_was_minted_here(secret: str) -> APIToken:

@@ -23,6 +23,8 @@ from tests.factories import BY
 from tokens import digests, format
 from tokens.actions import (
     MAX_EXPIRES_IN,
+    disable_tokens,
+    enable_tokens,
     issue_token,
     purge_expired,
     revoke_token,
@@ -366,6 +368,32 @@ def test_revoking_ends_all_that_a_client_holds_for_the_owner(
     assert revoke(first) == 2
 
     assert list(APIToken.objects.active(timezone.now())) == kept
+
+
+def test_disabling_is_a_pause(alan: User) -> None:
+    token, secret = issue_token(alan, by=BY)
+    own = APIToken.objects.owned_by(alan)
+
+    assert disable_tokens(own, by=BY) == 1
+    assert verify(secret) is None
+    assert disable_tokens(own, by=BY) == 0
+    assert enable_tokens(own, by=BY) == 1
+    assert verify(secret) is not None
+    assert enable_tokens(own, by=BY) == 0
+
+    actions = Event.objects.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["token.issue", "token.disable", "token.enable"]
+    token.refresh_from_db()
+    assert token.disabled_at is None
+
+
+def test_enabling_brings_no_revoked_token_back(alan: User) -> None:
+    token, secret = issue_token(alan, by=BY)
+    disable_tokens(APIToken.objects.all(), by=BY)
+    revoke_token(token, by=BY)
+
+    assert enable_tokens(APIToken.objects.all(), by=BY) == 0
+    assert verify(secret) is None
 
 
 # Purging
