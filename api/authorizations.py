@@ -78,6 +78,8 @@ def require_token(request: APIRequest) -> None:
 
 def user_of_session(key: str) -> User | None:
     """Return who is signed in under a session, as a request with its cookie would."""
+    if "\0" in key:
+        return None
     request: Any = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(key or None)
     user: Any = get_user(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
@@ -11,12 +10,13 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.urls import path
 
-from accounts.models import Group, User
+from accounts.models import User
 from api.base import APIRequest, HubAPIView, empty, reply
 from scopes.access import Target
 from scopes.refusals import Invalid, NotFound
 from servers.actions import UNSET, create_server, delete_server, edit_server
 from servers.models import Server, server_path
+from servers.rights import server_target
 
 EDITABLE = ("name", "display_name", "user_options")
 STRUCTURED = ("display_name", "user_options")
@@ -74,24 +74,6 @@ def progress_path(owner: str, name: str) -> str:
 def default_server(user: User) -> Server:
     """Return the default server of someone who never used it; it has no row yet."""
     return Server(user=user, user_options={})
-
-
-def user_target(name: str) -> Target:
-    """Return a user as filters know it, whether it exists or not."""
-    return Target(user=name, group=partial(_groups_of, name))
-
-
-def server_target(owner: str, name: str) -> Target:
-    """Return a server as filters know it, whether it exists or not."""
-    return Target(
-        user=owner, server=f"{owner}/{name}", group=partial(_groups_of, owner)
-    )
-
-
-def _groups_of(username: str) -> list[str]:
-    return list(
-        Group.objects.filter(users__name=username).values_list("name", flat=True)
-    )
 
 
 class ServerView(HubAPIView):

@@ -14,6 +14,7 @@ from api.base import APIRequest, HubAPIView, empty, error, reply
 from api.bodies import Body, check_names
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
+from servers.routes import publish_service, withdraw_service
 from services.actions import create_service, delete_service
 from services.models import Service
 from tokens.actions import store_brought_token
@@ -132,6 +133,7 @@ class ServiceView(HubAPIView):
                     note="given when the service was created",
                     by=request.actor,
                 )
+        publish_service(service)
         return reply(service_json(service, visible(request.access, service)), 201)
 
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
@@ -142,6 +144,7 @@ class ServiceView(HubAPIView):
             # The wire's status for what only the configuration may change.
             return error(405, f"Service {name} is not modifiable at runtime")
         delete_service(service, by=request.actor)
+        withdraw_service(service)
         return empty(200)
 
 

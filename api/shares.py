@@ -20,7 +20,7 @@ from accounts.models import Group, User
 from api.base import APIRequest, HubAPIView, empty, reply
 from api.bodies import Body, check_names
 from api.pagination import Page
-from api.servers import default_server, server_target, user_target
+from api.servers import default_server
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.actions import (
@@ -33,6 +33,7 @@ from servers.actions import (
     revoke_shares,
 )
 from servers.models import Server, Share, ShareCode
+from servers.rights import server_target, user_target
 
 M = TypeVar("M", bound=Model)
 

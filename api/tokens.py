@@ -20,10 +20,10 @@ from accounts.adapter import AccountAdapter
 from accounts.models import Role, User
 from accounts.rights import access_of, columns, identity_of
 from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
-from api.servers import user_target
 from audit.models import Actor
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
+from servers.rights import user_target
 from services.models import Service
 from tokens import activity
 from tokens.actions import issue_token, revoke_token

@@ -27,11 +27,12 @@ from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
-from api.servers import default_server, server_json, user_target
+from api.servers import default_server, server_json
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.activity import note_activity
 from servers.models import server_path
+from servers.rights import user_target
 from tokens import activity
 
 # Statements are made of constants; what comes from outside is a parameter.
@@ -145,7 +146,12 @@ def template(keys: frozenset[str], with_servers: bool) -> str:
     if with_servers:
         rest = "%s"
     else:
-        idle = {"server": None, "pending": None, "servers": {}, "auth_state": None}
+        idle: dict[str, Any] = {
+            "server": None,
+            "pending": None,
+            "servers": {},
+            "auth_state": None,
+        }
         rest = "%.0s" + _inner({key: idle[key] for key in idle if key in keys})
     return f'{{"kind":"user"{columns}{rest}}}'
 
@@ -186,13 +192,13 @@ class UserWriter:
     def write_with_servers(self, row: tuple[Any, ...], keys: frozenset[str]) -> str:
         """Return the JSON text of one user who has servers to tell of."""
         name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
-        servers = {
+        servers: dict[str, Any] = {
             server.name: server
             for server in (
                 ServerRow(*columns) for columns in orjson.loads(row[-1] or "[]")
             )
         }
-        default: Any = servers.get("")
+        default = servers.get("")
         told: dict[str, Any] = {}
         if "server" in keys:
             ready = default is not None and default.ready
@@ -292,9 +298,9 @@ class Selection:
         if part := request.GET.get("name_filter", ""):
             if "\0" in part:
                 raise Invalid("name_filter holds a NUL character, which no name has")
-            condition, values = name_contains(part)
+            condition, patterns = name_contains(part)
             conditions.append(condition)
-            parameters += values
+            parameters += patterns
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         return cls(where, parameters)
 
@@ -386,9 +392,8 @@ def is_admin(request: APIRequest) -> bool:
 
     Reading this takes a query, so only what concerns administrators asks.
     """
-    if request.bearer is not None:
-        return request.bearer.owner.admin
-    return request.user.admin
+    caller: Any = request.bearer.owner if request.bearer else request.user
+    return caller.admin
 
 
 # One user

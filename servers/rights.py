@@ -1,9 +1,13 @@
-"""The scopes that people have because servers are shared with them."""
+"""Servers and rights: the scopes that shares give, and how filters know a server."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
+
+from accounts.models import Group
+from scopes.access import Target
 
 SHARED_WITH_USER = (
     "FROM servers_share h"
@@ -38,3 +42,20 @@ def read_shares(text: str) -> Iterator[str]:
     for scopes, owner, server in json.loads(text):
         for scope in scopes:
             yield f"{scope}!server={owner}/{server}"
+
+
+def user_target(name: str) -> Target:
+    """Return a user as filters know it, whether it exists or not."""
+    return Target(user=name, group=partial(_groups_of, name))
+
+
+def server_target(owner: str, name: str) -> Target:
+    """Return a server as filters know it, whether it exists or not."""
+    return Target(
+        user=owner, server=f"{owner}/{name}", group=partial(_groups_of, owner)
+    )
+
+
+def _groups_of(username: str) -> list[str]:
+    groups = Group.objects.filter(users__name=username)
+    return list(groups.values_list("name", flat=True))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings
 
-from servers.proxy import MARK, ProxyClient
+from servers.proxy import MARK, ProxyClient, ProxyError
 from services.models import Service
+
+logger = logging.getLogger(__name__)
 
 
 class Route(NamedTuple):
@@ -31,7 +35,7 @@ def wanted_routes() -> dict[str, Route]:
     routes = {_key(base): Route(settings.HUB.hub_connect_url, {"hub": True})}
     services = Service.objects.exclude(url=None).exclude(url="")
     for name, url in services.values_list("name", "url"):
-        routes[_key(f"{base}services/{name}")] = Route(url, {"service": name})
+        routes[_service_path(name)] = Route(url, {"service": name})
     return routes
 
 
@@ -43,6 +47,29 @@ def check_routes(client: ProxyClient) -> None:
             client.add_route(path, route.target, **route.data)
     for path in present.keys() - wanted.keys():
         client.delete_route(path)
+
+
+def publish_service(service: Service) -> None:
+    """Lead the proxy to a service with an address; a check later makes up for failure.
+
+    Called after the change is committed: the proxy can't be part of a transaction.
+    """
+    if service.url:
+        path = _service_path(service.name)
+        _try(proxy().add_route, path, service.url, service=service.name)
+
+
+def withdraw_service(service: Service) -> None:
+    """Let the proxy forget a service."""
+    if service.url:
+        _try(proxy().delete_route, _service_path(service.name))
+
+
+def _try(change: Callable[..., None], *args: str, **data: str) -> None:
+    try:
+        change(*args, **data)
+    except ProxyError as problem:
+        logger.warning("A route is not up to date: %s", problem)
 
 
 def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
@@ -59,6 +86,10 @@ def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
         }
         for path, route in client.routes().items()
     }
+
+
+def _service_path(name: str) -> str:
+    return f"{settings.HUB.base_url}services/{name}"
 
 
 def _key(path: str) -> str:

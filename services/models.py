@@ -1,5 +1,8 @@
 """Services: programs with an account of their own."""
 
+# Unset options are null, as the wire shows them, and not empty.
+# ruff: noqa: DJ001
+
 from __future__ import annotations
 
 from typing import ClassVar

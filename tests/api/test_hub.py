@@ -192,6 +192,27 @@ def test_a_proxy_that_announces_itself_is_filled(
     assert set(proxy.routes) == {"/"}
 
 
+def test_the_proxy_learns_of_services_as_they_come_and_go(
+    admin: Any, proxy: type[FakeProxy]
+) -> None:
+    admin.post(f"{API}/services/por%20tal", {"url": "http://127.0.0.1:9000"})
+    admin.post(f"{API}/services/plain", {"info": {}})
+
+    assert proxy.routes["/services/por tal"]["target"] == "http://127.0.0.1:9000"
+    assert len(proxy.routes) == 1
+    admin.delete(f"{API}/services/por%20tal")
+    assert not proxy.routes
+
+
+def test_services_come_without_the_proxy(admin: Any, settings: Any) -> None:
+    settings.HUB = replace(settings.HUB, proxy_api_url="http://127.0.0.1:1")
+
+    reply = admin.post(f"{API}/services/portal", {"url": "http://127.0.0.1:9000"})
+
+    assert reply.status_code == 201
+    assert admin.delete(f"{API}/services/portal").status_code == 200
+
+
 @pytest.mark.parametrize(
     "body", ["", "[]", "{", '"text"', '{"api_url": 3}', '{"api_url": "file:///x"}']
 )

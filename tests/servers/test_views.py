@@ -97,6 +97,14 @@ def test_who_has_a_server_is_not_told(
     assert bearer(make_token(mallory)[1]).get(f"/hub/user/{owner}/").status_code == 404
 
 
+def test_names_that_cannot_be_are_not_found(ada: User, as_: Any) -> None:
+    client = as_(ada)
+
+    assert client.get("/hub/user/al%00an/lab").status_code == 404
+    assert client.get("/hub/user/alan/l%00ab/tree").status_code == 404
+    assert client.get("/hub/spawn/al%00an/lab").status_code == 404
+
+
 def test_a_token_will_do(alan: User, bearer: Any) -> None:
     client = bearer(make_token(alan)[1])
 
