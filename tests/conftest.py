@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 
@@ -34,6 +35,9 @@ append_only = import_module("audit.migrations.0002_append_only")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "oracle: compares with a recorded JupyterHub")
     config.addinivalue_line("markers", "fuzz: calls the API as schemas allow it")
+    # Every client of a test sets the middleware up anew; reading all static files each
+    # time would take longer than all else that the tests do.
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 class BearerClient(Client):
