@@ -461,11 +461,6 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": HUB_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    # Links for each operation would stand inside buttons, where keyboards and
-    # screen readers can't tell the two apart.
-    "SWAGGER_UI_SETTINGS": {"deepLinking": False, "docExpansion": "list"},
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": f"{HUB_PREFIX}api",
     # Shapes are written by hand, so there are no enumerations to find names for.
     "POSTPROCESSING_HOOKS": [],

@@ -22,7 +22,6 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.generic import TemplateView, View
-from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from accounts.adapter import default_target, with_parameters
 from accounts.mixins import SignedInMixin, redirect_to_login
@@ -192,8 +191,7 @@ def _phrase(code: int) -> str:
     csp_update({"style-src": ["'unsafe-inline'"]}),
     name="dispatch",
 )
-class DocsView(SpectacularSwaggerSplitView):
+class DocsView(TemplateView):
     """The API in the browser, tried with the session of whoever is signed in."""
 
-    url_name = "api:openapi"
     template_name = "docs.html"

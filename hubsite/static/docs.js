@@ -1,0 +1,28 @@
+// Starts Swagger UI for the description that the page names. Calls go out with the
+// session of whoever looks at the page, and with the proof that this page sent them.
+(() => {
+  "use strict";
+
+  const place = document.getElementById("swagger-ui");
+
+  const xsrf = () => {
+    const cookie = document.cookie.split("; ").find((it) => it.startsWith("_xsrf="));
+    return cookie ? cookie.slice("_xsrf=".length) : "";
+  };
+
+  SwaggerUIBundle({
+    url: place.dataset.description,
+    domNode: place,
+    presets: [SwaggerUIBundle.presets.apis],
+    layout: "BaseLayout",
+    // Links for each operation would stand inside buttons, where keyboards and
+    // screen readers can't tell the two apart.
+    deepLinking: false,
+    requestInterceptor: (request) => {
+      if (new URL(request.url, location.href).origin === location.origin) {
+        request.headers["X-XSRFToken"] = xsrf();
+      }
+      return request;
+    },
+  });
+})();

@@ -1,0 +1,158 @@
+"""A real browser before a live hub, and what every page must stand.
+
+One browser serves the whole run; each test has windows of its own in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from accounts.models import User
+
+# Playwright's synchronous side runs an event loop of its own, which Django takes for
+# a sign that queries would block one. Nothing else runs in this process's loop.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+
+AXE = settings.BASE_DIR / "node_modules" / "axe-core" / "axe.min.js"
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+SCHEMES = ("light", "dark")
+WIDTHS = (1280, 320)
+WIDER = """() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return scrollWidth > clientWidth;
+}"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Start the machine's own browser; without one there is nothing to test."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, names)), ""
+    )
+    if not found:
+        pytest.fail(
+            "No browser found. Install Debian's package `chromium`, or name one in "
+            "the variable CHROMIUM."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which(found) or found
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    if not AXE.exists():
+        pytest.fail("axe-core is missing: run `npm ci`, or `start.py setup`.")
+    return AXE.read_text("utf-8")
+
+
+class Window:
+    """One page of the browser, and the questions that tests ask of it."""
+
+    def __init__(self, page: Page, base: str, axe: str) -> None:
+        self.page = page
+        self.base = base
+        self.axe = axe
+        self.complaints: list[str] = []
+        self.strangers: list[str] = []
+        page.on("console", self.note)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self.watch)
+
+    def note(self, message: Any) -> None:
+        # A page that is an error by its status is told by the browser as well.
+        if message.type == "error" and "the server responded" not in message.text:
+            self.complaints.append(message.text)
+
+    def watch(self, request: Any) -> None:
+        if not request.url.startswith((self.base, "data:", "blob:")):
+            self.strangers.append(request.url)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(f"{self.base}{path}")
+        return self.page
+
+    def survey(self, *, but: tuple[str, ...] = ()) -> None:
+        """Look at the page in both schemes and at both widths, and find no fault.
+
+        `but` names rules of axe that are left out; whoever does says why.
+        """
+        faults = []
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(self.axe)
+        for width in WIDTHS:
+            self.page.set_viewport_size({"width": width, "height": 800})
+            for scheme in SCHEMES:
+                self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                where = f"{scheme}, {width} px"
+                faults += [f"{where}: {fault}" for fault in self.look(but)]
+        assert not faults, "\n".join([self.page.url, *faults])
+        assert not self.complaints, self.complaints
+        assert not self.strangers, self.strangers
+
+    def look(self, but: tuple[str, ...]) -> Iterator[str]:
+        found = self.page.evaluate(
+            """([levels, rules]) => axe.run(document, {
+                runOnly: {type: "tag", values: levels}, rules,
+                resultTypes: ["violations"],
+            })""",
+            [LEVELS, {rule: {"enabled": False} for rule in but}],
+        )
+        for violation in found["violations"]:
+            for node in violation["nodes"]:
+                yield f"{violation['id']}: {node['html'][:200]}"
+        if self.page.evaluate(WIDER):
+            yield "the page is wider than the window"
+
+
+@pytest.fixture
+def window(
+    chromium: Browser, live_server: Any, axe: str
+) -> Iterator[Callable[..., Window]]:
+    """Open a window: `window(user)` is signed in, `window()` is nobody's."""
+    contexts: list[BrowserContext] = []
+
+    def open_window(user: User | None = None, **options: Any) -> Window:
+        context = chromium.new_context(
+            viewport={"width": 1280, "height": 800}, **options
+        )
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        if user is not None:
+            client = Client()
+            client.force_login(user)
+            cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+            context.add_cookies(
+                [
+                    {
+                        "name": cookie.key,
+                        "value": cookie.value,
+                        "url": f"{live_server.url}{settings.SESSION_COOKIE_PATH}",
+                    }
+                ]
+            )
+        return Window(context.new_page(), live_server.url, axe)
+
+    yield open_window
+    for context in contexts:
+        context.close()

@@ -1,0 +1,171 @@
+"""Every page: readable by everyone, in both schemes, at both widths."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.tokens import default_token_generator
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from tests.factories import (
+    PASSWORD,
+    make_group,
+    make_role,
+    make_server,
+    make_service,
+    make_token,
+    make_user,
+)
+
+LONG = "w" * 120
+
+
+@pytest.fixture
+def rich_user(transactional_db):
+    """Somebody with one of everything, and with names that are hard to place."""
+    user = make_user(f"ada-{LONG}", admin=True, password=PASSWORD)
+    for name in ("data301", LONG):
+        make_role(f"role-{name}", "read:hub", groups=[make_group(name, users=[user])])
+    make_service("grades", url="http://127.0.0.1:9")
+    make_service(LONG, url="http://127.0.0.1:9")
+    make_token(user, note="Weekly report", expires_in=86400)
+    make_token(user, note=LONG, scopes=["read:users!user", "list:groups"])
+    make_server(user, "analysis", ready=True, url="/user/x/")
+    make_server(user, LONG, last_activity=timezone.now() - timedelta(days=3))
+    return user
+
+
+@pytest.fixture
+def plain_user(transactional_db):
+    return make_user("mallory", password=PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/hub/login",
+        "/hub/login?username=ada",
+        "/hub/error/503",
+        "/hub/nothing-here",
+        "/hub/welcome/MQ/spent-link/",
+    ],
+)
+def test_for_strangers(window, path):
+    visit = window()
+    visit.open(path)
+    visit.survey()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/hub/home",
+        "/hub/token",
+        "/hub/profile",
+        "/hub/accounts/2fa/",
+        "/hub/accounts/2fa/webauthn/",
+        "/hub/accounts/password/change/",
+        "/hub/accounts/sessions/",
+        "/hub/accounts/3rdparty/",
+        "/hub/accounts/reauthenticate/?next=/hub/profile",
+        "/hub/nothing-here",
+        "/hub/admin/",
+        "/hub/admin/accounts/user/",
+        "/hub/admin/accounts/group/",
+        "/hub/admin/accounts/role/",
+        "/hub/admin/services/service/",
+        "/hub/admin/tokens/apitoken/",
+        "/hub/admin/servers/server/",
+        "/hub/admin/audit/event/",
+        "/hub/admin/accounts/user/add/",
+    ],
+)
+def test_with_much_to_show(window, rich_user, path):
+    visit = window(rich_user)
+    visit.open(path)
+    visit.survey()
+
+
+@pytest.mark.parametrize("path", ["/hub/home", "/hub/token", "/hub/admin/"])
+def test_with_nothing_to_show(window, plain_user, path):
+    visit = window(plain_user)
+    visit.open(path)
+    visit.survey()
+
+
+def test_one_row_in_the_admin(window, rich_user):
+    visit = window(rich_user)
+    token = rich_user.api_tokens.first()
+    for path in (
+        f"/hub/admin/accounts/user/{rich_user.pk}/change/",
+        f"/hub/admin/tokens/apitoken/{token.pk}/change/",
+    ):
+        visit.open(path)
+        visit.survey()
+
+
+def test_asking_whether_to_revoke(window, rich_user):
+    visit = window(rich_user)
+    visit.open(f"/hub/token/a{rich_user.api_tokens.last().pk}/revoke")
+    visit.survey()
+
+
+def test_the_api_explorer(window, plain_user):
+    visit = window(plain_user)
+    page = visit.open("/hub/api/docs/")
+    page.locator(".opblock").first.wait_for()
+    visit.survey()
+
+
+def test_a_call_from_the_api_explorer(window, plain_user):
+    visit = window(plain_user)
+    page = visit.open("/hub/api/docs/")
+    call = page.locator(".opblock", has=page.get_by_text("/hub/api/user", exact=True))
+    call.locator(".opblock-summary-control").first.click()
+    call.get_by_role("button", name="Try it out").click()
+    call.get_by_role("button", name="Execute").click()
+
+    reply = call.locator(".live-responses-table .response").first
+    reply.wait_for()
+
+    assert '"mallory"' in reply.inner_text()
+    assert not visit.complaints
+
+
+def test_open_menus(window, rich_user):
+    visit = window(rich_user)
+    page = visit.open("/hub/home")
+    for summary in page.locator("details.menu > summary").all():
+        summary.click()
+        visit.survey()
+        page.keyboard.press("Escape")
+
+
+class TestWelcome:
+    @pytest.fixture
+    def link(self, transactional_db):
+        user = make_user("ada", admin=True)
+        uid = urlsafe_base64_encode(force_bytes(user.pk))
+        token = default_token_generator.make_token(user)
+        return reverse("accounts:welcome", args=[uid, token])
+
+    def test_choosing_a_password(self, window, link):
+        visit = window()
+        page = visit.open(link)
+        visit.survey()
+
+        page.get_by_label("Password", exact=True).fill("12345")
+        page.get_by_label("The same password again").fill("12345")
+        page.get_by_role("button", name="Set password").click()
+        page.get_by_text("at least 10 characters").first.wait_for()
+        visit.survey()
+
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("The same password again").fill(PASSWORD)
+        page.get_by_role("button", name="Set password").click()
+        page.wait_for_url("**/hub/home")
+        assert page.get_by_role("heading", level=1).inner_text() == "ada"

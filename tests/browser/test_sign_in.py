@@ -1,0 +1,162 @@
+"""Signing in and guarding an account, as a person does it."""
+
+from __future__ import annotations
+
+import pytest
+from allauth.mfa.totp.internal.auth import (
+    format_hotp_value,
+    hotp_value,
+    yield_hotp_counters_from_time,
+)
+from django.core.cache import cache
+
+from tests.factories import PASSWORD, make_user
+
+
+@pytest.fixture
+def person(transactional_db):
+    return make_user("ada", password=PASSWORD)
+
+
+def sign_in(page, password=PASSWORD):
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def code_for(secret):
+    cache.clear()  # so that the same code is taken twice within its half minute
+    counter = next(iter(yield_hotp_counters_from_time()))
+    return format_hotp_value(hotp_value(secret, counter))
+
+
+def test_a_wrong_password_is_announced(window, person):
+    visit = window()
+    page = visit.open("/hub/login")
+    sign_in(page, "wrong")
+
+    assert page.get_by_role("alert").inner_text() == "Invalid username or password"
+    assert page.get_by_label("Username").input_value() == "ada"
+    visit.survey()
+
+
+def test_in_and_out(window, person):
+    visit = window()
+    page = visit.open("/hub/token")
+    sign_in(page)
+
+    page.wait_for_url("**/hub/token")
+    page.get_by_text("ada", exact=True).click()
+    page.get_by_role("link", name="Sign out").click()
+
+    page.wait_for_url("**/hub/login")
+    visit.open("/hub/token")
+    assert page.get_by_role("heading", name="Sign in").is_visible()
+
+
+def test_an_authenticator_app(window, person):
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/accounts/2fa/")
+    sign_in(page)
+    page.get_by_role("link", name="Set up an app").click()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("heading", name="Set up an authenticator app").wait_for()
+    visit.survey()
+    secret = page.locator("#totp-secret").inner_text()
+    page.get_by_label("The code that the app shows").fill("000000")
+    page.get_by_role("button", name="Turn on").click()
+    page.get_by_text("Incorrect code").wait_for()
+    visit.survey()
+    page.get_by_label("The code that the app shows").fill(code_for(secret))
+    page.get_by_role("button", name="Turn on").click()
+    page.get_by_role("heading", name="Recovery codes").wait_for()
+    visit.survey()
+
+    visit.open("/hub/accounts/2fa/recovery-codes/generate/")
+    visit.survey()
+    visit.open("/hub/accounts/2fa/totp/deactivate/")
+    visit.survey()
+    visit.open("/hub/accounts/2fa/")
+    visit.survey()
+
+    visit.open("/hub/logout")
+    sign_in(page)
+    page.get_by_role("heading", name="Second factor").wait_for()
+    visit.survey()
+    page.get_by_label("Code").fill(code_for(secret))
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/hub/home")
+
+
+def test_a_passkey(window, person):
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/accounts/2fa/")
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    devtools.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {
+            "options": {
+                "protocol": "ctap2",
+                "transport": "internal",
+                "hasResidentKey": True,
+                "hasUserVerification": True,
+                "isUserVerified": True,
+            }
+        },
+    )
+    sign_in(page)
+    page.get_by_role("link", name="Add a key").click()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("heading", name="Add a passkey").wait_for()
+    visit.survey()
+    page.get_by_label("Name of the key").fill("Laptop")
+    page.get_by_label("Sign in without password").check()
+    page.get_by_role("button", name="Add").click()
+    page.wait_for_url(lambda url: "/add/" not in url)
+
+    visit.open("/hub/accounts/2fa/webauthn/")
+    assert page.get_by_role("cell", name="Key Laptop").is_visible()
+    visit.survey()
+    page.get_by_role("link", name="Rename").click()
+    visit.survey()
+    visit.open("/hub/accounts/2fa/webauthn/")
+    page.get_by_role("link", name="Remove").click()
+    visit.survey()
+
+    visit.open("/hub/logout")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.wait_for_url("**/hub/home")
+
+
+def test_signing_out_everywhere_else(window, person):
+    elsewhere = window(person)
+    elsewhere.open("/hub/home")
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/accounts/sessions/")
+    sign_in(page)
+    page.get_by_role("heading", name="Sessions").wait_for()
+    visit.survey()
+
+
+def test_colours_follow_the_system_until_chosen(window, person):
+    visit = window(person)
+    page = visit.open("/hub/home")
+    paper = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(paper)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(paper)
+    assert dark != light
+
+    toggle = page.get_by_role("button", name="Colours")
+    toggle.click()
+    assert page.evaluate(paper) == light
+    toggle.click()
+    assert page.evaluate(paper) == dark
+    page.reload()
+    assert page.evaluate(paper) == dark
+    assert toggle.inner_text() == "Colours: dark"
+    visit.survey()
