@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from django.conf import settings  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import (  # noqa: E402
     HttpRequest,
     HttpResponse,
@@ -63,25 +64,18 @@ urlpatterns = [path("hub/api/user", user), path("hub/api/events", events)]
 def main() -> None:
     settings.configure(
         ALLOWED_HOSTS=["*"],
-        AUTH_USER_MODEL="accounts.User",
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
         },
         HUB=HubConfig(),
         HUB_VERSION="6.1.1",
-        INSTALLED_APPS=[
-            *("django.contrib.contenttypes", "django.contrib.auth"),
-            *("accounts", "services", "tokens"),
-        ],
         ROOT_URLCONF=__name__,
         TRUSTED_PROXIES=[],
     )
-    import django
-
-    django.setup()
+    # The bridge reads settings when it is loaded.
     from hubsite.bridge import serve
 
-    serve("127.0.0.1", int(sys.argv[1]))
+    serve("127.0.0.1", int(sys.argv[1]), load=get_wsgi_application)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ uvicorn speaks ASGI to this module, and this module calls Django's *WSGI* handle
 Django's own ASGI handler would open a new thread, and with it a new database
 connection, for every request. A request takes one of three ways:
 
-* inline, on the event loop itself: reads of the API with a token, on SQLite. They
-  take well under a millisecond, and a change of threads would cost as much again;
+* inline, as soon as its head has been read: short reads of the API with a token, on
+  SQLite. A change of threads, or a task on the event loop, would cost as much as all
+  the rest of them;
 * in a thread of a small fixed pool, whose threads keep their connections:
   everything else, because it may write, wait or take long;
 * as an event stream: a view returns a `StreamingHttpResponse` over an *async*
@@ -27,6 +28,8 @@ import time
 from asyncio.events import _set_running_loop
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
 from functools import partial
 from io import BytesIO
 from ipaddress import ip_address, ip_network
@@ -39,9 +42,11 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 from django.urls import get_resolver
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from tokens import activity
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -68,6 +73,10 @@ logger = structlog.get_logger(__name__)
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
 
+# What a read must not bring to be short: a session, which may be written, or a body.
+NOT_SHORT = frozenset((b"cookie", b"content-length", b"transfer-encoding"))
+
+
 class BodyTooLarge(Exception):
     """The request's body exceeds `DATA_UPLOAD_MAX_MEMORY_SIZE`."""
 
@@ -86,6 +95,7 @@ class Bridge:
         self.wsgi = wsgi
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
         self.pool_is_default = False
+        self.answer_read = getattr(wsgi, "answer_read", lambda e: wsgi(e, discard))
         self.inline_prefix = f"{settings.HUB.base_url}hub/api/user".encode()
         self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self.inline_reads = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
@@ -102,6 +112,7 @@ class Bridge:
     async def __call__(
         self, scope: dict[str, Any], receive: Receive, send: Send
     ) -> None:
+        """Answer in a thread of the pool, or as a stream; the ASGI application."""
         loop = asyncio.get_running_loop()
         if not self.pool_is_default:
             loop.set_default_executor(self.pool)
@@ -114,35 +125,49 @@ class Bridge:
             return
         except ClientGone:
             return
-        if self.is_short(scope, environ):
-            # For the handler this is an ordinary thread: it neither awaits nor is
-            # interrupted, so Django's guard against queries on a loop has nothing
-            # to guard, and the connection of this thread is kept.
-            _set_running_loop(None)
-            try:
-                exchange = Exchange(self.wsgi, environ)
-            finally:
-                _set_running_loop(loop)
-        else:
-            exchange = await loop.run_in_executor(
-                self.pool, Exchange, self.wsgi, environ
-            )
-        await exchange.answer(send, receive, self.pool)
+        answer = await loop.run_in_executor(self.pool, self.answer, environ)
+        await answer.deliver(send, receive, self.pool)
 
-    def is_short(self, scope: dict[str, Any], environ: Environ) -> bool:
-        """Say whether a request may run on the loop.
+    def answer(self, environ: Environ) -> Answer:
+        answer = Answer(self.wsgi(environ, discard), environ["REQUEST_METHOD"])
+        if answer.body is not None:
+            answer.response.close()
+        return answer
+
+    # The short way
+
+    def is_short(self, scope: dict[str, Any]) -> bool:
+        """Say whether a request is answered inline.
 
         Only reads with a token: a cookie's session may be written on the way. And
         only of users, one page at most: the members of many groups take long to
         read, and other reads ask the proxy.
         """
-        return (
-            self.inline_reads
-            and scope["method"] == "GET"
-            and "HTTP_AUTHORIZATION" in environ
-            and "HTTP_COOKIE" not in environ
-            and scope["raw_path"].startswith(self.inline_prefix)
-        )
+        if (
+            not self.inline_reads
+            or scope["method"] != "GET"
+            or not scope["raw_path"].startswith(self.inline_prefix)
+        ):
+            return False
+        names = {name for name, _ in scope["headers"]}
+        return b"authorization" in names and names.isdisjoint(NOT_SHORT)
+
+    def read(self, scope: dict[str, Any]) -> Answer:
+        """Answer a short read, here and now.
+
+        For the handler this is an ordinary thread: it neither awaits nor is it
+        interrupted, so Django's guard against queries on a loop has nothing to
+        guard, and the connection of this thread is kept.
+        """
+        loop = asyncio.get_running_loop()
+        environ = self.environ(scope)
+        environ["wsgi.input"] = BytesIO()
+        _set_running_loop(None)
+        try:
+            # What a request sets for itself must not be there for the next.
+            return Answer(copy_context().run(self.answer_read, environ), "GET")
+        finally:
+            _set_running_loop(loop)
 
     # What comes in
 
@@ -252,32 +277,32 @@ class Bridge:
         await send({"type": "http.response.body", "body": body})
 
 
-class Exchange:
-    """A WSGI application's answer to one request, and its way to the client."""
+class Answer:
+    """A response of Django's, and its way to the client."""
 
-    def __init__(self, wsgi: WSGIHandler, environ: Environ) -> None:
-        self.status = 500
-        self.headers: Headers = []
-        self.body: bytes | None = None
-        response: Any = wsgi(environ, self.start_response)  # type: ignore[arg-type]
+    def __init__(self, response: Any, method: str) -> None:
         self.response = response
-        if not self.response.streaming:
-            self.body = self.response.content
-            if self.status not in (204, 304) and "Content-Length" not in self.response:
-                self.headers.append((b"content-length", b"%d" % len(self.body)))
-        elif environ["REQUEST_METHOD"] == "HEAD":
-            self.body = b""
-        if self.body is not None:
-            self.response.close()
-
-    def start_response(self, status: str, headers: list[tuple[str, str]]) -> None:
-        self.status = int(status[:3])
-        self.headers = [
+        self.status: int = response.status_code
+        self.headers: Headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in headers
+            for name, value in response.items()
         ]
+        for cookie in response.cookies.values():
+            self.headers.append((b"set-cookie", cookie.OutputString().encode()))
+        self.body: bytes | None = None
+        if not response.streaming:
+            self.body = response.content
+            if self.status not in (204, 304) and "Content-Length" not in response:
+                self.headers.append((b"content-length", b"%d" % len(self.body)))
+        elif method == "HEAD":
+            self.body = b""
 
-    async def answer(
+    def in_full(self, more: Headers) -> bytes:
+        """Write all of it, as HTTP/1.1 has it."""
+        lines = [b"%b: %b\r\n" % header for header in (*more, *self.headers)]
+        return b"".join((STATUS_LINE[self.status], *lines, b"\r\n", self.body or b""))
+
+    async def deliver(
         self, send: Send, receive: Receive, pool: ThreadPoolExecutor
     ) -> None:
         head = {
@@ -322,17 +347,55 @@ class Exchange:
             pass
 
 
+def discard(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+    """Take what WSGI tells of a response apart from it: we ask the response."""
+
+
 class Connection(HttpToolsProtocol):
-    """A client's connection, which must come to the point in size and in time."""
+    """A client's connection; its client must come to the point in size and in time.
+
+    Short reads are answered by it directly.
+    """
 
     head_size = 0
     in_head = True
+    has_answered = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # One for each piece of data that arrives: who sends many requests at once
+        # must not have the loop for all of them.
+        if self.has_answered or not app.is_short(cycle.scope):
+            super()._start_asgi_task(cycle, app)
+            return
+        self.has_answered = True
+        try:
+            answer = app.read(cycle.scope)
+        except Exception:
+            logger.exception("uncaught while answering inline")
+            self.transport.close()
+            return
+        if answer.body is None:
+
+            async def deliver(scope: Any, receive: Any, send: Any) -> None:
+                await answer.deliver(send, receive, app.pool)
+
+            super()._start_asgi_task(cycle, deliver)  # type: ignore[arg-type]
+            return
+        headers = cycle.default_headers
+        if not cycle.keep_alive:
+            headers = [*headers, (b"connection", b"close")]
+        self.transport.write(answer.in_full(headers))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.await_head()
 
     def data_received(self, data: bytes) -> None:
+        self.has_answered = False
         super().data_received(data)
         if self.in_head:
             self.head_size += len(data)
@@ -416,7 +479,19 @@ def die_with(parent: int) -> None:
             sys.exit("the server ended while this worker started")
 
 
-def serve(address: str = "127.0.0.1", port: int = 8081, workers: int = 1) -> None:
+def load_hub() -> WSGIHandler:
+    """Load the hub; its settings are complete by then."""
+    from hubsite.wsgi import application
+
+    return application
+
+
+def serve(
+    address: str = "127.0.0.1",
+    port: int = 8081,
+    workers: int = 1,
+    load: Callable[[], WSGIHandler] = load_hub,
+) -> None:
     """Serve the hub until SIGTERM or SIGINT; Django is set up already.
 
     An address that is taken raises OSError.
@@ -430,24 +505,18 @@ def serve(address: str = "127.0.0.1", port: int = 8081, workers: int = 1) -> Non
     # delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     application = load()
-    if workers == 1:
-        work(application, listener)
-    else:
-        Prefork(partial(work, application, listener), workers).run()
-
-
-def load() -> WSGIHandler:
-    """Load all that a worker needs, to be shared by those forked later."""
-    from hubsite.wsgi import application
-
-    _ = get_resolver().url_patterns
+    # All that workers need is loaded before they are forked, and shared by them.
+    len(get_resolver().url_patterns)
     # A connection must not be shared.
     connections.close_all()
     # What lives now lives as long as the process: without this a full collection
     # would walk through all of it and stop every request for tens of milliseconds.
     gc.collect()
     gc.freeze()
-    return application
+    if workers == 1:
+        work(application, listener)
+    else:
+        Prefork(partial(work, application, listener), workers).run()
 
 
 def work(application: WSGIHandler, listener: socket.socket) -> None:
@@ -474,8 +543,7 @@ def work(application: WSGIHandler, listener: socket.socket) -> None:
     # stopped then, and this process still has things to do at its exit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    activity.start()
-    server.run([listener])
-    activity.stop()
+    with getattr(application, "at_work", nullcontext)():
+        server.run([listener])
     # Threads are waited for at exit; one that hangs must not hang the hub.
     signal.alarm(KILL_TIMEOUT)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 from django.conf import settings
+from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -60,20 +61,13 @@ def main() -> None:
         DATA_UPLOAD_MAX_MEMORY_SIZE=1_000_000,
         HUB=HubConfig(),
         HUB_VERSION="6.1.1",
-        INSTALLED_APPS=[
-            *("django.contrib.contenttypes", "django.contrib.auth"),
-            *("accounts", "services", "tokens"),
-        ],
-        AUTH_USER_MODEL="accounts.User",
         ROOT_URLCONF=__name__,
         TRUSTED_PROXIES=[],
     )
-    import django
-
-    django.setup()
+    # The bridge reads settings when it is loaded.
     from hubsite.bridge import serve
 
-    serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]))
+    serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), get_wsgi_application)
 
 
 if __name__ == "__main__":

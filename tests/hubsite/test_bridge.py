@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,7 @@ class Call:
     def wsgi(self, environ: dict[str, Any], start_response: Any) -> Any:
         self.thread = threading.current_thread().name
         self.environ = environ
-        response = self.view(environ)
-        start_response(
-            f"{response.status_code} {response.reason_phrase}", [*response.items()]
-        )
-        return response
+        return self.view(environ)
 
     def __call__(
         self,
@@ -85,7 +82,14 @@ class Call:
         async def send(message: dict[str, Any]) -> None:
             self.sent.append(message)
 
-        asyncio.run(bridge(scope, receive, send))
+        async def travel() -> None:
+            self.was_short = bridge.is_short(scope)
+            if self.was_short:
+                await bridge.read(scope).deliver(send, receive, bridge.pool)
+            else:
+                await bridge(scope, receive, send)
+
+        asyncio.run(travel())
         return self
 
     @property
@@ -207,6 +211,7 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
         ("/hub/api/users", "POST", TOKEN, False),
         ("/hub/api/user", "GET", {}, False),
         ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, False),
+        ("/hub/api/user", "GET", {**TOKEN, "content-length": "1"}, False),
         ("/hub/api/groups", "GET", TOKEN, False),
         ("/hub/api/proxy", "GET", TOKEN, False),
         ("/hub/home", "GET", TOKEN, False),
@@ -216,6 +221,7 @@ def test_only_short_reads_run_on_the_loop(
     path: str, method: str, headers: dict[str, str], inline: bool
 ) -> None:
     call = Call(echo, inline_reads=True)(path, method, headers)
+    assert call.was_short is inline
     assert (call.thread == threading.main_thread().name) is inline
 
 
@@ -255,6 +261,34 @@ def test_a_stream_ends_when_its_client_leaves() -> None:
     assert ended.is_set()
 
 
+def test_what_a_short_read_sets_is_gone_with_it() -> None:
+    mark: ContextVar[str] = ContextVar("mark", default="")
+    seen = []
+
+    def view(environ: dict[str, Any]) -> HttpResponse:
+        seen.append(mark.get())
+        mark.set("left over")
+        return HttpResponse()
+
+    async def twice() -> None:
+        bridge = Bridge(lambda environ, start_response: view(environ))  # type: ignore[arg-type]
+        for _ in range(2):
+            bridge.read(
+                {
+                    "method": "GET",
+                    "raw_path": b"/hub/api/user",
+                    "query_string": b"",
+                    "scheme": "http",
+                    "server": ("127.0.0.1", 8081),
+                    "client": ("127.0.0.1", 1234),
+                    "headers": [],
+                }
+            )
+
+    asyncio.run(twice())
+    assert seen == ["", ""]
+
+
 # With the real server
 
 
@@ -266,7 +300,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[int], tuple[Any, int]]]:
     def start(workers: int) -> tuple[Any, int]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        server = subprocess.Popen(  # noqa: S603 - our own
+        server = subprocess.Popen(
             [sys.executable, "-m", "tests.hubsite.site", str(port), str(workers)],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
@@ -361,9 +395,34 @@ def test_a_stream_does_not_keep_the_server_from_ending(start: Any) -> None:
     assert asyncio.run(scenario()) == 0
 
 
+def test_requests_that_come_at_once_are_answered_in_order(start: Any) -> None:
+    _, port = start(1)
+    one = b"GET /hub/api/%s HTTP/1.1\r\nHost: hub\r\nAuthorization: token x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(one % b"user" + one % b"nowhere" + one % b"user")
+        received = b""
+        while received.count(b"HTTP/1.1 ") < 3 or not received.endswith(b"}"):
+            received += client.recv(65536)
+    statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"404", b"200"]
+
+
+def test_a_connection_is_closed_where_its_client_wants_that(start: Any) -> None:
+    _, port = start(1)
+    for line in (b"HTTP/1.0", b"HTTP/1.1\r\nConnection: close"):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(b"GET /hub/api/user " + line + b"\r\nAuthorization: token x")
+            client.sendall(b"\r\n\r\n")
+            received = b""
+            while data := client.recv(65536):
+                received += data
+        assert b"connection: close" in received
+        assert received.endswith(b"}")
+
+
 def test_a_taken_port_is_an_error(start: Any) -> None:
     _, port = start(1)
-    second = subprocess.run(  # noqa: S603 - our own
+    second = subprocess.run(
         [sys.executable, "-m", "tests.hubsite.site", str(port), "1"],
         cwd=ROOT,
         capture_output=True,
