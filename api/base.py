@@ -41,12 +41,12 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
-from tokens.authentication import TokenAuthentication
-from tokens.verification import Bearer
 
 from audit.models import Actor
 from scopes.access import EMPTY, Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
+from tokens.authentication import TokenAuthentication
+from tokens.verification import Bearer
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class HubAPIView(APIView):
     narrows: ClassVar[frozenset[str]] = frozenset()
     model: ClassVar[type[Model] | None] = None
 
-    request: APIRequest
+    request: APIRequest  # type: ignore[assignment]
     needs: ClassVar[Mapping[str, tuple[str, ...] | Door]] = {}
     schemes: ClassVar[tuple[TokenAuthentication, ...]] = (TokenAuthentication(),)
 
@@ -239,7 +239,7 @@ class HubAPIView(APIView):
             raise Forbidden(MISSING_CREDENTIALS)
         if need is IDENTIFIED:
             return
-        if need is None:
+        if not isinstance(need, tuple):
             raise Forbidden("This method is closed.")
         access = request.access
         if access.reach(*need) is None:

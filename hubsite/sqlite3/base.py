@@ -13,11 +13,12 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-_translate = base.SQLiteCursorWrapper.convert_query
+_translate: Any = base.SQLiteCursorWrapper.convert_query
 
 
 @lru_cache(maxsize=1024)
 def _translated(query: str) -> str:
+    # The method asks nothing of its cursor.
     return _translate(None, query)
 
 
