@@ -192,7 +192,7 @@ def _subject(path: str) -> str:
     for noun in ("tokens", "servers", "server", "shared"):
         if noun in rest:
             return {"server": "servers", "shared": "shares"}.get(noun, noun)
-    known = {"share-codes": "shares", "user": "hub", "authorizations": "tokens"}
+    known = {"share-codes": "shares", "user": "hub", "authorizations": "older"}
     plural = ("users", "groups", "services", "shares")
     return known.get(first, first if first in plural else "hub")
 

@@ -464,6 +464,16 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": f"{HUB_PREFIX}api",
     # Shapes are written by hand, so there are no enumerations to find names for.
     "POSTPROCESSING_HOOKS": [],
+    "TAGS": [
+        {"name": "users"},
+        {"name": "groups"},
+        {"name": "tokens"},
+        {"name": "services"},
+        {"name": "servers"},
+        {"name": "shares"},
+        {"name": "hub"},
+        {"name": "older", "description": "What few clients still use."},
+    ],
     "APPEND_COMPONENTS": {
         "securitySchemes": {
             "token": {
