@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -67,6 +67,7 @@ class UserForm(forms.ModelForm):
     """A user with the groups that whoever asks may change."""
 
     groups = NamesField(required=False, help_text="Names of groups, one per line.")
+    within_reach: ClassVar[list[str]] = []
 
     class Meta:
         model = User
@@ -75,6 +76,10 @@ class UserForm(forms.ModelForm):
         help_texts = {  # noqa: RUF012
             "admin": "Holds the role admin: may see and change everything here."
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["groups"] = self.within_reach
 
 
 @admin.register(User)
@@ -124,8 +129,7 @@ class UserAdmin(ScopedAdmin):
         self, request: Any, obj: User | None = None, **kwargs: Any
     ) -> type[forms.ModelForm]:
         form = super().get_form(request, obj, **kwargs)
-        if obj is not None and "groups" in form.base_fields:
-            form.base_fields["groups"].initial = sorted(_changeable(request, obj))
+        form.within_reach = [] if obj is None else sorted(_changeable(request, obj))
         return form
 
     def save_model(

@@ -130,6 +130,21 @@ def test_renames_and_changes_groups(as_, ada, alan, pages):
     assert [group.name for group in alan.groups.all()] == ["physics"]
 
 
+def test_form_holds_the_groups_within_reach(as_, ada, alan, pages):
+    make_group("physics", users=[alan])
+    leader = make_user(
+        "leader",
+        scopes=["admin-ui", "admin:users!group=data301", "groups!group=data301"],
+    )
+
+    def offered(user):
+        form = as_(user).get(pages.of(alan)).context["adminform"].form
+        return form["groups"].value().splitlines()
+
+    assert offered(ada) == ["data301", "physics"]
+    assert offered(leader) == ["data301"]
+
+
 def test_group_leader_may_not_touch_groups_beyond_reach(as_, alan, pages):
     make_group("physics", users=[alan])
     leader = make_user(

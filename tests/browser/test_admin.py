@@ -1,0 +1,146 @@
+"""The admin in a browser: every page, before and after each act."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from audit.actions import record
+from tests.factories import (
+    BY,
+    make_group,
+    make_role,
+    make_server,
+    make_service,
+    make_token,
+    make_user,
+    make_users,
+)
+from tokens.models import APIToken
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def address(model: str, page: str = "changelist", *args: int) -> str:
+    return reverse(f"admin:{model}_{page}", args=args)
+
+
+@pytest.fixture
+def rows(transactional_db):
+    """Have a row of every kind, by the name of its admin."""
+    group = make_group("data301", properties={"room": "M1"})
+    user = make_user("alan", groups=[group])
+    token, _ = make_token(user, note="laptop")
+    return {
+        "accounts_user": user,
+        "accounts_group": group,
+        "accounts_role": make_role("reader", "list:users!group=data301"),
+        "services_service": make_service("portal", url="http://127.0.0.1:9000"),
+        "tokens_apitoken": token,
+        "servers_server": make_server(user, "lab"),
+        "audit_event": record(BY, "user.create", "user", "alan", admin=False),
+    }
+
+
+@pytest.fixture
+def administrator(transactional_db):
+    return make_user("ada", admin=True)
+
+
+def test_overview(window, administrator, rows):
+    view = window(administrator)
+    page = view.open("/hub/admin/")
+
+    assert page.get_by_role("heading", name="Latest acts").is_visible()
+    view.survey()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("accounts_user", "accounts_group", "accounts_role", "services_service"),
+        *("tokens_apitoken", "servers_server", "audit_event"),
+    ],
+)
+def test_lists_and_rows(window, administrator, rows, model):
+    view = window(administrator)
+
+    page = view.open(address(model))
+    assert page.locator("#result_list").is_visible()
+    view.survey()
+    view.open(f"{address(model)}?q=nothing-is-called-that")
+    assert page.get_by_text("Nothing matches.").is_visible()
+    view.survey()
+    view.open(address(model, "change", rows[model].pk))
+    assert page.locator("fieldset").is_visible()
+    view.survey()
+
+
+@pytest.mark.parametrize(
+    "model", ["accounts_user", "accounts_group", "services_service", "tokens_apitoken"]
+)
+def test_forms_and_what_they_refuse(window, administrator, rows, model):
+    view = window(administrator)
+    page = view.open(address(model, "add"))
+    view.survey()
+
+    page.locator(".submit-row button").first.click()
+
+    assert page.get_by_role("alert").is_visible()
+    view.survey()
+
+
+def test_issuing_a_token(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(address("tokens_apitoken", "add"))
+    page.get_by_label("Owner's name").fill("alan")
+    page.get_by_label("Note").fill("for the lab")
+    page.get_by_role("button", name="Issue token").click()
+
+    assert len(page.get_by_label("Secret").input_value()) > 60
+    view.survey()
+
+
+def test_revoking_all_that_match(window, administrator, rows):
+    for user in make_users(60):
+        make_token(user)
+    view = window(administrator)
+    page = view.open(f"{address('tokens_apitoken')}?q=student")
+
+    page.get_by_label("Select all objects on this page").check()
+    page.get_by_text("Select all that match, on every page").click()
+    page.locator("select[name=action]").select_option(
+        label="Revoke the selected tokens"
+    )
+    view.survey()
+    page.get_by_role("button", name="Go").click()
+
+    assert page.get_by_text("Revoke 60 tokens?").is_visible()
+    view.survey()
+    page.get_by_role("button", name="Revoke 60 tokens").click()
+
+    assert page.get_by_text("Revoked 60 tokens.").is_visible()
+    view.survey()
+    assert APIToken.objects.filter(revoked_at=None).count() == 1
+
+
+def test_deleting_a_user(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
+    page.get_by_role("button", name="Delete…").click()
+    view.survey()
+    page.get_by_role("button", name="Delete alan").click()
+
+    assert "alan" in page.get_by_role("status").inner_text()
+    view.survey()
+
+
+def test_filters_work_without_a_script(window, administrator, rows):
+    view = window(administrator, java_script_enabled=False)
+    page = view.page
+    page.goto(f"{view.base}{address('tokens_apitoken')}")
+
+    page.locator("#changelist-filter summary", has_text="State").click()
+    page.get_by_role("link", name="revoked").click()
+
+    assert page.get_by_text("Nothing matches.").is_visible()
