@@ -19,12 +19,16 @@ from django.http import HttpRequest
 from accounts.actions import (
     create_user,
     is_valid_name,
+    make_user_of,
     normalise_name,
     update_user,
 )
 from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Conflict
+
+# The rules of the system by which people come in, as for JupyterHub.
+PAM_SERVICE = "login"
 
 
 def admits(name: str) -> bool:
@@ -59,6 +63,7 @@ def settle_account(name: str, *, address: str = "") -> User | None:
             user = User.objects.get(name=name)
     if admin and not user.admin:
         user = update_user(user, admin=True, by=by)
+    make_user_of(user, by=by)
     return user if user.is_active else None
 
 
@@ -104,11 +109,12 @@ def _knows_dummy_password(name: str, password: str) -> bool:
 
 
 def _knows_system_password(name: str, password: str) -> bool:
-    # Loaded only where it is asked for: it needs the system's PAM library.
+    # Loaded only where it is asked for: it opens the system's own PAM library,
+    # which not every system has.
     pamela = import_module("pamela")
     try:
-        pamela.authenticate(name, password, service="login")
-        pamela.check_account(name, service="login")
+        pamela.authenticate(name, password, service=PAM_SERVICE)
+        pamela.check_account(name, service=PAM_SERVICE)
     except pamela.PAMError:
         return False
     return True
