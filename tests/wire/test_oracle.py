@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.databases import fresh_database
+from tests.wire.conftest import CONFIGS, ORACLE, command
 
-ROOT = Path(__file__).resolve().parents[2]
-ORACLE = ROOT / "tests" / "oracle"
-sys.path.insert(0, str(ORACLE))
-
-from hubdiff import transcript  # noqa: E402
-from hubdiff.config import load_configs  # noqa: E402
-from hubdiff.play import PortPool, Side, Take, play_all  # noqa: E402
-from hubdiff.scenario import Scenario, load_scenarios  # noqa: E402
-from hubdiff.verdict import judge  # noqa: E402
+from hubdiff import transcript  # isort: skip
+from hubdiff.play import PortPool, Side, Take, play_all  # isort: skip
+from hubdiff.scenario import Scenario, load_scenarios  # isort: skip
+from hubdiff.verdict import judge  # isort: skip
 
 AREAS = {
     *("activity", "auth", "badinput", "cors", "groups", "hubauth", "info", "listing"),
@@ -52,10 +46,7 @@ LATER = {
     "oauth/": NEEDS_OAUTH,
 }
 
-FIRST_PORT = int(os.environ.get("HUB_TEST_FIRST_PORT", "21700"))
-PORTS_PER_WORKER = 40
 EVERY = load_scenarios(ORACLE / "scenarios")
-CONFIGS = load_configs(ORACLE / "configs")
 
 
 def is_played(scenario: Scenario) -> bool:
@@ -69,12 +60,6 @@ _serial = count()
 def stage(scenario: Scenario) -> str:
     """Name the hub that a scenario is played on: those that end it get their own."""
     return scenario.id if scenario.fresh else scenario.config
-
-
-@pytest.fixture(scope="session")
-def ports(worker_number: int) -> PortPool:
-    first = FIRST_PORT + worker_number * PORTS_PER_WORKER
-    return PortPool(first, first + PORTS_PER_WORKER - 1)
 
 
 @pytest.fixture(scope="session")
@@ -103,14 +88,6 @@ def takes(
             return played[name][scenario.id]
 
         yield take_of
-
-
-def command(environment: dict[str, str]) -> str:
-    """Spell the command that starts our hub on a stage."""
-    variables = [f"{name}={value}" for name, value in environment.items()]
-    hub = [sys.executable, str(ROOT / "manage.py"), "hub", "-f", "{config}"]
-    unset = ["env", "-u", "HUB_DATABASE_URL"]
-    return " ".join([*unset, *variables, *hub, "--data-dir", "{workdir}"])
 
 
 def grouped(scenario: Scenario) -> Any:
