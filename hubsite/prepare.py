@@ -62,22 +62,8 @@ def secure_data_dir() -> None:
 
 
 def migrate() -> None:
-    """Bring the tables up to date, if they are not.
-
-    Django's own way to find out imports every migration, which takes longer than
-    all the rest of a start; names in folders and rows in a table tell as well.
-    """
-    applied = set(MigrationRecorder(connection).applied_migrations())
-    shipped = set(_shipped_migrations())
-    newer = sorted(
-        f"{app}.{name}" for app, name in applied - shipped if app in OWN_APPS
-    )
-    if newer:
-        raise ConfigError(
-            f"The database was written by a newer version ({newer[0]}): install that "
-            "version, or restore the backup that belongs to this one"
-        )
-    if shipped <= applied and cache_table_exists():
+    """Bring the tables up to date, if they are not."""
+    if is_current():
         return
     # What migrations load stays in memory, and this process lives on: a child
     # migrates and is gone. It must not share the connection.
@@ -92,6 +78,25 @@ def migrate() -> None:
         os._exit(0)
     if os.waitpid(child, 0)[1]:
         raise ConfigError("The database could not be brought up to date, see above")
+
+
+def is_current() -> bool:
+    """Tell whether the tables are those that this version of the hub expects.
+
+    Django's own way to find out imports every migration, which takes longer than
+    all the rest of a start; names in folders and rows in a table tell as well.
+    """
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    shipped = set(_shipped_migrations())
+    newer = sorted(
+        f"{app}.{name}" for app, name in applied - shipped if app in OWN_APPS
+    )
+    if newer:
+        raise ConfigError(
+            f"The database was written by a newer version ({newer[0]}): install that "
+            "version, or restore the backup that belongs to this one"
+        )
+    return shipped <= applied and cache_table_exists()
 
 
 def _migrate() -> None:

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import secrets
 import selectors
 import shlex
@@ -40,6 +41,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 # A child that lived this long had started well, so its next start need not wait.
 WELL = 60.0
 PR_SET_PDEATHSIG = 1
+# The proxy paints its lines whoever reads them.
+COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 def supervise() -> int:
@@ -75,7 +78,6 @@ class Log:
         self.path = folder / f"{name}.log"
         self.file = self._open()
         self.rest = b""
-        self.recent = b""
 
     def _open(self) -> IO[bytes]:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -85,8 +87,8 @@ class Log:
         complete, newline, self.rest = (self.rest + data).rpartition(b"\n")
         if not newline:
             return
+        complete = COLOURS.sub(b"", complete)
         self.file.write(complete + newline)
-        self.recent = (self.recent + complete + newline)[-2000:]
         if sys.stderr.isatty():
             prefix = f"{self.name:<5} | ".encode()
             complete = b"\n".join(prefix + line for line in complete.split(b"\n"))
@@ -168,6 +170,7 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.facts: dict[str, Any] = {}
         self.told = b""
+        self.asked_to_stop = False
         self.stopping = False
         self.routed = False
         self.ready = False
@@ -191,12 +194,15 @@ class Supervisor:
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, frame: self.stop())
+            # Only noted here: a handler may interrupt anything, a start for instance.
+            signal.signal(number, self.ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.selector.register(alarm, selectors.EVENT_READ, None)
         self.start_web(first=True)
         while not (self.stopping and not self.children):
             self.wait(alarm)
+            if self.asked_to_stop:
+                self.stop()
             self.bury()
             now = time.monotonic()
             ripe = [task for when, task in self.due if when <= now]
@@ -223,11 +229,15 @@ class Supervisor:
         if busy and not self.stopping:
             time.sleep(GATHER)
 
+    def ask_to_stop(self, *_: object) -> None:
+        self.asked_to_stop = True
+
     def later(self, seconds: float, task: Callable[[], None]) -> None:
         self.due.append((time.monotonic() + seconds, task))
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
         with (self.logs / "hub.log").open("a") as file:
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             file.write(f"{moment} {line}\n")
@@ -401,7 +411,7 @@ class Supervisor:
         connection = HTTPConnection(host, self.facts["hub_port"], timeout=2)
         try:
             connection.request("GET", f"{self.facts['base_url']}hub/health")
-            return connection.getresponse().status < 500
+            return connection.getresponse().status == 200
         except (OSError, HTTPException):
             return False
         finally:

@@ -41,6 +41,7 @@ def test_starts_answers_and_ends(dummy: RunningHub) -> None:
     assert status_of(dummy.url) == status_of(dummy.own_url) == 0
 
 
+@pytest.mark.slow
 def test_data_is_private(dummy: RunningHub) -> None:
     dummy.start()
     for path in dummy.data_dir.rglob("*"):
@@ -57,6 +58,7 @@ def test_data_is_private(dummy: RunningHub) -> None:
         assert (dummy.data_dir / "secrets" / name).read_text() == secret
 
 
+@pytest.mark.slow
 def test_second_hub_on_the_same_data_is_refused(dummy: RunningHub) -> None:
     dummy.start()
     assert dummy.process
@@ -66,6 +68,7 @@ def test_second_hub_on_the_same_data_is_refused(dummy: RunningHub) -> None:
     assert status_of(f"{dummy.url}health") == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("child", ["web", "proxy"])
 def test_what_dies_is_started_again(dummy: RunningHub, child: str) -> None:
     dummy.start()
@@ -88,6 +91,7 @@ def test_nothing_outlives_a_killed_supervisor(dummy: RunningHub) -> None:
     wait_until(lambda: not dummy.pids(), "all its processes are gone")
 
 
+@pytest.mark.slow
 def test_interrupt_ends_it_as_well(dummy: RunningHub) -> None:
     dummy.start()
     assert dummy.stop(signal.SIGINT) == 0
@@ -126,6 +130,7 @@ def test_wrong_configuration_ends_the_start(
     assert hub.pids() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["port", "hub_port", "api_port"])
 def test_taken_port_ends_the_start(dummy: RunningHub, port: str) -> None:
     with socket.create_server(("127.0.0.1", getattr(dummy, port))):
@@ -147,6 +152,17 @@ def test_missing_configuration_is_refused_as_jupyterhub_does(hub: RunningHub) ->
         )
 
 
+def test_web_processes_run_alone_once_there_is_a_database(dummy: RunningHub) -> None:
+    refused = dummy.manage("web")
+    assert refused.returncode == 1
+    assert "--prepare" in refused.stderr
+    dummy.start("web", "--prepare")
+    assert status_of(f"{dummy.own_url}api/users", SECRET) == 200
+    assert status_of(dummy.url) == 0
+    assert dummy.stop() == 0
+    assert dummy.pids() == {}
+
+
 # The command `token`
 
 
@@ -162,6 +178,7 @@ def test_token_is_printed_alone_and_works_at_once(dummy: RunningHub) -> None:
     assert dummy.manage("token", "ada").returncode == 0
 
 
+@pytest.mark.slow
 def test_token_command_refuses_and_damages_nothing(dummy: RunningHub) -> None:
     dummy.declare("c.JupyterHub.load_roles = [{'name': 'abc', 'users': ['ada']}]")
     dummy.declare("c.JupyterHub.load_groups = {'g': {'users': ['ada']}}")

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
+from hubsite.prepare import is_current, prepare
 from servers.shutdown import KEEPER
 
 
@@ -41,9 +42,12 @@ class Command(BaseCommand):
         hub = settings.HUB
         outcome = {"remarks": list(hub.remarks), "welcome": ""}
         if options["prepare"]:
-            from hubsite.prepare import prepare
-
             outcome = prepare()
+        elif not is_current():
+            raise ConfigError(
+                "The database is not up to date: start with `manage.py hub`, or "
+                "with `manage.py web --prepare`"
+            )
         if options["tell"] is not None:
             with os.fdopen(options["tell"], "w") as file:
                 json.dump(outcome | addresses(), file)
