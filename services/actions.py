@@ -12,7 +12,7 @@ from audit.models import Actor
 from scopes.access import Access, Identity, expand
 from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
-from scopes.refusals import Conflict, Forbidden, Invalid
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from services.models import Service
 
 
@@ -56,7 +56,9 @@ def delete_service(service: Service, *, by: Actor) -> None:
     if service.from_config:
         raise Forbidden(f"Service {service.name} is not modifiable at runtime")
     record(by, "service.delete", "service", service.name)
-    service.delete()
+    _, deleted = service.delete()
+    if not deleted.get(Service._meta.label):
+        raise NotFound(f"No such service: {service.name}")
 
 
 def _refuse_excess(name: str, fields: dict[str, Any], access: Access) -> None:
