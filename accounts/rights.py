@@ -9,7 +9,7 @@ about, and the same texts always give the same `Access` from memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
@@ -48,10 +48,15 @@ def read_arrays(text: str) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place in the database from which scopes come."""
+    """A place in the database from which scopes come.
+
+    What comes from a source with `sessions_only` reaches people who are signed in
+    and tokens that act for a session of theirs, not tokens that stand alone.
+    """
 
     build: Build
     read: Read = read_arrays
+    sessions_only: bool = False
 
 
 def concatenated(expression: str, rest: str, vendor: str) -> str:
@@ -101,9 +106,11 @@ def _groups(kind: str, vendor: str) -> str:
 _sources: list[Source] = [Source(_own_roles), Source(_roles_of_groups)]
 
 
-def register_source(build: Build, read: Read = read_arrays) -> None:
+def register_source(
+    build: Build, read: Read = read_arrays, *, sessions_only: bool = False
+) -> None:
     """Let scopes come from one more place; for `AppConfig.ready()` of other rooms."""
-    source = Source(build, read)
+    source = Source(build, read, sessions_only)
     if source not in _sources:
         _sources.append(source)
         forget()
@@ -152,6 +159,19 @@ def access_of(kind: str, name: str, groups: str | None, *texts: str | None) -> A
     return Access.of(expand(raws, identity_of(kind, name, groups)))
 
 
+def within_reach(client_id: str, texts: Sequence[str | None]) -> tuple[str | None, ...]:
+    """Return those of the selected texts that count for a token.
+
+    `client_id` names the OAuth client that issued it, if one did: such a token acts
+    for a session, and everything counts.
+    """
+    if client_id:
+        return tuple(texts)
+    groups, *rest = texts
+    pairs = zip(_sources, rest, strict=True)
+    return (groups, *(None if s.sessions_only else text for s, text in pairs))
+
+
 class TokenAccess(NamedTuple):
     """What a token may do, and whether that follows from the selected texts alone.
 
@@ -174,7 +194,8 @@ def access_of_token(
     """Work out what a token may do now.
 
     `scopes` is the JSON text of its raw scopes, `client` the OAuth client that
-    issued it, and the rest is what `access_of` takes for its owner.
+    issued it, and the rest is what `access_of` takes for its owner, of which
+    `within_reach` has left what counts for the token.
     """
     common = _overlap_with_owner(scopes, client, kind, name, *texts)
     if not common.open:
@@ -200,14 +221,6 @@ def read_access(kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS) ->
     """Read the access of one principal, in one query."""
     texts = read_texts(kind, pk, using)
     return EMPTY if texts is None else access_of(kind, name, *texts)
-
-
-def read_identity(
-    kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS
-) -> Identity:
-    """Read who a principal is, its groups included, in one query."""
-    texts = read_texts(kind, pk, using)
-    return identity_of(kind, name, None if texts is None else texts[0])
 
 
 def read_texts(

@@ -16,9 +16,10 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
+from accounts.actions import make_user_of
 from accounts.adapter import AccountAdapter
 from accounts.models import Role, User
-from accounts.rights import access_of, columns, identity_of
+from accounts.rights import access_of, columns, identity_of, within_reach
 from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
 from audit.models import Actor
 from scopes.access import Target
@@ -45,7 +46,10 @@ class Owner:
     def scopes_of(self, token: APIToken) -> list[str]:
         """Return what a token may do now: never more than its owner."""
         identity = identity_of("user", self.user.name, self.texts[0])
-        access = token.access_within(self.user.access, identity)
+        texts = within_reach(token.client_id, self.texts)
+        access = token.access_within(
+            access_of("user", self.user.name, *texts), identity
+        )
         return sorted(access.scopes)
 
 
@@ -194,6 +198,7 @@ class UserTokensView(HubAPIView):
             )
         address = request.META.get("REMOTE_ADDR", "")
         request.actor = Actor("user", user.name, None, address)
+        make_user_of(user, by=request.actor)
         request.access = user.access
 
 

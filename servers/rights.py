@@ -9,36 +9,45 @@ from functools import partial
 from accounts.models import Group
 from scopes.access import Target
 
-SHARED_WITH_USER = (
-    "FROM servers_share h"
+SHARED_SERVERS = (
     " JOIN servers_server v ON v.id = h.server_id"
     " JOIN accounts_user o ON o.id = v.user_id"
-    " WHERE h.id IN ("
-    "SELECT uh.id FROM servers_share uh WHERE uh.user_id = u.id"
-    " UNION ALL"
-    " SELECT gh.id FROM accounts_user_groups ug"
-    " JOIN servers_share gh ON gh.group_id = ug.group_id"
-    " WHERE ug.user_id = u.id)"
+    " WHERE "
 )
 
 
-def shared_with(kind: str, vendor: str) -> str | None:
-    """Write an expression for all shares of a user, direct and through groups.
-
-    Its value is a JSON array of scopes, owner and server of each: the filter is put
-    together from what these are called now.
-    """
+def shared_with_user(kind: str, vendor: str) -> str | None:
+    """Write an expression for the shares that name a user."""
     if kind != "user":
         return None
+    return _shares(f"FROM servers_share h{SHARED_SERVERS}h.user_id = u.id", vendor)
+
+
+def shared_with_groups(kind: str, vendor: str) -> str | None:
+    """Write an expression for the shares that name a group of a user."""
+    if kind != "user":
+        return None
+    return _shares(
+        "FROM accounts_user_groups ug JOIN servers_share h ON h.group_id = ug.group_id"
+        f"{SHARED_SERVERS}ug.user_id = u.id",
+        vendor,
+    )
+
+
+def _shares(rest: str, vendor: str) -> str:
+    """Write a SELECT of scopes, owner and server of shares as one JSON array.
+
+    The filter is put together from what owner and server are called now.
+    """
     if vendor == "postgresql":
         row = "json_agg(json_build_array(h.scopes, o.name, v.name))::text"
     else:
         row = "json_group_array(json_array(json(h.scopes), o.name, v.name))"
-    return f"(SELECT {row} {SHARED_WITH_USER})"
+    return f"(SELECT {row} {rest})"
 
 
 def read_shares(text: str) -> Iterator[str]:
-    """Read raw scopes from what `shared_with` selects."""
+    """Read raw scopes from what `_shares` selects."""
     for scopes, owner, server in json.loads(text):
         for scope in scopes:
             yield f"{scope}!server={owner}/{server}"

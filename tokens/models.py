@@ -12,8 +12,14 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from accounts.models import User
-from accounts.rights import members_among, read_identity
-from scopes.access import Access, Identity, token_access
+from accounts.rights import (
+    access_of,
+    identity_of,
+    members_among,
+    read_texts,
+    within_reach,
+)
+from scopes.access import EMPTY, Access, Identity, token_access
 from scopes.definitions import NO_SCOPE
 from scopes.grammar import describe
 from services.models import Service
@@ -127,9 +133,15 @@ class APIToken(models.Model):
     @cached_property
     def access(self) -> Access:
         """What this token may do now: its scopes, cut down by its owner's."""
-        owner = self.owner
-        identity = read_identity(self.owner_kind, owner.pk, owner.name)
-        return self.access_within(owner.access, identity)
+        kind, owner = self.owner_kind, self.owner
+        texts = read_texts(kind, owner.pk)
+        if texts is None:
+            return EMPTY
+        reached = within_reach(self.client_id, texts)
+        return self.access_within(
+            access_of(kind, owner.name, *reached),
+            identity_of(kind, owner.name, texts[0]),
+        )
 
     def access_within(self, owner: Access, identity: Identity) -> Access:
         """Work out `access` from what is known of the owner, for lists of tokens."""

@@ -100,7 +100,9 @@ def test_a_new_name_is_what_self_means() -> None:
 def test_group_names_may_hold_any_character(name: str) -> None:
     user = make_user("ada", groups=[make_group(name), make_group("other")])
 
-    identity = rights.read_identity("user", user.pk, user.name)
+    texts = rights.read_texts("user", user.pk)
+    assert texts
+    identity = rights.identity_of("user", user.name, texts[0])
 
     assert identity == Identity("user", "ada", frozenset({name, "other"}))
 
@@ -108,7 +110,9 @@ def test_group_names_may_hold_any_character(name: str) -> None:
 def test_a_user_without_groups_is_in_none() -> None:
     user = make_user("ada")
 
-    assert rights.read_identity("user", user.pk, "ada").groups == frozenset()
+    texts = rights.read_texts("user", user.pk)
+    assert texts
+    assert rights.identity_of("user", "ada", texts[0]).groups == frozenset()
 
 
 def test_memberships_are_told_in_one_query(django_assert_num_queries: Any) -> None:

@@ -283,6 +283,24 @@ def test_a_lost_group_is_lost_at_once(alan: User, data301: Group) -> None:
     assert not after.access.has("list:users")
 
 
+@pytest.mark.parametrize("client_id", ["", "service-portal"])
+def test_a_share_with_a_group_reaches_tokens_of_clients_alone(
+    alan: User, mallory: User, client_id: str
+) -> None:
+    den, lab = (factories.make_server(alan, name) for name in ("den", "lab"))
+    factories.make_share(den, user=mallory)
+    factories.make_share(lab, group=factories.make_group("guests", users=[mallory]))
+    token, secret = make_token(mallory, client_id=client_id)
+
+    bearer = verify(secret)
+
+    assert bearer is not None
+    assert bearer.access == token.access
+    assert bearer.access.allows("access:servers", obj=den)
+    assert bearer.access.allows("access:servers", obj=lab) is bool(client_id)
+    assert mallory.access.allows("access:servers", obj=lab)
+
+
 def test_memberships_of_others_are_asked_each_time(grace: User, alan: User) -> None:
     _, secret = make_token(grace, scopes=["read:users!user=alan"])
     before = verify(secret)
