@@ -21,7 +21,7 @@ from django.db import IntegrityError, connection, models, transaction
 from accounts.models import NAME_LENGTH, Group, Role, User
 from audit.actions import record
 from audit.models import Actor
-from scopes.refusals import Conflict, Forbidden, Invalid
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 
 # What keeps a user from being renamed or deleted, in words, or None. Rooms that know
 # such reasons, a running server for instance, add a function here.
@@ -159,9 +159,19 @@ def update_user(
         raise Forbidden("Only admins can grant admin permissions")
     if name is not None and name != user.name:
         _rename(user, normalise_name(name), by=by)
-    if admin is not None and admin != user.admin:
-        _set_admin(user, admin, by=by)
+    if admin is not None:
+        if admin != user.admin:
+            _set_admin(user, admin, by=by)
+        make_user_of(user, by=by)
     return user
+
+
+def make_user_of(user: User, *, by: Actor) -> None:
+    """Give the role `user` to somebody whom only a declared token had brought."""
+    role = Role.objects.get(name="user")
+    if not user.roles.filter(pk=role.pk).exists():
+        user.roles.add(role)
+        record(by, "role.assign", "role", role.name, users=[user.name])
 
 
 def _rename(user: User, name: str, *, by: Actor) -> None:
@@ -194,12 +204,17 @@ def _set_admin(user: User, admin: bool, *, by: Actor) -> None:
 
 @transaction.atomic
 def delete_user(user: User, *, by: Actor) -> None:
-    """Delete a user with tokens, memberships, servers and shares."""
+    """Delete a user with tokens, memberships, servers and shares.
+
+    Of several who do so at once, one has done it.
+    """
     if by.kind == "user" and by.name == user.name:
         raise Invalid("Cannot delete yourself!")
     _refuse_hindered(user)
     record(by, "user.delete", "user", user.name)
-    user.delete()
+    _, deleted = user.delete()
+    if not deleted.get(User._meta.label):
+        raise NotFound(f"No such user: {user.name}")
 
 
 # Groups
@@ -304,7 +319,9 @@ def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> No
 def delete_group(group: Group, *, by: Actor) -> None:
     """Delete a group; its members stay users."""
     record(by, "group.delete", "group", group.name)
-    group.delete()
+    _, deleted = group.delete()
+    if not deleted.get(Group._meta.label):
+        raise NotFound(f"No such group: {group.name}")
 
 
 def _insert_members(group: Group, known: str) -> None:

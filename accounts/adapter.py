@@ -28,7 +28,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.crypto import salted_hmac
 
-from accounts.actions import normalise_name
+from accounts.actions import make_user_of, normalise_name
 from accounts.backends import admits, settle_account
 from accounts.models import User
 from audit.actions import record
@@ -145,6 +145,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def login(self, request: HttpRequest, user: User) -> None:
         super().login(request, user)
+        make_user_of(user, by=actor_of(request, user))
         request.session[SESSION_ID] = secrets.token_hex(16)
 
     def post_login(

@@ -19,7 +19,6 @@ from django.http import HttpRequest
 from accounts.actions import (
     create_user,
     is_valid_name,
-    make_user_of,
     normalise_name,
     update_user,
 )
@@ -63,7 +62,6 @@ def settle_account(name: str, *, address: str = "") -> User | None:
             user = User.objects.get(name=name)
     if admin and not user.admin:
         user = update_user(user, admin=True, by=by)
-    make_user_of(user, by=by)
     return user if user.is_active else None
 
 

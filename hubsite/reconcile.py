@@ -77,6 +77,7 @@ class Reconciliation:
             self.store_tokens()
             self.assign_roles()
             self.strip_blocked_users()
+            self.tell_who_holds_nothing()
             purge_expired(timezone.now(), by=BY)
         return self.remarks
 
@@ -273,16 +274,28 @@ class Reconciliation:
         names = [normalise_name(name) for name in self.hub.api_tokens.values()]
         known = _by_id(User, names).keys()
         owners = self._users(names, place)
-        if self.hub.authenticator_class == "dummy":
-            # There, signing in is what makes somebody a user, as in JupyterHub: who
-            # is only named beside a token has not come yet. Elsewhere accounts are
-            # made by operators, and naming one here is making it.
-            Role.objects.get(name="user").users.remove(*(owners.keys() - known))
+        # A token says whose it is. What they may do is said elsewhere, or once they
+        # sign in.
+        Role.objects.get(name="user").users.remove(*(owners.keys() - known))
         users = {user.name: user for user in User.objects.filter(pk__in=owners)}
         for secret, name in self.hub.api_tokens.items():
             owner = users[normalise_name(name)]
             with _naming(f"{place}: {name!r}"):
                 store_brought_token(owner, secret, note=NOTE, by=BY)
+
+    def tell_who_holds_nothing(self) -> None:
+        """Remark on owners of declared tokens who may do nothing with them."""
+        names = {normalise_name(name) for name in self.hub.api_tokens.values()}
+        for batch in _batches(sorted(names - self.hub.blocked_users)):
+            powerless = User.objects.filter(name__in=batch, roles=None).exclude(
+                groups__roles__isnull=False
+            )
+            self.remarks += [
+                f"{name} (c.JupyterHub.api_tokens) holds no role yet: the token tells "
+                f"who it is and nothing more; add {name} to allowed_users or to a role "
+                "in load_roles"
+                for name in sorted(powerless.values_list("name", flat=True))
+            ]
 
 
 def _service_fields(spec: dict[str, Any]) -> dict[str, Any]:

@@ -192,6 +192,13 @@ def test_refuses_bad_new_names(name: str, message: str) -> None:
     assert names() == {"a", "b"}
 
 
+def test_whom_an_admin_judges_becomes_a_user() -> None:
+    ada = make_user("ada")
+    ada.roles.clear()
+    actions.update_user(ada, admin=False, by=BY, by_admin=True)
+    assert [role.name for role in ada.roles.all()] == ["user"]
+
+
 def test_admin_flag_and_role_go_together() -> None:
     user = make_user("ada")
 

@@ -17,7 +17,14 @@ from accounts.models import User
 from audit.models import Event
 from services.models import Service
 from tests.conftest import API
-from tests.factories import PASSWORD, make_token, make_user
+from tests.factories import (
+    PASSWORD,
+    make_group,
+    make_server,
+    make_share,
+    make_token,
+    make_user,
+)
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
@@ -274,6 +281,18 @@ def credentials(password: str = PASSWORD, name: str = "hopper") -> dict[str, Any
     return {"auth": {"username": name, "password": password}}
 
 
+def test_a_list_says_what_each_token_reaches(mallory: User, admin: Any) -> None:
+    lab = make_server(make_user("owner"), "lab")
+    make_share(lab, group=make_group("guests", users=[mallory]))
+    for client_id in ("", "service-ci"):
+        make_token(mallory, client_id=client_id)
+
+    listed = admin.get(f"{API}/users/mallory/tokens").json()["api_tokens"]
+
+    shared = "access:servers!server=owner/lab"
+    assert [shared in token["scopes"] for token in listed] == [False, True]
+
+
 def test_a_password_is_worth_a_token(with_password: User, bearer: Bearer) -> None:
     reply = bearer(None).post(f"{API}/users/hopper/tokens", credentials())
 
@@ -281,6 +300,16 @@ def test_a_password_is_worth_a_token(with_password: User, bearer: Bearer) -> Non
     assert reply.json()["note"] == "Requested via api"
     event = Event.objects.get(action="token.issue")
     assert event.actor_name == "hopper"
+
+
+def test_a_password_makes_a_user_of_whom_a_token_brought(
+    with_password: User, bearer: Bearer
+) -> None:
+    with_password.roles.clear()
+
+    reply = bearer(None).post(f"{API}/users/hopper/tokens", credentials())
+
+    assert "tokens!user=hopper" in reply.json()["scopes"]
 
 
 @pytest.mark.parametrize(

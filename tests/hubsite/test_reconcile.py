@@ -70,9 +70,9 @@ FULL: dict[str, Any] = {
 
 
 def test_second_start_changes_nothing() -> None:
-    start(**FULL)
+    remarks = start(**FULL)
     before = state()
-    assert start(**FULL) == []
+    assert start(**FULL) == remarks
     assert state() == before
 
 
@@ -244,26 +244,38 @@ def test_service_of_a_token_need_not_be_declared() -> None:
     assert bearer and (bearer.owner_kind, bearer.owner_name) == ("service", "ci")
 
 
-def test_token_brings_its_user_with_the_role() -> None:
-    start(api_tokens={SECRET: "Tina"})
+def test_token_brings_its_user_without_a_role() -> None:
+    (remark,) = start(api_tokens={SECRET: "Tina"})
+    assert remark.startswith("tina (c.JupyterHub.api_tokens) holds no role yet:")
     bearer = verify(SECRET)
     assert bearer and bearer.owner_name == "tina"
-    assert roles_of("tina") == {"user"}
+    assert bearer.access.scopes == frozenset()
+    assert roles_of("tina") == set()
     token = APIToken.objects.get()
     assert (token.note, token.expires_at) == ("from config", None)
 
 
-def test_token_brings_nobody_in_where_signing_in_does() -> None:
-    start(api_tokens={SECRET: "tina"}, authenticator_class="dummy")
-    assert roles_of("tina") == set()
-    start(
-        api_tokens={SECRET: "tina"},
-        authenticator_class="dummy",
-        allowed_users=frozenset({"tina"}),
+def test_owner_of_a_token_is_a_user_once_listed() -> None:
+    start(api_tokens={SECRET: "tina"})
+    assert not start(api_tokens={SECRET: "tina"}, allowed_users=frozenset({"tina"}))
+    assert roles_of("tina") == {"user"}
+    assert not start(api_tokens={SECRET: "Tina"})
+    assert roles_of("tina") == {"user"}
+
+
+def test_owner_of_a_token_may_do_what_others_give_it() -> None:
+    helper = {"name": "helper", "scopes": ["read:hub"], "groups": ["staff"]}
+    groups = {"staff": {"users": ["tina"]}, "none": {"users": ["tina"]}}
+    secrets = {SECRET: "tina", SECRET + "-2": "tom", SECRET + "-3": "bob"}
+    start(api_tokens=secrets)
+    remarks = start(
+        api_tokens=secrets,
+        load_groups=groups,
+        load_roles=(helper,),
+        blocked_users=frozenset({"bob"}),
     )
-    assert roles_of("tina") == {"user"}
-    start(api_tokens={SECRET: "Tina"}, authenticator_class="dummy")
-    assert roles_of("tina") == {"user"}
+    assert [remark.split()[0] for remark in remarks] == ["tom"]
+    assert roles_of("tina") == set()
 
 
 def test_token_stays_with_its_first_owner() -> None:

@@ -91,6 +91,15 @@ def test_sets_the_cookies_that_clients_know(person, browser):
     assert (xsrf["path"], xsrf["httponly"], xsrf["max-age"]) == ("/hub/", "", "")
 
 
+def test_makes_a_user_of_whom_a_token_brought(person, browser):
+    person.roles.clear()
+
+    browser.sign_in("ada")
+
+    assert [role.name for role in person.roles.all()] == ["user"]
+    assert Event.objects.get(action="role.assign").actor_name == "ada"
+
+
 def test_refuses_a_wrong_password(person, browser):
     response = browser.sign_in("ada", "wrong")
 
