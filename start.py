@@ -46,7 +46,7 @@ MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
 CODE = [
     *("accounts", "api", "audit", "hubsite", "scopes", "servers", "services"),
-    *("tokens", "tests", "benchmarks", "manage.py", "start.py"),
+    *("tokens", "manage.py", "start.py"),
 ]
 TEMPLATES = ("templates",)
 

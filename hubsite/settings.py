@@ -108,7 +108,7 @@ class Site(BaseSettings):
 
 def read_environment() -> Site:
     """Return the site's settings, or stop with the variable that is wrong."""
-    from_files = {}
+    from_files: dict[str, Any] = {}
     for name in Site.model_fields:
         variable = f"HUB_{name.upper()}_FILE"
         if path := os.environ.get(variable):

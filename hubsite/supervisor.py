@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any
@@ -437,7 +438,7 @@ class Supervisor:
             child = self.children.get(name)
             if child:
                 child.signal(signal.SIGTERM)
-                self.later(grace, lambda child=child: child.signal(signal.SIGKILL))
+                self.later(grace, partial(child.signal, signal.SIGKILL))
                 return
 
 
