@@ -87,7 +87,8 @@ class EventAdmin(ScopedAdmin):
         return events.filter(reach)
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        return lookup in ("target_kind", "target_name", "actor_name") or (
+        # The link from an object to its history.
+        return lookup in ("target_kind", "target_name") or (
             super().lookup_allowed(lookup, value, request)
         )
 

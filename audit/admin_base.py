@@ -74,6 +74,24 @@ class NamesField(forms.CharField):
         return self.to_python(initial) != self.to_python(data)
 
 
+class ChosenFilter(admin.SimpleListFilter):
+    """Rows that belong to something, which a link from elsewhere has chosen.
+
+    It offers nothing by itself, since there may be too many to choose from; it shows
+    what is chosen, and the way back to all.
+    """
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [(self.value(), self.value())] if self.value() else []
+
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return self.belonging(queryset, self.value()) if self.value() else queryset
+
+    def belonging(self, queryset: QuerySet[Any], name: str) -> QuerySet[Any]:
+        """Keep the rows that belong to what has this name."""
+        raise NotImplementedError
+
+
 class ScopedAdmin(admin.ModelAdmin):
     """Admin pages of one model, as far as the scopes of whoever asks reach.
 

@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from audit.admin_base import ScopedAdmin, begins_with, moment
+from audit.admin_base import ChosenFilter, ScopedAdmin, begins_with, moment
 from servers.models import Server
 
 
@@ -37,13 +37,23 @@ class ConditionFilter(admin.SimpleListFilter):
         return queryset.filter(condition) if condition else queryset
 
 
+class UserFilter(ChosenFilter):
+    """Servers of one user."""
+
+    title = "user"
+    parameter_name = "user"
+
+    def belonging(self, queryset: QuerySet[Server], name: str) -> QuerySet[Server]:
+        return queryset.filter(user__name=name)
+
+
 @admin.register(Server)
 class ServerAdmin(ScopedAdmin):
     kind = "server"
     search_help_text = "Names of users or servers, from their start"
     list_display = ("full_name", "user_name", "condition", "since", "seen")
     list_display_links = ("full_name",)
-    list_filter = (ConditionFilter,)
+    list_filter = (ConditionFilter, UserFilter)
     list_select_related = ("user",)
     ordering = ("-id",)
     sortable_by = ()
@@ -51,9 +61,6 @@ class ServerAdmin(ScopedAdmin):
         *("full_name", "user_name", "display_name", "condition", "url"),
         *("user_options", "since", "seen"),
     )
-
-    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        return lookup == "user__name" or super().lookup_allowed(lookup, value, request)
 
     def search(self, term: str) -> Q:
         users = User.objects.filter(begins_with("name", term)).order_by()

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.admin import RoleFilter
 from audit.admin_base import (
     DASH,
     NamesField,
@@ -60,15 +61,13 @@ class ServiceAdmin(ScopedAdmin):
     list_filter = (
         ("admin", admin.BooleanFieldListFilter),
         ("from_config", admin.BooleanFieldListFilter),
+        RoleFilter,
     )
     ordering = ("name",)
     sortable_by = ("name",)
 
     def get_queryset(self, request: Any) -> QuerySet[Service]:
         return super().get_queryset(request).prefetch_related("roles")
-
-    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        return lookup == "roles__name" or super().lookup_allowed(lookup, value, request)
 
     def get_fields(self, request: Any, obj: Service | None = None) -> tuple[str, ...]:
         if obj is None:
@@ -134,4 +133,4 @@ class ServiceAdmin(ScopedAdmin):
     @admin.display(description="Tokens")
     def tokens(self, service: Service) -> SafeString:
         text = format_html('Tokens <span class="visually-hidden">of {}</span>', service)
-        return link("tokens_apitoken_changelist", text, service__name=service.name)
+        return link("tokens_apitoken_changelist", text, service=service.name)
