@@ -28,7 +28,7 @@ import time
 from asyncio.events import _set_running_loop
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from functools import partial
 from io import BytesIO
@@ -461,13 +461,17 @@ class Prefork:
 
     def stop(self, *_: object) -> None:
         self.stopping = True
-        for pid in self.children:
-            os.kill(pid, signal.SIGTERM)
+        self.send(signal.SIGTERM)
         signal.alarm(2 * KILL_TIMEOUT)
 
     def kill(self, *_: object) -> None:
-        for pid in self.children:
-            os.kill(pid, signal.SIGKILL)
+        self.send(signal.SIGKILL)
+
+    def send(self, number: int) -> None:
+        for pid in tuple(self.children):
+            # It may have ended and not have been counted out yet.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def die_with(parent: int) -> None:

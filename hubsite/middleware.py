@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -18,10 +19,10 @@ import orjson
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch, resolve
 from django.utils.cache import get_conditional_response
 
 from hubsite.logging import conceal
@@ -31,6 +32,8 @@ Handler = Callable[[HttpRequest], HttpResponseBase]
 
 # Parts of addresses that open a door: one-time links, and lookups of tokens.
 SECRET_PARTS = frozenset(("token", "key", "value"))
+# Longer ones are looked up each time, so that made-up addresses fill no memory.
+KEPT_PATH = 200
 # Nothing shorter holds a whole token.
 LONG_PATH = 60
 
@@ -40,10 +43,18 @@ class HubMiddleware:
 
     def __init__(self, get_response: Handler) -> None:
         self.long_way = get_response
-        self.short_way = views_alone()
+        self.short_way: Any = convert_exception_to_response(answer_alone)
         self.log = access_log()
+        self.headers = (
+            ("X-JupyterHub-Version", settings.HUB_VERSION),
+            ("Access-Control-Allow-Headers", "accept, content-type, authorization"),
+            ("X-Content-Type-Options", "nosniff"),
+        )
         prefix = settings.HUB_PREFIX
-        self.api_prefix = f"{prefix}api"
+        self.api_root = f"{prefix}api"
+        self.api_prefix = f"{prefix}api/"
+        # The explanation of the API is pages.
+        self.docs_prefix = f"{prefix}api/docs/"
         # The explorer stands below the API, but is a page.
         self.explorer = f"{prefix}api/docs/"
         frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
@@ -68,12 +79,16 @@ class HubMiddleware:
             self.write_line(request, response, took)
         return response
 
+    def is_api(self, path: str) -> bool:
+        if path.startswith(self.api_prefix):
+            return not path.startswith(self.docs_prefix)
+        return path == self.api_root
+
     def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:
         """Say what JupyterHub says on every answer."""
         headers = response.headers
-        headers["X-JupyterHub-Version"] = settings.HUB_VERSION
-        headers["Access-Control-Allow-Headers"] = "accept, content-type, authorization"
-        headers["X-Content-Type-Options"] = "nosniff"
+        for name, value in self.headers:
+            headers[name] = value
         if is_api and not headers.get("Content-Type", "").startswith("text/html"):
             headers["Content-Security-Policy"] = self.api_policy
         else:
@@ -96,14 +111,19 @@ class HubMiddleware:
 STRANGER = AnonymousUser()
 
 
-def views_alone() -> Handler:
-    """Return Django's innermost step: from the address to the view's response."""
-    handler: Any = BaseHandler()
-    handler._view_middleware = []
-    handler._template_response_middleware = []
-    handler._exception_middleware = []
-    way: Any = convert_exception_to_response(handler._get_response)
-    return way
+def answer_alone(request: HttpRequest) -> HttpResponseBase:
+    """Go from the address to the view, and no further."""
+    path = request.path_info
+    match = find(path) if len(path) <= KEPT_PATH else resolve(path)
+    request.resolver_match = match
+    response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+    return response
+
+
+@lru_cache(maxsize=4096)
+def find(path: str) -> ResolverMatch:
+    """Find the view of an address, which takes as long as to find a token's row."""
+    return resolve(path)
 
 
 def speaks_for_a_session(request: HttpRequest) -> bool:

@@ -116,7 +116,8 @@ def test_every_view_of_the_api_has_a_name_of_jupyterhub() -> None:
         for view in views(get_resolver())
         if (name := handler_of(view, 200)).startswith("api.")
     }
-    assert not unknown
+    # JupyterHub does not describe itself.
+    assert unknown <= {"api.schema.DescriptionView"}
 
 
 def test_no_name_stands_for_a_view_that_is_gone() -> None:
@@ -144,7 +145,7 @@ found = CollectorRegistry()
 MultiProcessCollector(found)
 print(generate_latest(found).decode())
 """
-    out = subprocess.run(  # noqa: S603 - our own
+    out = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         env={
