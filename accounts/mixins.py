@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from accounts.models import User
 from audit.models import Actor
 
 
@@ -33,10 +34,15 @@ class SignedInMixin:
         """Raise `PermissionDenied` if having an account is not enough."""
 
     @property
+    def person(self) -> User:
+        """Whose page this is."""
+        return cast(User, self.request.user)
+
+    @property
     def actor(self) -> Actor:
         """Who acts through this page, for the record."""
         address = self.request.META.get("REMOTE_ADDR", "")
-        return Actor("user", self.request.user.get_username(), None, address)
+        return Actor("user", self.person.name, None, address)
 
 
 class ScopeRequiredMixin(SignedInMixin):

@@ -15,7 +15,12 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.tokens import default_token_generator
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlsafe_base64_decode
@@ -51,7 +56,7 @@ class LoginView(AllauthLoginView):
             set_session_id_cookie(request, response)
         return response
 
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def post(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.xsrf_problem:
             context = {"form": self.get_unbound_form(), "problem": EXPIRED}
             return self.render_to_response(self.get_context_data(**context), status=403)
@@ -129,12 +134,17 @@ class WelcomeView(FormView):
     form_class = WelcomeForm
     template_name = "accounts/welcome.html"
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        self.user = self.find_user(kwargs["uidb64"])
-        if self.user is None or not default_token_generator.check_token(
-            self.user, kwargs["token"]
+    user: User
+
+    def dispatch(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        user = self.find_user(kwargs["uidb64"])
+        if user is None or not default_token_generator.check_token(
+            user, kwargs["token"]
         ):
             return self.render_to_response({"is_spent": True}, status=404)
+        self.user = user
         return super().dispatch(request, *args, **kwargs)
 
     @staticmethod
@@ -165,7 +175,7 @@ class ProfileView(SignedInMixin, TemplateView):
     template_name = "accounts/profile.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        user = self.request.user
+        user = self.person
         types = list(
             Authenticator.objects.filter(user=user).values_list("type", flat=True)
         )

@@ -21,6 +21,7 @@ from django.http import (
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
 from accounts.adapter import default_target, with_parameters
@@ -37,7 +38,7 @@ class HomeView(SignedInMixin, TemplateView):
     template_name = "home.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        user = self.request.user
+        user = self.person
         now = timezone.now()
         tokens = APIToken.objects.owned_by(user).active(now)
         return super().get_context_data(
@@ -107,7 +108,7 @@ def _with_query(request: HttpRequest, path: str) -> str:
     return f"{quoted}?{query}" if query else quoted
 
 
-def logo(request: HttpRequest) -> HttpResponse:
+def logo(request: HttpRequest) -> FileResponse:
     """The mark, under the address that JupyterHub's pages use."""
     path = finders.find("mark.svg")
     if not path:
@@ -116,12 +117,16 @@ def logo(request: HttpRequest) -> HttpResponse:
     return FileResponse(open(path, "rb"), content_type=kind)
 
 
+# Browsers send reports by themselves and know no XSRF value. A foreign page can't send
+# one in somebody's name: the session's cookie does not come along from there.
+@csrf_exempt
 def csp_report(request: HttpRequest) -> HttpResponse:
     """Log what a browser refused to load on a page of ours."""
     if request.method != "POST":
         raise Http404
     if request.user.is_authenticated:
-        logger.warning("Content-Security-Policy: %s", request.body[:2000].decode())
+        report = request.body[:2000].decode("utf-8", "replace")
+        logger.warning("Content-Security-Policy: %s", report)
     return HttpResponse(status=HTTPStatus.NO_CONTENT)
 
 

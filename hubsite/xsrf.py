@@ -31,7 +31,7 @@ HEADERS = ("HTTP_X_XSRFTOKEN", "HTTP_X_CSRFTOKEN")
 ANONYMOUS_SECONDS = 3600
 
 
-def get_token(request: HttpRequest) -> str:
+def get_token(request: Any) -> str:
     """The value for this request's forms; the middleware sends it as cookie, too."""
     binding = _binding(request)
     made_for, token = getattr(request, "_xsrf_token", ("", ""))
@@ -110,7 +110,7 @@ class XSRFMiddleware:
 
     def process_view(
         self,
-        request: HttpRequest,
+        request: Any,
         view: Callable[..., HttpResponse],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],

@@ -132,3 +132,22 @@ def test_being_nobody_is_not(browser):
     browser.get("/hub/login")
 
     assert not activity.users.pending
+
+
+def test_reports_of_what_browsers_refused_are_logged(as_, mallory, caplog):
+    client = as_(mallory)
+
+    response = client.post(
+        "/hub/security/csp-report",
+        b'{"csp-report": {"blocked-uri": "inline"}} \xff',
+        content_type="application/csp-report",
+    )
+
+    assert response.status_code == 204
+    assert "blocked-uri" in caplog.text
+
+
+def test_reports_of_strangers_are_not(browser, caplog):
+    browser.post("/hub/security/csp-report", b"{}", content_type="text/plain")
+
+    assert "Content-Security-Policy" not in caplog.text
