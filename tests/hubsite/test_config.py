@@ -60,7 +60,7 @@ def test_file_is_python_that_traitlets_reads(load: Load, tmp_path: Path) -> None
         ("c.JupyterHub.bind_url = 'https://hub'", "bind_url", "https://hub:443/"),
         ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_port", 9),
         ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_ip", "127.0.0.2"),
-        ("c.JupyterHub.hub_ip = ''", "hub_ip", "0.0.0.0"),  # noqa: S104
+        ("c.JupyterHub.hub_ip = ''", "hub_ip", "0.0.0.0"),
         ("c.JupyterHub.hub_ip = ''", "hub_connect_url", "http://127.0.0.1:8081"),
         ("c.JupyterHub.hub_connect_ip = 'hub'", "hub_connect_url", "http://hub:8081"),
         ("c.JupyterHub.hub_connect_url = 'http://h:1/'", "hub_connect_url", "http://h:1"),
