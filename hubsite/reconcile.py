@@ -100,9 +100,9 @@ class Reconciliation:
                     "description": spec.get("description", ""),
                     "scopes": list(spec.get("scopes", ())),
                 }
-        for name, role in wanted.items():
+        for name, fields in wanted.items():
             with _naming(f"c.JupyterHub.load_roles: role {name!r}"):
-                check_scopes(role["scopes"])
+                check_scopes(fields["scopes"])
         existing = {role.name: role for role in Role.objects.all()}
         for name in existing.keys() - wanted.keys():
             existing[name].delete()
@@ -237,10 +237,10 @@ class Reconciliation:
         for name in self.hub.service_tokens.values():
             wanted.setdefault(name, {"name": name})
         existing = {service.name: service for service in Service.objects.all()}
-        for name, service in existing.items():
-            if service.from_config and name not in wanted:
+        for name, old in existing.items():
+            if old.from_config and name not in wanted:
                 record(BY, "service.delete", "service", name)
-                service.delete()
+                old.delete()
         for name, spec in wanted.items():
             service = existing.get(name)
             if service is None:
