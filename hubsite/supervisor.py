@@ -33,7 +33,7 @@ from servers.proxy import ProxyClient, ProxyError
 from servers.shutdown import KEEPER
 
 ROOT = Path(__file__).resolve().parent.parent
-STOP_GRACE = {"web": 9.0, "proxy": 3.0}
+STOP_GRACE = {"routes": 1.0, "web": 9.0, "proxy": 3.0}
 # Lines wait this long for company: each wake-up costs more than many lines.
 GATHER = 0.05
 PIPE_SIZE = 1 << 20
@@ -106,9 +106,16 @@ class Child:
     """A program that should run, and the process in which it does."""
 
     def __init__(
-        self, name: str, command: Callable[[], list[str]], env: dict[str, str], log: Log
+        self,
+        name: str,
+        command: Callable[[], list[str]],
+        env: dict[str, str],
+        log: Log,
+        *,
+        once: bool = False,
     ) -> None:
         self.name, self.command, self.env, self.log = name, command, env, log
+        self.once = once
         self.process: subprocess.Popen[bytes]
         self.output: IO[bytes]
         self.started = 0.0
@@ -178,9 +185,11 @@ class Supervisor:
         self.waits = 0.05
         self.status = 0
         self.env = dict(os.environ, PYTHONUNBUFFERED="1")
-        # The memory in which a password or a secret is hashed is given back at once;
-        # left to itself the C library learns to keep it.
+        # The memory in which a password is hashed is given back at once; left to
+        # itself the C library learns to keep it. The megabyte for a token's digest is
+        # kept: to get it anew each time costs as much as the hash.
         self.env.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
+        self.env.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
         self.env[KEEPER] = str(os.getpid())
         self.env.setdefault("CONFIGPROXY_AUTH_TOKEN", secrets.token_hex(32))
         if self.env.get("HUB_LOG_FORMAT", "auto") == "auto":
@@ -292,7 +301,7 @@ class Supervisor:
             env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=self.facts["proxy_auth_token"])
             log = Log("proxy", self.logs)
             self.run_child(Child("proxy", lambda: command, env, log))
-        self.add_route()
+        self.add_routes()
         self.greet()
 
     def proxy_command(self) -> list[str]:
@@ -327,6 +336,9 @@ class Supervisor:
             del self.children[child.name]
             if self.stopping:
                 self.stop_next()
+            elif child.once:
+                if status:
+                    self.say(f"WARNING: The {child.name} process failed ({status})")
             elif not self.ready:
                 self.fail(f"The {child.name} process ended at its start ({status})")
             else:
@@ -345,8 +357,10 @@ class Supervisor:
                 return
             self.run_child(child)
             if child.name == "proxy":
-                # It has forgotten its routes.
-                self.add_route()
+                # It has forgotten its routes: first those that a start knows, then
+                # whatever has been added since.
+                self.routed = False
+                self.add_routes()
 
         self.later(child.pause, again)
         child.pause = min(child.pause * 2, LONGEST_PAUSE)
@@ -356,22 +370,31 @@ class Supervisor:
     def hub_url(self) -> str:
         return f"{self.facts['hub_url']}{self.facts['base_url']}hub/"
 
-    def add_route(self) -> None:
-        """Lead the proxy to the hub; try again until the proxy listens."""
+    def add_routes(self) -> None:
+        """Give the proxy what it leads to; try again until it listens."""
         if self.stopping:
             return
         proxy = ProxyClient(
             self.facts["proxy_api_url"], self.facts["proxy_auth_token"], timeout=1.0
         )
         try:
-            proxy.add_route(self.facts["base_url"], self.facts["hub_url"], hub=True)
+            for path, (target, data) in self.facts["routes"].items():
+                proxy.add_route(path, target, **data)
         except ProxyError as error:
             own = "proxy" in self.children
             if not own:
                 self.say(f"WARNING: {error}")
-            self.later(0.1 if own else 5.0, self.add_route)
+            self.later(0.1 if own else 5.0, self.add_routes)
         else:
             self.routed = True
+            if self.ready:
+                self.renew_routes()
+
+    def renew_routes(self) -> None:
+        """Have the database say which routes there should be by now."""
+        command = [sys.executable, str(ROOT / "manage.py"), "routes"]
+        log = Log("routes", self.logs)
+        self.run_child(Child("routes", lambda: command, self.env, log, once=True))
 
     def greet(self) -> None:
         """Once the hub answers, print where; try again until it does."""

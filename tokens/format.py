@@ -45,7 +45,7 @@ def mint(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
     The first of `keys` signs. Without keys the tag is random, which passes for as
     long as there are none.
     """
-    public_id = "".join(secrets.choice(ALPHABET) for _ in range(PUBLIC_ID_LENGTH))
+    public_id = _base62(secrets.token_bytes(16), PUBLIC_ID_LENGTH)
     body = f"{prefix}_{public_id}_{_base62(secrets.token_bytes(32), SECRET_LENGTH)}"
     tag = _tag(body, keys[0] if keys else secrets.token_bytes(32))
     return f"{body}{tag}{_crc(body + tag)}", public_id
