@@ -54,8 +54,9 @@ def record(
     if mistaken:
         raise ValueError(f"The record keeps no secrets: {', '.join(sorted(mistaken))}")
     text = json.dumps(detail, default=str)
+    kept = json.loads(text)
     if SECRET.search(text):
-        text = SECRET.sub(WITHHELD, text)
+        kept = _withheld(kept)
     return Event.objects.create(
         actor_kind=by.kind,
         actor_name=by.name,
@@ -64,8 +65,19 @@ def record(
         action=action,
         target_kind=target_kind,
         target_name=target_name,
-        detail=json.loads(text),
+        detail=kept,
     )
+
+
+def _withheld(value: Any) -> Any:
+    """Blank out secrets in each text by itself: what encloses it must stay JSON."""
+    if isinstance(value, str):
+        return SECRET.sub(WITHHELD, value)
+    if isinstance(value, list):
+        return [_withheld(each) for each in value]
+    if isinstance(value, dict):
+        return {_withheld(key): _withheld(each) for key, each in value.items()}
+    return value
 
 
 @transaction.atomic

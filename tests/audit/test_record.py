@@ -64,6 +64,16 @@ def test_withholds_what_looks_like_a_secret(pasted: str) -> None:
     assert event.detail["note"].startswith(f"mine: {WITHHELD}")
 
 
+@pytest.mark.parametrize("pasted", ["sha512:1:ab", "argon2id$x", "$argon2id$v=19"])
+def test_keeps_the_rest_of_an_act_where_a_secret_is_withheld(pasted: str) -> None:
+    event = record(
+        BY, "group.set_properties", "group", "g", keys=[pasted, "b"], to={pasted: 1}
+    )
+
+    event.refresh_from_db()
+    assert event.detail == {"keys": [WITHHELD, "b"], "to": {WITHHELD: 1}}
+
+
 @pytest.mark.parametrize("change", ["update", "delete"])
 def test_database_refuses_to_change_the_past(guarded: None, change: str) -> None:
     event = record(BY, "user.create", "user", "ada")
