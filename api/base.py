@@ -68,6 +68,9 @@ STATUS: Mapping[type[Refusal], int] = {
     Conflict: 409,
 }
 
+# Databases and Python's own JSON give up somewhere beyond; nobody needs as much.
+DEEPEST = 100
+
 MISSING_CREDENTIALS = "Missing or invalid credentials."
 OUT_OF_REACH = "No access to resources or resources not found"
 
@@ -272,7 +275,24 @@ class HubAPIView(APIView):
             raise Invalid("Invalid JSON in body of request") from None
         if _ESCAPED_NUL.search(body):
             raise Invalid("The body holds a NUL character, which can't be stored")
+        if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(data):
+            raise Invalid(f"The body is nested more than {DEEPEST} levels deep")
         return data
+
+
+def _is_deep(data: Any) -> bool:
+    """Tell whether lists and objects in lists and objects go deeper than we store."""
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")

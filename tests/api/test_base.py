@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import get_resolver, path
 
-from accounts.models import User
+from accounts.models import Group, User
 from api.base import UnknownView, reply, reply_text
 from api.checks import check_views_state_scopes, views_below
 from api.users import UserView
@@ -141,6 +141,28 @@ def test_nul_is_refused(admin: BearerClient, name: str) -> None:
     message = message_of(admin.generic("POST", f"{API}/users", body), 400)
 
     assert "NUL" in message
+
+
+@pytest.mark.parametrize(
+    "nested", ["[" * 500 + "]" * 500, '{"a":' * 101 + "1" + "}" * 101]
+)
+@pytest.mark.parametrize(
+    ("method", "place", "body"),
+    [
+        ("put", "/groups/data301/properties", '{"a":%s}'),
+        ("post", "/users", '{"usernames":%s}'),
+        ("post", "/users/ada/tokens", '{"expires_in":%s}'),
+        ("patch", "/users/ada", "%s"),
+    ],
+)
+def test_what_is_nested_too_deep_is_refused(
+    admin: BearerClient, data301: Group, method: str, place: str, body: str, nested: str
+) -> None:
+    response = getattr(admin, method)(
+        API + place, body % nested, content_type="application/json"
+    )
+
+    assert "nested more than 100 levels" in message_of(response, 400)
 
 
 def test_escaped_backslash_is_no_nul(admin: BearerClient) -> None:
