@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
@@ -116,8 +118,10 @@ class ProxyView(HubAPIView):
         api_url, auth_token = body.get("api_url", ""), body.get("auth_token", "")
         if not isinstance(api_url, str) or not isinstance(auth_token, str):
             raise Invalid("api_url and auth_token must be strings")
-        if api_url and not api_url.startswith(("http://", "https://")):
+        if api_url and not is_web_address(api_url):
             raise Invalid("api_url must be an http or https address")
+        if not re.fullmatch(r"[!-~]*", auth_token):
+            raise Invalid("auth_token must be of letters, digits and signs of ASCII")
         return self.check(request, api_url, auth_token)
 
     def check(self, request: APIRequest, api_url: str, token: str) -> HttpResponse:
@@ -126,6 +130,17 @@ class ProxyView(HubAPIView):
         except ProxyError as problem:
             return error(503, str(problem))
         return empty(200)
+
+
+def is_web_address(url: str) -> bool:
+    """Tell whether something can be asked for at an address at all."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(
+            parts.hostname and parts.port != 0
+        )
+    except ValueError:
+        return False
 
 
 class ShutdownView(HubAPIView):

@@ -35,8 +35,17 @@ class ProxyClient:
 
         Paths are unescaped and without a slash at the end, as the proxy lists them.
         """
-        routes = json.loads(self._call("GET", ""))
-        return {path: route for path, route in routes.items() if route.get(MARK)}
+        try:
+            routes = json.loads(self._call("GET", ""))
+            return {
+                path: route
+                for path, route in routes.items()
+                if route.get(MARK) and isinstance(route["target"], str)
+            }
+        except (ValueError, AttributeError, LookupError):
+            raise ProxyError(
+                f"What answers at {self.api_url} is no proxy of a hub"
+            ) from None
 
     def add_route(self, path: str, target: str, **data: Any) -> None:
         """Send requests below a path to a target, whatever was there before.
@@ -76,6 +85,11 @@ class ProxyClient:
             )
             response = connection.getresponse()
             reply = response.read()
+        except ValueError:
+            # The error would tell the secret that does not fit into a header.
+            raise ProxyError(
+                f"{self.api_url} is no address, or its secret can't be sent"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             raise ProxyError(
                 f"The proxy does not answer at {self.api_url}: {error}"

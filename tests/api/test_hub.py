@@ -214,7 +214,13 @@ def test_services_come_without_the_proxy(admin: Any, settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "[]", "{", '"text"', '{"api_url": 3}', '{"api_url": "file:///x"}']
+    "body",
+    [
+        *("", "[]", "{", '"text"', '{"api_url": 3}', '{"api_url": "file:///x"}'),
+        *('{"api_url": "http://["}', '{"api_url": "http://proxy:99999999"}'),
+        *('{"api_url": "http://"}', '{"auth_token": "a\\r\\nHost: b"}'),
+        '{"auth_token": "\\u202e"}',
+    ],
 )
 def test_refuses_announcements_that_make_no_sense(
     admin: Any, proxy: type[FakeProxy], body: str
@@ -223,6 +229,18 @@ def test_refuses_announcements_that_make_no_sense(
 
     assert reply.status_code == 400
     assert not proxy.routes
+
+
+@pytest.mark.parametrize("routes", [[], {"/": 3}, {"/": {"jupyterhub": True}}, None])
+def test_what_is_no_proxy_is_told(
+    admin: Any, proxy: type[FakeProxy], monkeypatch: Any, routes: Any
+) -> None:
+    monkeypatch.setattr(proxy, "routes", routes)
+
+    reply = admin.get(f"{API}/proxy")
+
+    assert reply.status_code == 503
+    assert "is no proxy of a hub" in reply.json()["message"]
 
 
 def test_says_so_if_the_proxy_is_gone(admin: Any, settings: Any) -> None:
