@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DEFAULT_CONFIG = "jupyterhub_config.py"
-OWN_COMMANDS = frozenset({"hub", "web", "token"})
+OWN_COMMANDS = frozenset({"hub", "web", "token", "routes"})
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ import stat
 
 import pytest
 
+from servers.proxy import ProxyClient, ProxyError
 from tests.hubsite.conftest import RunningHub, status_of, wait_until
 
 SECRET = "a-secret-that-somebody-brought"
@@ -89,6 +90,30 @@ def test_nothing_outlives_a_killed_supervisor(dummy: RunningHub) -> None:
     dummy.start()
     dummy.stop(signal.SIGKILL)
     wait_until(lambda: not dummy.pids(), "all its processes are gone")
+
+
+@pytest.mark.slow
+def test_new_proxy_learns_routes_that_were_added_meanwhile(dummy: RunningHub) -> None:
+    proxy = ProxyClient(f"http://127.0.0.1:{dummy.api_port}", "known-to-both")
+    dummy.env["CONFIGPROXY_AUTH_TOKEN"] = "known-to-both"
+    dummy.declare(
+        "c.JupyterHub.services.append({'name': 'old', 'url': 'http://127.0.0.1:9'})"
+    )
+    dummy.start()
+    assert set(proxy.routes()) == {"/", "/services/old"}
+    dummy.call("POST", "api/services/new", SECRET, {"url": "http://127.0.0.1:9"})
+    os.kill(dummy.pids()["proxy"], signal.SIGKILL)
+
+    def routes() -> set[str]:
+        try:
+            return set(proxy.routes())
+        except ProxyError:
+            return set()
+
+    wait_until(
+        lambda: routes() == {"/", "/services/old", "/services/new"},
+        "the new proxy knows all routes",
+    )
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
 from hubsite.prepare import is_current, prepare
+from servers.routes import wanted_routes
 from servers.shutdown import KEEPER
 
 
@@ -85,6 +86,7 @@ def addresses() -> dict[str, Any]:
         "proxy_api_url": hub.proxy_api_url,
         "proxy_auth_token": settings.PROXY_AUTH_TOKEN,
         "proxy_should_start": hub.proxy_should_start,
+        "routes": wanted_routes(),
         "proxy_command": settings.SITE.proxy_command,
     }
 
