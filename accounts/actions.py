@@ -16,7 +16,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.contrib.auth.tokens import default_token_generator
 from django.db import IntegrityError, connection, models, transaction
+from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
 
 from accounts.models import NAME_LENGTH, Group, Role, User
 from audit.actions import record
@@ -200,6 +204,19 @@ def _set_admin(user: User, admin: bool, *, by: Actor) -> None:
     User.objects.filter(pk=user.pk).update(admin=admin)
     user.admin = admin
     record(by, "user.promote" if admin else "user.demote", "user", user.name)
+
+
+@transaction.atomic
+def invite_user(user: User, *, by: Actor) -> str:
+    """Return the path of a link by which a user chooses a password, once.
+
+    Whoever has it signs in as that user: show it to the one who asked and keep it
+    nowhere. It is spent at the next sign-in, or after some days.
+    """
+    record(by, "user.invite", "user", user.name)
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    token = default_token_generator.make_token(user)
+    return reverse("accounts:welcome", args=(uid, token))
 
 
 @transaction.atomic

@@ -8,10 +8,14 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -29,6 +33,7 @@ from audit.admin_base import (
     moment,
     yes,
 )
+from scopes.access import Target
 from scopes.grammar import describe
 from scopes.refusals import Invalid
 
@@ -120,6 +125,7 @@ class UserAdmin(ScopedAdmin):
         GroupFilter,
         RoleFilter,
     )
+    telling = {"admin": "admin", "group": "groups", "role": "roles"}  # noqa: RUF012
     ordering = ("name",)
     actions = ("delete_users",)
     readonly_fields = (
@@ -129,6 +135,16 @@ class UserAdmin(ScopedAdmin):
 
     def get_queryset(self, request: Any) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups", "roles")
+
+    def entitled(
+        self, request: Any, queryset: QuerySet[User], parameter: str
+    ) -> QuerySet[User]:
+        if parameter == "group":
+            # Who may see a group's members may see them as a list, too.
+            group = Target(group=request.GET["group"])
+            if request.user.access.allows("read:groups", obj=group):
+                return queryset
+        return super().entitled(request, queryset, parameter)
 
     def get_sortable_by(self, request: Any) -> tuple[str, ...]:
         if request.user.access.has("read:users:activity"):
@@ -175,6 +191,55 @@ class UserAdmin(ScopedAdmin):
             obj.pk = user.pk
             obj.name = user.name
         _set_groups(request, user, set(data["groups"]))
+
+    def get_urls(self) -> list[Any]:
+        invite = self.admin_site.admin_view(self.invite_view)
+        return [
+            path("<int:pk>/invite/", invite, name="accounts_user_invite"),
+            *super().get_urls(),
+        ]
+
+    def may_invite(self, request: Any, user: User) -> bool:
+        """Tell whether this person may hand out a way to sign in as that user.
+
+        It gives what issuing a token for that user gives, so it takes the same right
+        besides; and it is of use only where the hub itself keeps passwords.
+        """
+        return (
+            settings.HUB.authenticator_class == "local"
+            and self.has_change_permission(request, user)
+            and request.user.access.allows("tokens", obj=user)
+        )
+
+    def render_change_form(
+        self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        user = context.get("original")
+        context["may_invite"] = user is not None and self.may_invite(request, user)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def invite_view(self, request: Any, pk: int) -> HttpResponse:
+        """Make a link to choose a password, and show it on the reply itself."""
+        user = self.get_object(request, str(pk))
+        if user is None:
+            raise Http404
+        if request.method != "POST" or not self.may_invite(request, user):
+            raise PermissionDenied
+        link = actions.invite_user(user, by=actor_of(request))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Link for {user.name}",
+            "name": user.name,
+            "link": f"{settings.PUBLIC_URL}{link}"
+            if settings.PUBLIC_URL
+            else request.build_absolute_uri(link),
+        }
+        response = TemplateResponse(
+            request, "admin/accounts/user/invited.html", context
+        )
+        response["Cache-Control"] = "no-store"
+        return response
 
     def delete_model(self, request: Any, obj: User) -> None:
         actions.delete_user(obj, by=actor_of(request))

@@ -50,6 +50,12 @@ class BoundedPaginator(Paginator):
 class BoundedChangeList(ChangeList):
     """A list that knows whether it was counted to its end, and what may be shown."""
 
+    def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        queryset = super().get_queryset(request, *args, **kwargs)
+        for parameter in self.params:
+            queryset = self.model_admin.entitled(request, queryset, parameter)
+        return queryset
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.has_more = self.result_count >= COUNTED
@@ -106,6 +112,8 @@ class ScopedAdmin(admin.ModelAdmin):
     # What the record calls these rows.
     kind: ClassVar[str] = ""
     search_prefixes: ClassVar[tuple[str, ...]] = ("name",)
+    # Filters by their parameter, each with the key of the wire that it tells.
+    telling: ClassVar[dict[str, str]] = {}
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -174,6 +182,27 @@ class ScopedAdmin(admin.ModelAdmin):
                 row.shown = view.keys(row)
 
     # Lists
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        # Django lets any column be asked, digests of passwords included, and each
+        # answer tells a letter more of it.
+        filters = {
+            part if isinstance(part, str) else part.parameter_name
+            for part in (
+                part[0] if isinstance(part, tuple) else part
+                for part in self.list_filter
+            )
+        }
+        return lookup.partition("__")[0] in filters
+
+    def entitled(
+        self, request: Any, queryset: QuerySet[Any], parameter: str
+    ) -> QuerySet[Any]:
+        """Keep the rows of which whoever asks may know what a filter tells."""
+        key = self.telling.get(parameter.partition("__")[0])
+        if key is None:
+            return queryset
+        return request.user.access.limit_shown(self.table, key, queryset)
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> HttpResponse:
         title = capfirst(self.opts.verbose_name_plural)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
+from django.urls import reverse
 
 from accounts.models import User
 from audit.models import Event
 from tests.admin.conftest import rows, text
-from tests.factories import make_group, make_server, make_token, make_user, make_users
+from tests.factories import (
+    PASSWORD,
+    make_group,
+    make_server,
+    make_token,
+    make_user,
+    make_users,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -234,3 +245,38 @@ def test_history_is_the_record(as_, ada, alan, pages):
     reply = client.get(pages.of(alan, "history"), follow=True)
 
     assert "user.promote" in text(reply)
+
+
+def invite(client, user):
+    return client.post(reverse("admin:accounts_user_invite", args=[user.pk]))
+
+
+def test_invites_by_a_link_that_works_once(as_, ada, alan, pages):
+    client = as_(ada)
+    assert "Make a link" in text(client.get(pages.of(alan)))
+
+    reply = invite(client, alan)
+
+    link = re.search(r'id="link"[^>]*value="[^"]*(/hub/[^"]+)"', reply.content.decode())
+    assert "no-store" in reply["Cache-Control"]
+    assert Event.objects.get().action == "user.invite"
+    guest = as_(None)
+    password = {"new_password1": PASSWORD, "new_password2": PASSWORD}
+    assert guest.post(link[1], password).status_code == 302
+    assert guest.get("/hub/home").context["user"] == alan
+    assert as_(None).post(link[1], password).status_code == 404
+
+
+def test_inviting_takes_the_right_to_issue_tokens(as_, alan, pages):
+    manager = make_user("manager", scopes=["admin-ui", "admin:users"], roles=[])
+    client = as_(manager)
+
+    assert "Make a link" not in text(client.get(pages.of(alan)))
+    assert invite(client, alan).status_code == 403
+    assert not Event.objects.exists()
+
+
+def test_nobody_is_invited_where_passwords_are_kept_elsewhere(as_, ada, alan, settings):
+    settings.HUB = replace(settings.HUB, authenticator_class="dummy")
+
+    assert invite(as_(ada), alan).status_code == 403

@@ -124,6 +124,15 @@ def test_revoking_all_that_match(window, administrator, rows):
     assert APIToken.objects.filter(revoked_at=None).count() == 1
 
 
+def test_inviting_a_user(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
+    page.get_by_role("button", name="Make a link").click()
+
+    assert "/hub/welcome/" in page.get_by_label("Link").input_value()
+    view.survey()
+
+
 def test_deleting_a_user(window, administrator, rows):
     view = window(administrator)
     page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
