@@ -336,6 +336,7 @@ class GroupAdmin(ScopedAdmin):
 
     list_display = ("name", "role_names", "members")
     list_filter = (RoleFilter,)
+    telling = {"role": "roles"}  # noqa: RUF012
     ordering = ("name",)
     sortable_by = ("name",)
     actions = ("delete_groups",)

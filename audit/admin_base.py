@@ -186,14 +186,14 @@ class ScopedAdmin(admin.ModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         # Django lets any column be asked, digests of passwords included, and each
         # answer tells a letter more of it.
-        filters = {
-            part if isinstance(part, str) else part.parameter_name
-            for part in (
-                part[0] if isinstance(part, tuple) else part
-                for part in self.list_filter
-            )
-        }
-        return lookup.partition("__")[0] in filters
+        for part in self.list_filter:
+            field = part[0] if isinstance(part, tuple) else part
+            if isinstance(field, str):
+                if lookup.partition("__")[0] == field:
+                    return True
+            elif lookup == field.parameter_name:
+                return True
+        return False
 
     def entitled(
         self, request: Any, queryset: QuerySet[Any], parameter: str

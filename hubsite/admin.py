@@ -101,6 +101,12 @@ class HubAdminSite(admin.AdminSite):
     def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return HttpResponseRedirect(reverse("account_logout"))
 
+    def password_change(
+        self, request: HttpRequest, extra_context: Any = None
+    ) -> HttpResponse:
+        """Send to the hub's own page, which limits guesses at the old password."""
+        return HttpResponseRedirect(reverse("account_change_password"))
+
     def entrance(self, request: HttpRequest) -> HttpResponse:
         """Lead from JupyterHub's address of the admin, without a slash, to ours."""
         return self.admin_view(

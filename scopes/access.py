@@ -224,6 +224,13 @@ class Access:
         """Name the keys of `obj` that may be shown; none if it may not be seen."""
         return self.view(table).keys(obj)
 
+    def limit_shown(self, table: str, key: str, queryset: QuerySet[M]) -> QuerySet[M]:
+        """Keep the rows of which this key may be shown.
+
+        Whoever picks rows by a key learns of each what it says there.
+        """
+        return self.limit(*TABLES[table].keys[key], queryset=queryset)
+
     # Decisions at an edge
 
     def require(self, *scopes: str) -> None:

@@ -63,6 +63,7 @@ class ServiceAdmin(ScopedAdmin):
         ("from_config", admin.BooleanFieldListFilter),
         RoleFilter,
     )
+    telling = {"admin": "admin", "role": "roles"}  # noqa: RUF012
     ordering = ("name",)
     sortable_by = ("name",)
 
