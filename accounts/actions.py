@@ -207,12 +207,14 @@ def _set_admin(user: User, admin: bool, *, by: Actor) -> None:
 
 
 @transaction.atomic
-def invite_user(user: User, *, by: Actor) -> str:
+def invite_user(user: User, *, by: Actor, by_admin: bool = False) -> str:
     """Return the path of a link by which a user chooses a password, once.
 
     Whoever has it signs in as that user: show it to the one who asked and keep it
     nowhere. It is spent at the next sign-in, or after some days.
     """
+    if user.admin and not _is_admin(by, by_admin):
+        raise Forbidden("Only admins can modify other admins")
     record(by, "user.invite", "user", user.name)
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     token = default_token_generator.make_token(user)

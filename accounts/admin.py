@@ -203,10 +203,12 @@ class UserAdmin(ScopedAdmin):
         """Tell whether this person may hand out a way to sign in as that user.
 
         It gives what issuing a token for that user gives, so it takes the same right
-        besides; and it is of use only where the hub itself keeps passwords.
+        besides; and it is of use only where the hub itself keeps passwords. The
+        passwords of administrators are for administrators.
         """
         return (
             settings.HUB.authenticator_class == "local"
+            and (request.user.admin or not user.admin)
             and self.has_change_permission(request, user)
             and request.user.access.allows("tokens", obj=user)
         )
@@ -225,7 +227,9 @@ class UserAdmin(ScopedAdmin):
             raise Http404
         if request.method != "POST" or not self.may_invite(request, user):
             raise PermissionDenied
-        link = actions.invite_user(user, by=actor_of(request))
+        link = actions.invite_user(
+            user, by=actor_of(request), by_admin=request.user.admin
+        )
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

@@ -276,6 +276,16 @@ def test_inviting_takes_the_right_to_issue_tokens(as_, alan, pages):
     assert not Event.objects.exists()
 
 
+def test_passwords_of_administrators_are_for_administrators(as_, ada, alan, pages):
+    manager = make_user("manager", scopes=["admin-ui", "admin:users", "tokens"])
+    client = as_(manager)
+
+    assert "Make a link" not in text(client.get(pages.of(ada)))
+    assert invite(client, ada).status_code == 403
+    assert not Event.objects.exists()
+    assert invite(client, alan).status_code == 200
+
+
 def test_nobody_is_invited_where_passwords_are_kept_elsewhere(as_, ada, alan, settings):
     settings.HUB = replace(settings.HUB, authenticator_class="dummy")
 
