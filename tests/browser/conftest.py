@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: as long as it is there this thread has a running event
+# loop, and tests of other folders that start one of their own would fail.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Start the machine's own browser; without one there is nothing to test."""
     names = ("chromium", "chromium-browser", "google-chrome")
