@@ -27,22 +27,19 @@ from hubdiff.verdict import judge  # isort: skip
 
 AREAS = {
     *("activity", "auth", "badinput", "cors", "groups", "hubauth", "info", "listing"),
-    *("oauth", "pages", "proxy", "roles", "scopes", "services", "shares", "shutdown"),
-    *("tokens", "users", "xsrf"),
+    *("named_servers", "oauth", "pages", "proxy", "roles", "scopes", "services"),
+    *("shares", "shutdown", "tokens", "users", "xsrf"),
 }
 
 # What is not played yet, and why. An area that is in neither list fails.
 NEEDS_OAUTH = "needs the hub as OAuth provider"
 NEEDS_SERVERS = "starts single-user servers"
-LATER_AREAS = {
-    "lifecycle": NEEDS_SERVERS,
-    "named_servers": NEEDS_SERVERS,
-    "progress": NEEDS_SERVERS,
-}
+LATER_AREAS = {"lifecycle": NEEDS_SERVERS, "progress": NEEDS_SERVERS}
 LATER = {
     "hubauth/whoami-of-oauth-token": NEEDS_OAUTH,
     "hubauth/logout-ends-session-and-tokens": NEEDS_OAUTH,
     "hubauth/deleting-one-oauth-token-deletes-all": NEEDS_OAUTH,
+    "named_servers/switched-off": NEEDS_SERVERS,
     "oauth/": NEEDS_OAUTH,
 }
 
