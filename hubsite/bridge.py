@@ -228,7 +228,7 @@ class Bridge:
         # that isn't itself a trusted proxy.
         for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
             try:
-                address = str(ip_address(hop.strip()))
+                address = plain_address(hop)
             except ValueError:
                 break
             environ["REMOTE_ADDR"] = address
@@ -275,6 +275,15 @@ class Bridge:
         ]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def plain_address(text: str) -> str:
+    """Spell an address the one way; IPv4 as such, even from a socket for both.
+
+    A proxy that listens for IPv6 and IPv4 at once knows 10.0.0.1 as ::ffff:10.0.0.1.
+    """
+    address = ip_address(text.strip())
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class Answer:
