@@ -73,6 +73,15 @@ def default_target() -> str:
     return hub.default_url or f"{hub.base_url}hub/{page}"
 
 
+def public_origin() -> str:
+    """Return scheme and host by which people reach the hub, whoever asks.
+
+    Paths of ours follow it, which begin with the hub's base.
+    """
+    parts = urlsplit(settings.PUBLIC_URL)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+
+
 def with_parameters(request: HttpRequest, target: str) -> str:
     """Carry the request's own parameters along to where it is sent by default."""
     carried = [
@@ -140,6 +149,26 @@ class AccountAdapter(DefaultAccountAdapter):
             "user",
             name if known else "",
         )
+
+    def _get_login_attempts_cache_key(
+        self, request: HttpRequest, **credentials: Any
+    ) -> str:
+        # By account alone: each spelling of its name, and each name of this host that
+        # a client makes up, would have a limit of its own.
+        return normalise_name(str(credentials.get("username", "")).strip())
+
+    # Mail
+
+    def send_mail(
+        self, template_prefix: str, email: str, context: dict[str, Any]
+    ) -> None:
+        host = urlsplit(settings.PUBLIC_URL).netloc
+        site = {"name": host, "domain": host}
+        super().send_mail(template_prefix, email, {**context, "current_site": site})
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        parts = urlsplit(super().get_reset_password_from_key_url(key))
+        return f"{public_origin()}{parts.path}"
 
     # Beginning and end
 

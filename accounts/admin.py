@@ -21,6 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import actions
+from accounts.adapter import public_origin
 from accounts.models import Group, Role, User
 from audit.admin_base import (
     DASH,
@@ -235,9 +236,7 @@ class UserAdmin(ScopedAdmin):
             "opts": self.opts,
             "title": f"Link for {user.name}",
             "name": user.name,
-            "link": f"{settings.PUBLIC_URL}{link}"
-            if settings.PUBLIC_URL
-            else request.build_absolute_uri(link),
+            "link": request.build_absolute_uri(f"{public_origin()}{link}"),
         }
         response = TemplateResponse(
             request, "admin/accounts/user/invited.html", context

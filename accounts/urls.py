@@ -21,33 +21,28 @@ urlpatterns = [
     path("welcome/<uidb64>/<token>/", views.WelcomeView.as_view(), name="welcome"),
 ]
 
-# Only where the hub can send mail is there a way to a new password by mail.
-password_reset = (
-    [
-        path(
-            "password/reset/",
-            account_views.password_reset,
-            name="account_reset_password",
-        ),
-        path(
-            "password/reset/done/",
-            account_views.password_reset_done,
-            name="account_reset_password_done",
-        ),
-        re_path(
-            r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-            account_views.password_reset_from_key,
-            name="account_reset_password_from_key",
-        ),
-        path(
-            "password/reset/key/done/",
-            account_views.password_reset_from_key_done,
-            name="account_reset_password_from_key_done",
-        ),
-    ]
-    if settings.EMAIL_HOST
-    else []
-)
+password_reset = [
+    path(
+        "password/reset/",
+        account_views.password_reset,
+        name="account_reset_password",
+    ),
+    path(
+        "password/reset/done/",
+        account_views.password_reset_done,
+        name="account_reset_password_done",
+    ),
+    re_path(
+        r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+        account_views.password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
+    path(
+        "password/reset/key/done/",
+        account_views.password_reset_from_key_done,
+        name="account_reset_password_from_key_done",
+    ),
+]
 
 sign_in = [
     path("login", views.LoginView.as_view(), name="account_login"),
@@ -75,7 +70,8 @@ sign_in = [
                     views.PasswordChangeView.as_view(),
                     name="account_change_password",
                 ),
-                *password_reset,
+                # Only where the hub can mail a link is there this way to a password.
+                *(password_reset if settings.MAILS_LINKS else ()),
                 path("2fa/", include("allauth.mfa.urls")),
                 path("3rdparty/", include("allauth.socialaccount.urls")),
                 path("sessions/", include("allauth.usersessions.urls")),

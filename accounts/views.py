@@ -81,7 +81,7 @@ class LoginView(AllauthLoginView):
         context = super().get_context_data(**kwargs)
         context["action"] = self.request.get_full_path()
         context["can_reset_password"] = (
-            settings.HUB.authenticator_class == "local" and bool(settings.EMAIL_HOST)
+            settings.HUB.authenticator_class == "local" and settings.MAILS_LINKS
         )
         context["has_password"] = settings.HUB.authenticator_class != "null"
         context["providers"] = get_social_adapter().list_providers(self.request)

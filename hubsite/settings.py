@@ -430,6 +430,12 @@ EMAIL_USE_TLS = SITE.email_tls == "starttls"
 EMAIL_USE_SSL = SITE.email_tls == "tls"
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = SITE.email_from
+# A stranger who asks for a mail also chooses what the request calls this host. So
+# links in mails are made of PUBLIC_URL, and without it no mail has one.
+MAILS_LINKS = bool(EMAIL_HOST and PUBLIC_URL)
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+# Nobody can sign up here, so there is nothing to write to whom we do not know.
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 
 # --------------------------------------------------------------- language and times
 

@@ -156,6 +156,22 @@ def test_slows_down_who_guesses(person, browser):
     assert "Too many failed attempts" in response.content.decode()
 
 
+def test_guesses_count_by_account_however_it_is_spelt(person, browser):
+    for name in ("ada", "ADA", " ada", "Ada "):
+        browser.sign_in(name, "wrong")
+    credentials = {"username": "  aDa", "password": "wrong"}
+    for host in ("one.example", "two.example"):
+        reply = browser.post(
+            "/hub/api/users/ada/tokens",
+            {"auth": credentials},
+            content_type="application/json",
+            headers={"host": host},
+        )
+
+    assert "Too many failed attempts" in reply.json()["message"]
+    assert browser.sign_in("ada", PASSWORD).status_code == 403
+
+
 def test_does_not_slow_down_others_from_the_same_address(person, browser):
     make_user("grace", password=PASSWORD)
     for _ in range(6):

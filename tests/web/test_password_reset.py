@@ -1,0 +1,63 @@
+"""A new password by a link in a mail."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.core import mail
+
+from tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+
+NEW = "another horse, another battery"
+
+
+@pytest.fixture(autouse=True)
+def mailing(settings):
+    settings.ROOT_URLCONF = "tests.web.mail_urls"
+    settings.MAILS_LINKS = True
+    settings.PUBLIC_URL = "https://hub.example.org"
+
+
+@pytest.fixture
+def person():
+    return make_user("ada", password=PASSWORD, email="ada@example.org")
+
+
+def ask(browser, email, **extra):
+    path = "/hub/accounts/password/reset/"
+    page = browser.get(path)
+    return browser.post(path, {"_xsrf": browser.xsrf_of(page), "email": email}, **extra)
+
+
+def test_leads_to_a_new_password(person, browser):
+    browser.sign_in("ada", "wrong")
+    reply = ask(browser, "ada@example.org")
+
+    assert reply["Location"] == "/hub/accounts/password/reset/done/"
+    (message,) = mail.outbox
+    (link,) = re.findall(r"https?://[^\s]+", message.body)
+    assert link.startswith("https://hub.example.org/hub/accounts/password/reset/key/")
+    path = link.removeprefix("https://hub.example.org")
+    form = browser.get(path, follow=True)
+    place = form.redirect_chain[-1][0]
+    fields = {"_xsrf": browser.xsrf_of(form), "password1": NEW, "password2": NEW}
+    assert browser.post(place, fields).status_code == 302
+    assert browser.sign_in("ada", NEW).status_code == 302
+
+
+def test_mails_name_no_host_that_the_request_made_up(person, browser):
+    ask(browser, "ada@example.org", headers={"host": "evil.example"})
+
+    (message,) = mail.outbox
+    assert "evil.example" not in str(message.message())
+
+
+def test_strangers_learn_nothing_of_who_has_an_account(person, browser):
+    known, unknown = ask(browser, "ada@example.org"), ask(browser, "eve@example.org")
+
+    assert known.status_code == unknown.status_code == 302
+    assert known["Location"] == unknown["Location"]
+    assert [message.to for message in mail.outbox] == [["ada@example.org"]]
