@@ -97,6 +97,7 @@ class Bridge:
         self.pool_is_default = False
         self.answer_read = getattr(wsgi, "answer_read", lambda e: wsgi(e, discard))
         self.inline_prefix = f"{settings.HUB.base_url}hub/api/user".encode()
+        self.group_prefix = f"{settings.HUB.base_url}hub/api/groups/".encode()
         self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self.inline_reads = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
         self.trusted = [
@@ -140,13 +141,15 @@ class Bridge:
         """Say whether a request is answered inline.
 
         Only reads with a token: a cookie's session may be written on the way. And
-        only of users, one page at most: the members of many groups take long to
-        read, and other reads ask the proxy.
+        only of users, one page at most, and of one group: the members of many
+        groups take long to read, and other reads ask the proxy.
         """
-        if (
-            not self.inline_reads
-            or scope["method"] != "GET"
-            or not scope["raw_path"].startswith(self.inline_prefix)
+        if not self.inline_reads or scope["method"] != "GET":
+            return False
+        path: bytes = scope["raw_path"]
+        if not path.startswith(self.inline_prefix) and not (
+            path.startswith(self.group_prefix)
+            and b"/" not in path[len(self.group_prefix) :]
         ):
             return False
         names = {name for name, _ in scope["headers"]}

@@ -215,6 +215,8 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
         ("/hub/api/user", "GET", {}, False),
         ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, False),
         ("/hub/api/user", "GET", {**TOKEN, "content-length": "1"}, False),
+        ("/hub/api/groups/big", "GET", TOKEN, True),
+        ("/hub/api/groups/big/shared", "GET", TOKEN, False),
         ("/hub/api/groups", "GET", TOKEN, False),
         ("/hub/api/proxy", "GET", TOKEN, False),
         ("/hub/home", "GET", TOKEN, False),
