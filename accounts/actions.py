@@ -155,7 +155,15 @@ def update_user(
     by: Actor,
     by_admin: bool = False,
 ) -> User:
-    """Rename a user, or make or unmake an administrator."""
+    """Rename a user, or make or unmake an administrator.
+
+    Those who change one user do so one after the other, each knowing what the one
+    before has done: the flag and the role must not come apart.
+    """
+    current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    if current is None:
+        raise NotFound(f"No such user: {user.name}")
+    user.name, user.admin = current.name, current.admin
     trusted = _is_admin(by, by_admin)
     if user.admin and not trusted:
         raise Forbidden("Only admins can modify other admins")
@@ -329,8 +337,9 @@ def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> None:
 @transaction.atomic
 def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
     """Replace all properties of a group."""
+    if not Group.objects.filter(pk=group.pk).update(properties=properties):
+        raise NotFound(f"No such group: {group.name}")
     group.properties = properties
-    group.save(update_fields=["properties"])
     record(by, "group.set_properties", "group", group.name, keys=sorted(properties))
 
 

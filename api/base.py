@@ -35,7 +35,11 @@ from typing import Any, ClassVar
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    ObjectDoesNotExist,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.db import IntegrityError, OperationalError
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
@@ -159,9 +163,9 @@ class HubAPIView(APIView):
             return error(413, "The body is larger than this hub reads.")
         except (SuspiciousOperation, UnreadablePostError):
             return error(400, "The request could not be read.")
-        except IntegrityError:
+        except (IntegrityError, ObjectDoesNotExist):
             # Two acts contradicted each other, and the database let one happen.
-            logger.warning("Refused by a constraint: %s", request.path, exc_info=True)
+            logger.warning("Came second: %s", request.path, exc_info=True)
             return error(409, "Something else changed this meanwhile; try again.")
         except OperationalError:
             # Writers queue in the database; one that waited in vain may try again.

@@ -16,7 +16,7 @@ from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -267,10 +267,12 @@ class ScopedAdmin(admin.ModelAdmin):
     def changeform_view(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except Refusal as refusal:
+        except (Refusal, IntegrityError) as problem:
             # All that was done is undone. The same form comes once more, says why,
             # and still holds what was typed.
-            request.refusal = refusal.message
+            request.refusal = getattr(
+                problem, "message", "Something else changed this meanwhile; try again."
+            )
             return super().changeform_view(request, *args, **kwargs)
 
     def save_related(self, *args: Any, **kwargs: Any) -> None:

@@ -210,6 +210,10 @@ def revoke_share(
     share: Share, *, scopes: Iterable[str] | None = None, by: Actor
 ) -> Share | None:
     """Take scopes, or all of them, from a share; nothing left, no share."""
+    current = Share.objects.select_for_update().filter(pk=share.pk).first()
+    if current is None:
+        return None
+    share.scopes = current.scopes
     withdrawn = set(share.raw_scopes() if scopes is None else scopes)
     kept = [
         scope
@@ -388,6 +392,9 @@ def _add_scopes(
     if not created:
         share.scopes = list(dict.fromkeys([*share.scopes, *scopes]))
         share.save(update_fields=["scopes"])
+    # Known here, and perhaps gone by the time that the share is shown.
+    share.server = server
+    setattr(share, kind, recipient)
     return share
 
 

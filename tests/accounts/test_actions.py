@@ -12,7 +12,7 @@ from django.db import connection
 from accounts import actions
 from accounts.models import Group, User
 from audit.models import Actor, Event
-from scopes.refusals import Conflict, Forbidden, Invalid
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tests.factories import make_group, make_server, make_token, make_user, make_users
 from tokens.models import APIToken
 
@@ -199,6 +199,28 @@ def test_whom_an_admin_judges_becomes_a_user() -> None:
     assert [role.name for role in ada.roles.all()] == ["user"]
 
 
+def test_who_comes_second_knows_what_the_first_has_done(alan: User) -> None:
+    first, second = User.objects.get(pk=alan.pk), User.objects.get(pk=alan.pk)
+    actions.update_user(first, admin=True, by=BY, by_admin=True)
+
+    with pytest.raises(Forbidden, match="modify other admins"):
+        actions.update_user(second, name="allen", by=BY)
+    second.admin = False
+    actions.update_user(second, admin=False, by=BY, by_admin=True)
+
+    alan.refresh_from_db()
+    assert not alan.admin
+    assert not alan.roles.filter(name="admin").exists()
+
+
+def test_who_is_gone_is_not_changed(alan: User) -> None:
+    User.objects.filter(pk=alan.pk).delete()
+
+    with pytest.raises(NotFound, match="alan"):
+        actions.update_user(alan, name="allen", by=BY)
+    assert not events("user.rename")
+
+
 def test_admin_flag_and_role_go_together() -> None:
     user = make_user("ada")
 
@@ -350,6 +372,14 @@ def test_members_cost_the_same_for_few_and_for_many(
 
     with django_assert_num_queries(5):
         actions.add_members(data301, users, by=BY)
+
+
+def test_a_group_that_is_gone_gets_no_properties(data301: Group) -> None:
+    Group.objects.filter(pk=data301.pk).delete()
+
+    with pytest.raises(NotFound, match="data301"):
+        actions.set_properties(data301, {"a": 1}, by=BY)
+    assert not events("group.set_properties")
 
 
 def test_properties_are_replaced(data301: Group) -> None:

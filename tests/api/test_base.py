@@ -184,7 +184,12 @@ def test_large_bodies_are_refused(admin: BearerClient, settings: Any) -> None:
 
 @pytest.mark.parametrize(
     ("problem", "status"),
-    [(IntegrityError(), 409), (OperationalError(), 503), (ZeroDivisionError(), 500)],
+    [
+        (IntegrityError(), 409),
+        (User.DoesNotExist(), 409),
+        (OperationalError(), 503),
+        (ZeroDivisionError(), 500),
+    ],
 )
 def test_failures_are_json(
     admin: BearerClient,

@@ -297,6 +297,34 @@ def test_revoking_some_scopes_leaves_the_rest(alan: User, mallory: User) -> None
     assert Event.objects.filter(action="share.revoke").count() == 1
 
 
+def test_who_revokes_second_knows_what_the_first_has_left(
+    alan: User, mallory: User
+) -> None:
+    scopes = ["access:servers", "read:servers", "users:activity"]
+    share = make_share(make_server(alan, "lab"), user=mallory, scopes=scopes)
+    second = Share.objects.get(pk=share.pk)
+    revoke_share(share, scopes=["access:servers!server=alan/lab"], by=BY)
+
+    left = revoke_share(second, scopes=["read:servers!server=alan/lab"], by=BY)
+
+    assert left is not None
+    assert left.scopes == ["users:activity"]
+    revoke_share(share, by=BY)
+    assert revoke_share(second, by=BY) is None
+
+
+def test_a_share_is_shown_even_if_who_has_it_is_gone(
+    ada: User, alan: User, mallory: User
+) -> None:
+    server = make_server(alan, "lab")
+    grant_share(server, mallory, by=BY, access=ada.access)
+
+    again = grant_share(server, mallory, by=BY, access=ada.access)
+
+    User.objects.filter(pk__in=(alan.pk, mallory.pk)).delete()
+    assert (again.recipient.name, str(again.server)) == ("mallory", "alan/lab")
+
+
 def test_a_share_without_scopes_is_none(alan: User, mallory: User) -> None:
     share = make_share(make_server(alan, "lab"), user=mallory)
 
