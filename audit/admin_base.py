@@ -14,7 +14,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import Paginator
 from django.db import IntegrityError, connection
 from django.db.models import Model, Q, QuerySet
@@ -205,6 +205,9 @@ class ScopedAdmin(admin.ModelAdmin):
         return request.user.access.limit_shown(self.table, key, queryset)
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> HttpResponse:
+        # PostgreSQL stores no NUL, and fails if it is asked for one.
+        if any("\0" in value for value in request.GET.values()):
+            raise BadRequest("Nothing is named by a NUL.")
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(
             request, {"title": title, **(extra_context or {})}

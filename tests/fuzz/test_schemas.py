@@ -20,6 +20,8 @@ import schemathesis
 import yaml
 from django.conf import settings as django_settings
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case, CheckContext, Response
 from schemathesis.checks import CHECKS
@@ -127,17 +129,22 @@ theirs = load(corrected(read))
 
 @pytest.fixture(autouse=True)
 def hub(settings: Any) -> Iterator[None]:
-    """Have something of everything, and no proxy to talk to."""
+    """Be without a proxy, and keep the test's transaction open between requests."""
     settings.HUB = replace(
         django_settings.HUB,
         proxy_api_url="http://127.0.0.1:9",
         allow_named_servers=True,
     )
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
     yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture
 def credentials(db: None) -> dict[str, str]:
+    """Have something of everything, and a token that may do all with it."""
     alan, grace = make_user("alan"), make_user("grace")
     make_group("data301", users=[alan])
     make_share(make_server(alan, "lab"), user=grace)
