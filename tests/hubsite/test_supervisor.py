@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import stat
+from urllib.request import urlopen
 
 import pytest
 
@@ -117,6 +118,23 @@ def test_new_proxy_learns_routes_that_were_added_meanwhile(dummy: RunningHub) ->
 
 
 @pytest.mark.slow
+def test_several_workers_measure_together(dummy: RunningHub) -> None:
+    dummy.env["HUB_WORKERS"] = "2"
+    dummy.declare("c.JupyterHub.authenticate_prometheus = False")
+    dummy.start()
+    for _ in range(5):
+        assert status_of(f"{dummy.own_url}api/users", SECRET) == 200
+    with urlopen(f"{dummy.own_url}metrics") as answer:
+        text = answer.read().decode()
+    counted = [
+        line.rpartition(" ")[2]
+        for line in text.splitlines()
+        if "duration_seconds_count" in line and "UserListAPIHandler" in line
+    ]
+    assert counted == ["5.0"]
+
+
+@pytest.mark.slow
 def test_interrupt_ends_it_as_well(dummy: RunningHub) -> None:
     dummy.start()
     assert dummy.stop(signal.SIGINT) == 0
@@ -165,6 +183,40 @@ def test_taken_port_ends_the_start(dummy: RunningHub, port: str) -> None:
     assert "Traceback" not in ended.stderr
     assert "ddress already in use" in ended.stderr
     assert dummy.pids() == {}
+
+
+def test_data_that_can_not_be_kept_ends_the_start(hub: RunningHub) -> None:
+    hub.data_dir.write_text("a file")
+
+    ended = hub.manage("hub")
+
+    assert ended.returncode == 1
+    assert f"ERROR: {hub.data_dir} can't hold the hub's data" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_database_that_is_away_ends_the_start(hub: RunningHub) -> None:
+    hub.env["HUB_DATABASE_URL"] = "postgresql://hub:password@127.0.0.1:1/hub"
+
+    ended = hub.manage("hub")
+
+    assert ended.returncode == 1
+    assert "ERROR: The database can't be used: connection failed" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "password@" not in ended.stderr
+    assert hub.pids() == {}
+
+
+def test_a_full_disk_costs_lines_and_not_the_hub(dummy: RunningHub) -> None:
+    (dummy.data_dir / "logs").mkdir(parents=True)
+    for name in ("web", "proxy", "hub"):
+        (dummy.data_dir / "logs" / f"{name}.log").symlink_to("/dev/full")
+
+    dummy.declare("c.JupyterHub.no_such_setting = 1")
+    dummy.start()
+
+    assert status_of(f"{dummy.url}api/users", SECRET) == 200
+    assert dummy.stop() == 0
 
 
 def test_missing_configuration_is_refused_as_jupyterhub_does(hub: RunningHub) -> None:

@@ -41,6 +41,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         hub = settings.HUB
+        if settings.SITE.workers > 1:
+            # First of all: what measures requests finds out while it is loaded
+            # whether it shares its figures, and preparing may load it.
+            share_metrics()
         outcome = {"remarks": list(hub.remarks), "welcome": ""}
         if options["prepare"]:
             outcome = prepare()
@@ -56,10 +60,7 @@ class Command(BaseCommand):
             for remark in outcome["remarks"]:
                 self.stderr.write(remark)
         os.environ.setdefault(KEEPER, str(os.getpid()))
-        if settings.SITE.workers > 1:
-            share_metrics()
-        # Imported last: it loads what measures requests, and that finds out here
-        # whether it shares its figures.
+        # It loads the server, which no other outcome of this command needs.
         from hubsite.bridge import serve
 
         try:
