@@ -8,12 +8,13 @@ in this module.
 from __future__ import annotations
 
 import secrets
-from base64 import urlsafe_b64encode
+from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -21,7 +22,7 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.contrib.auth import logout as end_session
 from django.http import HttpRequest, HttpResponse
@@ -33,6 +34,8 @@ from accounts.backends import admits, settle_account
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
+
+logger = structlog.get_logger(__name__)
 
 SESSION_ID = "session_id"
 SESSION_ID_COOKIE = "jupyterhub-session-id"
@@ -246,7 +249,16 @@ class MFAAdapter(DefaultMFAAdapter):
         return self._box().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        return self._box().decrypt(encrypted_text.encode()).decode()
+        try:
+            return self._box().decrypt(encrypted_text.encode()).decode()
+        except InvalidToken:
+            logger.warning(
+                "A second factor can't be read, for the secret key that it was "
+                "stored with is lost. Its codes are refused until that key is "
+                "restored, or the second factor is removed."
+            )
+            # Nobody knows this one, so no code fits it.
+            return b32encode(secrets.token_bytes(20)).decode()
 
     @staticmethod
     def _box() -> MultiFernet:

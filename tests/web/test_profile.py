@@ -147,6 +147,18 @@ def test_secrets_of_factors_are_stored_encrypted(signed_in):
     assert secret not in json.dumps(stored)
 
 
+def test_no_code_fits_a_second_factor_whose_key_is_lost(
+    signed_in, another_browser, settings
+):
+    secret = set_up_app(signed_in)
+    settings.SECRET_KEY = "another"
+
+    path = another_browser.sign_in("ada")["Location"]
+    for code in (code_for(secret), code_for("")):
+        response = another_browser.submit(path, code=code)
+        assert "Incorrect code" in response.content.decode()
+
+
 def test_a_recovery_code_signs_in_once(signed_in, another_browser):
     set_up_app(signed_in)
     page = signed_in.get("/hub/accounts/2fa/recovery-codes/").content.decode()
