@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 DEFAULT_CONFIG = "jupyterhub_config.py"
@@ -46,6 +47,11 @@ def settle_places(config: str | None, data_dir: str | None) -> None:
 
 def run(argv: Sequence[str]) -> None:
     """Run one command; a configuration that can't work ends it with one line."""
+    if find_spec("django") is None:
+        sys.exit(
+            "ERROR: This Python has none of the hub's packages: run "
+            "`python3 start.py setup` once, then `.venv/bin/python manage.py ...`"
+        )
     command = argv[1] if len(argv) > 1 else ""
     if command in OWN_COMMANDS and not {"-h", "--help"} & set(argv):
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -58,6 +64,8 @@ def run(argv: Sequence[str]) -> None:
             from hubsite.supervisor import supervise
 
             sys.exit(supervise())
+    from django.db import OperationalError
+
     from hubsite.config import ConfigError
     from scopes.refusals import Refusal
 
@@ -67,6 +75,13 @@ def run(argv: Sequence[str]) -> None:
         execute_from_command_line(list(argv))
     except ConfigError as error:
         sys.exit(f"ERROR: {error}")
+    except OperationalError as error:
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"ERROR: The database can't be used: {reason}")
+    except PermissionError as error:
+        sys.exit(
+            f"ERROR: {error.strerror}: {error.filename}; who has started this hub?"
+        )
     except Refusal as refusal:
         # Commands answer for their own acts; what is left is refused while apps load.
         sys.exit(f"ERROR: c.JupyterHub.custom_scopes: {refusal.message}")

@@ -7,12 +7,14 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from urllib.request import urlopen
 
 import pytest
 
 from servers.proxy import ProxyClient, ProxyError
-from tests.hubsite.conftest import RunningHub, status_of, wait_until
+from tests.hubsite.conftest import ROOT, RunningHub, status_of, wait_until
 
 SECRET = "a-secret-that-somebody-brought"
 
@@ -278,3 +280,11 @@ def test_token_command_before_the_first_start_says_so(hub: RunningHub) -> None:
     refused = hub.manage("token", "ada")
     assert refused.returncode == 1
     assert "start the hub" in refused.stderr
+
+
+def test_a_python_without_packages_is_told_of_the_right_one() -> None:
+    command = [sys.executable, "-ES", str(ROOT / "manage.py"), "token", "ada"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "`python3 start.py setup`" in refused.stderr
+    assert "Traceback" not in refused.stderr
