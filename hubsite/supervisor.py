@@ -50,8 +50,17 @@ def supervise() -> int:
     """Run the hub until it is told to end; return the exit status."""
     data_dir = Path(os.environ.get("HUB_DATA_DIR", ROOT / "data")).absolute()
     os.environ["HUB_DATA_DIR"] = str(data_dir)
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data_dir / "hub.pid").open("a+") as pid_file:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
+        pid_file = (data_dir / "hub.pid").open("a+")
+    except OSError as error:
+        print(
+            f"ERROR: {data_dir} can't hold the hub's data: {error.strerror}",
+            file=sys.stderr,
+        )
+        return 1
+    with pid_file:
         try:
             fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -89,17 +98,19 @@ class Log:
         if not newline:
             return
         complete = COLOURS.sub(b"", complete)
-        self.file.write(complete + newline)
+        # A full disk costs lines, not the hub.
+        with suppress(OSError):
+            self.file.write(complete + newline)
+            if self.file.tell() > LOG_LIMIT:
+                self.path.replace(self.path.with_suffix(".log.1"))
+                full, self.file = self.file, self._open()
+                full.close()
         if sys.stderr.isatty():
             prefix = f"{self.name:<5} | ".encode()
             complete = b"\n".join(prefix + line for line in complete.split(b"\n"))
         with suppress(OSError):
             sys.stderr.buffer.write(complete + newline)
             sys.stderr.buffer.flush()
-        if self.file.tell() > LOG_LIMIT:
-            self.file.close()
-            self.path.replace(self.path.with_suffix(".log.1"))
-            self.file = self._open()
 
 
 class Child:
@@ -172,7 +183,6 @@ class Supervisor:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.logs = data_dir / "logs"
-        self.logs.mkdir(mode=0o700, exist_ok=True)
         self.selector = selectors.DefaultSelector()
         self.due: list[tuple[float, Callable[[], None]]] = []
         self.children: dict[str, Child] = {}
@@ -248,7 +258,7 @@ class Supervisor:
     def say(self, line: str) -> None:
         with suppress(OSError):
             print(line, file=sys.stderr, flush=True)
-        with (self.logs / "hub.log").open("a") as file:
+        with suppress(OSError), (self.logs / "hub.log").open("a") as file:
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             file.write(f"{moment} {line}\n")
 
