@@ -65,7 +65,7 @@ def local_path(request: HttpRequest, url: str) -> str:
             return ""
         url = parts._replace(scheme="", netloc="").geturl()
     base = settings.HUB.base_url
-    is_ours = url.startswith(base) or url.partition("?")[0] == base.rstrip("/")
+    is_ours = url.startswith(base) or url.partition("?")[0] == base.rstrip("/") != ""
     return url if is_ours and not url.startswith("//") else ""
 
 

@@ -24,6 +24,29 @@ def conceal(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]
     return event
 
 
+# What moves a cursor, breaks a line or turns the direction of writing. Names and
+# addresses hold it if somebody wants to have the log say something else.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def tame(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Spell out characters that would do something to a terminal.
+
+    A traceback keeps its lines, each with its own indentation.
+    """
+    for key, value in event.items():
+        if isinstance(value, str) and UNPRINTABLE.search(value):
+            event[key] = UNPRINTABLE.sub(
+                lambda match, key=key: (
+                    match[0]
+                    if key == "exception" and match[0] == "\n"
+                    else match[0].encode("unicode_escape").decode()
+                ),
+                value,
+            )
+    return event
+
+
 def configure(log_format: str, level: str) -> dict[str, Any]:
     """Set structlog up and return the `LOGGING` that goes with it."""
     if log_format == "auto":
@@ -36,6 +59,8 @@ def configure(log_format: str, level: str) -> dict[str, Any]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         conceal,
+        # JSON spells them out by itself.
+        *([tame] if log_format == "text" else []),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

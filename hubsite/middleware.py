@@ -34,6 +34,8 @@ Handler = Callable[[HttpRequest], HttpResponseBase]
 SECRET_PARTS = frozenset(("token", "key", "value"))
 # Longer ones are looked up each time, so that made-up addresses fill no memory.
 KEPT_PATH = 200
+# And addresses that hold a secret are not kept at all.
+LOOKUPS = "/authorizations/"
 # Nothing shorter holds a whole token.
 LONG_PATH = 60
 
@@ -55,8 +57,6 @@ class HubMiddleware:
         self.api_prefix = f"{prefix}api/"
         # The explanation of the API is pages.
         self.docs_prefix = f"{prefix}api/docs/"
-        # The explorer stands below the API, but is a page.
-        self.explorer = f"{prefix}api/docs/"
         frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
         self.page_policy = frames
         self.api_policy = f"{frames}; default-src 'none'"
@@ -64,12 +64,16 @@ class HubMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         path = request.path_info
-        is_api = path.startswith(self.api_prefix) and path != self.explorer
+        is_api = self.is_api(path)
         if is_api and not speaks_for_a_session(request):
             request.user = STRANGER
             response = self.short_way(request)
         else:
             response = self.long_way(request)
+            if request.is_secure():
+                # Proxies in front may speak https without a setting that says so.
+                for cookie in response.cookies.values():
+                    cookie["secure"] = True
         if is_api and request.method == "GET":
             response = tag(request, response)
         self.add_headers(response, is_api)
@@ -93,6 +97,8 @@ class HubMiddleware:
             headers["Content-Security-Policy"] = self.api_policy
         else:
             headers.setdefault("Content-Security-Policy", self.page_policy)
+            # Pages are about whoever is signed in; nobody else may be shown them.
+            headers.setdefault("Cache-Control", "private, no-cache")
 
     def write_line(
         self, request: HttpRequest, response: HttpResponseBase, took: float
@@ -114,7 +120,8 @@ STRANGER = AnonymousUser()
 def answer_alone(request: HttpRequest) -> HttpResponseBase:
     """Go from the address to the view, and no further."""
     path = request.path_info
-    match = find(path) if len(path) <= KEPT_PATH else resolve(path)
+    is_kept = len(path) <= KEPT_PATH and LOOKUPS not in path
+    match = find(path) if is_kept else resolve(path)
     request.resolver_match = match
     response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
     return response

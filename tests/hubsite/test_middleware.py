@@ -51,6 +51,31 @@ def test_pages_keep_their_own_policy(client: Client, db: None) -> None:
     assert "script-src 'self'" in policy
 
 
+@pytest.mark.parametrize("path", ["/hub/login", "/hub/api/docs/", "/hub/home"])
+def test_pages_are_kept_by_no_cache(path: str, as_: Any, ada: User) -> None:
+    for user in (ada, None):
+        assert "private" in as_(user).get(path).headers["Cache-Control"]
+
+
+def test_https_makes_every_cookie_secure(as_: Any, ada: User) -> None:
+    for secure in (True, False):
+        page = as_(ada).get("/hub/login", secure=secure)
+        assert page.cookies
+        for cookie in page.cookies.values():
+            assert bool(cookie["secure"]) is secure
+
+
+def test_no_address_with_a_secret_is_kept_in_memory(ada: User, bearer: Any) -> None:
+    _, secret = make_token(ada)
+    middleware.find.cache_clear()
+
+    client = bearer(secret)
+    assert client.get(f"{API}/authorizations/token/{secret}").status_code == 200
+    assert middleware.find.cache_info().currsize == 0
+    client.get(f"{API}/user")
+    assert middleware.find.cache_info().currsize == 1
+
+
 def test_health_is_no_page_and_has_a_policy(client: Client) -> None:
     policy = client.get("/hub/health").headers["Content-Security-Policy"]
     assert "default-src" not in policy or "script-src" in policy

@@ -14,7 +14,7 @@ import pytest
 
 from hubsite import secrets
 from hubsite.config import ConfigError
-from hubsite.logging import conceal
+from hubsite.logging import conceal, tame
 from hubsite.settings import Site, database, read_environment, unknown_variables
 from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS
 from tests.hubsite.conftest import ROOT
@@ -174,6 +174,14 @@ def test_our_own_tokens_are_blotted_out_anywhere() -> None:
     token, _ = format.mint("hub", [b"key"])
     line = conceal(None, "info", {"event": f"what is {token}?", "path": f"/x/{token}"})
     assert token not in str(line)
+
+
+def test_lines_for_people_do_nothing_to_a_terminal() -> None:
+    name = "a\nb\x1b[31m\x9b\u202e"
+    line = tame(None, "info", {"event": name, "who": name, "exception": "a\nb\x1b"})
+
+    spelt = "a\\nb\\x1b[31m\\x9b\\u202e"
+    assert line == {"event": spelt, "who": spelt, "exception": "a\nb\\x1b"}
 
 
 def test_every_setting_of_jupyterhub_has_an_answer() -> None:

@@ -61,6 +61,9 @@ def test_carries_other_parameters_along(person, browser):
         ("hub/home", "/hub/spawn"),
         ("javascript:alert(1)", "/hub/spawn"),
         ("http://[", "/hub/spawn"),
+        ("?next=//evil.example", "/hub/spawn"),
+        ("http://evil@testserver/hub/home", "/hub/spawn"),
+        ("http://testserver//evil.example", "/hub/spawn"),
         ("", "/hub/spawn"),
     ],
 )
