@@ -38,7 +38,6 @@ def prepare() -> dict[str, Any]:
     Keys: `remarks`, what an operator should know, and `welcome`, the path of the
     one-time link for the first administrator, or "".
     """
-    secure_data_dir()
     migrate()
     remarks = [
         *(
@@ -49,16 +48,6 @@ def prepare() -> dict[str, Any]:
         *reconcile(settings.HUB),
     ]
     return {"remarks": remarks, "welcome": welcome_path()}
-
-
-def secure_data_dir() -> None:
-    """Make the folder of database and logs, readable by this user alone."""
-    settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if connection.vendor == "sqlite":
-        database = str(connection.settings_dict["NAME"])
-        if not Path(database).exists() and not database.startswith(("file:", ":")):
-            # SQLite gives its other files the mode that the first one has.
-            os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def migrate() -> None:

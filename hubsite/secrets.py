@@ -16,7 +16,8 @@ def keep(path: Path) -> str:
     """
     with suppress(FileNotFoundError):
         return path.read_text("ascii").strip()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     # Created with its mode, so that there is no moment in which others may read it.
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Django's SQLite, without translating the same statement again and again.
+"""Django's SQLite, private, and without translating the same statement twice.
 
 Django writes placeholders as `%s` and translates them to SQLite's `?` by a regular
 expression at every execution. For the long statements that answer a request at once
@@ -7,7 +7,9 @@ this takes longer than SQLite itself; so translations are kept.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +37,14 @@ class Cursor(base.SQLiteCursorWrapper):
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection whose cursors remember translations."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        path = str(conn_params["database"])
+        if not path.startswith(("file:", ":")):
+            # SQLite gives its other files the mode that the first one has.
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: str | None = None) -> Any:
         return self.connection.cursor(factory=Cursor)

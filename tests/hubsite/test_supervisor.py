@@ -280,6 +280,15 @@ def test_token_command_before_the_first_start_says_so(hub: RunningHub) -> None:
     refused = hub.manage("token", "ada")
     assert refused.returncode == 1
     assert "start the hub" in refused.stderr
+    modes = {
+        path.name: oct(stat.S_IMODE(path.stat().st_mode))
+        for path in (hub.data_dir, hub.data_dir / "hub.sqlite3")
+        if path.exists()
+    }
+    assert modes in (
+        {hub.data_dir.name: "0o700", "hub.sqlite3": "0o600"},
+        {hub.data_dir.name: "0o700"},  # another database
+    )
 
 
 def test_a_python_without_packages_is_told_of_the_right_one() -> None:
