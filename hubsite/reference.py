@@ -6,6 +6,7 @@ says, so they can't fall behind it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING
 from pathlib import Path
@@ -54,9 +55,10 @@ def _settings() -> Iterable[str]:
     yield "## `jupyterhub_config.py`"
     yield ""
     yield "Addresses: `c.JupyterHub.bind_url` (its path is the base URL), `base_url`,"
-    yield "`ip`, `port`, `hub_bind_url`, `hub_ip`, `hub_port`, `hub_connect_url`, with"
-    yield "JupyterHub's meanings and defaults. `c.JupyterHub.authenticator_class` is"
-    yield "`local` (the default), `dummy`, `pam` or `null`."
+    yield "`ip`, `port`, `hub_bind_url`, `hub_ip`, `hub_port`, `hub_connect_ip`,"
+    yield "`hub_connect_url`, with JupyterHub's meanings and defaults."
+    yield "`c.JupyterHub.authenticator_class` is `local` (the default), `dummy`, `pam`"
+    yield "or `null`."
     yield ""
     yield "| setting | default | what it does |"
     yield "| --- | --- | --- |"
@@ -83,7 +85,8 @@ def _settings() -> Iterable[str]:
     yield "| --- | --- | --- |"
     for name, known in Site.model_fields.items():
         words = known.description or ""
-        default = "" if name == "data_dir" else _default(known.default)
+        # The folder of this very checkout is nobody else's default.
+        default = "`data`" if name == "data_dir" else _default(known.default)
         yield f"| `HUB_{name.upper()}` | {default} | {_cell(words)} |"
 
 
@@ -113,17 +116,29 @@ def _endpoints() -> Iterable[str]:
     yield "Paths are relative to the hub's base URL. `/hub/api/docs/` shows the same in"
     yield "the browser and lets you try calls."
     yield ""
+    yield "Where several scopes stand, any of them will do. What comes back is cut down"
+    yield "to what the caller's scopes show."
+    yield ""
     yield "| method and path | what it does | scope | answers |"
     yield "| --- | --- | --- | --- |"
     for path, methods in sorted(schema["paths"].items()):
         for method, operation in methods.items():
             if method == "parameters":
                 continue
-            words = operation.get("summary") or operation.get("description", "")
-            scopes = ", ".join(f"`{s}`" for s in operation.get("x-scopes", ()))
             answers = ", ".join(sorted(operation["responses"]))
-            first = _cell(words.strip().partition("\n")[0])
-            yield f"| `{method.upper()} {path}` | {first} | {scopes} | {answers} |"
+            call = f"`{method.upper()} {path}`"
+            words = _cell(operation["summary"])
+            if operation.get("deprecated"):
+                words += " (deprecated)"
+            yield f"| {call} | {words} | {_needs(operation)} | {answers} |"
+
+
+def _needs(operation: dict[str, Any]) -> str:
+    """Say who may call, from what the description says of it."""
+    if {} in operation["security"]:
+        return "none, not even a token"
+    scopes = re.findall(r"`([^`]+)`", operation.get("description", ""))
+    return ", ".join(f"`{scope}`" for scope in scopes) or "any token"
 
 
 def _default(value: Any) -> str:

@@ -45,32 +45,38 @@ class Site(BaseSettings):
         None, description="Signs sessions; generated into the data folder if empty."
     )
     secret_key_fallbacks: Words = Field(
-        [], description="Older secret keys that still verify."
+        [], description="Older secret keys that still verify, separated by commas."
     )
     tag_keys: Words = Field(
-        [], description="Keys of the tag in tokens: the first signs, all verify."
+        [],
+        description="Keys of the tag in tokens, separated by commas: the first signs, "
+        "all verify.",
     )
     public_url: str = Field(
         "", description="The address at which people reach the hub."
     )
     trusted_proxies: Words = Field(
         ["127.0.0.1", "::1"],
-        description="Addresses whose X-Forwarded-For is believed.",
+        description="Addresses and networks whose X-Forwarded-* is believed.",
     )
     workers: int = Field(1, ge=1, le=256, description="Web processes.")
     proxy_command: str = Field(
         "", description="How configurable-http-proxy is called; found if empty."
     )
     email_host: str = Field("", description="Mail server; none is sent if empty.")
-    email_port: int = Field(587, ge=1, le=65535)
-    email_user: str = ""
-    email_password: SecretStr = SecretStr("")
-    email_tls: Literal["starttls", "tls", "none"] = "starttls"
+    email_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    email_user: str = Field("", description="Name to sign in with there, if any.")
+    email_password: SecretStr = Field(SecretStr(""), description="Password to it.")
+    email_tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="`starttls`, `tls` from the start, or `none`."
+    )
     email_from: str = Field("hub@localhost", description="Sender of mails.")
     oidc_url: str = Field("", description="OpenID Connect: the provider's address.")
     oidc_name: str = Field("Single sign-on", description="Text on its button.")
-    oidc_client_id: str = ""
-    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_client_id: str = Field("", description="What the provider calls this hub.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="The secret that goes with it."
+    )
     oidc_username_claim: str = Field(
         "preferred_username", description="The claim that holds the name of a person."
     )
@@ -79,9 +85,12 @@ class Site(BaseSettings):
         description="Whether a name there signs in to the account of that name here; "
         "set it to false if people may choose their name there.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse."
+    )
     log_format: Literal["auto", "text", "json"] = Field(
-        "auto", description="Text on a terminal and JSON elsewhere, or always the same."
+        "auto",
+        description="`text`, `json`, or `auto`: text on a terminal and JSON elsewhere.",
     )
 
     @field_validator(

@@ -1,0 +1,110 @@
+"""The pages that are made from the code say what the code says, and no page errs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hubsite.config import PLAIN, declared_fields
+from hubsite.management.commands import hub, reference, web
+from hubsite.metrics import REQUEST_DURATION, registry
+from hubsite.reference import pages
+from hubsite.settings import BASE_DIR, Site
+from hubsite.unsupported import ADVICE
+from scopes.definitions import SCOPES
+from servers.management.commands import routes
+from tokens.management.commands import token
+
+DOCS = BASE_DIR / "docs"
+REFERENCE = DOCS / "reference"
+PAGES = [BASE_DIR / "README.md", BASE_DIR / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+# Parts of addresses, and what other programs read.
+ADDRESSES = {
+    *("bind_url", "base_url", "ip", "port", "hub_bind_url", "hub_ip", "hub_port"),
+    *("hub_connect_ip", "hub_connect_url"),
+    *("authenticator_class", "spawner_class", "ssl_key"),
+}
+
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(BASE_DIR))
+)
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_made_pages_say_what_the_code_says(name: str) -> None:
+    stored = (REFERENCE / name).read_text("utf-8")
+    assert stored == pages()[name], "run `python manage.py reference`"
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), f"{link} leads nowhere"
+        if heading:
+            assert heading in anchors(target), f"{link}: no such heading"
+
+
+@each_page
+def test_variables_exist(page: Path) -> None:
+    known = {f"HUB_{name.upper()}" for name in Site.model_fields}
+    known |= {f"{name}_FILE" for name in known} | {"HUB_<NAME>_FILE"}
+    for found in re.findall(r"\bHUB_[A-Z<>_*]+", page.read_text("utf-8")):
+        if found.endswith("*"):
+            assert any(name.startswith(found[:-1]) for name in known), found
+        else:
+            assert found.rstrip("_") in known | {"HUB"}, f"{found} does not exist"
+
+
+@each_page
+def test_settings_exist(page: Path) -> None:
+    known = {place for each in declared_fields() for place in each.metadata["places"]}
+    known |= {f"JupyterHub.{name}" for name in ADDRESSES} | set(ADVICE) | PLAIN
+    for found in re.findall(r"\bc\.([A-Z]\w+\.\w+)", page.read_text("utf-8")):
+        assert found in known, f"c.{found} does not exist"
+
+
+@each_page
+def test_scopes_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for found in re.findall(r"[`\"]([a-z-]+(?::[a-z-]+)+)(?:![^`\"]*)?[`\"]", text):
+        if found.split(":")[0] in {"custom", "http", "https"}:
+            continue
+        assert found in SCOPES, f"{found} is not a scope"
+
+
+def test_commands_are_described() -> None:
+    text = (REFERENCE / "commands.md").read_text("utf-8")
+    for command in (hub, web, token, routes, reference):
+        name = command.__name__.rpartition(".")[2]
+        assert f"`manage.py {name}" in text
+    usage = (BASE_DIR / "start.py").read_text("utf-8").partition('"""\n\n')[0]
+    for line in re.findall(r"^    (start\.py\b.*?)   +\S", usage, re.MULTILINE):
+        words = line.split(" [")[0]
+        assert f"`{words}" in text, f"{words} is not described"
+
+
+@pytest.mark.django_db
+def test_metrics_are_described() -> None:
+    text = (REFERENCE / "metrics.md").read_text("utf-8")
+    REQUEST_DURATION.labels("GET", "some.handler", "200").observe(0)
+    for metric in registry().collect():
+        if metric.name.startswith("jupyterhub_"):
+            assert f"`{metric.name}" in text, f"{metric.name} is not described"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the headings of a page as addresses name them."""
+    return set(_anchors(page.read_text("utf-8")))
+
+
+def _anchors(text: str) -> Iterator[str]:
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.lower())
+        yield words.replace(" ", "-")
