@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import orjson
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpResponse
+from django.forms.fields import InvalidJSONInput
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -25,6 +28,7 @@ from accounts.adapter import public_origin
 from accounts.models import Group, Role, User
 from audit.admin_base import (
     DASH,
+    CaseFilter,
     ChosenFilter,
     NamesField,
     ScopedAdmin,
@@ -36,7 +40,10 @@ from audit.admin_base import (
 )
 from scopes.access import Target
 from scopes.grammar import describe
-from scopes.refusals import Invalid
+from scopes.refusals import Invalid, Refusal
+
+# What is done to accounts by the last part of its address.
+ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}
 
 
 class ActivityFilter(admin.SimpleListFilter):
@@ -68,6 +75,19 @@ class ActivityFilter(admin.SimpleListFilter):
         if value == "earlier":
             return queryset.filter(last_activity__lt=since)
         return queryset.filter(last_activity__gte=since)
+
+
+class StateFilter(CaseFilter):
+    """Users by whether they are let in."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def cases(self) -> dict[str, tuple[str, Q]]:
+        return {
+            "active": ("active", Q(is_active=True)),
+            "deactivated": ("deactivated", Q(is_active=False)),
+        }
 
 
 class GroupFilter(ChosenFilter):
@@ -119,18 +139,26 @@ class UserAdmin(ScopedAdmin):
     form = UserForm
     search_help_text = "Names, from their start; begin with * to find them anywhere"
 
-    list_display = ("name", "is_admin", "group_names", "role_names", "seen", "tokens")
+    list_display = (
+        *("name", "state", "is_admin", "group_names", "role_names", "seen", "tokens"),
+    )
     list_filter = (
+        StateFilter,
         ("admin", admin.BooleanFieldListFilter),
         ActivityFilter,
         GroupFilter,
         RoleFilter,
     )
-    telling = {"admin": "admin", "group": "groups", "role": "roles"}  # noqa: RUF012
+    # The wire does not tell the state; here whoever may read a user sees it, as they
+    # see when it was created.
+    telling: ClassVar[dict[str, str]] = {
+        **{"admin": "admin", "group": "groups", "role": "roles"},
+        "state": "created",
+    }
     ordering = ("name",)
-    actions = ("delete_users",)
+    actions = ("deactivate_users", "activate_users", "delete_users")
     readonly_fields = (
-        *("is_admin", "group_names", "role_names", "seen", "since"),
+        *("state", "is_admin", "group_names", "role_names", "seen", "since"),
         *("tokens", "servers"),
     )
 
@@ -160,7 +188,7 @@ class UserAdmin(ScopedAdmin):
     def get_fields(self, request: Any, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
             return ("name", "admin", "groups")
-        about = ("role_names", "seen", "since", "tokens", "servers")
+        about = ("role_names", "state", "seen", "since", "tokens", "servers")
         if not self.has_change_permission(request, obj):
             return ("name", "is_admin", "group_names", *about)
         return ("name", "admin", "groups", *about)
@@ -195,8 +223,18 @@ class UserAdmin(ScopedAdmin):
 
     def get_urls(self) -> list[Any]:
         invite = self.admin_site.admin_view(self.invite_view)
+        let_in = self.admin_site.admin_view(self.set_active_view)
         return [
             path("<int:pk>/invite/", invite, name="accounts_user_invite"),
+            *(
+                path(
+                    f"<int:pk>/{act}/",
+                    let_in,
+                    {"act": act},
+                    name=f"accounts_user_{act}",
+                )
+                for act in ACTS
+            ),
             *super().get_urls(),
         ]
 
@@ -219,6 +257,10 @@ class UserAdmin(ScopedAdmin):
     ) -> HttpResponse:
         user = context.get("original")
         context["may_invite"] = user is not None and self.may_invite(request, user)
+        context["may_set_active"] = (
+            user is not None
+            and self.settable(request, User.objects.filter(pk=user.pk)).exists()
+        )
         return super().render_change_form(request, context, *args, **kwargs)
 
     def invite_view(self, request: Any, pk: int) -> HttpResponse:
@@ -244,6 +286,77 @@ class UserAdmin(ScopedAdmin):
         response["Cache-Control"] = "no-store"
         return response
 
+    # Keeping out and letting in
+
+    def settable(self, request: Any, queryset: QuerySet[User]) -> QuerySet[User]:
+        """Keep the users whom this person may deactivate and activate."""
+        users = self.reachable(request, "change", queryset).exclude(pk=request.user.pk)
+        return users if request.user.admin else users.filter(admin=False)
+
+    def set_active(self, request: Any, users: QuerySet[User], act: str) -> str:
+        """Do to users what `ACTS` names, and say how many that were."""
+        number = ACTS[act](users, by=actor_of(request), by_admin=request.user.admin)
+        return f"{act.capitalize()}d {number} user{'' if number == 1 else 's'}."
+
+    def set_active_view(self, request: Any, pk: int, act: str) -> HttpResponse:
+        user = self.get_object(request, str(pk))
+        if user is None:
+            raise Http404
+        users = self.settable(request, User.objects.filter(pk=pk))
+        if request.method != "POST" or not users.exists():
+            raise PermissionDenied
+        try:
+            self.message_user(request, self.set_active(request, users, act))
+        except Refusal as refusal:
+            self.message_user(request, refusal.message, messages.ERROR)
+        return HttpResponseRedirect(reverse("admin:accounts_user_change", args=[pk]))
+
+    def ask_to_set_active(
+        self, request: Any, queryset: QuerySet[User], act: str, warning: str
+    ) -> HttpResponse | None:
+        def perform(users: QuerySet[User]) -> str:
+            return self.set_active(request, users, act)
+
+        others = queryset.filter(is_active=act == "deactivate")
+        users = self.settable(request, others)
+        if others.exclude(pk__in=users.order_by().values("pk")).exists():
+            warning += (
+                " Left out are you yourself and whom you may not change: only "
+                "administrators change administrators."
+            )
+        return ask_first(
+            self,
+            request,
+            users,
+            title=f"{act.capitalize()} users",
+            verb=act.capitalize(),
+            warning=warning,
+            act=perform,
+        )
+
+    @admin.action(description="Deactivate the selected users", permissions=["change"])
+    def deactivate_users(
+        self, request: Any, queryset: QuerySet[User]
+    ) -> HttpResponse | None:
+        return self.ask_to_set_active(
+            request,
+            queryset,
+            "deactivate",
+            "Their sessions end, and they can't sign in nor use their tokens until they "
+            "are activated again.",
+        )
+
+    @admin.action(description="Activate the selected users", permissions=["change"])
+    def activate_users(
+        self, request: Any, queryset: QuerySet[User]
+    ) -> HttpResponse | None:
+        return self.ask_to_set_active(
+            request,
+            queryset,
+            "activate",
+            "They can sign in and use their tokens again.",
+        )
+
     def delete_model(self, request: Any, obj: User) -> None:
         actions.delete_user(obj, by=actor_of(request))
 
@@ -265,6 +378,19 @@ class UserAdmin(ScopedAdmin):
         )
 
     # What is shown
+
+    @admin.display(description="State")
+    def state(self, user: User) -> SafeString | str:
+        if self.telling["state"] not in user.shown:
+            return DASH
+        return format_html(
+            '<span class="state {}">{}</span>',
+            *(
+                ("in-force", "active")
+                if user.is_active
+                else ("disabled", "deactivated")
+            ),
+        )
 
     @admin.display(description="Administrator")
     def is_admin(self, user: User) -> str:
@@ -296,6 +422,31 @@ class UserAdmin(ScopedAdmin):
         return link("servers_server_changelist", "Servers", user=user.name)
 
 
+class PropertiesField(forms.JSONField):
+    """JSON that every database can keep, as strict as the API is about it."""
+
+    DEEPEST = 100
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value:
+            depth = deepest = 0
+            for bracket in re.findall(r"[\[{\]}]", value):
+                depth += 1 if bracket in "[{" else -1
+                deepest = max(deepest, depth)
+            try:
+                kept = deepest <= self.DEEPEST and orjson.loads(value)
+                text = json.dumps(kept, allow_nan=False)
+            except ValueError:
+                text = ""
+            if not text or kept is False or "\\u0000" in text:
+                raise forms.ValidationError(self.error_messages["invalid"])
+        return super().to_python(value)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        # What was typed comes back as it was typed.
+        return None if data is None else InvalidJSONInput(data)
+
+
 class GroupForm(forms.ModelForm):
     """A group, with whom to put in and whom to take out."""
 
@@ -313,6 +464,7 @@ class GroupForm(forms.ModelForm):
     class Meta:
         model = Group
         fields = ("name", "properties")
+        field_classes = {"properties": PropertiesField}  # noqa: RUF012
         widgets = {  # noqa: RUF012
             "properties": forms.Textarea({"rows": 4, "cols": 40, "spellcheck": "false"})
         }

@@ -5,6 +5,7 @@ It stands in the leftmost room that has such pages, so that all may use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, ClassVar
@@ -70,6 +71,8 @@ class NamesField(forms.CharField):
     def to_python(self, value: Any) -> list[str]:
         if isinstance(value, list):
             return value
+        if "\0" in (value or ""):
+            raise forms.ValidationError("A name can't hold a NUL character.")
         lines = (line.strip() for line in (value or "").splitlines())
         return list(dict.fromkeys(line for line in lines if line))
 
@@ -78,6 +81,21 @@ class NamesField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return self.to_python(initial) != self.to_python(data)
+
+
+class CaseFilter(admin.SimpleListFilter):
+    """Rows in one of a few cases, each with its words and its condition."""
+
+    def cases(self) -> dict[str, tuple[str, Q]]:
+        """Say the cases by their values in the address."""
+        raise NotImplementedError
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, words) for value, (words, _) in self.cases().items()]
+
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        _, condition = self.cases().get(self.value() or "", ("", Q()))
+        return queryset.filter(condition)
 
 
 class ChosenFilter(admin.SimpleListFilter):
@@ -228,6 +246,12 @@ class ScopedAdmin(admin.ModelAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
         return (queryset.filter(self.search(term)) if term else queryset), False
+
+    def response_action(self, request: Any, queryset: QuerySet[Any]) -> Any:
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if not all(re.fullmatch(r"[0-9]{1,18}", number) for number in chosen):
+            raise BadRequest("What is chosen has no row.")
+        return super().response_action(request, queryset)
 
     def search(self, term: str) -> Q:
         """Say which rows answer to a word in the search field."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 
 from accounts.models import Group
@@ -106,3 +108,40 @@ def test_hides_members_and_properties_from_list_scope(as_, pages):
 
     assert "secret-plans" in page
     assert "hidden" not in page
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        *("[" * 5000, '{"a":' * 101 + "1" + "}" * 101, '{"a": 1e400}', '{"a": NaN}'),
+        *('{"a": "\\u0000"}', '{"a": "\\ud800"}', "{", "[1]", '"text"', "false"),
+    ],
+)
+def test_refuses_properties_that_no_database_keeps(
+    as_, ada, data301, pages, properties
+):
+    form = {"add_members": "", "remove_members": "", "properties": properties}
+
+    reply = as_(ada).post(pages.of(data301), form)
+
+    assert reply.status_code == 200
+    assert properties[:5] in unescape(reply.content.decode())
+    data301.refresh_from_db()
+    assert data301.properties == {}
+
+
+def test_refuses_names_that_no_database_keeps(as_, ada, data301, pages):
+    form = {"add_members": "a\0b", "remove_members": "", "properties": "{}"}
+
+    reply = as_(ada).post(pages.of(data301), form)
+
+    assert "NUL character" in text(reply)
+
+
+@pytest.mark.parametrize("chosen", ["", "x", "\0", "9" * 40, "1 OR 1=1"])
+def test_nothing_odd_is_chosen(as_, ada, data301, pages, chosen):
+    form = {"action": "delete_groups", "_selected_action": chosen, "index": "0"}
+
+    reply = as_(ada).post(pages.list("accounts_group"), form)
+
+    assert reply.status_code == 400
