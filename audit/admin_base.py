@@ -209,7 +209,7 @@ class ScopedAdmin(admin.ModelAdmin):
             if isinstance(field, str):
                 if lookup.partition("__")[0] == field:
                     return True
-            elif lookup == field.parameter_name:
+            elif lookup == getattr(field, "parameter_name", None):
                 return True
         return False
 

@@ -35,16 +35,15 @@ def tame(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     A traceback keeps its lines, each with its own indentation.
     """
     for key, value in event.items():
-        if isinstance(value, str) and UNPRINTABLE.search(value):
-            event[key] = UNPRINTABLE.sub(
-                lambda match, key=key: (
-                    match[0]
-                    if key == "exception" and match[0] == "\n"
-                    else match[0].encode("unicode_escape").decode()
-                ),
-                value,
-            )
+        if not isinstance(value, str) or not UNPRINTABLE.search(value):
+            continue
+        lines = value.split("\n") if key == "exception" else [value]
+        event[key] = "\n".join(UNPRINTABLE.sub(_spelt, line) for line in lines)
     return event
+
+
+def _spelt(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def configure(log_format: str, level: str) -> dict[str, Any]:
