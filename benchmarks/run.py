@@ -62,27 +62,33 @@ def measure(hub: Hub, row: Row, setting: Setting, seconds: float) -> float:
         for secret in hub.secrets:
             connection.expect(request("GET", f"{API}/user", secret), 200)
     orders = row.requests(hub, setting)
+    done: list[tuple[bytes, bytes]] = []
+    used = 0.0
     end = time.perf_counter() + seconds
-    done, used = 0, 0.0
     started = hub.cpu()
-    while done < row.most and time.perf_counter() < end:
+    while len(done) < row.most and time.perf_counter() < end:
         order = next(orders)
-        before = hub.cpu() if row.undo or row.most < 100 else 0.0
+        before = hub.cpu() if row.apart else 0.0
         status, answer = connection.send(order)
         if status not in row.status:
             raise Unexpected(f"{hub.name}, {row.name}: {status} {answer[:200]!r}")
-        done += 1
-        if row.undo or row.most < 100:
-            time.sleep(0.002)
+        done.append((order, answer if row.undo else b""))
+        if row.apart:
             used += hub.cpu() - before
-        if row.undo:
-            undo = row.undo(hub, order, answer)
-            if undo:
-                connection.send(undo)
-    if not (row.undo or row.most < 100):
+            undo(hub, row, connection, *done[-1])
+    if not row.apart:
         used = hub.cpu() - started
+        for order, answer in done:
+            undo(hub, row, connection, order, answer)
     connection.close()
-    return used / done * 1e6
+    return used / len(done) * 1e6
+
+
+def undo(
+    hub: Hub, row: Row, connection: Connection, order: bytes, answer: bytes
+) -> None:
+    if row.undo is not None:
+        connection.send(row.undo(hub, order, answer))
 
 
 class Table:

@@ -48,6 +48,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from api.paths import ENCODED_SLASH
+
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -96,8 +98,9 @@ class Bridge:
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
         self.pool_is_default = False
         self.answer_read = getattr(wsgi, "answer_read", lambda e: wsgi(e, discard))
-        self.inline_prefix = f"{settings.HUB.base_url}hub/api/user".encode()
-        self.group_prefix = f"{settings.HUB.base_url}hub/api/groups/".encode()
+        self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
+        self.user_prefix = self.api_prefix + b"user"
+        self.group_prefix = self.api_prefix + b"groups/"
         self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         self.inline_reads = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
         self.trusted = [
@@ -147,7 +150,7 @@ class Bridge:
         if not self.inline_reads or scope["method"] != "GET":
             return False
         path: bytes = scope["raw_path"]
-        if not path.startswith(self.inline_prefix) and not (
+        if not path.startswith(self.user_prefix) and not (
             path.startswith(self.group_prefix)
             and b"/" not in path[len(self.group_prefix) :]
         ):
@@ -179,8 +182,10 @@ class Bridge:
         path = scope["raw_path"]
         if b"%" in path:
             # An encoded slash belongs to the name that it stands in, not to the
-            # path: it stays encoded, as nothing has such a name.
-            path = b"%2F".join(
+            # path. Views of the API put it there; pages hand it on as it is.
+            of_api = path.startswith(self.api_prefix)
+            slash = ENCODED_SLASH.encode() if of_api else b"%2F"
+            path = slash.join(
                 unquote_to_bytes(part)
                 for part in path.replace(b"%2f", b"%2F").split(b"%2F")
             )

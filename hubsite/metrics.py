@@ -80,6 +80,8 @@ HANDLERS = {
         "apihandlers.services.ServiceListAPIHandler": "api.services.ServicesView",
         "apihandlers.users.ActivityAPIHandler": "api.users.ActivityView",
         "apihandlers.users.SelfAPIHandler": "api.whoami.WhoAmIView",
+        "apihandlers.users.SpawnProgressAPIHandler": "api.servers.ProgressView",
+        "apihandlers.users.UserAdminAccessAPIHandler": "api.servers.AdminAccessView",
         "apihandlers.users.UserAPIHandler": "api.users.UserView",
         "apihandlers.users.UserListAPIHandler": "api.users.UsersView",
         "apihandlers.users.UserServerAPIHandler": "api.servers.ServerView",
@@ -237,6 +239,9 @@ class MetricsView(HubAPIView):
             explanation = json.loads(response.content)["message"]
             return render(request, "403.html", {"explanation": explanation}, status=403)
         return response
+
+    def refuse_forged(self, request: Any) -> None:
+        """Let pass what only reads; this is a page, and pages are read freely."""
 
     def decide(self, request: Any, method: str, names_an_object: bool) -> None:
         if settings.HUB.authenticate_prometheus:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 
+from api.paths import ENCODED_SLASH
 from hubsite.bridge import Bridge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,8 +117,14 @@ def test_paths_are_decoded() -> None:
 
 
 def test_an_encoded_slash_stays_within_its_part_of_the_path() -> None:
-    call = Call(echo)("/hub/api/users/a%2fb%2Fc/tokens")
-    assert call.environ["PATH_INFO"] == "/hub/api/users/a%2Fb%2Fc/tokens"
+    call = Call(echo)("/hub/user/ada/files/a%2fb%2Fc%20d")
+    assert call.environ["PATH_INFO"] == "/hub/user/ada/files/a%2Fb%2Fc d"
+
+
+def test_an_encoded_slash_is_told_from_others_in_the_api() -> None:
+    call = Call(echo)("/hub/api/users/a%2fb%252F/tokens")
+    path = call.environ["PATH_INFO"].encode("latin-1").decode()
+    assert path == f"/hub/api/users/a{ENCODED_SLASH}b%2F/tokens"
 
 
 def test_queries_stay_encoded() -> None:
