@@ -40,6 +40,9 @@ from accounts.forms import SignInForm, WelcomeForm
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 
+# Left by services that sign people in through the hub.
+SERVICES_COOKIE = "jupyterhub-services"
+
 EXPIRED = "Login form invalid or expired. Try again."
 
 
@@ -114,7 +117,8 @@ class LogoutView(View):
         logout(request, show_message=False)
         response = HttpResponseRedirect(reverse("account_login"))
         base = settings.HUB.base_url
-        response.delete_cookie(SESSION_ID_COOKIE, path=base)
+        for name in (SESSION_ID_COOKIE, SERVICES_COOKIE):
+            response.delete_cookie(name, path=base)
         for name in (settings.SESSION_COOKIE_NAME, "_xsrf"):
             response.delete_cookie(name, path=f"{base}hub/")
         return response

@@ -42,10 +42,18 @@ from django.core.exceptions import (
 )
 from django.db import IntegrityError, OperationalError
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    RawPostDataException,
+    UnreadablePostError,
+)
+from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
+from api.paths import ENCODED_SLASH
 from audit.models import Actor
 from scopes.access import EMPTY, Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
@@ -114,6 +122,11 @@ def reply(data: Any, status: int = 200) -> HttpResponse:
     return HttpResponse(body, status=status, content_type="application/json")
 
 
+def argument(request: HttpRequest, name: str, default: str = "") -> str:
+    """Return the last value of a query parameter, without blanks around it."""
+    return _CONTROLS.sub(" ", request.GET.get(name, default)).strip()
+
+
 def empty(status: int = 204, content_type: str = "application/json") -> HttpResponse:
     """Answer with a status and no body."""
     response = HttpResponse(status=status, content_type=content_type)
@@ -161,7 +174,7 @@ class HubAPIView(APIView):
             return error(404, OUT_OF_REACH)
         except RequestDataTooBig:
             return error(413, "The body is larger than this hub reads.")
-        except (SuspiciousOperation, UnreadablePostError):
+        except (SuspiciousOperation, UnreadablePostError, MultiPartParserError):
             return error(400, "The request could not be read.")
         except (IntegrityError, ObjectDoesNotExist):
             # Two acts contradicted each other, and the database let one happen.
@@ -182,10 +195,15 @@ class HubAPIView(APIView):
             return empty(200)
         handler = getattr(self, method.lower(), None) if method else None
         if handler is None or method == "HEAD":
+            self.identify(request)
             return error(405, f"{method} is not supported here.")
         if "\0" in request.path_info:
             # No database stores this character, so nothing has such a name.
             return error(404, OUT_OF_REACH)
+        if ENCODED_SLASH in request.path_info:
+            for key, value in kwargs.items():
+                kwargs[key] = value.replace(ENCODED_SLASH, "/")
+            self.kwargs = kwargs
         self.identify(request)
         self.decide(request, method, bool(kwargs))
         return handler(request, **kwargs)
@@ -216,7 +234,7 @@ class HubAPIView(APIView):
         if (
             request.method == "POST"
             and content_type
-            and not content_type.startswith("application/json")
+            and not content_type.lower().startswith("application/json")
         ):
             # A foreign page can make a browser post forms, but no JSON.
             return
@@ -270,7 +288,11 @@ class HubAPIView(APIView):
 
     def json(self) -> Any:
         """Read the body as JSON, whatever its content type; None if it is empty."""
-        body = self.request.body
+        try:
+            body = self.request.body
+        except RawPostDataException:
+            # The form that it was has been looked into for its XSRF value.
+            raise Invalid("Invalid JSON in body of request") from None
         if not body:
             return None
         try:
@@ -299,6 +321,7 @@ def _is_deep(data: Any) -> bool:
     return True
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -313,6 +336,4 @@ class UnknownView(HubAPIView):
     """Every address below the API that nothing else answers."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.method == "OPTIONS":
-            return empty(200)
         return error(404, "There is nothing at this address.")

@@ -38,7 +38,11 @@ READ = ("read:groups", "read:groups:name", "read:roles:groups")
 # A name may stand in the body of a call whose address names the group; it counts for
 # nothing, nor do roles.
 GROUP = Body("group", {"name": str, "users": list, "roles": list})
-GROUPS = Body("group", {"groups": list, "users": list}, required=("groups",))
+GROUPS = Body(
+    "group",
+    {"groups": list, "users": list, "name": str, "roles": list},
+    required=("groups",),
+)
 
 COLUMNS = ("name", "properties", "users", "roles")
 
@@ -204,7 +208,8 @@ class GroupView(OneGroupView):
         return reply_text(group_text(request, name))
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        data = GROUP.check(self.json() or {})
+        body = self.json()
+        data = GROUP.check({} if body is None else body)
         users = check_names(data.get("users", []), "users")
         create_groups([name], users=users, by=request.actor)
         return reply_text(group_text(request, name), 201)

@@ -39,7 +39,13 @@ class RootView(HubAPIView):
     scopes: ClassVar = {"GET": PUBLIC}
 
     def get(self, request: APIRequest) -> HttpResponse:
-        response = reply({"version": settings.HUB_VERSION})
+        return reply({"version": settings.HUB_VERSION})
+
+    def refuse_forged(self, request: Any) -> None:
+        """Let everything pass: there is nothing here to act on."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().dispatch(request, *args, **kwargs)
         response["Access-Control-Allow-Origin"] = "*"
         return response
 
@@ -82,7 +88,7 @@ class HealthView(HubAPIView):
     scopes: ClassVar = {"GET": PUBLIC}
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
+        if request.method not in ("GET", "HEAD"):
             return error(405, f"{request.method} is not supported here.")
         return HttpResponse(content_type="text/html")
 

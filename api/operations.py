@@ -280,6 +280,10 @@ table.operations.update(
     }
 )
 
+table.operations["POST /users/{name}/admin-access"] = Operation(
+    "What once let administrators into servers; always refused", {}, deprecated=True
+)
+
 for server in ("server", "servers/", "servers/{server_name}"):
     table.operations |= {
         f"GET /users/{{name}}/{server}": Operation("One server", {200: ref("Server")}),
@@ -288,6 +292,15 @@ for server in ("server", "servers/", "servers/{server_name}"):
             {201: ref("Server")},
             body=SERVER_OPTIONS,
             refusals=(409,),
+        ),
+        f"POST /users/{{name}}/{server}": Operation(
+            "Start a server, which this hub does not do yet",
+            {},
+            body=SERVER_OPTIONS,
+            refusals=(405,),
+        ),
+        f"GET /users/{{name}}/{server}/progress": Operation(
+            "How the start of a server comes along; nothing starts yet", {}
         ),
         f"PATCH /users/{{name}}/{server}": Operation(
             "Rename or edit a stopped server",

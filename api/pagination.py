@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, urlencode
 
 import orjson
 from django.conf import settings
@@ -93,14 +93,13 @@ class Page:
 
     def next_url(self, request: HttpRequest) -> str:
         """Return the address of the next page, as the client would spell it."""
-        query = parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True)
-        parameters = {
-            **dict(query),
-            "offset": self.offset + self.limit,
-            "limit": self.limit,
-        }
+        parameters = parse_qs(
+            request.META.get("QUERY_STRING", ""), keep_blank_values=True
+        )
+        parameters["offset"] = [str(self.offset + self.limit)]
+        parameters["limit"] = [str(self.limit)]
         address = request.build_absolute_uri(request.path)
-        return f"{address}?{urlencode(parameters)}"
+        return f"{address}?{urlencode(parameters, doseq=True)}"
 
 
 def accepts_pages(request: HttpRequest) -> bool:

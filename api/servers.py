@@ -11,12 +11,12 @@ from django.http import HttpResponse
 from django.urls import path
 
 from accounts.models import User
-from api.base import APIRequest, HubAPIView, empty, reply
+from api.base import APIRequest, HubAPIView, empty, error, reply
 from scopes.access import Target
-from scopes.refusals import Invalid, NotFound
+from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.actions import UNSET, create_server, delete_server, edit_server
 from servers.models import Server, server_path
-from servers.rights import server_target
+from servers.rights import server_target, user_target
 
 EDITABLE = ("name", "display_name", "user_options")
 STRUCTURED = ("display_name", "user_options")
@@ -76,15 +76,8 @@ def default_server(user: User) -> Server:
     return Server(user=user, user_options={})
 
 
-class ServerView(HubAPIView):
-    """One server of a user; the default server's name is empty."""
-
-    scopes: ClassVar = {
-        "GET": "read:servers",
-        "PUT": "start:servers",
-        "PATCH": "start:servers",
-        "DELETE": "delete:servers",
-    }
+class OneServerView(HubAPIView):
+    """An address that names a server of a user; the default server's name is empty."""
 
     def subject(self) -> Target:
         return server_target(self.kwargs["name"], self.server_name)
@@ -98,6 +91,23 @@ class ServerView(HubAPIView):
         if not hasattr(self, "_owner"):
             self._owner = User.objects.filter(name=self.kwargs["name"]).first()
         return self._owner
+
+    def require_owner(self) -> User:
+        if self.owner is None:
+            raise NotFound(f"No such user: {self.kwargs['name']}")
+        return self.owner
+
+
+class ServerView(OneServerView):
+    """One server of a user."""
+
+    scopes: ClassVar = {
+        "GET": "read:servers",
+        "PUT": "start:servers",
+        "POST": "start:servers",
+        "PATCH": "start:servers",
+        "DELETE": "delete:servers",
+    }
 
     def get(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
@@ -113,6 +123,13 @@ class ServerView(HubAPIView):
         )
         return self.show(user, server, 201)
 
+    def post(self, request: APIRequest, **kwargs: str) -> HttpResponse:
+        self.require_owner()
+        read_options(self.json())
+        if self.server_name and not settings.HUB.allow_named_servers:
+            raise Invalid("Named servers are not enabled.")
+        return error(405, "This hub does not start servers yet.")
+
     def patch(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
         changes = read_changes(self.json())
@@ -121,10 +138,10 @@ class ServerView(HubAPIView):
 
     def delete(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user, name = self.require_owner(), self.server_name
-        body = self.json()
-        if body is not None and not isinstance(body, dict):
+        body = self.json() or {}
+        if not isinstance(body, dict):
             raise Invalid("Body must be a JSON object")
-        remove = bool(body and body.get("remove"))
+        remove = bool(body.get("remove"))
         if name:
             if not settings.HUB.allow_named_servers:
                 raise Invalid("Named servers are not enabled.")
@@ -135,15 +152,35 @@ class ServerView(HubAPIView):
         # A server that is stopped already needs no stopping.
         return empty()
 
-    def require_owner(self) -> User:
-        if self.owner is None:
-            raise NotFound(f"No such user: {self.kwargs['name']}")
-        return self.owner
-
     def show(self, user: User, server: Server, status: int = 200) -> HttpResponse:
         access = self.request.access
         with_state = access.allows("admin:server_state", obj=server)
         return reply(server_json(user.name, server, with_state=with_state), status)
+
+
+class ProgressView(OneServerView):
+    """How the start of a server is coming along."""
+
+    scopes: ClassVar = {"GET": "read:servers"}
+
+    def get(self, request: APIRequest, **kwargs: str) -> HttpResponse:
+        user, name = self.require_owner(), self.server_name
+        if name and not Server.objects.filter(user=user, name=name).exists():
+            raise NotFound(f"{user.name} has no server named {name!r}")
+        shown = f"{user.name}:{name}" if name else user.name
+        raise Invalid(f"{shown} is not starting...")
+
+
+class AdminAccessView(HubAPIView):
+    """What once let administrators into servers; nobody needs it any more."""
+
+    scopes: ClassVar = {"POST": "servers"}
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["name"])
+
+    def post(self, request: APIRequest, name: str) -> HttpResponse:
+        raise Forbidden("admin access to user servers disabled")
 
 
 def read_options(body: Any) -> dict[str, Any]:
@@ -152,14 +189,13 @@ def read_options(body: Any) -> dict[str, Any]:
     Before JupyterHub 6 the whole body was the user options; it still is, unless it has
     one of the newer keys.
     """
-    if body is None:
-        return {}
+    body = body or {}
     if not isinstance(body, dict):
         raise Invalid("Body must be a JSON object")
     if not any(key in body for key in STRUCTURED):
         return {"user_options": body}
-    display_name, user_options = body.get("display_name"), body.get("user_options")
-    if display_name is not None and not isinstance(display_name, str):
+    display_name, user_options = body.get("display_name", ""), body.get("user_options")
+    if not isinstance(display_name, str):
         raise Invalid("display_name must be a string")
     if user_options is not None and not isinstance(user_options, dict):
         raise Invalid("user_options must be an object or null")
@@ -176,14 +212,15 @@ def read_changes(body: Any) -> dict[str, Any]:
     if unknown:
         raise Invalid(f"Invalid JSON keys: {', '.join(unknown)}")
     for key in ("name", "display_name"):
-        if key in body and not isinstance(body[key], str):
+        if not isinstance(body.get(key, ""), str | None):
             raise Invalid(f"{key} must be a string")
     options = body.get("user_options", UNSET)
     if options is not UNSET and not isinstance(options, dict):
         raise Invalid("user_options must be a dict")
     return {
         "new_name": body.get("name"),
-        "display_name": body.get("display_name"),
+        # No display name is none to change to.
+        "display_name": body.get("display_name") or None,
         "user_options": options,
     }
 
@@ -192,4 +229,8 @@ urlpatterns = [
     path("users/<str:name>/server", ServerView.as_view()),
     path("users/<str:name>/servers/", ServerView.as_view()),
     path("users/<str:name>/servers/<str:server_name>", ServerView.as_view()),
+    path("users/<str:name>/server/progress", ProgressView.as_view()),
+    path("users/<str:name>/servers//progress", ProgressView.as_view()),
+    path("users/<str:name>/servers/<str:server_name>/progress", ProgressView.as_view()),
+    path("users/<str:name>/admin-access", AdminAccessView.as_view()),
 ]

@@ -24,6 +24,7 @@ READ = ("read:services", "read:services:name", "read:roles:services")
 SERVICE = Body(
     "service",
     {
+        "name": str,
         "admin": bool,
         "url": str,
         "oauth_client_allowed_scopes": list,
@@ -158,6 +159,8 @@ def read_service(body: Any) -> dict[str, Any]:
     if not body:
         raise Invalid("Invalid service data: give an object with at least one field.")
     fields = SERVICE.check(body)
+    # The address names the service.
+    fields.pop("name", None)
     for key in ("oauth_client_allowed_scopes", "command"):
         check_names(fields.get(key, []), f"service.{key}")
     for key, limit in LENGTHS.items():

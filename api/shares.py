@@ -6,6 +6,7 @@ the group with whom it is shared.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -38,6 +39,7 @@ from servers.rights import server_target, user_target
 M = TypeVar("M", bound=Model)
 
 SHARE = Body("share", {"user": str, "group": str, "scopes": list})
+WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 CODE = Body("share code", {"expires_in": int, "scopes": list})
 
 
@@ -172,8 +174,7 @@ class ServerSharesView(HubAPIView):
             .first()
         )
         if share is not None:
-            # An empty list asks for what no list asks for: all of them.
-            share = revoke_share(share, scopes=scopes or None, by=request.actor)
+            share = revoke_share(share, scopes=scopes, by=request.actor)
         return reply(share_json(share) if share else {})
 
     def delete(
@@ -240,14 +241,13 @@ class ServerCodesView(HubAPIView):
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        if "id" in request.GET:
-            wanted = request.GET["id"]
+        if wanted := request.GET.get("id"):
             number = wanted.removeprefix("sc_")
             known = wanted.startswith("sc_") and number.isdecimal() and len(number) < 19
             ids = [int(number)] if known else []
             missing = f"No code found matching id={wanted}"
-        elif "code" in request.GET:
-            found = find_share_code(request.GET["code"], timezone.now())
+        elif code := request.GET.get("code"):
+            found = find_share_code(code, timezone.now())
             ids = [found.pk] if found else []
             missing = "No matching code found"
         else:
@@ -389,7 +389,7 @@ def require_server(owner: str, name: str) -> Server:
 
 def read_share(body: Any) -> tuple[str, str, list[str] | None]:
     """Return with whom a body shares, as kind and name, and which scopes."""
-    fields = SHARE.check(without_nulls(body))
+    fields = SHARE.check(without_nulls(body, *SHARE.keys))
     given = [kind for kind in ("user", "group") if kind in fields]
     if len(given) != 1:
         raise Invalid("Specify exactly one of `user` and `group`")
@@ -398,24 +398,28 @@ def read_share(body: Any) -> tuple[str, str, list[str] | None]:
 
 def read_code(body: Any) -> tuple[int, list[str] | None]:
     """Return how long a new code lasts and which scopes it gives."""
-    fields = CODE.check({} if body is None else without_nulls(body))
-    expires_in = fields.get("expires_in", CODE_LIFETIME)
-    if isinstance(expires_in, bool):
-        raise Invalid("expires_in must be a whole number of seconds")
-    return expires_in, read_scopes(fields)
+    body = without_nulls(body or {}, "scopes")
+    lifetime = body.get("expires_in") if isinstance(body, dict) else None
+    if isinstance(lifetime, str) and WHOLE_NUMBER.fullmatch(lifetime):
+        body["expires_in"] = int(lifetime)
+    fields = CODE.check(body)
+    return fields.get("expires_in", CODE_LIFETIME), read_scopes(fields)
 
 
 def read_scopes(fields: dict[str, Any]) -> list[str] | None:
-    """Return the scopes that a body lists, None if it lists none."""
-    scopes = fields.get("scopes")
-    return None if scopes is None else check_names(scopes, "scopes")
+    """Return the scopes that a body lists; none and an empty list say the same."""
+    return check_names(fields.get("scopes", []), "scopes") or None
 
 
-def without_nulls(body: Any) -> Any:
+def without_nulls(body: Any, *optional: str) -> Any:
     """Leave out what a body says nothing about."""
     if not isinstance(body, dict):
         return body
-    return {key: value for key, value in body.items() if value is not None}
+    return {
+        key: value
+        for key, value in body.items()
+        if value is not None or key not in optional
+    }
 
 
 def _with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:

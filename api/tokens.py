@@ -16,7 +16,7 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
-from accounts.actions import make_user_of
+from accounts.actions import normalise_name
 from accounts.adapter import AccountAdapter
 from accounts.models import Role, User
 from accounts.rights import access_of, columns, identity_of, within_reach
@@ -31,6 +31,7 @@ from tokens.actions import issue_token, revoke_token
 from tokens.models import APIToken
 
 DEFAULT_NOTE = "Requested via api"
+REFUSED = "Invalid username or password"
 
 # What is longer can't be the id of a row.
 TOKEN_ID = re.compile(r"a([0-9]{1,18})")
@@ -139,9 +140,8 @@ class UserTokensView(HubAPIView):
         )
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        body = self.json()
-        if body is None:
-            body = {}
+        # What is empty says nothing, whatever its type.
+        body = self.json() or {}
         if not isinstance(body, dict):
             raise Invalid("Body must be a JSON object")
         if request.actor.kind == "stranger":
@@ -183,6 +183,9 @@ class UserTokensView(HubAPIView):
         name, password = credentials.get("username"), credentials.get("password")
         if not isinstance(name, str) or not isinstance(password, str):
             raise Forbidden("auth must hold a username and a password, both strings.")
+        if not User.objects.filter(name=normalise_name(name.strip())).exists():
+            # Signing in makes accounts; asking for a token does not.
+            raise Forbidden(REFUSED)
         try:
             user = AccountAdapter(request).authenticate(
                 request, username=name, password=password
@@ -190,7 +193,7 @@ class UserTokensView(HubAPIView):
         except ValidationError as problem:
             raise Forbidden(" ".join(problem.messages)) from None
         if user is None:
-            raise Forbidden("Invalid username or password")
+            raise Forbidden(REFUSED)
         if is_mfa_enabled(user):
             raise Forbidden(
                 "This account has a second factor: sign in with a browser at "
@@ -198,7 +201,6 @@ class UserTokensView(HubAPIView):
             )
         address = request.META.get("REMOTE_ADDR", "")
         request.actor = Actor("user", user.name, None, address)
-        make_user_of(user, by=request.actor)
         request.access = user.access
 
 
@@ -243,6 +245,9 @@ class UserTokenView(HubAPIView):
 def read_note(body: dict[str, Any], by: Actor, owner: str) -> str:
     """Return the note of a new token; without one it says who asked."""
     note = body.get("note")
+    if isinstance(note, int | float):
+        # A number is text as well, and what is true is one.
+        note = str(note + 0) if note else ""
     if note:
         # Whether it is a note at all, the action says.
         return note

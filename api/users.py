@@ -20,10 +20,16 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
-from accounts.actions import create_user, create_users, delete_user, update_user
+from accounts.actions import (
+    create_user,
+    create_users,
+    delete_user,
+    normalise_name,
+    update_user,
+)
 from accounts.models import User
 from accounts.search import name_contains
-from api.base import APIRequest, HubAPIView, empty, reply_text
+from api.base import APIRequest, HubAPIView, argument, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
@@ -54,7 +60,7 @@ USER = Body(
         "admin": bool,
         "groups": list,
         "roles": list,
-        "auth_state": dict | None,
+        "auth_state": dict,
     },
 )
 USERS = Body("user", {"usernames": list, **USER.keys}, required=("usernames",))
@@ -288,16 +294,14 @@ class Selection:
             statement, values = reached.order_by().values("pk").query.sql_with_params()
             conditions.append(f"u.id IN ({statement})")
             parameters += values
-        state = request.GET.get("state", "")
+        state = argument(request, "state")
         if state in STATES:
             conditions.append(STATES[state])
         elif state:
             raise Invalid(
                 f"Unrecognized state filter: '{state}'; use {', '.join(STATES)}"
             )
-        if part := request.GET.get("name_filter", ""):
-            if "\0" in part:
-                raise Invalid("name_filter holds a NUL character, which no name has")
+        if part := argument(request, "name_filter"):
             condition, patterns = name_contains(part)
             conditions.append(condition)
             parameters += patterns
@@ -328,7 +332,7 @@ class Selection:
 
 def order_of(request: APIRequest) -> tuple[str, str]:
     """Return the order that a request asks for and its reverse, as SQL."""
-    sort = request.GET.get("sort", "id")
+    sort = argument(request, "sort", "id")
     order = ORDERS.get(sort.removeprefix("-"))
     if order is None:
         raise Invalid(f"sort must be 'id', 'name', or 'last_activity', not '{sort}'")
@@ -381,10 +385,17 @@ class UsersView(HubAPIView):
             cursor.execute(
                 f"SELECT {select(False)} FROM {dialect().elements('t')} "
                 "JOIN accounts_user u ON u.id = CAST(t.value AS bigint) ORDER BY t.key",
-                [json.dumps([user.pk for user in users])],
+                [json.dumps(as_often_as_asked(names, users))],
             )
             texts = UserWriter(request.access, False).write(cursor.fetchall())
         return reply_text(f"[{','.join(texts)}]", 201)
+
+
+def as_often_as_asked(names: list[str], users: list[User]) -> list[int]:
+    """Return the ids of users, of whom some may have been asked for twice."""
+    ids = {user.name: user.pk for user in users}
+    asked = (normalise_name(name) for name in names)
+    return [ids[name] for name in asked if name in ids]
 
 
 def is_admin(request: APIRequest) -> bool:
@@ -470,12 +481,12 @@ class ActivityView(OneUserView):
     scopes: ClassVar = {"POST": "users:activity"}
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        last_activity, servers = read_report(self.json(), timezone.now())
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM accounts_user WHERE name = %s", [name])
             row = cursor.fetchone()
         if row is None:
             raise NotFound(f"No such user: '{name}'")
+        last_activity, servers = read_report(self.json(), timezone.now())
         note_activity(row[0], name, last_activity, servers)
         return empty(200)
 

@@ -108,10 +108,8 @@ class HubAdminSite(admin.AdminSite):
         return HttpResponseRedirect(reverse("account_change_password"))
 
     def entrance(self, request: HttpRequest) -> HttpResponse:
-        """Lead from JupyterHub's address of the admin, without a slash, to ours."""
-        return self.admin_view(
-            lambda request: HttpResponseRedirect(reverse("admin:index"))
-        )(request)
+        """Show the overview at JupyterHub's address of the admin, without a slash."""
+        return self.admin_view(self.index)(request)
 
     def get_app_list(
         self, request: HttpRequest, app_label: str | None = None

@@ -30,6 +30,8 @@ from hubsite.metrics import observe_request
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
+ALLOW_ORIGIN = "Access-Control-Allow-Origin"
+
 # Parts of addresses that open a door: one-time links, and lookups of tokens.
 SECRET_PARTS = frozenset(("token", "key", "value"))
 # Longer ones are looked up each time, so that made-up addresses fill no memory.
@@ -150,7 +152,11 @@ def tag(request: HttpRequest, response: Any) -> Any:
     response.headers["ETag"] = etag
     if "HTTP_IF_NONE_MATCH" not in request.META:
         return response
-    return get_conditional_response(request, etag=etag, response=response)
+    answer: Any = get_conditional_response(request, etag=etag, response=response)
+    if origin := response.headers.get(ALLOW_ORIGIN):
+        # Without it a foreign page may not learn that it has what it asked for.
+        answer.headers[ALLOW_ORIGIN] = origin
+    return answer
 
 
 def shown_path(request: HttpRequest) -> str:

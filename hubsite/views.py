@@ -24,7 +24,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
-from accounts.adapter import default_target, with_parameters
+from accounts.adapter import default_target, local_path, with_parameters
 from accounts.mixins import SignedInMixin, redirect_to_login
 from accounts.models import Role
 from tokens.models import APIToken
@@ -71,7 +71,10 @@ class RootView(View):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if settings.HUB.default_url or request.user.is_authenticated:
-            return HttpResponseRedirect(with_parameters(request, default_target()))
+            wanted = local_path(request, request.GET.get("next", ""))
+            return HttpResponseRedirect(
+                wanted or with_parameters(request, default_target())
+            )
         return redirect_to_login(request)
 
 
@@ -145,8 +148,6 @@ TITLES = {
 
 def error_page(request: HttpRequest, code: int) -> HttpResponse:
     """The page of an error as such; the proxy shows it in place of its own."""
-    if not 400 <= code < 600:
-        raise Http404
     return _render_error(request, code, status=200)
 
 

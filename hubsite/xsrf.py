@@ -52,12 +52,12 @@ def is_needed(request: HttpRequest) -> bool:
     Scripts must, even to read, since a reply may be caught by whoever makes a
     browser ask for it. Typing an address or following a link need not.
     """
-    mode = request.META.get("HTTP_SEC_FETCH_MODE", "")
+    mode = request.META.get("HTTP_SEC_FETCH_MODE", "navigate")
     if request.method in ("HEAD", "OPTIONS") or mode == "websocket":
         return False
     if request.method == "GET":
         same_origin = request.META.get("HTTP_SEC_FETCH_SITE") == "same-origin"
-        if mode in ("", "navigate") or (mode == "no-cors" and same_origin):
+        if mode == "navigate" or (mode == "no-cors" and same_origin):
             return False
     return True
 
@@ -166,10 +166,10 @@ class XSRFMiddleware:
 
 
 def _sent_value(request: HttpRequest) -> str:
-    for header in HEADERS:
-        if value := request.META.get(header):
-            return value
-    return request.GET.get(NAME) or request.POST.get(NAME, "")
+    """Return the first value that is sent, where JupyterHub looks first."""
+    places = (request.POST.get(NAME), request.GET.get(NAME))
+    values = (*places, *(request.META.get(header) for header in HEADERS))
+    return next((value for value in values if value), "")
 
 
 def _binding(request: HttpRequest) -> str:

@@ -55,8 +55,8 @@ def check_server_name(name: str) -> None:
         )
 
 
-def clean_display_name(text: str) -> str:
-    """Return a display name in its normal form, or refuse it."""
+def check_display_name(text: str) -> None:
+    """Refuse what would not show as one line of text."""
     name = unicodedata.normalize("NFC", text)
     printable = all(
         char == " " or unicodedata.category(char)[0] in PRINTABLE for char in name
@@ -67,7 +67,6 @@ def clean_display_name(text: str) -> str:
             f"Invalid display_name: {text!r}. Use 1 to 255 printable characters with "
             "single blanks between them."
         )
-    return name
 
 
 @transaction.atomic
@@ -87,14 +86,15 @@ def create_server(
     if Server.objects.filter(user=user, name=name).exists():
         raise Conflict(f"User {user.name} already has server {name}")
     check_server_name(name)
-    label = name if display_name is None else clean_display_name(display_name)
+    if display_name:
+        check_display_name(display_name)
     _require_room(user)
     try:
         with transaction.atomic():
             server = Server.objects.create(
                 user=user,
                 name=name,
-                display_name=label,
+                display_name=display_name or name,
                 user_options=user_options or {},
             )
     except IntegrityError:
@@ -126,16 +126,20 @@ def edit_server(
             f"{user.name}:{name} is active. Please stop it before modifying it."
         )
     changed = []
-    if new_name is not None and new_name != name:
-        check_server_name(new_name)
-        if Server.objects.filter(user=user, name=new_name).exists():
+    if new_name is not None:
+        if (
+            new_name in ("", name)
+            or Server.objects.filter(user=user, name=new_name).exists()
+        ):
             raise Conflict(f"User {user.name} already has server {new_name!r}")
+        check_server_name(new_name)
         if not name:
             _require_room(user)
         server.name = new_name
         changed.append("name")
     if display_name is not None:
-        server.display_name = clean_display_name(display_name)
+        check_display_name(display_name)
+        server.display_name = display_name
         changed.append("display_name")
     if user_options is not UNSET:
         server.user_options = user_options
@@ -407,6 +411,7 @@ def _find(user: User, name: str) -> Server:
     if server is not None:
         return server
     if name:
+        check_server_name(name)
         raise NotFound(f"User {user.name} has no such server '{name}'")
     # Everyone has a default server; the row appears with the first change to it.
     return Server(user=user, user_options={})

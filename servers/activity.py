@@ -21,7 +21,7 @@ def note_activity(
     """Move the activity of a user and of servers forward, never back.
 
     Reports come every few minutes from each server and are no acts of anybody, so
-    they are not recorded. The default server needs no row to be spoken of.
+    they are not recorded. The default server gets its row when it is spoken of.
     """
     adapt = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
@@ -35,10 +35,14 @@ def note_activity(
         if not servers:
             return
         known = Server.objects.filter(user_id=user_id, name__in=servers)
-        names = {"", *known.values_list("name", flat=True)}
+        names = set(known.values_list("name", flat=True))
         for name in servers:
-            if name not in names:
+            if name and name not in names:
                 raise Invalid(f"No such server '{name}' for user {user_name}")
+        if "" in servers and "" not in names:
+            Server.objects.get_or_create(
+                user_id=user_id, name="", defaults={"user_options": {}}
+            )
         cursor.executemany(
             "UPDATE servers_server SET last_activity = %s WHERE user_id = %s "
             "AND name = %s AND (last_activity IS NULL OR last_activity < %s)",

@@ -9,7 +9,6 @@ from servers import views
 app_name = "servers"
 urlpatterns = [
     path("accept-share", views.AcceptShareView.as_view(), name="accept-share"),
-    path("user-redirect", views.UserRedirectView.as_view()),
     path("user-redirect/", views.UserRedirectView.as_view()),
     path("user-redirect/<path:rest>", views.UserRedirectView.as_view()),
     path("user/<str:owner>", views.StoppedServerView.as_view(), name="stopped"),

@@ -12,6 +12,7 @@ from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
+    HttpResponseNotAllowed,
     HttpResponseRedirect,
     JsonResponse,
 )
@@ -69,11 +70,16 @@ class StoppedServerView(View):
     def dispatch(
         self, request: HttpRequest, owner: str, rest: str = ""
     ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
+            return HttpResponseNotAllowed(["GET", "POST", "PATCH", "DELETE"])
         presented = TokenAuthentication().authenticate(request)
+        if request.method not in ("GET", "HEAD"):
+            # The answer depends on nothing but the address, and tells nothing else.
+            if presented is None:
+                self.require_own_script(request)
+            return self.answer_program(request, owner, "")
         if presented is not None:
             access = presented[1].access
-        elif request.method not in ("GET", "HEAD"):
-            access = self.access_of_own_script(request)
         elif not request.user.is_authenticated:
             return redirect_to_login(request)
         else:
@@ -82,15 +88,14 @@ class StoppedServerView(View):
         user = require_server_scope(access, "access:servers", owner, "", first)
         return self.answer(request, access, user, rest)
 
-    def access_of_own_script(self, request: HttpRequest) -> Access:
-        """Return what a session may do whose page sends something other than GET."""
+    def require_own_script(self, request: HttpRequest) -> None:
+        """Refuse what a page of ours did not send for somebody who is signed in."""
         try:
             request.check_xsrf()  # type: ignore[attr-defined]
         except Forbidden as refusal:
             raise PermissionDenied(refusal.message) from None
         if not request.user.is_authenticated:
             raise PermissionDenied("Sign in first.")
-        return request.user.access
 
     def server_name(self, user: User, first: str) -> str:
         """Tell a server's name from the beginning of a path within the default one."""
@@ -101,34 +106,42 @@ class StoppedServerView(View):
         )
         return first if named else ""
 
+    @property
+    def status(self) -> int:
+        return 503 if settings.HUB.use_legacy_stopped_server_status_code else 424
+
+    @property
+    def address(self) -> str:
+        """The path as it was asked for, outside of the hub's part."""
+        base = settings.HUB.base_url
+        return self.request.get_full_path().replace(f"{base}hub/", base, 1)
+
+    def answer_program(
+        self, request: HttpRequest, owner: str, name: str
+    ) -> HttpResponse:
+        start = request.build_absolute_uri(spawn_path(owner, name))
+        message = (
+            f"JupyterHub server no longer running at {self.address}. "
+            f"Restart the server at {start}"
+        )
+        return JsonResponse({"message": message}, status=self.status)
+
     def answer(
         self, request: HttpRequest, access: Access, user: User, rest: str
     ) -> HttpResponse:
         name = self.server_name(user, rest.partition("/")[0])
-        status = 503 if settings.HUB.use_legacy_stopped_server_status_code else 424
-        base = settings.HUB.base_url
-        # The path as it was asked for, outside of the hub's part.
-        address = request.get_full_path().replace(f"{base}hub/", base, 1)
-        wants_json = (
-            request.method not in ("GET", "HEAD")
-            or "api" in rest.split("/")
-            or "application/json" in request.META.get("HTTP_ACCEPT", "")
-        )
-        if wants_json:
-            start = request.build_absolute_uri(spawn_path(user.name, name))
-            message = (
-                f"JupyterHub server no longer running at {address}. "
-                f"Restart the server at {start}"
-            )
-            return JsonResponse({"message": message}, status=status)
+        types = ["text/html", "application/json"]
+        wants_json = request.get_preferred_type(types) == types[1]
+        if wants_json or "api" in rest.split("/"):
+            return self.answer_program(request, user.name, name)
         context = {
-            "status": status,
+            "status": self.status,
             "owner": user.name,
             "can_start": access.allows("servers", obj=Server(user=user, name=name)),
             "server_name": name,
-            "start_url": spawn_path(user.name, name, address),
+            "start_url": spawn_path(user.name, name, self.address),
         }
-        return render(request, "servers/stopped.html", context, status=status)
+        return render(request, "servers/stopped.html", context, status=self.status)
 
 
 class UserRedirectView(SignedInMixin, View):
@@ -166,7 +179,9 @@ class AcceptShareView(SignedInMixin, TemplateView):
     http_method_names: ClassVar = ["get", "post", "head", "options"]
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        invitation = self.find(request.GET.get("code", ""))
+        if "code" not in request.GET:
+            raise BadRequest("The link lacks its code.")
+        invitation = self.find(request.GET["code"])
         if invitation.server.user_id == request.user.pk:
             raise PermissionDenied(
                 "This is your own server: send the link to whom you want to invite."
@@ -174,17 +189,18 @@ class AcceptShareView(SignedInMixin, TemplateView):
         return super().get(request, invitation=invitation)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        invitation = self.find(request.POST.get("code", ""))
         try:
+            invitation = self.find(request.POST.get("code", ""))
             accept_share_code(invitation, request.user, by=self.actor)
+        except Http404:
+            raise BadRequest("This invitation has expired, or never was.") from None
         except Invalid as refusal:
             raise BadRequest(refusal.message) from None
-        wanted = local_path(request, request.GET.get("next", ""))
+        asked = request.POST.get("next") or request.GET.get("next", "")
+        wanted = local_path(request, asked)
         return HttpResponseRedirect(wanted or invitation.server.path)
 
     def find(self, code: str) -> ShareCode:
-        if not code:
-            raise BadRequest("The link lacks its code.")
         invitation = find_share_code(code, timezone.now())
         if invitation is None:
             raise Http404

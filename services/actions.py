@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from django.db import IntegrityError, transaction
 
@@ -16,6 +17,21 @@ from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from services.models import Service
 
 
+def check_service_name(name: str) -> None:
+    """Refuse a name that can't stand in the path of a service."""
+    if (
+        not name.strip(".")
+        or len(name) > NAME_LENGTH
+        or "/" in name
+        or unquote(name) != name
+        or name != name.strip()
+    ):
+        raise Invalid(
+            f"Invalid service name: {name!r}. Use up to {NAME_LENGTH} characters, not "
+            "only dots, without a slash, percent escapes or blanks at the ends."
+        )
+
+
 @transaction.atomic
 def create_service(name: str, *, by: Actor, access: Access, **fields: Any) -> Service:
     """Add a service while the hub runs.
@@ -24,10 +40,15 @@ def create_service(name: str, *, by: Actor, access: Access, **fields: Any) -> Se
     do. A hub does not start programs on request, so a service with a command belongs
     in the configuration.
     """
-    if not name or len(name) > NAME_LENGTH:
-        raise Invalid(f"Invalid service name: {name!r}")
+    check_service_name(name)
     if fields.get("command"):
         raise Invalid(f"Can not create managed service {name} at runtime")
+    url = fields.get("url")
+    if url and urlsplit(url).scheme not in ("http", "https"):
+        raise Invalid("service.url must be an http or https address")
+    client_id = fields.get("oauth_client_id")
+    if client_id and not client_id.startswith("service-"):
+        raise Invalid("service.oauth_client_id must start with service-")
     if Service.objects.filter(name=name).exists():
         raise Conflict(f"Service {name} already exists")
     _refuse_excess(name, fields, access)

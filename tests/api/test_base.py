@@ -16,6 +16,7 @@ from django.urls import get_resolver, path
 from accounts.models import Group, User
 from api.base import UnknownView, reply, reply_text
 from api.checks import check_views_state_scopes, views_below
+from api.paths import ENCODED_SLASH
 from api.users import UserView
 from tests.conftest import API, BearerClient
 
@@ -52,11 +53,55 @@ def test_head_is_not_offered(admin: BearerClient) -> None:
     assert admin.head(f"{API}/users").status_code == 405
 
 
-@pytest.mark.parametrize("place", ["/users", "/users/x", "/nothing"])
+@pytest.mark.parametrize("place", ["/users", "/users/x", "/"])
 def test_options_is_empty_for_anybody(client: Client, place: str) -> None:
     response = client.options(API + place)
 
     assert (response.status_code, response.content) == (200, b"")
+
+
+@pytest.mark.parametrize("place", ["/nothing", "/health/x"])
+def test_there_are_no_options_where_nothing_is(client: Client, place: str) -> None:
+    message_of(client.options(API + place), 404)
+
+
+def test_foreign_pages_may_learn_that_they_know_the_version(client: Client) -> None:
+    origin = "Access-Control-Allow-Origin"
+    first = client.get(f"{API}/")
+    again = client.get(f"{API}/", headers={"if-none-match": first["ETag"]})
+
+    assert (again.status_code, again[origin]) == (304, "*")
+    assert client.options(f"{API}/")[origin] == "*"
+
+
+def test_an_encoded_slash_is_part_of_a_name(admin: BearerClient) -> None:
+    place = f"{API}/groups/a{ENCODED_SLASH}b"
+
+    assert admin.post(place).json()["name"] == "a/b"
+    assert admin.get(place).status_code == 200
+    assert admin.delete(place).status_code == 204
+    message_of(admin.post(f"{API}/users/a{ENCODED_SLASH}b"), 400)
+    message_of(admin.get(f"{API}/users/a{ENCODED_SLASH}b"), 404)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "APPLICATION/JSON"])
+def test_scripts_say_json_in_any_letter_case(
+    as_: Any, ada: User, content_type: str
+) -> None:
+    reply = as_(ada).post(f"{API}/users/ada/tokens", "{}", content_type=content_type)
+
+    assert reply.status_code == 201
+
+
+def test_a_broken_form_is_a_bad_request(ada: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(ada)
+
+    reply = client.put(
+        f"{API}/groups/math/properties", b"{}", content_type="multipart/form-data"
+    )
+
+    message_of(reply, 400)
 
 
 @pytest.mark.parametrize(

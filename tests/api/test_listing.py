@@ -293,7 +293,7 @@ def test_name_filter_follows_every_change(reader: BearerClient) -> None:
 
 
 def test_no_name_holds_nul(reader: BearerClient) -> None:
-    assert reader.get(f"{API}/users?name_filter=%00").status_code == 400
+    assert reader.get(f"{API}/users?name_filter=x%00").json() == []
 
 
 def test_filters_work_together(reader: BearerClient, people: None) -> None:

@@ -111,9 +111,10 @@ def test_any_object_may_be_the_options(admin: Any, alan: User) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        [],
+        [3],
         '"text"',
         {"display_name": 3},
+        {"display_name": None},
         {"display_name": "x", "user_options": [1]},
         {"display_name": " x"},
     ],
@@ -144,7 +145,12 @@ def test_creates_once_and_within_limits(admin: Any, alan: User) -> None:
         ({"name": "den"}, 409),
         ({"name": "Not Valid"}, 400),
         ({"name": 3}, 400),
-        ({"display_name": ""}, 400),
+        ({"display_name": ""}, 200),
+        ({"display_name": None}, 200),
+        ({"display_name": " "}, 400),
+        ({"name": None}, 200),
+        ({"name": ""}, 409),
+        ({"name": "lab"}, 409),
         ({"user_options": [1]}, 400),
         ({"user_options": None}, 400),
         ({"colour": "green"}, 400),
@@ -189,7 +195,8 @@ def test_the_default_server_stays(admin: Any, alan: User) -> None:
 
     assert json(admin, "delete", path, {"remove": True}).status_code == 400
     assert json(admin, "delete", path).status_code == 204
-    assert json(admin, "delete", path, []).status_code == 400
+    assert json(admin, "delete", path, []).status_code == 204
+    assert json(admin, "delete", path, [1]).status_code == 400
 
 
 def test_named_servers_can_be_switched_off(
@@ -199,6 +206,7 @@ def test_named_servers_can_be_switched_off(
     make_server(alan, "lab")
 
     assert json(admin, "put", f"{API}/users/alan/servers/den").status_code == 400
+    assert json(admin, "post", f"{API}/users/alan/servers/den").status_code == 400
     assert json(admin, "delete", LAB, {"remove": True}).status_code == 400
     assert Server.objects.filter(name="lab").exists()
 
@@ -225,4 +233,22 @@ def test_starting_is_not_offered_yet(admin: Any, alan: User) -> None:
 
     assert json(admin, "post", LAB).status_code == 405
     assert json(admin, "post", f"{API}/users/alan/server").status_code == 405
-    assert admin.get(f"{LAB}/progress").status_code == 404
+    assert admin.get(f"{LAB}/progress").status_code == 400
+    assert admin.get(f"{API}/users/alan/server/progress").status_code == 400
+    assert admin.get(f"{API}/users/alan/servers/none/progress").status_code == 404
+    assert admin.get(f"{API}/users/nobody/server/progress").status_code == 404
+
+
+def test_nobody_gets_into_servers_as_administrator(admin: Any, alan: User) -> None:
+    reply = admin.post(f"{API}/users/alan/admin-access")
+
+    assert reply.status_code == 403
+    assert "disabled" in reply.json()["message"]
+
+
+def test_a_name_that_no_server_may_have_is_said_to_be_bad(
+    admin: Any, alan: User
+) -> None:
+    for name, status in (("Not Valid", 400), ("none", 404)):
+        path = f"{API}/users/alan/servers/{name}"
+        assert json(admin, "patch", path, {"display_name": "x"}).status_code == status

@@ -195,7 +195,7 @@ def test_roles_stand_for_their_scopes(admin: Any, alan: User) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ([], "Body must be a JSON object"),
+        ([3], "Body must be a JSON object"),
         ({"roles": ["user"], "scopes": ["self"]}, "Can only assign one of"),
         ({"roles": ["no-such-role"]}, "No such role: no-such-role"),
         ({"roles": "user"}, "token roles must be a list of strings"),
@@ -211,7 +211,7 @@ def test_roles_stand_for_their_scopes(admin: Any, alan: User) -> None:
         ({"expires_in": "60"}, "must be null or integer"),
         ({"expires_in": 1.5}, "must be null or integer"),
         ({"expires_in": True}, "must be null or integer"),
-        ({"note": 3}, "token note must be a string"),
+        ({"note": ["x"]}, "token note must be a string"),
         ({"note": "x" * 1024}, "must not exceed"),
     ],
 )
@@ -302,14 +302,48 @@ def test_a_password_is_worth_a_token(with_password: User, bearer: Bearer) -> Non
     assert event.actor_name == "hopper"
 
 
-def test_a_password_makes_a_user_of_whom_a_token_brought(
-    with_password: User, bearer: Bearer
-) -> None:
+def test_a_password_is_not_worth_a_role(with_password: User, bearer: Bearer) -> None:
     with_password.roles.clear()
 
     reply = bearer(None).post(f"{API}/users/hopper/tokens", credentials())
 
-    assert "tokens!user=hopper" in reply.json()["scopes"]
+    assert reply.status_code == 403
+    assert not with_password.roles.exists()
+
+
+def test_asking_for_a_token_makes_no_account(
+    bearer: Bearer, settings: Any, db: None
+) -> None:
+    hub = replace(settings.HUB, authenticator_class="dummy", allow_all=True)
+    settings.HUB = hub
+
+    reply = bearer(None).post(
+        f"{API}/users/newton/tokens", credentials("any", "newton")
+    )
+
+    assert reply.status_code == 403
+    assert not User.objects.filter(name="newton").exists()
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [(5, "5"), (1.5, "1.5"), (True, "1"), (0, None), (False, None), ("", None)],
+)
+def test_a_number_is_a_note(
+    admin: Any, alan: User, note: Any, kept: str | None
+) -> None:
+    reply = admin.post(f"{API}/users/alan/tokens", {"note": note})
+
+    assert reply.json()["note"] == (kept or "Requested via api by user ada")
+
+
+@pytest.mark.parametrize("body", [[], {}, None])
+def test_what_is_empty_asks_for_what_is_usual(
+    admin: Any, alan: User, body: Any
+) -> None:
+    reply = admin.post(f"{API}/users/alan/tokens", body)
+
+    assert (reply.status_code, reply.json()["expires_at"]) == (201, None)
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_leads_only_within_the_hub(
 
 
 @pytest.mark.parametrize(
-    ("query", "status"), [("", 400), ("?code=", 400), ("?code=unknown", 404)]
+    ("query", "status"), [("", 400), ("?code=", 404), ("?code=unknown", 404)]
 )
 def test_links_without_a_good_code_lead_nowhere(
     mallory: User, as_: Any, query: str, status: int
@@ -253,7 +253,7 @@ def test_expired_links_lead_nowhere(mallory: User, as_: Any, code: str) -> None:
     ShareCode.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
     assert as_(mallory).get(f"/hub/accept-share?code={code}").status_code == 404
-    assert as_(mallory).post("/hub/accept-share", {"code": code}).status_code == 404
+    assert as_(mallory).post("/hub/accept-share", {"code": code}).status_code == 400
     assert not Share.objects.exists()
 
 

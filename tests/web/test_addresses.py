@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
         ("/hub/login", 200, None),
         ("/hub/logo", 200, None),
         ("/hub/error/503", 200, None),
-        ("/hub/error/200", 404, None),
+        ("/hub/error/999", 200, None),
         ("/hub/nothing", 404, None),
         ("/hub/home/", 404, None),
         ("/hub/foo%0d%0aX-Evil: 1", 404, None),
@@ -72,7 +72,7 @@ def test_for_people_with_an_account(path, status, location, as_, mallory):
 
 
 def test_for_administrators(as_, ada):
-    assert as_(ada).get("/hub/admin")["Location"] == "/hub/admin/"
+    assert as_(ada).get("/hub/admin").status_code == 200
     assert as_(ada).get("/hub/admin/").status_code == 200
 
 
