@@ -14,10 +14,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.tokens import default_token_generator
+from django.contrib.sessions.models import Session
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models.expressions import RawSQL
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
@@ -31,6 +34,11 @@ from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 # such reasons, a running server for instance, add a function here.
 Hindrance = Callable[[User], str | None]
 hindrances: list[Hindrance] = []
+
+# What else ends when accounts are deactivated, for rooms to the right to add to:
+# called with the users and who did it, in the same transaction.
+Closing = Callable[[models.QuerySet[User], Actor], object]
+closings: list[Closing] = []
 
 # A JSON text of names as rows `t(key, value)`.
 NAMES_AS_ROWS = {
@@ -227,6 +235,74 @@ def invite_user(user: User, *, by: Actor, by_admin: bool = False) -> str:
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     token = default_token_generator.make_token(user)
     return reverse("accounts:welcome", args=(uid, token))
+
+
+@transaction.atomic
+def deactivate_users(
+    users: models.QuerySet[User], *, by: Actor, by_admin: bool = False
+) -> int:
+    """Keep these users out until they are activated again; say how many were not.
+
+    Their sessions end, with the tokens obtained in them. All else stays theirs: other
+    tokens are refused as long as the account is, and count again afterwards.
+    """
+    closed = _set_active(users, False, by=by, by_admin=by_admin)
+    if closed:
+        gone = _users_of(closed)
+        sessions = UserSession.objects.filter(user__in=gone.values("pk"))
+        keys = sessions.values("session_key")
+        Session.objects.filter(session_key__in=keys).delete()
+        sessions.delete()
+        for closing in closings:
+            closing(gone, by)
+    return len(closed)
+
+
+@transaction.atomic
+def activate_users(
+    users: models.QuerySet[User], *, by: Actor, by_admin: bool = False
+) -> int:
+    """Let these users in again; say how many were kept out."""
+    return len(_set_active(users, True, by=by, by_admin=by_admin))
+
+
+def _set_active(
+    users: models.QuerySet[User], active: bool, *, by: Actor, by_admin: bool
+) -> list[int]:
+    """Set the flag of those who have it otherwise, and return who they are."""
+    ids = set(users.order_by().values_list("pk", flat=True))
+    whoever_asks = User.objects.filter(name=by.name if by.kind == "user" else "")
+    own = set(whoever_asks.values_list("pk", flat=True))
+    if own & ids and not active:
+        raise Invalid("Cannot deactivate yourself!")
+    # Of two who deactivate each other the second waits here, and then may not any
+    # more: so one administrator at least stays.
+    locked = _users_of(ids | own).select_for_update(no_key=True).order_by("pk")
+    changed, names = [], []
+    for pk, name, admin, is_active in locked.values_list(
+        "pk", "name", "admin", "is_active"
+    ):
+        if pk in own and not is_active:
+            raise Forbidden("Your own account is deactivated")
+        if pk not in ids or is_active == active:
+            continue
+        if admin and not _is_admin(by, by_admin):
+            raise Forbidden("Only admins can modify other admins")
+        changed.append(pk)
+        names.append(name)
+    if changed:
+        _users_of(changed).update(is_active=active)
+        act = "user.activate" if active else "user.deactivate"
+        _record_many(by, act, "user", names)
+    return changed
+
+
+def _users_of(ids: Iterable[int]) -> models.QuerySet[User]:
+    """Find users by their ids, of which there may be more than parameters."""
+    rows = RawSQL(  # noqa: S611
+        f"SELECT CAST(t.value AS bigint) FROM {_rows()}", [json.dumps(list(ids))]
+    )
+    return User.objects.filter(pk__in=rows)
 
 
 @transaction.atomic

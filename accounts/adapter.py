@@ -176,6 +176,9 @@ class AccountAdapter(DefaultAccountAdapter):
     # Beginning and end
 
     def login(self, request: HttpRequest, user: User) -> None:
+        if not user.is_active:
+            # Deactivated between the password and the second factor.
+            raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
         super().login(request, user)
         make_user_of(user, by=actor_of(request, user))
         request.session[SESSION_ID] = secrets.token_hex(16)

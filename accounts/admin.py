@@ -223,16 +223,11 @@ class UserAdmin(ScopedAdmin):
 
     def get_urls(self) -> list[Any]:
         invite = self.admin_site.admin_view(self.invite_view)
-        let_in = self.admin_site.admin_view(self.set_active_view)
+        view = self.admin_site.admin_view(self.set_active_view)
         return [
             path("<int:pk>/invite/", invite, name="accounts_user_invite"),
             *(
-                path(
-                    f"<int:pk>/{act}/",
-                    let_in,
-                    {"act": act},
-                    name=f"accounts_user_{act}",
-                )
+                path(f"<int:pk>/{act}/", view, {"act": act}, f"accounts_user_{act}")
                 for act in ACTS
             ),
             *super().get_urls(),
@@ -342,8 +337,8 @@ class UserAdmin(ScopedAdmin):
             request,
             queryset,
             "deactivate",
-            "Their sessions end, and they can't sign in nor use their tokens until they "
-            "are activated again.",
+            "Their sessions end, and they can't sign in nor use their tokens until "
+            "they are activated again.",
         )
 
     @admin.action(description="Activate the selected users", permissions=["change"])
@@ -383,14 +378,10 @@ class UserAdmin(ScopedAdmin):
     def state(self, user: User) -> SafeString | str:
         if self.telling["state"] not in user.shown:
             return DASH
-        return format_html(
-            '<span class="state {}">{}</span>',
-            *(
-                ("in-force", "active")
-                if user.is_active
-                else ("disabled", "deactivated")
-            ),
-        )
+        look, word = "disabled", "deactivated"
+        if user.is_active:
+            look, word = "in-force", "active"
+        return format_html('<span class="state {}">{}</span>', look, word)
 
     @admin.display(description="Administrator")
     def is_admin(self, user: User) -> str:

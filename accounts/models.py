@@ -113,6 +113,12 @@ class User(AbstractBaseUser):
         constraints = (
             models.CheckConstraint(condition=~Q(name=""), name="user_has_a_name"),
         )
+        indexes = (
+            # The few who are kept out are found without reading all.
+            models.Index(
+                fields=("name",), condition=Q(is_active=False), name="user_deactivated"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name

@@ -14,7 +14,7 @@ from audit.models import Actor, Event, Purge
 # The acts that are recorded.
 ACTIONS = (
     *("user.create", "user.rename", "user.promote", "user.demote", "user.block"),
-    *("user.invite", "user.delete"),
+    *("user.deactivate", "user.activate", "user.invite", "user.delete"),
     *("group.create", "group.add_members", "group.remove_members"),
     *("group.set_properties", "group.delete"),
     *("role.define", "role.assign", "role.withdraw", "role.delete"),

@@ -107,7 +107,7 @@ class EventAdmin(ScopedAdmin):
 
     @admin.display(description="To what")
     def target(self, event: Event) -> str:
-        return f"{event.target_kind} {event.target_name}".strip()
+        return event.target
 
     @admin.display(description="Details")
     def what(self, event: Event) -> SafeString | str:

@@ -49,7 +49,16 @@ class Event(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return f"{self.actor_name} {self.action} {self.target_kind} {self.target_name}"
+        return f"{self.actor_name} {self.action} {self.target}"
+
+    @property
+    def target(self) -> str:
+        """What it was done to, in words; of many, how many and the first of them."""
+        names = self.detail.get("names")
+        if self.target_name or not names:
+            return f"{self.target_kind} {self.target_name}".strip()
+        shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+        return f"{len(names)} {self.target_kind}s: {shown}"
 
 
 class Purge(models.Model):

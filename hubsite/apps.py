@@ -7,10 +7,15 @@ class HubsiteConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
+        from accounts.actions import closings
         from accounts.adapter import session_endings
-        from hubsite.sessions import revoke_tokens_of_session
+        from hubsite.sessions import (
+            revoke_tokens_of_session,
+            revoke_tokens_of_sessions,
+        )
 
         session_endings.append(revoke_tokens_of_session)
+        closings.append(revoke_tokens_of_sessions)
 
 
 class HubAdminConfig(admin.AdminConfig):

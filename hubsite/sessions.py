@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.models import User
@@ -19,6 +20,12 @@ def revoke_tokens_of_session(user: User, session_id: str, by: Actor) -> None:
     if session_id:
         tokens = APIToken.objects.filter(user=user, session_id=session_id)
         revoke_tokens(tokens, by=by)
+
+
+def revoke_tokens_of_sessions(users: QuerySet[User], by: Actor) -> None:
+    """End every token that any of these users obtained in a session of a browser."""
+    tokens = APIToken.objects.filter(user__in=users.values("pk"), session_id__gt="")
+    revoke_tokens(tokens, by=by)
 
 
 class ActivityMiddleware:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 
 from accounts import actions
 from accounts.models import Group, User
@@ -15,6 +16,7 @@ from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tests.factories import make_group, make_server, make_token, make_user, make_users
 from tokens.models import APIToken
+from tokens.verification import verify
 
 pytestmark = pytest.mark.django_db
 
@@ -399,3 +401,85 @@ def test_members_outlive_their_group(alan: User, data301: Group) -> None:
 
     assert names() == {"alan"}
     assert not Group.objects.exists()
+
+
+# Keeping out and letting in
+
+
+def every(*users: User) -> QuerySet[User]:
+    return User.objects.filter(pk__in=[user.pk for user in users])
+
+
+def test_deactivating_is_one_act_and_counts_who_was_active() -> None:
+    users = make_users(3)
+    make_users(1, prefix="gone", is_active=False)
+
+    assert actions.deactivate_users(User.objects.all(), by=BY) == 3
+    assert actions.deactivate_users(User.objects.all(), by=BY) == 0
+
+    assert not User.objects.filter(is_active=True).exists()
+    (event,) = Event.objects.all()
+    assert event.action == "user.deactivate"
+    assert event.detail["names"] == [user.name for user in users]
+    assert event.target == "3 users: student00000, student00001, student00002"
+    assert actions.activate_users(every(*users), by=BY) == 3
+    assert User.objects.filter(is_active=True).count() == 3
+    assert actions.activate_users(User.objects.none(), by=BY) == 0
+
+
+def test_deactivating_refuses_tokens_until_activated(alan: User) -> None:
+    _, secret = make_token(alan)
+    assert verify(secret)
+
+    actions.deactivate_users(every(alan), by=BY)
+    assert verify(secret) is None
+
+    actions.activate_users(every(alan), by=BY)
+    assert verify(secret)
+
+
+def test_deactivating_ends_tokens_of_sessions_for_good(alan: User) -> None:
+    _, secret = make_token(alan, session_id="abc")
+    _, of_another = make_token(session_id="def")
+
+    actions.deactivate_users(every(alan), by=BY)
+    actions.activate_users(every(alan), by=BY)
+
+    assert verify(secret) is None
+    assert verify(of_another)
+
+
+def test_nobody_deactivates_themselves(ada: User, alan: User) -> None:
+    with pytest.raises(Invalid, match="yourself"):
+        actions.deactivate_users(
+            every(ada, alan), by=Actor("user", "ada"), by_admin=True
+        )
+
+    assert User.objects.filter(is_active=True).count() == 2
+    assert not Event.objects.exists()
+
+
+def test_only_admins_deactivate_admins(ada: User, alan: User) -> None:
+    with pytest.raises(Forbidden):
+        actions.deactivate_users(every(ada, alan), by=BY)
+
+    assert User.objects.filter(is_active=True).count() == 2
+    assert actions.deactivate_users(every(ada), by=BY, by_admin=True) == 1
+    with pytest.raises(Forbidden):
+        actions.activate_users(every(ada), by=BY)
+
+
+def test_whoever_was_deactivated_meanwhile_deactivates_nobody(ada: User) -> None:
+    make_user("other", admin=True, is_active=False)
+
+    with pytest.raises(Forbidden):
+        actions.deactivate_users(every(ada), by=Actor("user", "other"), by_admin=True)
+
+    assert User.objects.get(name="ada").is_active
+
+
+def test_the_deactivated_are_found_by_an_index() -> None:
+    found = User.objects.filter(is_active=False).order_by("name")[:50]
+
+    if connection.vendor == "sqlite":
+        assert "user_deactivated" in found.explain()

@@ -290,3 +290,99 @@ def test_nobody_is_invited_where_passwords_are_kept_elsewhere(as_, ada, alan, se
     settings.HUB = replace(settings.HUB, authenticator_class="dummy")
 
     assert invite(as_(ada), alan).status_code == 403
+
+
+# Keeping out and letting in
+
+
+def set_active(client, user, act):
+    return client.post(reverse(f"admin:accounts_user_{act}", args=[user.pk]))
+
+
+def is_active(user):
+    return User.objects.get(pk=user.pk).is_active
+
+
+def test_deactivates_one_and_activates_again(as_, ada, alan, pages):
+    client = as_(ada)
+    assert "Deactivate alan" in text(client.get(pages.of(alan)))
+
+    set_active(client, alan, "deactivate")
+    page = text(client.get(pages.of(alan)))
+    assert "Deactivated 1 user." in page
+    assert "alan is deactivated" in page
+    assert not is_active(alan)
+
+    set_active(client, alan, "activate")
+    assert is_active(alan)
+    done = Event.objects.order_by("id").values_list("action", "target_name")
+    assert list(done) == [("user.deactivate", "alan"), ("user.activate", "alan")]
+
+
+def test_deactivates_all_that_match_but_oneself(as_, ada, pages):
+    users = make_users(60)
+    make_users(1, prefix="gone", is_active=False)
+    client = as_(ada)
+    chosen = {
+        "action": "deactivate_users",
+        "index": "0",
+        "select_across": "1",
+        "_selected_action": [users[0].pk],
+    }
+
+    asked = text(client.post(pages.list("accounts_user"), chosen))
+    assert "Deactivate 60 users ?" in asked
+    assert "Left out are you yourself" in asked
+    assert not User.objects.filter(name__startswith="student", is_active=False).exists()
+
+    reply = client.post(
+        pages.list("accounts_user"), {**chosen, "confirmed": "yes"}, follow=True
+    )
+    assert "Deactivated 60 users." in text(reply)
+    assert list(User.objects.filter(is_active=True)) == [ada]
+    overview = text(client.get("/hub/admin/"))
+    assert "60 users: student00000, student00001, student00002 …" in overview
+
+
+def test_state_is_shown_and_filtered_for_those_who_may_read_users(
+    as_, ada, alan, pages
+):
+    make_users(1, is_active=False)
+    lister = make_user("lister", scopes=["admin-ui", "list:users"], roles=[])
+
+    def listed(client, **query):
+        return rows(client.get(pages.list("accounts_user"), query))
+
+    assert "deactivated" in text(as_(ada).get(pages.list("accounts_user", "?q=stu")))
+    assert listed(as_(ada), state="deactivated") == ["student00000"]
+    assert listed(as_(ada), state="active") == ["ada", "alan", "lister"]
+    assert listed(as_(lister), state="deactivated") == []
+    page = as_(lister).get(pages.list("accounts_user", "?q=stu"))
+    assert 'class="state' not in page.content.decode()
+
+
+def test_only_within_reach(as_, ada, alan, mallory, pages):
+    leader = make_user("leader", scopes=["admin-ui", "list:users"])
+    client = as_(leader)
+    assert set_active(client, alan, "deactivate").status_code == 403
+
+    scopes = ["admin-ui", "list:users", "admin:users!group=data301"]
+    leader = make_user("second", scopes=scopes)
+    client = as_(leader)
+    for user in (mallory, ada, leader):
+        assert set_active(client, user, "deactivate").status_code == 403
+        assert is_active(user)
+        assert "Deactivate" not in text(client.get(pages.of(user)))
+    set_active(client, alan, "deactivate")
+    assert not is_active(alan)
+
+
+def test_only_administrators_deactivate_administrators(as_, ada, pages):
+    manager = make_user("manager", scopes=["admin-ui", "admin:users"])
+    other = make_user("other", admin=True)
+
+    assert set_active(as_(manager), ada, "deactivate").status_code == 403
+    assert is_active(ada)
+    set_active(as_(ada), other, "deactivate")
+    assert not is_active(other)
+    assert set_active(as_(manager), other, "activate").status_code == 403

@@ -13,7 +13,9 @@ from allauth.mfa.totp.internal.auth import (
 )
 from allauth.mfa.totp.internal.auth import hotp_value as code_at
 
-from tests.factories import PASSWORD, make_user
+from accounts.actions import activate_users, deactivate_users
+from accounts.models import User
+from tests.factories import BY, PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 TOTP = "/hub/accounts/2fa/totp/activate/"
@@ -125,6 +127,22 @@ def test_a_wrong_code_does_not_sign_in(signed_in, another_browser):
 
     assert response.status_code == 200
     assert "Incorrect code" in response.content.decode()
+    assert another_browser.get("/hub/home").status_code == 302
+
+
+def test_whoever_is_deactivated_meanwhile_gets_no_further(signed_in, another_browser):
+    secret = set_up_app(signed_in)
+    from django.core.cache import cache
+
+    cache.clear()
+    response = another_browser.sign_in("ada")
+    page = another_browser.get(response["Location"])
+    deactivate_users(User.objects.filter(name="ada"), by=BY)
+    form = {"_xsrf": another_browser.xsrf_of(page), "code": code_for(secret)}
+    response = another_browser.post(response["Location"], form)
+    assert response["Location"].endswith("/inactive/")
+    activate_users(User.objects.filter(name="ada"), by=BY)
+
     assert another_browser.get("/hub/home").status_code == 302
 
 

@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 import pytest
 
+from accounts.actions import activate_users, deactivate_users
 from accounts.models import User
 from audit.models import Event
-from tests.factories import PASSWORD, make_user
+from tests.factories import BY, PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -184,16 +185,30 @@ def test_does_not_slow_down_others_from_the_same_address(person, browser):
 
 
 def test_closed_accounts_stay_out(person, browser):
+    wrong = browser.sign_in("ada", "wrong")
     User.objects.filter(name="ada").update(is_active=False)
 
-    assert browser.sign_in("ada").status_code == 403
+    reply = browser.sign_in("ada")
+
+    assert reply.status_code == 403
+    for page in (wrong, reply):
+        assert "Invalid username or password" in page.content.decode()
 
 
-def test_closing_an_account_ends_its_sessions(person, browser):
+def test_deactivating_ends_sessions_for_good(person, browser, another_browser):
+    make_user("grace", password=PASSWORD)
     browser.sign_in("ada")
-    User.objects.filter(name="ada").update(is_active=False)
+    another_browser.sign_in("grace")
+    ada = User.objects.filter(name="ada")
 
+    deactivate_users(ada, by=BY)
     assert browser.get("/hub/home").status_code == 302
+    assert another_browser.get("/hub/home").status_code == 200
+
+    activate_users(ada, by=BY)
+    assert browser.get("/hub/home").status_code == 302
+    assert browser.sign_in("ada").status_code == 302
+    assert browser.get("/hub/home").status_code == 200
 
 
 def test_puts_logins_and_refusals_on_the_record(person, browser):
