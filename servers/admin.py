@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from audit.admin_base import ChosenFilter, ScopedAdmin, begins_with, moment
+from audit.admin_base import CaseFilter, ChosenFilter, ScopedAdmin, begins_with, moment
 from servers.models import Server
 
 
-class ConditionFilter(admin.SimpleListFilter):
+class ConditionFilter(CaseFilter):
     title = "condition"
     parameter_name = "state"
 
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("on", "running or about to"),
-            ("ready", "ready"),
-            ("pending", "pending"),
-            ("stopped", "stopped"),
-        ]
-
-    def queryset(self, request: Any, queryset: QuerySet[Server]) -> QuerySet[Server]:
+    def cases(self) -> dict[str, tuple[str, Q]]:
         pending = Q(pending__isnull=False)
-        conditions = {
-            "on": Q(ready=True) | pending,
-            "ready": Q(ready=True),
-            "pending": pending,
-            "stopped": Q(ready=False, pending=None),
+        return {
+            "on": ("running or about to", Q(ready=True) | pending),
+            "ready": ("ready", Q(ready=True)),
+            "pending": ("pending", pending),
+            "stopped": ("stopped", Q(ready=False, pending=None)),
         }
-        condition = conditions.get(self.value() or "")
-        return queryset.filter(condition) if condition else queryset
 
 
 class UserFilter(ChosenFilter):

@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
 from audit.admin_base import (
+    CaseFilter,
     ChosenFilter,
     NamesField,
     ScopedAdmin,
@@ -36,78 +37,52 @@ from tokens.forms import MAXIMUM, NEVER, lifetimes
 from tokens.models import APIToken
 
 
-class StateFilter(admin.SimpleListFilter):
+class StateFilter(CaseFilter):
     """Tokens by whether they count."""
 
     title = "state"
     parameter_name = "state"
 
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("active", "in force"),
-            ("expiring", "expiring within a week"),
-            ("expired", "expired"),
-            ("disabled", "disabled"),
-            ("revoked", "revoked"),
-        ]
-
-    def queryset(
-        self, request: Any, queryset: QuerySet[APIToken]
-    ) -> QuerySet[APIToken]:
+    def cases(self) -> dict[str, tuple[str, Q]]:
         now = timezone.now()
         in_force = (Q(expires_at=None) | Q(expires_at__gt=now)) & Q(
             revoked_at=None, disabled_at=None
         )
-        conditions = {
-            "active": in_force,
-            "expiring": in_force & Q(expires_at__lte=now + timedelta(days=7)),
-            "expired": Q(expires_at__lte=now, revoked_at=None),
-            "disabled": Q(disabled_at__isnull=False, revoked_at=None),
-            "revoked": Q(revoked_at__isnull=False),
+        soon = Q(expires_at__lte=now + timedelta(days=7))
+        return {
+            "active": ("in force", in_force),
+            "expiring": ("expiring within a week", in_force & soon),
+            "expired": ("expired", Q(expires_at__lte=now, revoked_at=None)),
+            "disabled": ("disabled", Q(disabled_at__isnull=False, revoked_at=None)),
+            "revoked": ("revoked", Q(revoked_at__isnull=False)),
         }
-        condition = conditions.get(self.value() or "")
-        return queryset.filter(condition) if condition else queryset
 
 
-class UseFilter(admin.SimpleListFilter):
+class UseFilter(CaseFilter):
     """Tokens by when they were last used; a forgotten one is a risk for nothing."""
 
     title = "last use"
     parameter_name = "used"
 
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("month", "in the last 30 days"),
-            ("long_ago", "over 90 days ago"),
-            ("never", "never"),
-        ]
-
-    def queryset(
-        self, request: Any, queryset: QuerySet[APIToken]
-    ) -> QuerySet[APIToken]:
+    def cases(self) -> dict[str, tuple[str, Q]]:
         now = timezone.now()
-        conditions = {
-            "month": Q(last_activity__gte=now - timedelta(days=30)),
-            "long_ago": Q(last_activity__lt=now - timedelta(days=90)),
-            "never": Q(last_activity=None),
+        month, quarter = now - timedelta(days=30), now - timedelta(days=90)
+        return {
+            "month": ("in the last 30 days", Q(last_activity__gte=month)),
+            "long_ago": ("over 90 days ago", Q(last_activity__lt=quarter)),
+            "never": ("never", Q(last_activity=None)),
         }
-        condition = conditions.get(self.value() or "")
-        return queryset.filter(condition) if condition else queryset
 
 
-class OwnerKindFilter(admin.SimpleListFilter):
+class OwnerKindFilter(CaseFilter):
     title = "owner"
     parameter_name = "owner_kind"
 
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [("user", "users"), ("service", "services")]
-
-    def queryset(
-        self, request: Any, queryset: QuerySet[APIToken]
-    ) -> QuerySet[APIToken]:
-        if self.value() in ("user", "service"):
-            return queryset.exclude(**{f"{self.value()}": None})
-        return queryset
+    def cases(self) -> dict[str, tuple[str, Q]]:
+        return {
+            "user": ("users", Q(user__isnull=False)),
+            "service": ("services", Q(service__isnull=False)),
+        }
 
 
 class UserFilter(ChosenFilter):
