@@ -198,11 +198,8 @@ def access_of_token(
     `within_reach` has left what counts for the token.
     """
     common = _overlap_with_owner(scopes, client, kind, name, *texts)
-    if not common.open:
-        return TokenAccess(Access.of(common.scopes), True)
-    true = members_among({pair for _, pair in common.open}, using)
-    held = {scope for scope, pair in common.open if pair in true}
-    return TokenAccess(Access.of(common.scopes | held), False)
+    access = common.settle(lambda pairs: members_among(pairs, using))
+    return TokenAccess(access, not common.open)
 
 
 @lru_cache(maxsize=4096)

@@ -181,6 +181,14 @@ class GroupsView(HubAPIView):
         return cursor.fetchone()[0]
 
 
+def require_group(name: str) -> Group:
+    """Return a group or raise `NotFound`."""
+    group = Group.objects.filter(name=name).first()
+    if group is None:
+        raise NotFound(f"No such group: {name}")
+    return group
+
+
 class OneGroupView(HubAPIView):
     """An address that names a group, which may not exist."""
 
@@ -189,10 +197,7 @@ class OneGroupView(HubAPIView):
 
     def find(self) -> Group:
         """Return the group, or answer 404."""
-        group = Group.objects.filter(name=self.kwargs["name"]).first()
-        if group is None:
-            raise NotFound(f"No such group: {self.kwargs['name']}")
-        return group
+        return require_group(self.kwargs["name"])
 
 
 class GroupView(OneGroupView):

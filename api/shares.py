@@ -20,8 +20,10 @@ from django.utils import timezone
 from accounts.models import Group, User
 from api.base import APIRequest, HubAPIView, empty, reply
 from api.bodies import Body, check_names
+from api.groups import require_group
 from api.pagination import Page
 from api.servers import default_server
+from api.users import require_user
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.actions import (
@@ -272,26 +274,24 @@ class UserSharedView(HubAPIView):
         return paged(request, shares_for_wire().filter(mine), share_json)
 
 
-class UserSharedServerView(HubAPIView):
-    """One server as it is shared with one user, to look at or to leave."""
+class SharedServerView(HubAPIView):
+    """One server as it is shared with someone, to look at or to leave."""
 
-    scopes: ClassVar = {"GET": "read:users:shares", "DELETE": "users:shares"}
+    kind: ClassVar[str]
 
-    def subject(self) -> Target:
-        return user_target(self.kwargs["name"])
+    def recipient(self, name: str) -> User | Group:
+        """Return with whom it is shared or raise `NotFound`."""
+        raise NotImplementedError
 
     def find(self, name: str, owner: str, server_name: str) -> Share:
-        share = (
-            shares_for_wire()
-            .filter(
-                user=require_user(name),
-                server__user__name=owner,
-                server__name=server_name,
-            )
-            .first()
+        shares = shares_for_wire().filter(
+            server__user__name=owner, server__name=server_name
         )
+        share = shares.filter(**{self.kind: self.recipient(name)}).first()
         if share is None:
-            raise NotFound(f"No such share for user {name} on {owner}/{server_name}")
+            raise NotFound(
+                f"No such share for {self.kind} {name} on {owner}/{server_name}"
+            )
         return share
 
     def get(
@@ -304,6 +304,19 @@ class UserSharedServerView(HubAPIView):
     ) -> HttpResponse:
         revoke_share(self.find(name, owner, server_name), by=request.actor)
         return empty()
+
+
+class UserSharedServerView(SharedServerView):
+    """One server as it is shared with one user."""
+
+    scopes: ClassVar = {"GET": "read:users:shares", "DELETE": "users:shares"}
+    kind = "user"
+
+    def subject(self) -> Target:
+        return user_target(self.kwargs["name"])
+
+    def recipient(self, name: str) -> User:
+        return require_user(name)
 
 
 class GroupSharedView(HubAPIView):
@@ -319,54 +332,17 @@ class GroupSharedView(HubAPIView):
         return paged(request, shares, share_json)
 
 
-class GroupSharedServerView(HubAPIView):
-    """One server as it is shared with one group, to look at or to leave."""
+class GroupSharedServerView(SharedServerView):
+    """One server as it is shared with one group."""
 
     scopes: ClassVar = {"GET": "read:groups:shares", "DELETE": "groups:shares"}
+    kind = "group"
 
     def subject(self) -> Target:
         return Target(group=self.kwargs["name"])
 
-    def find(self, name: str, owner: str, server_name: str) -> Share:
-        share = (
-            shares_for_wire()
-            .filter(
-                group=require_group(name),
-                server__user__name=owner,
-                server__name=server_name,
-            )
-            .first()
-        )
-        if share is None:
-            raise NotFound(f"No such share for group {name} on {owner}/{server_name}")
-        return share
-
-    def get(
-        self, request: APIRequest, name: str, owner: str, server_name: str = ""
-    ) -> HttpResponse:
-        return reply(share_json(self.find(name, owner, server_name)))
-
-    def delete(
-        self, request: APIRequest, name: str, owner: str, server_name: str = ""
-    ) -> HttpResponse:
-        revoke_share(self.find(name, owner, server_name), by=request.actor)
-        return empty()
-
-
-def require_user(name: str) -> User:
-    """Return a user or raise `NotFound`."""
-    user = User.objects.filter(name=name).first()
-    if user is None:
-        raise NotFound(f"No such user: {name}")
-    return user
-
-
-def require_group(name: str) -> Group:
-    """Return a group or raise `NotFound`."""
-    group = Group.objects.filter(name=name).first()
-    if group is None:
-        raise NotFound(f"No such group: {name}")
-    return group
+    def recipient(self, name: str) -> Group:
+        return require_group(name)
 
 
 def require_server(owner: str, name: str) -> Server:

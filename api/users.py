@@ -410,6 +410,14 @@ def is_admin(request: APIRequest) -> bool:
 # One user
 
 
+def require_user(name: str) -> User:
+    """Return a user or raise `NotFound`."""
+    user = User.objects.filter(name=name).first()
+    if user is None:
+        raise NotFound(f"No such user: {name}")
+    return user
+
+
 class OneUserView(HubAPIView):
     """An address that names a user, who may not exist."""
 
@@ -418,10 +426,7 @@ class OneUserView(HubAPIView):
 
     def find(self) -> User:
         """Return the user, or answer 404."""
-        user = User.objects.filter(name=self.kwargs["name"]).first()
-        if user is None:
-            raise NotFound(f"No such user: {self.kwargs['name']}")
-        return user
+        return require_user(self.kwargs["name"])
 
 
 class UserView(OneUserView):

@@ -127,6 +127,14 @@ class Overlap(NamedTuple):
     scopes: frozenset[str]
     open: frozenset[tuple[str, Pair]]
 
+    def settle(self, members: Members) -> Access:
+        """Close what is open by asking, once and only if need be, who is a member."""
+        if not self.open:
+            return Access.of(self.scopes)
+        true = members(frozenset(pair for _, pair in self.open))
+        held = (scope for scope, pair in self.open if pair in true)
+        return Access.of(self.scopes.union(held))
+
 
 class Access:
     """What one request may do.
@@ -277,13 +285,7 @@ class Access:
         `members` is asked, once, only if a user or server of one side might be
         in a group of the other.
         """
-        common = _overlap(self, other)
-        if not common.open:
-            return Access.of(common.scopes)
-        true = members(frozenset(pair for _, pair in common.open))
-        return Access.of(
-            common.scopes.union(scope for scope, pair in common.open if pair in true)
-        )
+        return _overlap(self, other).settle(members)
 
     def lacking(
         self, expanded: Iterable[str], members: Members = _nobody
@@ -309,13 +311,7 @@ def token_access(
     `identity` is the owner's. What the owner has lost is lost to the token without
     a word. `members` is not asked about the owner, whose groups are known.
     """
-    common = token_overlap(raws, owner, identity, client)
-    if not common.open:
-        return Access.of(common.scopes)
-    true = members(frozenset(pair for _, pair in common.open))
-    return Access.of(
-        common.scopes.union(scope for scope, pair in common.open if pair in true)
-    )
+    return token_overlap(raws, owner, identity, client).settle(members)
 
 
 def token_overlap(
