@@ -144,6 +144,42 @@ def test_deleting_a_user(window, administrator, rows):
     view.survey()
 
 
+def test_deactivating_a_user(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
+    page.get_by_role("button", name="Deactivate alan").click()
+
+    assert page.get_by_text("Deactivated 1 user.").is_visible()
+    assert page.get_by_role("button", name="Activate alan").is_visible()
+    view.survey()
+    view.open(f"{address('accounts_user')}?state=deactivated")
+    assert page.get_by_role("link", name="alan", exact=True).is_visible()
+    view.survey()
+
+
+@pytest.mark.parametrize(
+    "model", ["accounts_user", "accounts_group", "servers_server", "audit_event"]
+)
+def test_long_names_leave_the_other_columns_in_sight(window, administrator, model):
+    name = "n" * 120
+    user = make_user(name)
+    make_group("g" * 120)
+    make_server(user, "s" * 120)
+    record(BY, "user.deactivate", "user", "", names=[name, "grace"])
+    view = window(administrator)
+
+    page = view.open(address(model))
+
+    within = "element => element.scrollWidth <= element.clientWidth"
+    assert page.locator(".results").evaluate(within)
+    assert all(
+        cell.evaluate(within) for cell in page.locator(".results tbody tr > *").all()
+    )
+    view.survey()
+    view.open(address("accounts_user", "change", user.pk))
+    view.survey()
+
+
 def test_filters_work_without_a_script(window, administrator, rows):
     view = window(administrator, java_script_enabled=False)
     page = view.page
