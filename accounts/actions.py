@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from allauth.usersessions.models import UserSession
 from django.conf import settings
@@ -65,7 +66,7 @@ def is_valid_name(name: str) -> bool:
         and len(name) <= NAME_LENGTH
         and "/" not in name
         and "\0" not in name
-        and bool(name.strip("."))
+        and bool(unquote(name).strip("."))
         and name == name.strip()
         and (
             not settings.HUB.username_pattern
@@ -172,13 +173,20 @@ def update_user(
     if current is None:
         raise NotFound(f"No such user: {user.name}")
     user.name, user.admin = current.name, current.admin
+    new_name = None
+    if name is not None and name != user.name:
+        # What can be said of the name is said to everybody who may ask at all.
+        new_name = normalise_name(name)
+        check_name(new_name)
+        if User.objects.filter(name=new_name).exists():
+            raise _taken(new_name)
     trusted = _is_admin(by, by_admin)
     if user.admin and not trusted:
         raise Forbidden("Only admins can modify other admins")
     if admin and not trusted:
         raise Forbidden("Only admins can grant admin permissions")
-    if name is not None and name != user.name:
-        _rename(user, normalise_name(name), by=by)
+    if new_name is not None:
+        _rename(user, new_name, by=by)
     if admin is not None:
         if admin != user.admin:
             _set_admin(user, admin, by=by)
@@ -194,19 +202,19 @@ def make_user_of(user: User, *, by: Actor) -> None:
         record(by, "role.assign", "role", role.name, users=[user.name])
 
 
+def _taken(name: str) -> Invalid:
+    return Invalid(f"User {name} already exists, username must be unique")
+
+
 def _rename(user: User, name: str, *, by: Actor) -> None:
-    check_name(name)
     _refuse_hindered(user)
     old = user.name
     try:
         with transaction.atomic():
-            taken = User.objects.filter(name=name).exists()
-            if not taken:
-                User.objects.filter(pk=user.pk).update(name=name)
+            User.objects.filter(pk=user.pk).update(name=name)
     except IntegrityError:
-        taken = True
-    if taken:
-        raise Invalid(f"User {name} already exists, username must be unique")
+        # Someone else was faster between the question and the answer.
+        raise _taken(name) from None
     user.name = name
     record(by, "user.rename", "user", name, old=old)
 

@@ -92,6 +92,7 @@ def with_parameters(request: HttpRequest, target: str) -> str:
         for key, values in request.GET.lists()
         if key not in ("next", "_xsrf")
         for value in values
+        if value
     ]
     return f"{target}?{urlencode(carried)}" if carried else target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from allauth.account.internal.flows.login import perform_login
 from allauth.account.internal.flows.logout import logout
@@ -82,7 +83,10 @@ class LoginView(AllauthLoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        context["action"] = self.request.get_full_path()
+        # Where to go comes along; what else the address says was meant for the form.
+        wanted = self.request.GET.get("next", "")
+        query = f"?{urlencode({'next': wanted})}" if wanted else ""
+        context["action"] = f"{self.request.path}{query}"
         context["can_reset_password"] = (
             settings.HUB.authenticator_class == "local" and settings.MAILS_LINKS
         )

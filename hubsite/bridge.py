@@ -193,6 +193,7 @@ class Bridge:
             "REQUEST_METHOD": scope["method"],
             "SCRIPT_NAME": "",
             "PATH_INFO": path.decode("latin-1"),
+            "RAW_URI": scope["raw_path"].decode("latin-1"),
             "QUERY_STRING": scope["query_string"].decode("latin-1"),
             "SERVER_NAME": scope["server"][0],
             "SERVER_PORT": str(scope["server"][1]),

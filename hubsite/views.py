@@ -6,6 +6,7 @@ import logging
 import mimetypes
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from csp.decorators import csp_update
 from django.conf import settings
@@ -92,12 +93,22 @@ def to_hub_root(request: HttpRequest) -> HttpResponse:
     return HttpResponsePermanentRedirect(_with_query(request, _hub("")))
 
 
+# Nothing happens here, whoever asks; so no request need prove where it is from.
+@csrf_exempt
 def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """Lead an address outside of the hub's own part to the same one inside."""
+    """Lead an address outside of the hub's own part to the same one inside.
+
+    Only reading is led on: what acts is meant for a server, and that is not here.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return _render_error(request, 405)
+    # As the client has spelt it, for names may hold what addresses can't.
+    spelt = request.META.get("RAW_URI", "").partition("?")[0]
+    path = spelt or quote(request.path, safe="/@~:+")
     first, _, second = rest.partition("/")
     if first in ("user", "services") and second and "/" not in second:
-        return HttpResponsePermanentRedirect(_with_query(request, f"{request.path}/"))
-    return HttpResponseRedirect(_with_query(request, _hub(request.path)))
+        return HttpResponsePermanentRedirect(_with_query(request, f"{path}/"))
+    return HttpResponseRedirect(_with_query(request, _hub(path)))
 
 
 def _hub(path: str) -> str:
@@ -126,7 +137,7 @@ def logo(request: HttpRequest) -> FileResponse:
 def csp_report(request: HttpRequest) -> HttpResponse:
     """Log what a browser refused to load on a page of ours."""
     if request.method != "POST":
-        raise Http404
+        return _render_error(request, 405)
     if request.user.is_authenticated:
         report = request.body[:2000].decode("utf-8", "replace")
         logger.warning("Content-Security-Policy: %s", report)

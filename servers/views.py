@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
@@ -12,7 +12,6 @@ from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
-    HttpResponseNotAllowed,
     HttpResponseRedirect,
     JsonResponse,
 )
@@ -71,7 +70,8 @@ class StoppedServerView(View):
         self, request: HttpRequest, owner: str, rest: str = ""
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
-            return HttpResponseNotAllowed(["GET", "POST", "PATCH", "DELETE"])
+            context = {"code": 405, "title": "Servers are not asked like this"}
+            return render(request, "error.html", context, status=405)
         presented = TokenAuthentication().authenticate(request)
         if request.method not in ("GET", "HEAD"):
             # The answer depends on nothing but the address, and tells nothing else.
@@ -149,13 +149,13 @@ class UserRedirectView(SignedInMixin, View):
 
     def get(self, request: HttpRequest, rest: str = "") -> HttpResponse:
         name = settings.HUB.default_server_name
-        own = f"{settings.HUB.base_url}user/{quote(request.user.name, safe='@')}/"
+        own = f"{settings.HUB.base_url}user/{quote(self.person.name, safe='@')}/"
         if name:
             own += f"{quote(name, safe='@')}/"
         target = own + quote(rest, safe="/@")
         if query := request.META.get("QUERY_STRING"):
             target += f"?{query}"
-        return HttpResponseRedirect(spawn_path(request.user.name, name, target))
+        return HttpResponseRedirect(spawn_path(self.person.name, name, target))
 
 
 class SpawnView(SignedInMixin, View):
@@ -167,7 +167,7 @@ class SpawnView(SignedInMixin, View):
     def get(
         self, request: HttpRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
-        require_server_scope(request.user.access, "servers", owner, server_name)
+        require_server_scope(self.person.access, "servers", owner, server_name)
         messages.info(request, "This hub does not start servers yet.")
         return HttpResponseRedirect(hub_path("home"))
 
@@ -176,7 +176,7 @@ class AcceptShareView(SignedInMixin, TemplateView):
     """An invitation to use someone's server, to be accepted."""
 
     template_name = "servers/accept_share.html"
-    http_method_names: ClassVar = ["get", "post", "head", "options"]
+    http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "code" not in request.GET:
@@ -191,7 +191,7 @@ class AcceptShareView(SignedInMixin, TemplateView):
     def post(self, request: HttpRequest) -> HttpResponse:
         try:
             invitation = self.find(request.POST.get("code", ""))
-            accept_share_code(invitation, request.user, by=self.actor)
+            accept_share_code(invitation, self.person, by=self.actor)
         except Http404:
             raise BadRequest("This invitation has expired, or never was.") from None
         except Invalid as refusal:

@@ -81,6 +81,12 @@ def test_servers_have_activity_of_their_own(reporter: BearerClient) -> None:
     assert last_activity() is None
 
 
+def test_nobody_is_not_found_whatever_is_reported(reporter: BearerClient) -> None:
+    reply = reporter.post(f"{API}/users/nobody/activity", {})
+
+    assert reply.status_code == 404
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -97,9 +97,7 @@ def test_a_broken_form_is_a_bad_request(ada: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(ada)
 
-    reply = client.put(
-        f"{API}/groups/math/properties", b"{}", content_type="multipart/form-data"
-    )
+    reply = client.post(f"{API}/users", b"{}", content_type="multipart/form-data")
 
     message_of(reply, 400)
 

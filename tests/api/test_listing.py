@@ -111,6 +111,23 @@ def test_pages_from_the_far_end_are_the_same(reader: BearerClient, sort: str) ->
         assert page["_pagination"]["total"] == 11
 
 
+def test_the_next_address_keeps_what_was_asked(reader: BearerClient) -> None:
+    make_users(3)
+
+    page = paged(reader, "limit=1&x=1&sort=name&x=%20&y&offset=0")
+
+    following = page["_pagination"]["next"]["url"].partition("?")[2]
+    assert following == "limit=1&x=1&x=+&sort=name&y=&offset=1"
+
+
+def test_blanks_around_values_do_not_count(reader: BearerClient) -> None:
+    make_users(3)
+
+    assert names(reader.get(f"{API}/users?sort=%20-name%20&state=%20")) == names(
+        reader.get(f"{API}/users?sort=-name")
+    )
+
+
 def names_in(page: dict[str, Any]) -> list[str]:
     return [item["name"] for item in page["items"]]
 

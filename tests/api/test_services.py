@@ -99,6 +99,12 @@ def test_creates_a_service_with_its_token(admin: Any, bearer: Any) -> None:
     assert bearer(secret).get(f"{API}/user").json()["name"] == "grader"
 
 
+def test_the_address_names_the_service(admin: Any) -> None:
+    reply = admin.post(f"{API}/services/grader", {"name": "other"})
+
+    assert (reply.status_code, reply.json()["name"]) == (201, "grader")
+
+
 def test_a_refused_token_leaves_no_service(admin: Any) -> None:
     reply = admin.post(f"{API}/services/grader", {"api_token": "short"})
 
@@ -128,6 +134,8 @@ def test_somebody_elses_token_is_not_taken_over(
         ({"url": 3}, "service.url must be"),
         ({"admin": "yes"}, "service.admin must be"),
         ({"url": "x" * 3000}, "longer than"),
+        ({"url": "nowhere"}, "must be an http or https address"),
+        ({"oauth_client_id": "grader"}, "must start with service-"),
         ({"oauth_client_allowed_scopes": [1]}, "must be a list of strings"),
         ({"oauth_client_allowed_scopes": ["no:such"]}, "does not exist"),
         ({"command": ["sleep", "1"]}, "Can not create managed service"),

@@ -260,6 +260,8 @@ def test_creates_users(manager: BearerClient) -> None:
         {"usernames": ["ok", "a/b"]},
         {"usernames": ["ok", ""]},
         {"usernames": ["ok", ".."]},
+        {"usernames": ["ok", "%2e%2E"]},
+        {"usernames": ["ok"], "auth_state": None},
         {"usernames": ["ok", "x" * 256]},
     ],
 )
@@ -267,6 +269,25 @@ def test_bad_lists_create_nobody(manager: BearerClient, body: Any) -> None:
     message_of(manager.post(f"{API}/users", body), 400)
 
     assert names() == set()
+
+
+def test_who_is_asked_for_twice_is_told_twice(manager: BearerClient) -> None:
+    reply = manager.post(f"{API}/users", {"usernames": ["b", "a", "B"]})
+
+    assert [user["name"] for user in reply.json()] == ["b", "a", "b"]
+    assert names() == {"a", "b"}
+
+
+def test_whoever_may_ask_learns_what_is_wrong_with_a_name(
+    manager: BearerClient, ada: User
+) -> None:
+    for name in ("a/b", "ada "):
+        message_of(
+            manager.patch(
+                f"{API}/users/ada", {"name": name}, content_type="application/json"
+            ),
+            400,
+        )
 
 
 def test_existing_users_conflict(manager: BearerClient) -> None:
@@ -301,7 +322,7 @@ def test_bad_models_create_nobody(manager: BearerClient, body: Any) -> None:
     assert names() == set()
 
 
-@pytest.mark.parametrize("name", ["..", "%20a", "a%0A", "x" * 256])
+@pytest.mark.parametrize("name", ["..", "%252E%252e", "%20a", "a%0A", "x" * 256])
 def test_bad_names_create_nobody(manager: BearerClient, name: str) -> None:
     message_of(manager.post(f"{API}/users/{name}"), 400)
 
@@ -379,6 +400,7 @@ def test_no_change_is_none(manager: BearerClient, alan: User, body: Any) -> None
         {"groups": ["x"]},
         {"roles": ["admin"]},
         {"auth_state": {"a": 1}},
+        {"auth_state": None},
         {"colour": 1},
     ],
 )

@@ -105,6 +105,35 @@ def test_names_that_cannot_be_are_not_found(ada: User, as_: Any) -> None:
     assert client.get("/hub/spawn/al%00an/lab").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/html, application/json", "text/html"),
+        ("application/json, text/html", "application/json"),
+        ("application/json;q=0.5, text/html", "text/html"),
+        ("*/*", "text/html"),
+        ("image/png", "text/html"),
+    ],
+)
+def test_who_asks_gets_what_they_prefer(
+    alan: User, as_: Any, accept: str, kind: str
+) -> None:
+    reply = as_(alan).get("/hub/user/alan/", headers={"accept": accept})
+
+    assert (reply.status_code, reply["Content-Type"].partition(";")[0]) == (424, kind)
+
+
+def test_what_acts_is_told_of_the_address_alone(mallory: User, as_: Any) -> None:
+    """The answer is the same whether or not there is such a server."""
+    for owner in ("alan", "nobody"):
+        assert as_(mallory).post(f"/hub/user/{owner}/lab").status_code == 424
+
+
+@pytest.mark.parametrize("method", ["put", "options"])
+def test_servers_are_not_asked_in_other_ways(alan: User, as_: Any, method: str) -> None:
+    assert getattr(as_(alan), method)("/hub/user/alan/lab").status_code == 405
+
+
 def test_a_token_will_do(alan: User, bearer: Any) -> None:
     client = bearer(make_token(alan)[1])
 
@@ -185,6 +214,19 @@ def test_what_stands_outside_leads_in(path: str, target: str, status: int) -> No
     assert (reply.status_code, reply["Location"]) == (status, target)
 
 
+@pytest.mark.parametrize("name", ["a%40b", "a@b", "50%25", "a%2Bb", "a%26b", "a%2Fb"])
+def test_the_way_in_is_spelt_as_it_was_asked(name: str) -> None:
+    path = f"/user/{name}/tree"
+
+    reply = Client().get(path, RAW_URI=path)
+
+    assert reply["Location"] == f"/hub{path}"
+
+
+def test_only_reading_is_led_in() -> None:
+    assert Client(enforce_csrf_checks=True).post("/user/alan/lab").status_code == 405
+
+
 # Invitations
 
 
@@ -247,6 +289,12 @@ def test_links_without_a_good_code_lead_nowhere(
     mallory: User, as_: Any, query: str, status: int
 ) -> None:
     assert as_(mallory).get(f"/hub/accept-share{query}").status_code == status
+
+
+def test_the_form_may_say_where_to_go(mallory: User, as_: Any, code: str) -> None:
+    fields = {"code": code, "next": "/hub/token"}
+
+    assert as_(mallory).post("/hub/accept-share", fields)["Location"] == "/hub/token"
 
 
 def test_expired_links_lead_nowhere(mallory: User, as_: Any, code: str) -> None:

@@ -40,7 +40,9 @@ def test_a_name_is_given_once(ada: User) -> None:
     assert Service.objects.count() == 1
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256])
+@pytest.mark.parametrize(
+    "name", ["", "x" * 256, "a/b", "a%2Fb", "..", " a", "a ", "50%25"]
+)
 def test_refuses_names_that_cannot_be_stored(ada: User, name: str) -> None:
     with pytest.raises(Invalid):
         create_service(name, by=BY, access=ada.access)

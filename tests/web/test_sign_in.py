@@ -40,6 +40,19 @@ def test_leads_to_the_configured_page(person, browser, configure):
     assert browser.sign_in("ada")["Location"] == "/hub/token"
 
 
+def test_the_form_keeps_where_to_go_and_nothing_else(browser):
+    page = browser.get("/hub/login?next=/hub/token%3Fa&username=ada&x=1")
+
+    assert 'action="/hub/login?next=%2Fhub%2Ftoken%3Fa"' in page.content.decode()
+
+
+def test_the_root_follows_addresses_of_the_hub(person, browser):
+    browser.sign_in("ada")
+
+    assert browser.get("/hub/?next=/hub/token")["Location"] == "/hub/token"
+    assert browser.get("/hub/?next=//evil")["Location"] == "/hub/spawn"
+
+
 def test_carries_other_parameters_along(person, browser):
     response = browser.sign_in("ada", path="/hub/login?profile=big&x=1")
 

@@ -67,6 +67,7 @@ def test_pages_may_always_be_read(signed_in):
         ({"sec-fetch-mode": "same-origin", "sec-fetch-site": "same-origin"}, 403),
         ({"sec-fetch-mode": "cors", "sec-fetch-site": "same-origin"}, 403),
         ({"sec-fetch-mode": "cors", "sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-mode": ""}, 403),
     ],
 )
 def test_scripts_must_prove_themselves_even_to_read(signed_in, headers, status):
@@ -82,6 +83,38 @@ def test_headers_prove_it(signed_in, xsrf, header):
     response = signed_in.get("/hub/api/user", headers={**FETCH, header: xsrf})
 
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("good", ("bad", "bad"), 200),
+        ("bad", ("good", "good"), 403),
+        ("", ("good", "bad"), 200),
+        ("", ("bad", "good"), 403),
+    ],
+)
+def test_the_first_value_counts(signed_in, xsrf, query, headers, status):
+    sent = {"good": xsrf, "bad": "bad", "": ""}
+    both = zip(("x-xsrftoken", "x-csrftoken"), headers, strict=True)
+
+    response = signed_in.get(
+        f"/hub/api/user?_xsrf={sent[query]}",
+        headers={**FETCH, **{name: sent[value] for name, value in both}},
+    )
+
+    assert response.status_code == status
+
+
+def test_metrics_are_a_page(signed_in):
+    assert signed_in.get("/hub/metrics", headers=FETCH).status_code == 200
+
+
+def test_methods_that_there_are_not_need_it_as_well(signed_in, xsrf):
+    put = {"path": "/hub/api/users", "content_type": "application/json"}
+
+    assert signed_in.put(**put).status_code == 403
+    assert signed_in.put(**put, headers={"x-xsrftoken": xsrf}).status_code == 405
 
 
 def test_the_query_proves_it(signed_in, xsrf):
