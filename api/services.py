@@ -42,8 +42,8 @@ SERVICE = Body(
 )
 LENGTHS = {
     field.name: field.max_length
-    for field in Service._meta.get_fields()
-    if field.name in SERVICE.keys and getattr(field, "max_length", None)
+    for field in Service._meta.concrete_fields
+    if field.name in SERVICE.keys and field.max_length
 }
 
 

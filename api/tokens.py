@@ -95,7 +95,7 @@ def describe_clients(ids: Iterable[str]) -> dict[str, str]:
     if any(words):
         services = Service.objects.filter(oauth_client_id__in=words.keys())
         for client_id, name in services.values_list("oauth_client_id", "name"):
-            words[client_id] = f"JupyterHub service {name}"
+            words[client_id or ""] = f"JupyterHub service {name}"
     words[""] = "JupyterHub"
     return words
 

@@ -106,7 +106,8 @@ class ChosenFilter(admin.SimpleListFilter):
     """
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [(self.value(), self.value())] if self.value() else []
+        chosen = self.value()
+        return [(chosen, chosen)] if chosen else []
 
     def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return self.belonging(queryset, self.value()) if self.value() else queryset

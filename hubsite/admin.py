@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import update_wrapper
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -197,4 +197,4 @@ def _latest(request: Any) -> list[Event]:
 
 
 # Django has made it from the class above, see `hubsite/apps.py`.
-site = admin.site
+site = cast("HubAdminSite", admin.site)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib import admin
 from django.urls import include, path, re_path
 
 from accounts.urls import sign_in
 from api.hub import HealthView
 from api.hub import RootView as RootAPIView
 from hubsite import views
+from hubsite.admin import site
 from hubsite.metrics import MetricsView
 
 base = settings.HUB.base_url.lstrip("/")
@@ -33,8 +33,8 @@ urlpatterns = [
     path(f"{prefix}logo", views.logo, name="logo"),
     path(f"{prefix}error/<int:code>", views.error_page, name="error"),
     path(f"{prefix}security/csp-report", views.csp_report, name="csp-report"),
-    path(f"{prefix}admin", admin.site.entrance),
-    path(f"{prefix}admin/", admin.site.urls),
+    path(f"{prefix}admin", site.entrance),
+    path(f"{prefix}admin/", site.urls),
     path(prefix, include(sign_in)),
     path(prefix, include("accounts.urls")),
     path(prefix, include("tokens.urls")),

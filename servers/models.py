@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, cast
 from urllib.parse import quote
 
 from django.conf import settings
@@ -131,7 +131,8 @@ class Share(models.Model):
 
     @property
     def recipient(self) -> User | Group:
-        return self.user if self.group_id is None else self.group
+        # The constraint `share_has_one_recipient` sees to it that there is one.
+        return cast("User | Group", self.user or self.group)
 
     def raw_scopes(self) -> list[str]:
         """Return the scopes as they are written elsewhere, with their filter."""

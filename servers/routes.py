@@ -33,9 +33,10 @@ def wanted_routes() -> dict[str, Route]:
     """Return the routes that there should be, by unescaped path."""
     base = settings.HUB.base_url
     routes = {_key(base): Route(settings.HUB.hub_connect_url, {"hub": True})}
-    services = Service.objects.exclude(url=None).exclude(url="")
+    services = Service.objects.exclude(url=None)
     for name, url in services.values_list("name", "url"):
-        routes[_service_path(name)] = Route(url, {"service": name})
+        if url:
+            routes[_service_path(name)] = Route(url, {"service": name})
     return routes
 
 
