@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from allauth.account.internal.flows.login import perform_login
@@ -116,6 +116,9 @@ def keeps_password_of(user: User) -> bool:
 @method_decorator(never_cache, name="dispatch")
 class LogoutView(View):
     """Ends the session, by a link as JupyterHub's clients do, or by a form."""
+
+    # Whoever only looks at what a link leads to must not end anything by it.
+    http_method_names: ClassVar = ["get", "post", "options"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         logout(request, show_message=False)

@@ -36,6 +36,13 @@ def test_leads_to_sign_in_and_takes_the_cookies_back(person, browser, method):
     assert browser.get("/hub/home").status_code == 302
 
 
+def test_looking_at_the_link_ends_nothing(person, browser):
+    browser.sign_in("ada")
+
+    assert browser.head("/hub/logout").status_code == 405
+    assert browser.get("/hub/home").status_code == 200
+
+
 def test_strangers_are_led_to_sign_in_as_well(browser):
     assert browser.get("/hub/logout")["Location"] == "/hub/login"
 
