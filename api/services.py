@@ -125,7 +125,11 @@ class ServiceView(HubAPIView):
         # One transaction, so that a refused token leaves no service behind.
         with transaction.atomic():
             service = create_service(
-                name, by=request.actor, access=request.access, **fields
+                name,
+                by=request.actor,
+                access=request.access,
+                api_token=secret,
+                **fields,
             )
             if secret:
                 store_brought_token(

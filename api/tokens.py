@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,9 +24,9 @@ from audit.models import Actor
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.rights import user_target
-from services.models import Service
 from tokens import activity
 from tokens.actions import issue_token, revoke_token
+from tokens.clients import Client, describe
 from tokens.models import APIToken
 
 DEFAULT_NOTE = "Requested via api"
@@ -44,12 +43,12 @@ class Owner:
     user: User
     texts: tuple[str | None, ...]
 
-    def scopes_of(self, token: APIToken) -> list[str]:
+    def scopes_of(self, token: APIToken, client: Client) -> list[str]:
         """Return what a token may do now: never more than its owner."""
         identity = identity_of("user", self.user.name, self.texts[0])
         texts = within_reach(token.client_id, self.texts)
         access = token.access_within(
-            access_of("user", self.user.name, *texts), identity
+            access_of("user", self.user.name, *texts), identity, client.identity
         )
         return sorted(access.scopes)
 
@@ -72,32 +71,21 @@ def find_owner(name: str) -> Owner | None:
     return Owner(user, row[1:])
 
 
-def token_json(token: APIToken, owner: Owner, client: str) -> dict[str, Any]:
-    """Return a token as the wire shows it; `client` says in words who obtained it."""
+def token_json(token: APIToken, owner: Owner, client: Client) -> dict[str, Any]:
+    """Return a token as the wire shows it; `client` is what obtained it."""
     return {
         "user": owner.user.name,
         "id": f"a{token.pk}",
         "kind": "api_token",
         "roles": [],
-        "scopes": owner.scopes_of(token),
+        "scopes": owner.scopes_of(token, client),
         "created": token.created,
         "last_activity": token.last_activity,
         "expires_at": token.expires_at,
         "note": token.note,
         "session_id": token.session_id,
-        "oauth_client": client,
+        "oauth_client": client.description,
     }
-
-
-def describe_clients(ids: Iterable[str]) -> dict[str, str]:
-    """Say in words what obtained tokens: the hub itself, or a service."""
-    words = {client_id: client_id for client_id in ids}
-    if any(words):
-        services = Service.objects.filter(oauth_client_id__in=words.keys())
-        for client_id, name in services.values_list("oauth_client_id", "name"):
-            words[client_id or ""] = f"JupyterHub service {name}"
-    words[""] = "JupyterHub"
-    return words
 
 
 class UserTokensView(HubAPIView):
@@ -129,7 +117,7 @@ class UserTokensView(HubAPIView):
             .active(timezone.now())
             .order_by(Coalesce("last_activity", "created"), "pk")
         )
-        clients = describe_clients({token.client_id for token in tokens})
+        clients = describe({token.client_id for token in tokens})
         return reply(
             {
                 "api_tokens": [
@@ -218,7 +206,7 @@ class UserTokenView(HubAPIView):
         owner = find_owner(name)
         if owner is None:
             raise NotFound(OUT_OF_REACH)
-        clients = describe_clients([token.client_id])
+        clients = describe([token.client_id])
         return reply(token_json(token, owner, clients[token.client_id]))
 
     def delete(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:

@@ -57,8 +57,8 @@ class HubMiddleware:
         prefix = settings.HUB_PREFIX
         self.api_root = f"{prefix}api"
         self.api_prefix = f"{prefix}api/"
-        # The explanation of the API is pages.
-        self.docs_prefix = f"{prefix}api/docs/"
+        # The explanation of the API is pages, and so is what asks for consent.
+        self.pages = (f"{prefix}api/docs/", f"{prefix}api/oauth2/authorize")
         frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
         self.page_policy = frames
         self.api_policy = f"{frames}; default-src 'none'"
@@ -87,7 +87,7 @@ class HubMiddleware:
 
     def is_api(self, path: str) -> bool:
         if path.startswith(self.api_prefix):
-            return not path.startswith(self.docs_prefix)
+            return not path.startswith(self.pages)
         return path == self.api_root
 
     def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:

@@ -31,6 +31,7 @@ from accounts.models import Group, Role, User
 from audit.actions import record
 from audit.models import Actor
 from hubsite.config import SERVICE_PREFIX, ConfigError, HubConfig
+from oauth.actions import follow_services, leave_service, revoke_abandoned
 from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
 from scopes.refusals import Refusal
@@ -75,6 +76,7 @@ class Reconciliation:
             self.load_groups()
             self.load_services()
             self.store_tokens()
+            self.load_clients()
             self.assign_roles()
             self.strip_blocked_users()
             self.tell_who_holds_nothing()
@@ -240,6 +242,7 @@ class Reconciliation:
         for name, old in existing.items():
             if old.from_config and name not in wanted:
                 record(BY, "service.delete", "service", name)
+                leave_service(old, BY)
                 old.delete()
         for name, spec in wanted.items():
             service = existing.get(name)
@@ -282,6 +285,18 @@ class Reconciliation:
             owner = users[normalise_name(name)]
             with _naming(f"{place}: {name!r}"):
                 store_brought_token(owner, secret, note=NOTE, by=BY)
+
+    def load_clients(self) -> None:
+        """Have OAuth clients be what their services say; end what no service owns."""
+        secrets = {name: secret for secret, name in self.hub.service_tokens.items()}
+        for spec in self.hub.services:
+            if spec.get("api_token"):
+                secrets[spec["name"]] = spec["api_token"]
+        with _naming("c.JupyterHub.services"):
+            follow_services(
+                Service.objects.filter(from_config=True), secrets, by=BY
+            )
+        revoke_abandoned(by=BY)
 
     def tell_who_holds_nothing(self) -> None:
         """Remark on owners of declared tokens who may do nothing with them."""

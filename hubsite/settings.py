@@ -206,6 +206,7 @@ INSTALLED_APPS = [
     "accounts",
     "services",
     "tokens",
+    "oauth",
     "servers",
     "api",
     "hubsite",

@@ -24,6 +24,7 @@ urlpatterns = [
     path(f"{prefix}api/docs/", views.DocsView.as_view(), name="docs"),
     path(f"{prefix}api", RootAPIView.as_view()),
     path(f"{prefix}api/metrics", MetricsView.as_view()),
+    path(f"{prefix}api/oauth2/", include("oauth.urls")),
     path(f"{prefix}api/", include("api.urls")),
     path(f"{prefix}metrics", MetricsView.as_view(), name="metrics"),
     path(f"{prefix}health", HealthView.as_view(), name="health"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.db import IntegrityError, transaction
+from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import NAME_LENGTH, Role
 from audit.actions import record
@@ -15,6 +17,14 @@ from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from services.models import Service
+
+# What else a service brings along and takes away, for rooms to the right to add to:
+# called with a new service, its API token if one is given, and who added it; and with
+# a service that is about to go, and who removes it.
+Arrival = Callable[[Service, str, Actor], object]
+Departure = Callable[[Service, Actor], object]
+arrivals: list[Arrival] = []
+departures: list[Departure] = []
 
 
 def check_service_name(name: str) -> None:
@@ -33,7 +43,10 @@ def check_service_name(name: str) -> None:
 
 
 @transaction.atomic
-def create_service(name: str, *, by: Actor, access: Access, **fields: Any) -> Service:
+@sensitive_variables("api_token")
+def create_service(
+    name: str, *, by: Actor, access: Access, api_token: str = "", **fields: Any
+) -> Service:
     """Add a service while the hub runs.
 
     Nobody can give a service more than they hold: `access` is what whoever asks may
@@ -60,6 +73,8 @@ def create_service(name: str, *, by: Actor, access: Access, **fields: Any) -> Se
         raise Conflict(f"Service {name} already exists") from None
     if service.admin:
         service.roles.add(Role.objects.get(name="admin"))
+    for arrive in arrivals:
+        arrive(service, api_token, by)
     record(
         by,
         "service.create",
@@ -77,6 +92,8 @@ def delete_service(service: Service, *, by: Actor) -> None:
     if service.from_config:
         raise Forbidden(f"Service {service.name} is not modifiable at runtime")
     record(by, "service.delete", "service", service.name)
+    for depart in departures:
+        depart(service, by)
     _, deleted = service.delete()
     if not deleted.get(Service._meta.label):
         raise NotFound(f"No such service: {service.name}")

@@ -49,10 +49,15 @@ def issue_token(
     The secret exists in the return value and nowhere else. Scopes that the owner
     lacks are refused, not dropped: a typo should fail at the desk, not as a puzzling
     403 next week. Tokens that end with something else, a server for instance, are
-    not `capped` by the configured maximum.
+    not `capped` by the configured maximum. What an OAuth client obtains was cut down
+    when it was granted, and is so again at every use: nobody sits at a desk there.
     """
     now = now or timezone.now()
-    scopes = check_token_scopes(owner, scopes)
+    if client_id and scopes is not None:
+        check_scopes(scopes)
+        scopes = list(scopes)
+    else:
+        scopes = check_token_scopes(owner, scopes)
     check_note(note)
     expires_in = check_expires_in(expires_in, capped=capped)
     tag_keys = keys.tag_keys()

@@ -23,6 +23,7 @@ from scopes.access import EMPTY, Access, Identity, token_access
 from scopes.definitions import NO_SCOPE
 from scopes.grammar import describe
 from services.models import Service
+from tokens import clients
 
 
 class APITokenQuerySet(models.QuerySet["APIToken"]):
@@ -141,8 +142,14 @@ class APIToken(models.Model):
         return self.access_within(
             access_of(kind, owner.name, *reached),
             identity_of(kind, owner.name, texts[0]),
+            clients.describe([self.client_id])[self.client_id].identity,
         )
 
-    def access_within(self, owner: Access, identity: Identity) -> Access:
-        """Work out `access` from what is known of the owner, for lists of tokens."""
-        return token_access(self.scopes, owner, identity, members=members_among)
+    def access_within(
+        self, owner: Access, identity: Identity, client: Identity | None = None
+    ) -> Access:
+        """Work out `access` from what is known of its owner and of its client.
+
+        For lists of tokens, which read both once for all.
+        """
+        return token_access(self.scopes, owner, identity, client, members_among)

@@ -35,7 +35,7 @@ from accounts.rights import access_of_token, columns, within_reach
 from audit.models import Actor
 from scopes.access import Access
 from services.models import Service
-from tokens import activity, digests, format, keys
+from tokens import activity, clients, digests, format, keys
 from tokens.models import APIToken
 
 logger = logging.getLogger(__name__)
@@ -61,9 +61,10 @@ HEAD: Final = (
     "CASE WHEN t.service_id IS NULL THEN 'user' ELSE 'service' END",
     "coalesce(t.service_id, t.user_id)",
     "coalesce(s.name, u.name)",
+    "{client}",
 )
 ID, DIGEST, ORIGIN, DEAD, EXPIRES_AT, SCOPES, CLIENT_ID, SESSION_ID = range(8)
-OF_SERVER, OWNER_KIND, OWNER_ID, OWNER_NAME = range(8, 12)
+OF_SERVER, OWNER_KIND, OWNER_ID, OWNER_NAME, CLIENT = range(8, 13)
 
 # Writes SQL expressions by name for a kind of owner and a database vendor; the
 # tables are known as t (token), u (user) and s (service).
@@ -120,7 +121,11 @@ class Bearer:
         texts = row[len(HEAD) : len(HEAD) + len(columns("user"))]
         rights = within_reach(self.client_id, texts)
         self.access, self.settled = access_of_token(
-            row[SCOPES], None, self.owner_kind, self.owner_name, *rights
+            row[SCOPES],
+            clients.identity(row[CLIENT]),
+            self.owner_kind,
+            self.owner_name,
+            *rights,
         )
         self.memo = {}
 
@@ -289,7 +294,11 @@ def _statement(vendor: str) -> str:
         else "t.expires_at || ''"
     )
     scopes = "t.scopes::text" if vendor == "postgresql" else "t.scopes || ''"
-    head = [part.format(expires_at=expires_at, scopes=scopes) for part in HEAD]
+    client = clients.column(vendor)
+    head = [
+        part.format(expires_at=expires_at, scopes=scopes, client=client)
+        for part in HEAD
+    ]
     user, service = (
         (*columns(kind), *_fact_columns(kind, vendor).values())
         for kind in ("user", "service")

@@ -1,0 +1,249 @@
+"""Clients that come and go with services; codes, and the tokens they are traded for."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.models import User
+from audit.models import Actor
+from oauth.grants import spell_out_roles
+from oauth.models import REDIRECT_URI_LENGTH, OAuthClient, OAuthCode
+from scopes.grammar import check_scopes
+from scopes.refusals import Invalid, NotFound
+from services.models import Service
+from tokens import digests, format, keys
+from tokens.actions import issue_token, revoke_tokens
+from tokens.models import APIToken
+
+PREFIX: Final = "service-"
+CODE_SECONDS: Final = 300
+CODE_LENGTH: Final = 30
+ALPHABET: Final = string.ascii_letters + string.digits
+
+
+# Clients
+
+
+def follow_service(service: Service, api_token: str, by: Actor) -> None:
+    """Give a service that was added the client that its fields describe."""
+    follow_services([service], {service.name: api_token}, by=by)
+
+
+def leave_service(service: Service, by: Actor) -> None:
+    """End the client of a service that goes, and all that the client holds."""
+    end_clients(OAuthClient.objects.filter(service=service), by=by)
+
+
+@transaction.atomic
+def follow_services(
+    services: Iterable[Service], api_tokens: Mapping[str, str], *, by: Actor
+) -> None:
+    """Make the clients of these services what their fields describe now.
+
+    `api_tokens` are the secrets of services by name; where one is missing, the
+    secret that is known stays.
+    """
+    services = list(services)
+    wanted = {
+        service.pk: fields
+        for service in services
+        if (fields := _client_fields(service)) is not None
+    }
+    clients = {
+        client.service_id: client
+        for client in OAuthClient.objects.filter(service__in=services)
+    }
+    # What goes goes first, for its identifier may be another's now.
+    gone = [
+        client.pk
+        for pk, client in clients.items()
+        if pk not in wanted or wanted[pk]["identifier"] != client.identifier
+    ]
+    if gone:
+        end_clients(OAuthClient.objects.filter(pk__in=gone), by=by)
+    for service in services:
+        if service.pk not in wanted:
+            continue
+        client = clients.get(service.pk)
+        if client is None or client.pk in gone:
+            client = OAuthClient(service=service)
+        _store(client, wanted[service.pk], api_tokens.get(service.name, ""))
+
+
+@transaction.atomic
+def end_clients(clients: Any, *, by: Actor) -> None:
+    """Delete a queryset of clients; their tokens end with them."""
+    identifiers = list(clients.values_list("identifier", flat=True))
+    if identifiers:
+        tokens = APIToken.objects.filter(client_id__in=identifiers)
+        revoke_tokens(tokens, by=by)
+        OAuthClient.objects.filter(identifier__in=identifiers).delete()
+
+
+@transaction.atomic
+def revoke_abandoned(*, by: Actor) -> int:
+    """End tokens whose client is gone, for nobody could see whose they are."""
+    known = OAuthClient.objects.filter(identifier=OuterRef("client_id"))
+    abandoned = APIToken.objects.filter(~Exists(known), revoked_at=None)
+    return revoke_tokens(abandoned.exclude(client_id=""), by=by)
+
+
+def check_redirect_uri(uri: str) -> None:
+    """Refuse an address to which no code may be sent.
+
+    A path is meant on the hub's own host; `//host` is none, though it looks like one.
+    """
+    parts = urlsplit(uri)
+    is_path = bool(re.match(r"/(?![/\\])", uri))
+    is_address = bool(parts.scheme and (parts.netloc or parts.path))
+    if (
+        not (is_path or is_address)
+        or parts.fragment
+        or len(uri) > REDIRECT_URI_LENGTH
+        or not re.fullmatch(r"[!-~]+", uri)
+        or parts.scheme in ("javascript", "data")
+    ):
+        raise Invalid(f"Not an address that visitors can be sent back to: {uri!r}")
+
+
+def _client_fields(service: Service) -> dict[str, Any] | None:
+    """Return the row of the client that a service describes, if it describes one."""
+    redirect_uri = service.oauth_redirect_uri
+    if not (
+        service.url
+        or service.oauth_client_id
+        or redirect_uri
+        or service.oauth_no_confirm
+    ):
+        return None
+    name = service.name
+    identifier = service.oauth_client_id or f"{PREFIX}{name}"
+    if not identifier.startswith(PREFIX) or "\0" in identifier:
+        raise Invalid(f"oauth_client_id of service {name} must begin with {PREFIX}")
+    if not redirect_uri:
+        if not service.url:
+            raise Invalid(
+                f"Service {name} has no url, so it needs an oauth_redirect_uri"
+            )
+        path = f"services/{quote(name, safe='@')}/oauth_callback"
+        redirect_uri = f"{settings.HUB.base_url}{path}"
+    check_redirect_uri(redirect_uri)
+    allowed = spell_out_roles(service.oauth_client_allowed_scopes or ())
+    check_scopes(allowed, holder=f"service {name}")
+    return {
+        "identifier": identifier,
+        "description": f"JupyterHub service {name}",
+        "redirect_uri": redirect_uri,
+        "allowed_scopes": allowed,
+    }
+
+
+@sensitive_variables("api_token")
+def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
+    """Save a client if it differs from what is stored."""
+    identifier = fields["identifier"]
+    if client.pk is None and OAuthClient.objects.filter(identifier=identifier).exists():
+        raise Invalid(f"oauth_client_id {identifier} belongs to another service")
+    if api_token and not matches(client, api_token):
+        fields = fields | {
+            "handle": format.handle(api_token, keys.handle_key()),
+            "digest": digests.digest(api_token, APIToken.Origin.BROUGHT),
+        }
+    if client.pk is None or any(
+        getattr(client, key) != value for key, value in fields.items()
+    ):
+        for key, value in fields.items():
+            setattr(client, key, value)
+        client.save()
+
+
+@sensitive_variables("presented")
+def matches(client: OAuthClient, presented: str) -> bool:
+    """Say whether a client's secret was presented; guesses cost no Argon2."""
+    if not client.digest or not presented.isascii():
+        return False
+    handle = format.handle(presented, keys.handle_key())
+    return hmac.compare_digest(handle, client.handle) and digests.matches(
+        presented, client.digest
+    )
+
+
+# Codes
+
+
+@transaction.atomic
+@sensitive_variables("code")
+def issue_code(
+    client: OAuthClient,
+    user: User,
+    *,
+    redirect_uri: str,
+    scopes: Iterable[str],
+    session_id: str = "",
+    code_challenge: str = "",
+    code_challenge_method: str = "",
+    now: datetime | None = None,
+) -> str:
+    """Store a promise of one token, and return the code that redeems it.
+
+    The code exists in the return value and nowhere else.
+    """
+    now = now or timezone.now()
+    OAuthCode.objects.expired(now).delete()
+    code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
+    OAuthCode.objects.create(
+        handle=_handle(code),
+        client=client,
+        user=user,
+        redirect_uri=redirect_uri,
+        scopes=list(scopes),
+        session_id=session_id,
+        code_challenge=code_challenge,
+        code_challenge_method=code_challenge_method,
+        expires_at=now + timedelta(seconds=CODE_SECONDS),
+    )
+    return code
+
+
+def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None:
+    """Return the promise that a client can redeem with this code."""
+    found = OAuthCode.objects.active(now).filter(
+        handle=_handle(code), client=client, user__is_active=True
+    )
+    return found.select_related("user").first()
+
+
+@transaction.atomic
+@sensitive_variables("secret")
+def redeem_code(promise: OAuthCode, *, by: Actor) -> tuple[APIToken, str]:
+    """Trade a promise for its token, once; return the token with its secret."""
+    deleted, _ = OAuthCode.objects.filter(pk=promise.pk).delete()
+    if not deleted:
+        # Someone else redeemed it between the question and the answer.
+        raise NotFound("This code was used already.")
+    return issue_token(
+        promise.user,
+        by=by,
+        scopes=promise.scopes,
+        expires_in=settings.HUB.oauth_token_expires_in or None,
+        session_id=promise.session_id or None,
+        client_id=promise.client.identifier,
+        capped=False,
+    )
+
+
+def _handle(code: str) -> str:
+    return hmac.digest(keys.derived("code"), code.encode(), "sha256").hex()

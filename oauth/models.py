@@ -1,0 +1,112 @@
+"""OAuth clients, and the codes with which they fetch tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import User
+from scopes.access import Identity
+from services.models import Service
+
+REDIRECT_URI_LENGTH = 1023
+
+
+class OAuthClient(models.Model):
+    """Something that people sign in to through the hub: a service or a server.
+
+    A server stands in a room further right, so it is named here, as `user/server`,
+    and not pointed at. The client's secret is the API token of what it stands for;
+    of it the digest is kept, and the handle that spares strangers' guesses Argon2.
+    A client without them can't be used.
+    """
+
+    identifier = models.CharField(max_length=511, unique=True)
+    description = models.CharField(max_length=1023, blank=True)
+    handle = models.CharField(max_length=32, blank=True)
+    digest = models.CharField(max_length=255, blank=True)
+    redirect_uri = models.CharField(max_length=REDIRECT_URI_LENGTH)
+    allowed_scopes = models.JSONField(default=list, blank=True)
+    service = models.OneToOneField(
+        Service, models.CASCADE, null=True, blank=True, related_name="oauth_client"
+    )
+    server = models.CharField(max_length=511, blank=True)
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = "OAuth client"
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(service__isnull=False, server="")
+                | (Q(service=None) & ~Q(server="")),
+                name="client_is_a_service_or_a_server",
+            ),
+            models.CheckConstraint(
+                condition=Q(digest="") | Q(digest__startswith="$argon2id$"),
+                name="client_is_kept_as_argon2id",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.identifier
+
+    @property
+    def client_id(self) -> str:
+        """What the wire calls the identifier."""
+        return self.identifier
+
+    @property
+    def identity(self) -> Identity:
+        """Whose name `!service` and `!server` mean in tokens of this client."""
+        if self.service is not None:
+            return Identity("service", self.service.name)
+        return Identity("server", self.server)
+
+    @property
+    def needs_no_confirmation(self) -> bool:
+        return self.service is not None and self.service.oauth_no_confirm
+
+    def is_own_server_of(self, user: User) -> bool:
+        return bool(self.server) and self.server.partition("/")[0] == user.name
+
+
+class OAuthCodeQuerySet(models.QuerySet["OAuthCode"]):
+    """Codes by condition."""
+
+    def active(self, now: datetime) -> OAuthCodeQuerySet:
+        return self.filter(expires_at__gt=now)
+
+    def expired(self, now: datetime) -> OAuthCodeQuerySet:
+        return self.filter(expires_at__lte=now)
+
+
+class OAuthCode(models.Model):
+    """The promise of one token, without the code that redeems it.
+
+    `handle` is a keyed hash of the code: it holds enough random bits that nobody
+    guesses it within the minutes that it lasts.
+    """
+
+    handle = models.CharField(max_length=64, unique=True)
+    client = models.ForeignKey(OAuthClient, models.CASCADE, related_name="codes")
+    user = models.ForeignKey(User, models.CASCADE, related_name="oauth_codes")
+    redirect_uri = models.CharField(max_length=REDIRECT_URI_LENGTH)
+    scopes = models.JSONField(default=list)
+    code_challenge = models.CharField(max_length=128, blank=True)
+    code_challenge_method = models.CharField(max_length=8, blank=True)
+    session_id = models.CharField(max_length=255, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    objects: ClassVar[models.Manager[OAuthCode]] = OAuthCodeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "OAuth code"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"code {self.pk} for {self.client_id}"

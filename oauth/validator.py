@@ -1,0 +1,208 @@
+"""The rules of OAuth2 as this hub plays it, for oauthlib to ask.
+
+There is one grant, the authorization code, with or without PKCE; clients prove
+themselves by a secret in the body; nothing is refreshed. An oauthlib request carries
+our rows: `client`, `user`, and while a code is traded `promise`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from django.conf import settings
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from oauthlib.common import Request
+from oauthlib.oauth2 import AuthorizationCodeGrant, BearerToken, RequestValidator
+from oauthlib.oauth2.rfc6749 import errors
+
+from oauth.actions import find_code, matches, redeem_code
+from oauth.clients import find_client
+from oauth.grants import read_request
+from scopes.refusals import Invalid, NotFound
+
+CHALLENGE: Final = re.compile(r"[!-~]{1,128}")
+
+
+class HubValidator(RequestValidator):
+    """Answers oauthlib's questions about one request at a time."""
+
+    # A visitor asks for a code
+
+    def validate_client_id(
+        self, client_id: str, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        request.client = find_client(client_id)
+        return request.client is not None
+
+    def validate_redirect_uri(
+        self,
+        client_id: str,
+        redirect_uri: str,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        return redirect_uri == request.client.redirect_uri
+
+    def get_default_redirect_uri(
+        self, client_id: str, request: Request, *args: Any, **kwargs: Any
+    ) -> str:
+        return request.client.redirect_uri
+
+    def validate_response_type(
+        self,
+        client_id: str,
+        response_type: str,
+        client: Any,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        # oauthlib knows types that contain `code` and mean more.
+        if response_type != "code":
+            raise errors.UnsupportedResponseTypeError(request=request)
+        challenge = request.code_challenge
+        if challenge is not None and not CHALLENGE.fullmatch(challenge):
+            raise errors.InvalidRequestError("Invalid code_challenge.", request=request)
+        return True
+
+    def is_pkce_required(self, client_id: str, request: Request) -> bool:
+        return settings.HUB.oauth_require_pkce
+
+    def get_default_scopes(
+        self, client_id: str, request: Request, *args: Any, **kwargs: Any
+    ) -> list[str]:
+        return []
+
+    def validate_scopes(
+        self,
+        client_id: str,
+        scopes: list[str],
+        client: Any,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        try:
+            request.scopes = read_request(request.client, request.user, scopes or ())
+        except Invalid:
+            return False
+        return True
+
+    # A client trades a code for a token
+
+    def client_authentication_required(
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        return True
+
+    @sensitive_variables()
+    def authenticate_client(
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        client = find_client(request.client_id)
+        if client is None or not matches(client, request.client_secret or ""):
+            return False
+        request.client = client
+        return True
+
+    def authenticate_client_id(
+        self, client_id: str, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        return False
+
+    def validate_grant_type(
+        self,
+        client_id: str,
+        grant_type: str,
+        client: Any,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        return grant_type == "authorization_code"
+
+    def validate_code(
+        self,
+        client_id: str,
+        code: str,
+        client: Any,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        promise = find_code(code, client, timezone.now())
+        if promise is None:
+            return False
+        request.promise = promise
+        request.user = promise.user
+        request.scopes = promise.scopes
+        return True
+
+    def get_code_challenge(self, code: str, request: Request) -> str | None:
+        return request.promise.code_challenge or None
+
+    def get_code_challenge_method(self, code: str, request: Request) -> str | None:
+        return request.promise.code_challenge_method or None
+
+    def confirm_redirect_uri(
+        self,
+        client_id: str,
+        code: str,
+        redirect_uri: str,
+        client: Any,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        return redirect_uri == request.promise.redirect_uri
+
+    @sensitive_variables()
+    def save_bearer_token(
+        self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any
+    ) -> str:
+        """Put a token of ours in the place of the one that oauthlib made."""
+        try:
+            _, secret = redeem_code(request.promise, by=request.actor)
+        except NotFound:
+            raise errors.InvalidGrantError(request=request) from None
+        token["access_token"] = secret
+        return request.promise.redirect_uri
+
+    def invalidate_authorization_code(
+        self, client_id: str, code: str, request: Request, *args: Any, **kwargs: Any
+    ) -> None:
+        """Nothing is left to do: the code ended as the token was issued."""
+
+
+class CodeGrant(AuthorizationCodeGrant):
+    """The one grant there is."""
+
+    refresh_token = False
+    default_response_mode = "query"
+
+    def validate_token_request(self, request: Request) -> None:
+        # oauthlib would let OpenID's name for it pass.
+        if request.grant_type != "authorization_code":
+            raise errors.UnsupportedGrantTypeError(request=request)
+        super().validate_token_request(request)
+
+    def _handle_redirects(self, request: Request) -> None:
+        # oauthlib demands a host; what the hub proxies lives on the hub's own.
+        request.using_default_redirect_uri = request.redirect_uri is None
+        if request.redirect_uri is None:
+            request.redirect_uri = request.client.redirect_uri
+        elif request.redirect_uri != request.client.redirect_uri:
+            raise errors.MismatchingRedirectURIError(request=request)
+
+
+grant_type = CodeGrant(HubValidator())
+
+
+def token_handler() -> BearerToken:
+    """Return what oauthlib writes the answer with."""
+    return BearerToken(
+        grant_type.request_validator, expires_in=settings.HUB.oauth_token_expires_in
+    )

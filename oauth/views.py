@@ -1,0 +1,153 @@
+"""The two addresses of OAuth2: people authorize a client, the client fetches a token."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.encoding import iri_to_uri
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.debug import (
+    sensitive_post_parameters,
+    sensitive_variables,
+)
+from django.views.generic import View
+from oauthlib.common import Request, add_params_to_uri
+from oauthlib.oauth2.rfc6749 import errors
+
+from accounts.adapter import SESSION_ID
+from accounts.mixins import SignedInMixin
+from audit.models import Actor
+from oauth.actions import issue_code
+from oauth.grants import grant, is_confirmed, may_use, required_scopes
+from oauth.models import OAuthClient
+from oauth.validator import grant_type, token_handler
+from scopes.grammar import describe
+
+
+@method_decorator(never_cache, name="dispatch")
+class AuthorizeView(SignedInMixin, View):
+    """Asks whether a client may act for whoever is signed in, and hands out a code.
+
+    Nobody is asked about their own server, about clients that the configuration
+    trusts, or twice about the same. Only a session counts here, never a token.
+    """
+
+    http_method_names: ClassVar = ["get", "post", "options"]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except errors.FatalClientError as problem:
+            # Where the client really is, is not known; so the visitor is told.
+            context = {
+                "code": 400,
+                "title": "The application made a mistake",
+                "explanation": problem.description,
+            }
+            return render(request, "error.html", context, status=400)
+        except errors.OAuth2Error as problem:
+            return _send_to(problem.in_uri(problem.redirect_uri))
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        asked, granted = self.read()
+        if is_confirmed(asked.client, self.person, granted, timezone.now()):
+            return self.send_back(asked, granted)
+        required = required_scopes(asked.client)
+        context = {
+            "client": asked.client,
+            "destination": urlsplit(asked.redirect_uri).netloc,
+            "scopes": granted,
+            "permissions": [
+                describe(scope) for scope in granted if scope not in required
+            ],
+        }
+        response = render(request, "oauth/authorize.html", context)
+        _allow_form_to_lead_to(asked.redirect_uri, response)
+        return response
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        asked, granted = self.read()
+        required = required_scopes(asked.client)
+        agreed = required.union(request.POST.getlist("scopes"))
+        chosen = [scope for scope in granted if scope in agreed]
+        # Whoever agrees to less than everything agrees to being known at least.
+        return self.send_back(asked, chosen or sorted(required))
+
+    def read(self) -> tuple[Request, list[str]]:
+        """Return the client's request, and what of it this person can grant."""
+        # Written anew, for oauthlib fails at some of what browsers may send.
+        uri = f"{self.request.path}?{self.request.GET.urlencode()}"
+        asked = Request(uri)
+        asked.user = self.person
+        grant_type.validate_authorization_request(asked)
+        client: OAuthClient = asked.client
+        if not may_use(client, self.person):
+            raise PermissionDenied(
+                f"You do not have permission to access {client.description}"
+            )
+        return asked, grant(client, self.person, asked.scopes)
+
+    @sensitive_variables()
+    def send_back(self, asked: Request, scopes: list[str]) -> HttpResponse:
+        """Lead back to the client, with a code for a token of these scopes."""
+        code = issue_code(
+            asked.client,
+            self.person,
+            redirect_uri=asked.redirect_uri,
+            scopes=scopes,
+            session_id=self.request.session.get(SESSION_ID, ""),
+            code_challenge=asked.code_challenge or "",
+            code_challenge_method=asked.code_challenge_method or "",
+        )
+        parameters = [("code", code)]
+        if asked.state is not None:
+            parameters.append(("state", asked.state))
+        return _send_to(add_params_to_uri(asked.redirect_uri, parameters))
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+@method_decorator(sensitive_post_parameters(), name="dispatch")
+class TokenView(View):
+    """Trades a code for an access token; the client proves itself in the body."""
+
+    http_method_names: ClassVar = ["post", "options"]
+
+    @sensitive_variables()
+    def post(self, request: HttpRequest) -> HttpResponse:
+        body = [
+            (key, value)
+            for key, values in request.POST.lists()
+            for value in values
+        ]
+        asked = Request(request.path, "POST", body)
+        asked.actor = Actor("stranger", "", None, request.META.get("REMOTE_ADDR", ""))
+        try:
+            headers, text, status = grant_type.create_token_response(
+                asked, token_handler()
+            )
+        except errors.OAuth2Error as problem:
+            headers, text, status = problem.headers, problem.json, problem.status_code
+        headers = {"Cache-Control": "no-store", "Pragma": "no-cache", **headers}
+        return HttpResponse(text, status=status, headers=headers)
+
+
+def _send_to(uri: str) -> HttpResponse:
+    """Redirect to an address of a client, of whatever scheme."""
+    return HttpResponse(status=302, headers={"Location": iri_to_uri(uri)})
+
+
+def _allow_form_to_lead_to(uri: str, response: Any) -> None:
+    """Let the form's answer redirect to a client on another host."""
+    parts = urlsplit(uri)
+    if parts.scheme:
+        place = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme
+        response._csp_update = {
+            "form-action": [place if parts.netloc else f"{place}:"]
+        }
