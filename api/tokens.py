@@ -147,7 +147,7 @@ class UserTokensView(HubAPIView):
             note=read_note(body, request.actor, name),
             expires_in=body.get("expires_in"),
         )
-        shown = token_json(token, owner, describe_clients(())[""])
+        shown = token_json(token, owner, describe(())[""])
         return reply({**shown, "token": secret}, 201)
 
     def may_issue(self, owner: Owner) -> bool:

@@ -293,9 +293,7 @@ class Reconciliation:
             if spec.get("api_token"):
                 secrets[spec["name"]] = spec["api_token"]
         with _naming("c.JupyterHub.services"):
-            follow_services(
-                Service.objects.filter(from_config=True), secrets, by=BY
-            )
+            follow_services(Service.objects.filter(from_config=True), secrets, by=BY)
         revoke_abandoned(by=BY)
 
     def tell_who_holds_nothing(self) -> None:

@@ -223,7 +223,7 @@ def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None
     found = OAuthCode.objects.active(now).filter(
         handle=_handle(code), client=client, user__is_active=True
     )
-    return found.select_related("user").first()
+    return found.select_related("user", "client").first()
 
 
 @transaction.atomic

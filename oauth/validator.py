@@ -17,9 +17,11 @@ from oauthlib.common import Request
 from oauthlib.oauth2 import AuthorizationCodeGrant, BearerToken, RequestValidator
 from oauthlib.oauth2.rfc6749 import errors
 
+from audit.models import Actor
 from oauth.actions import find_code, matches, redeem_code
 from oauth.clients import find_client
 from oauth.grants import read_request
+from oauth.models import OAuthClient
 from scopes.refusals import Invalid, NotFound
 
 CHALLENGE: Final = re.compile(r"[!-~]{1,128}")
@@ -99,9 +101,7 @@ class HubValidator(RequestValidator):
         return True
 
     @sensitive_variables()
-    def authenticate_client(
-        self, request: Request, *args: Any, **kwargs: Any
-    ) -> bool:
+    def authenticate_client(self, request: Request, *args: Any, **kwargs: Any) -> bool:
         client = find_client(request.client_id)
         if client is None or not matches(client, request.client_secret or ""):
             return False
@@ -165,7 +165,8 @@ class HubValidator(RequestValidator):
     ) -> str:
         """Put a token of ours in the place of the one that oauthlib made."""
         try:
-            _, secret = redeem_code(request.promise, by=request.actor)
+            by = actor_of(request.client, request.address)
+            _, secret = redeem_code(request.promise, by=by)
         except NotFound:
             raise errors.InvalidGrantError(request=request) from None
         token["access_token"] = secret
@@ -175,6 +176,14 @@ class HubValidator(RequestValidator):
         self, client_id: str, code: str, request: Request, *args: Any, **kwargs: Any
     ) -> None:
         """Nothing is left to do: the code ended as the token was issued."""
+
+
+def actor_of(client: OAuthClient, address: str) -> Actor:
+    """Say who fetches a token, for the record: a service, or the owner of a server."""
+    identity = client.identity
+    if identity.kind == "service":
+        return Actor("service", identity.name, None, address)
+    return Actor("user", identity.name.partition("/")[0], None, address)
 
 
 class CodeGrant(AuthorizationCodeGrant):

@@ -1,4 +1,4 @@
-"""The two addresses of OAuth2: people authorize a client, the client fetches a token."""
+"""The addresses of OAuth2: people authorize a client, the client fetches a token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from accounts.adapter import SESSION_ID
 from accounts.mixins import SignedInMixin
-from audit.models import Actor
 from oauth.actions import issue_code
 from oauth.grants import grant, is_confirmed, may_use, required_scopes
 from oauth.models import OAuthClient
@@ -122,12 +121,10 @@ class TokenView(View):
     @sensitive_variables()
     def post(self, request: HttpRequest) -> HttpResponse:
         body = [
-            (key, value)
-            for key, values in request.POST.lists()
-            for value in values
+            (key, value) for key, values in request.POST.lists() for value in values
         ]
         asked = Request(request.path, "POST", body)
-        asked.actor = Actor("stranger", "", None, request.META.get("REMOTE_ADDR", ""))
+        asked.address = request.META.get("REMOTE_ADDR", "")
         try:
             headers, text, status = grant_type.create_token_response(
                 asked, token_handler()
@@ -148,6 +145,4 @@ def _allow_form_to_lead_to(uri: str, response: Any) -> None:
     parts = urlsplit(uri)
     if parts.scheme:
         place = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme
-        response._csp_update = {
-            "form-action": [place if parts.netloc else f"{place}:"]
-        }
+        response._csp_update = {"form-action": [place if parts.netloc else f"{place}:"]}

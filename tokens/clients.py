@@ -36,7 +36,7 @@ _registered: list[tuple[Read, BuildColumn]] = []
 
 
 def register(read: Read, column: BuildColumn) -> None:
-    """Say where clients are kept; for `AppConfig.ready()` of the room that keeps them."""
+    """Say where clients are kept; for `AppConfig.ready()` of the room that does."""
     if (read, column) not in _registered:
         _registered.append((read, column))
 

@@ -32,15 +32,10 @@ AREAS = {
 }
 
 # What is not played yet, and why. An area that is in neither list fails.
-NEEDS_OAUTH = "needs the hub as OAuth provider"
 NEEDS_SERVERS = "starts single-user servers"
 LATER_AREAS = {"lifecycle": NEEDS_SERVERS, "progress": NEEDS_SERVERS}
 LATER = {
-    "hubauth/whoami-of-oauth-token": NEEDS_OAUTH,
-    "hubauth/logout-ends-session-and-tokens": NEEDS_OAUTH,
-    "hubauth/deleting-one-oauth-token-deletes-all": NEEDS_OAUTH,
     "named_servers/switched-off": NEEDS_SERVERS,
-    "oauth/": NEEDS_OAUTH,
 }
 
 EVERY = load_scenarios(ORACLE / "scenarios")
