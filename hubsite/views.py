@@ -41,7 +41,8 @@ class HomeView(SignedInMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.person
         now = timezone.now()
-        tokens = APIToken.objects.owned_by(user).active(now)
+        # What applications obtained is listed with them, on the page about tokens.
+        tokens = APIToken.objects.owned_by(user).active(now).filter(client_id="")
         return super().get_context_data(
             groups=user.groups.order_by("name"),
             roles=roles_of(user),

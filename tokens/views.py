@@ -17,8 +17,9 @@ from django.views.generic import DetailView, ListView
 from accounts.mixins import ScopeRequiredMixin
 from accounts.models import User
 from scopes.refusals import Refusal
-from tokens import activity
+from tokens import activity, clients
 from tokens.actions import issue_token, revoke_token
+from tokens.applications import applications
 from tokens.forms import TokenForm
 from tokens.models import APIToken, APITokenQuerySet
 
@@ -66,9 +67,10 @@ class TokenListView(OwnTokensMixin, ListView):
 
     def get_queryset(self) -> APITokenQuerySet:
         activity.flush()
-        return super().get_queryset().recent_first()
+        return super().get_queryset().filter(client_id="").recent_first()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        kwargs["applications"] = applications(super().get_queryset())
         if self.may_change():
             kwargs = {
                 "form": TokenForm(user=self.user, now=timezone.now()),
@@ -144,11 +146,19 @@ class RevokeView(OwnTokensMixin, DetailView):
     template_name = "tokens/revoke.html"
     context_object_name = "token"
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        if client_id := self.object.client_id:
+            # All that the client holds ends together, so all of it is shown.
+            obtained = self.get_queryset().filter(client_id=client_id)
+            kwargs["application"] = applications(obtained)[0]
+        return super().get_context_data(**kwargs)
+
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
         token = self.get_object()
-        revoked = revoke_token(token, by=self.actor)
-        if revoked > 1:
-            messages.success(request, f"Revoked {revoked} tokens of one application.")
+        revoke_token(token, by=self.actor)
+        if token.client_id:
+            words = clients.describe([token.client_id])[token.client_id].description
+            messages.success(request, f"Revoked all that “{words}” held.")
         else:
             messages.success(request, f"Revoked the token “{token.note or token}”.")
         return redirect("tokens:list")

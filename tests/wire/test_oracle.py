@@ -35,6 +35,7 @@ AREAS = {
 NEEDS_SERVERS = "starts single-user servers"
 LATER_AREAS = {"lifecycle": NEEDS_SERVERS, "progress": NEEDS_SERVERS}
 LATER = {
+    "oauth/scopes-beyond-the-user-are-dropped": NEEDS_SERVERS,
     "named_servers/switched-off": NEEDS_SERVERS,
 }
 
