@@ -12,9 +12,11 @@ from typing import Any
 
 from accounts.models import Group, Role, User
 from audit.models import Actor
+from oauth.models import OAuthClient
 from scopes.definitions import DEFAULT_ROLES
 from servers.models import Server, Share
 from services.models import Service
+from tokens import digests, format, keys
 from tokens.actions import issue_token
 from tokens.models import APIToken
 
@@ -151,6 +153,26 @@ def make_token(
         note=note,
         **options,
     )
+
+
+def make_client(
+    name: str = "portal",
+    secret: str = "",
+    service: Service | None = None,
+    **fields: Any,
+) -> OAuthClient:
+    """Make the OAuth client of a service, which is made with it if need be."""
+    if service is None and "server" not in fields:
+        service = make_service(name)
+    fields = {
+        "identifier": f"service-{name}",
+        "redirect_uri": f"https://{name}.example/callback",
+        **fields,
+    }
+    if secret:
+        fields["handle"] = format.handle(secret, keys.handle_key())
+        fields["digest"] = digests.digest(secret, APIToken.Origin.BROUGHT)
+    return OAuthClient.objects.create(service=service, **fields)
 
 
 def make_server(user: User | None = None, name: str = "", **fields: Any) -> Server:

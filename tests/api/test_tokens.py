@@ -19,6 +19,7 @@ from services.models import Service
 from tests.conftest import API
 from tests.factories import (
     PASSWORD,
+    make_client,
     make_group,
     make_server,
     make_share,
@@ -94,10 +95,8 @@ def test_a_token_on_the_wire(admin: Any, alan: User) -> None:
     }
 
 
-def test_names_the_service_that_obtained_a_token(
-    admin: Any, alan: User, ci: Service
-) -> None:
-    Service.objects.filter(pk=ci.pk).update(oauth_client_id="service-ci")
+def test_names_the_service_that_obtained_a_token(admin: Any, alan: User) -> None:
+    make_client("ci", description="JupyterHub service ci")
     make_token(alan, client_id="service-ci")
 
     listed = admin.get(f"{API}/users/alan/tokens").json()["api_tokens"]

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from tests.factories import make_token, make_user
+from tests.factories import make_client, make_token, make_user
 from tokens import activity
 from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
 from tokens.models import APIToken
@@ -351,15 +351,82 @@ def test_asks_before_it_revokes(as_: SignIn, alan: User) -> None:
     assert browser.post(f"{PAGE}/{token}/revoke").status_code == 404
 
 
-def test_says_how_many_end_with_an_application(as_: SignIn, alan: User) -> None:
-    token, _ = make_token(alan, client_id="service-lab")
-    make_token(alan, client_id="service-lab")
+# Applications
+
+
+def obtained(user: User, service: str, *scopes: str, days: int = 0) -> APIToken:
+    """Return a token that a service obtained for a user some days ago."""
+    token, _ = make_token(user, client_id=f"service-{service}", scopes=scopes)
+    created = timezone.now() - timedelta(days=days)
+    APIToken.objects.filter(pk=token.pk).update(created=created)
+    return token
+
+
+def test_lists_an_application_once_with_all_it_may(as_: SignIn, alan: User) -> None:
+    make_client("lab", description="The lab")
+    obtained(alan, "lab", "read:users!user", days=9)
+    newest = obtained(alan, "lab", "access:services!service=lab")
+    APIToken.objects.filter(pk=newest.pk).update(last_activity=timezone.now())
+
+    page = text_of(as_(alan).get(PAGE))
+    table = page[page.index("Authorized applications") :]
+
+    assert "You have no tokens." in page
+    assert table.count('class="break">The lab<') == 1
+    assert "2 permissions" in table
+    assert "See users with their groups and activity (only the owner)" in table
+    assert "1 week, 2 days ago" in table.replace("\xa0", " ")
+    assert "now" in table
+
+
+def test_an_application_that_is_gone_is_called_by_its_id(
+    as_: SignIn, alan: User
+) -> None:
+    obtained(alan, "gone")
+
+    assert "service-gone" in text_of(as_(alan).get(PAGE))
+
+
+def test_applications_of_others_are_not_listed(
+    as_: SignIn, alan: User, mallory: User
+) -> None:
+    make_client("lab", description="The lab")
+    obtained(mallory, "lab")
+
+    assert "Authorized applications" not in text_of(as_(alan).get(PAGE))
+
+
+def test_ends_all_that_an_application_holds(as_: SignIn, alan: User) -> None:
+    make_client("lab", description="The lab")
+    token = obtained(alan, "lab")
+    obtained(alan, "lab", "read:users!user")
+    kept, _ = make_token(alan)
 
     page = text_of(as_(alan).get(f"{PAGE}/{token}/revoke"))
     reply = as_(alan).post(f"{PAGE}/{token}/revoke", follow=True)
 
-    assert "An application obtained it for you." in page
-    assert "Revoked 2 tokens of one application." in text_of(reply)
+    assert "Revoke this application?" in page
+    assert '“<span class="break">The lab</span>” loses access' in page
+    assert "Revoked all that “The lab” held." in text_of(reply)
+    assert APIToken.objects.get(revoked_at=None) == kept
+
+
+def test_many_applications_cost_as_few_queries(
+    as_: SignIn, alan: User, django_assert_max_num_queries: Any
+) -> None:
+    browser = as_(alan)
+    browser.get(PAGE)
+    counts = []
+    for number in (2, 20):
+        for index in range(number):
+            make_client(f"lab{number}-{index}")
+            obtained(alan, f"lab{number}-{index}")
+        activity.flush()
+        with django_assert_max_num_queries(20) as queries:
+            browser.get(PAGE)
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("who", ["ada", "mallory"])
