@@ -6,6 +6,8 @@ brings. A test compares this table with the addresses that there are.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 
 from api.groups import GROUP, GROUPS
@@ -372,3 +374,133 @@ for whom in ("users", "groups"):
             f"GET {address}": Operation("One share", {200: ref("Share")}),
             f"DELETE {address}": Operation("Leave a share", {204: None}),
         }
+
+# What `oauth/` answers to: a page, and an endpoint with errors of its own shape.
+
+
+def _parameter(name: str, description: str, **schema: Any) -> Schema:
+    needed = name in ("client_id", "response_type")
+    return {**query(name, description, **schema), "required": needed}
+
+
+PAGE_OF_HTML: Schema = {"text/html": {"schema": TEXT}}
+OAUTH_ERROR: Schema = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": TEXT, "error_description": TEXT},
+}
+AUTHORIZE: Schema = {
+    "tags": ["oauth2"],
+    "security": [{"session": []}],
+    "parameters": [
+        _parameter("client_id", "Which client asks."),
+        _parameter("response_type", "What it asks for.", enum=["code"]),
+        _parameter("redirect_uri", "Where to send the code; exactly as registered."),
+        _parameter("scope", "Raw scopes, separated by blanks; all it may, if unsaid."),
+        _parameter("state", "Sent back as it is."),
+        _parameter("code_challenge", "PKCE's challenge."),
+        _parameter("code_challenge_method", "How it is made.", enum=["S256", "plain"]),
+    ],
+}
+REFUSED_PAGES = {
+    "400": {"description": "The client is not known.", "content": PAGE_OF_HTML},
+    "403": {"description": "Not for this person.", "content": PAGE_OF_HTML},
+}
+LED_ON: Schema = {"302": {"description": "To sign-in, or back to the client."}}
+table.beside |= {
+    "/oauth2/authorize": {
+        "get": {
+            **AUTHORIZE,
+            "operationId": "get_oauth2_authorize",
+            "summary": "Ask whether a client may act for whoever is signed in",
+            "responses": {
+                "200": {
+                    "description": "The page that asks.",
+                    "content": PAGE_OF_HTML,
+                },
+                **LED_ON,
+                **REFUSED_PAGES,
+            },
+        },
+        "post": {
+            **AUTHORIZE,
+            "operationId": "post_oauth2_authorize",
+            "summary": "Agree, as the page's form does",
+            "requestBody": {
+                "content": {
+                    "application/x-www-form-urlencoded": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {"_xsrf": TEXT, "scopes": NAMES},
+                        }
+                    }
+                }
+            },
+            "responses": {**LED_ON, **REFUSED_PAGES},
+        },
+    },
+    "/oauth2/token": {
+        "post": {
+            "tags": ["oauth2"],
+            "security": [{}],
+            "operationId": "post_oauth2_token",
+            "summary": "Trade a code for an access token",
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/x-www-form-urlencoded": {
+                        "schema": {
+                            "type": "object",
+                            "required": [
+                                *("client_id", "client_secret", "grant_type", "code"),
+                            ],
+                            "properties": {
+                                "client_id": TEXT,
+                                "client_secret": TEXT,
+                                "grant_type": {
+                                    "type": "string",
+                                    "enum": ["authorization_code"],
+                                },
+                                "code": TEXT,
+                                "redirect_uri": TEXT,
+                                "code_verifier": TEXT,
+                            },
+                        }
+                    }
+                },
+            },
+            "responses": {
+                "200": {
+                    "description": "The token.",
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "required": [
+                                    *("access_token", "expires_in"),
+                                    *("token_type", "scope"),
+                                ],
+                                "properties": {
+                                    "access_token": TEXT,
+                                    "expires_in": {"type": "integer"},
+                                    "token_type": TEXT,
+                                    "scope": TEXT,
+                                },
+                            }
+                        }
+                    },
+                },
+                **{
+                    status: {
+                        "description": words,
+                        "content": {"application/json": {"schema": OAUTH_ERROR}},
+                    }
+                    for status, words in (
+                        ("400", "No such code, or a request that is not understood."),
+                        ("401", "The client did not prove itself."),
+                    )
+                },
+            },
+        }
+    },
+}

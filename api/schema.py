@@ -89,6 +89,9 @@ class Table:
     """All operations by method and address, as in `GET /users/{name}`."""
 
     operations: dict[str, Operation] = field(default_factory=dict)
+    # Described in full, as OpenAPI has it: addresses of other rooms, by address and
+    # method.
+    beside: dict[str, dict[str, Schema]] = field(default_factory=dict)
 
     def find(self, method: str, path: str) -> Operation | None:
         prefix = f"{settings.HUB.base_url}hub/api"
@@ -207,7 +210,11 @@ def _either(scopes: tuple[str, ...]) -> str:
 @cache
 def description() -> dict[str, Any]:
     """Make the description of the whole API; it is the same until the hub restarts."""
-    return SchemaGenerator().get_schema(request=None, public=True)
+    found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    prefix = f"{settings.HUB.base_url}hub/api"
+    for address, methods in table.beside.items():
+        found["paths"][f"{prefix}{address}"] = methods
+    return found
 
 
 class DescriptionView(HubAPIView):

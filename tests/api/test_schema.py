@@ -37,7 +37,15 @@ def test_every_method_of_every_address_is_described() -> None:
         for path, operations in paths.items()
         for method in operations
     }
-    assert described == set(table.operations)
+    beside = {
+        f"{method.upper()} {path}"
+        for path, methods in table.beside.items()
+        for method in methods
+    }
+    assert beside == {
+        *("GET /oauth2/authorize", "POST /oauth2/authorize", "POST /oauth2/token"),
+    }
+    assert described == set(table.operations) | beside
 
 
 def test_the_description_is_valid() -> None:

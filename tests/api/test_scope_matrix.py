@@ -456,6 +456,11 @@ PUBLIC = [
     ("GET", "health", "health", 200),
     ("HEAD", "health", "health", 200),
     ("GET", "docs/", "docs/", 200),
+    # Only a session counts on this page, and whoever has none signs in first.
+    ("GET", "oauth2/authorize", "oauth2/authorize", 302),
+    ("POST", "oauth2/authorize", "oauth2/authorize", 302),
+    # A client proves itself by its secret, and this one sends none.
+    ("POST", "oauth2/token", "oauth2/token", 400),
     ("GET", "openapi.json", "openapi.json", 200),
     ("GET", "openapi.yaml", "openapi.yaml", 200),
     ("GET", "authorizations/token", "authorizations/token", 404),
