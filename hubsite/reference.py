@@ -12,9 +12,9 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from drf_spectacular.generators import SchemaGenerator
 from pydantic import SecretStr
 
+from api.schema import description
 from hubsite.config import declared_fields
 from hubsite.settings import Site
 from hubsite.unsupported import ADVICE
@@ -112,7 +112,7 @@ def _scopes() -> Iterable[str]:
 
 
 def _endpoints() -> Iterable[str]:
-    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    schema = description()
     yield "Paths are relative to the hub's base URL. `/hub/api/docs/` shows the same in"
     yield "the browser and lets you try calls."
     yield ""
@@ -137,6 +137,8 @@ def _needs(operation: dict[str, Any]) -> str:
     """Say who may call, from what the description says of it."""
     if {} in operation["security"]:
         return "none, not even a token"
+    if operation["security"] == [{"session": []}]:
+        return "a session"
     scopes = re.findall(r"`([^`]+)`", operation.get("description", ""))
     return ", ".join(f"`{scope}`" for scope in scopes) or "any token"
 

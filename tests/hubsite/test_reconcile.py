@@ -14,6 +14,8 @@ from accounts.models import Group, Role, User
 from audit.models import Event
 from hubsite.config import ConfigError, HubConfig
 from hubsite.reconcile import reconcile
+from oauth.actions import matches
+from oauth.models import OAuthClient
 from scopes.definitions import DEFAULT_ROLES
 from services.models import Service
 from tests import factories
@@ -48,6 +50,7 @@ def state() -> dict[str, Any]:
         "held": sorted(User.roles.through.objects.values_list("user_id", "role_id")),
         "groups": list(Group.objects.values("name", "properties", "users")),
         "services": list(Service.objects.values()),
+        "clients": list(OAuthClient.objects.values()),
         "tokens": list(APIToken.objects.values("public_id", "user", "service")),
         "events": Event.objects.count(),
     }
@@ -296,3 +299,46 @@ def test_secret_is_hashed_once() -> None:
     digest = APIToken.objects.get().digest
     start(api_tokens={SECRET: "tina"})
     assert APIToken.objects.get().digest == digest
+
+
+def test_services_that_people_sign_in_to_are_clients() -> None:
+    portal = {"name": "portal", "url": "http://x", "api_token": SECRET}
+    start(
+        services=(portal, {"name": "ci"}),
+        service_tokens={SECRET: "portal"},
+    )
+
+    client = OAuthClient.objects.get()
+    assert client.identifier == "service-portal"
+    assert client.redirect_uri == "/services/portal/oauth_callback"
+    assert matches(client, SECRET)
+
+
+def test_a_client_ends_with_its_declaration() -> None:
+    start(services=({"name": "portal", "url": "http://x"}, {"name": "ci"}))
+    alan = factories.make_user("alan")
+    token, _ = factories.make_token(alan, client_id="service-portal", scopes=[])
+    start(services=({"name": "portal", "url": "http://x"}, {"name": "ci"}))
+    token.refresh_from_db()
+    assert token.revoked_at is None
+
+    start(services=({"name": "portal"}, {"name": "ci"}))
+
+    token.refresh_from_db()
+    assert token.revoked_at
+    assert not OAuthClient.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"oauth_no_confirm": True},
+        {"oauth_redirect_uri": "//evil.example/"},
+        {"url": "http://x", "oauth_client_allowed_scopes": ("no:such:scope",)},
+    ],
+)
+def test_half_a_client_stops_the_start(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="services"):
+        start(services=({"name": "portal", **fields},))
+
+    assert not Service.objects.exists()
