@@ -46,7 +46,7 @@ MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
 NPM_QUIETLY = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
 CODE = [
-    *("accounts", "api", "audit", "hubsite", "scopes", "servers", "services"),
+    *("accounts", "api", "audit", "hubsite", "oauth", "scopes", "servers", "services"),
     *("tokens", "manage.py", "start.py"),
 ]
 TEMPLATES = ("templates",)

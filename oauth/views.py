@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import PermissionDenied
@@ -38,7 +38,7 @@ class AuthorizeView(SignedInMixin, View):
     trusts, or twice about the same. Only a session counts here, never a token.
     """
 
-    http_method_names: ClassVar = ["get", "post", "options"]
+    http_method_names = ["get", "post", "options"]  # noqa: RUF012
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -116,7 +116,7 @@ class AuthorizeView(SignedInMixin, View):
 class TokenView(View):
     """Trades a code for an access token; the client proves itself in the body."""
 
-    http_method_names: ClassVar = ["post", "options"]
+    http_method_names = ["post", "options"]  # noqa: RUF012
 
     @sensitive_variables()
     def post(self, request: HttpRequest) -> HttpResponse:
