@@ -302,7 +302,9 @@ for server in ("server", "servers/", "servers/{server_name}"):
             refusals=(405,),
         ),
         f"GET /users/{{name}}/{server}/progress": Operation(
-            "How the start of a server comes along; nothing starts yet", {}
+            "How the start of a server comes along; nothing starts yet",
+            {},
+            refusals=(400,),
         ),
         f"PATCH /users/{{name}}/{server}": Operation(
             "Rename or edit a stopped server",

@@ -51,7 +51,7 @@ def test_overview(window, administrator, rows):
     view = window(administrator)
     page = view.open("/hub/admin/")
 
-    assert page.get_by_role("heading", name="Latest acts").is_visible()
+    page.get_by_role("heading", name="Latest acts").wait_for()
     view.survey()
 
 
@@ -66,13 +66,13 @@ def test_lists_and_rows(window, administrator, rows, model):
     view = window(administrator)
 
     page = view.open(address(model))
-    assert page.locator("#result_list").is_visible()
+    page.locator("#result_list").wait_for()
     view.survey()
     view.open(f"{address(model)}?q=nothing-is-called-that")
-    assert page.get_by_text("Nothing matches.").is_visible()
+    page.get_by_text("Nothing matches.").wait_for()
     view.survey()
     view.open(address(model, "change", rows[model].pk))
-    assert page.locator("fieldset").is_visible()
+    page.locator("fieldset").wait_for()
     view.survey()
 
 
@@ -86,7 +86,7 @@ def test_forms_and_what_they_refuse(window, administrator, rows, model):
 
     page.locator(".submit-row button").first.click()
 
-    assert page.get_by_role("alert").is_visible()
+    page.get_by_role("alert").wait_for()
     view.survey()
 
 
@@ -115,11 +115,11 @@ def test_revoking_all_that_match(window, administrator, rows):
     view.survey()
     page.get_by_role("button", name="Go").click()
 
-    assert page.get_by_text("Revoke 60 tokens?").is_visible()
+    page.get_by_text("Revoke 60 tokens?").wait_for()
     view.survey()
     page.get_by_role("button", name="Revoke 60 tokens").click()
 
-    assert page.get_by_text("Revoked 60 tokens.").is_visible()
+    page.get_by_text("Revoked 60 tokens.").wait_for()
     view.survey()
     assert APIToken.objects.filter(revoked_at=None).count() == 1
 
@@ -149,11 +149,11 @@ def test_deactivating_a_user(window, administrator, rows):
     page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
     page.get_by_role("button", name="Deactivate alan").click()
 
-    assert page.get_by_text("Deactivated 1 user.").is_visible()
-    assert page.get_by_role("button", name="Activate alan").is_visible()
+    page.get_by_text("Deactivated 1 user.").wait_for()
+    page.get_by_role("button", name="Activate alan").wait_for()
     view.survey()
     view.open(f"{address('accounts_user')}?state=deactivated")
-    assert page.get_by_role("link", name="alan", exact=True).is_visible()
+    page.get_by_role("link", name="alan", exact=True).wait_for()
     view.survey()
 
 
@@ -188,4 +188,4 @@ def test_filters_work_without_a_script(window, administrator, rows):
     page.locator("#changelist-filter summary", has_text="State").click()
     page.get_by_role("link", name="revoked").click()
 
-    assert page.get_by_text("Nothing matches.").is_visible()
+    page.get_by_text("Nothing matches.").wait_for()

@@ -54,7 +54,7 @@ def test_from_consent_to_the_service(window, transactional_db, service, scripts)
         visit.survey()
     page.get_by_role("button", name="Authorize").click()
 
-    assert page.get_by_text("Welcome to the portal").is_visible()
+    page.get_by_text("Welcome to the portal").wait_for()
     assert "code=" in page.url
 
 

@@ -51,7 +51,7 @@ def test_in_and_out(window, person):
 
     page.wait_for_url("**/hub/login")
     visit.open("/hub/token")
-    assert page.get_by_role("heading", name="Sign in").is_visible()
+    page.get_by_role("heading", name="Sign in").wait_for()
 
 
 def test_an_authenticator_app(window, person):
@@ -118,7 +118,7 @@ def test_a_passkey(window, person):
     page.wait_for_url(lambda url: "/add/" not in url)
 
     visit.open("/hub/accounts/2fa/webauthn/")
-    assert page.get_by_role("cell", name="Key Laptop").is_visible()
+    page.get_by_role("cell", name="Key Laptop").wait_for()
     visit.survey()
     page.get_by_role("link", name="Rename").click()
     visit.survey()

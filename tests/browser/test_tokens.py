@@ -47,7 +47,7 @@ def test_from_request_to_revocation(window, person, live_server, scripts):
     page.get_by_role("button", name="Revoke token").click()
 
     assert "Weekly report" in page.get_by_role("status").first.inner_text()
-    assert page.get_by_text("You have no tokens.").is_visible()
+    page.get_by_text("You have no tokens.").wait_for()
     assert not may_call(live_server, secret)
     if scripts:
         visit.survey()
