@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlencode
 
 from allauth.account.internal.flows.login import perform_login
@@ -118,7 +118,7 @@ class LogoutView(View):
     """Ends the session, by a link as JupyterHub's clients do, or by a form."""
 
     # Whoever only looks at what a link leads to must not end anything by it.
-    http_method_names: ClassVar = ["get", "post", "options"]
+    http_method_names = ["get", "post", "options"]  # noqa: RUF012
 
     def get(self, request: HttpRequest) -> HttpResponse:
         logout(request, show_message=False)
