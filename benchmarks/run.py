@@ -124,6 +124,8 @@ class Table:
             print("\n### Others\n")
             for note in self.notes:
                 print(f"* {note}")
+        if not self.calibrations or not self.foreign:
+            return
         print(
             f"\nA fixed loop took {statistics.median(self.calibrations):.0f} µs "
             f"({min(self.calibrations):.0f} to {max(self.calibrations):.0f}); others "
@@ -444,9 +446,10 @@ def main() -> None:
         benchmark.end()
         if not options.folder:
             shutil.rmtree(folder, ignore_errors=True)
-    kind = "in memory" if str(folder).startswith(str(memory)) else "on disk"
-    print(f"{machine()}; databases {kind}; medians of {options.rounds} rounds.")
-    benchmark.table.print()
+        # What was measured is worth reading even if something failed after it.
+        kind = "in memory" if str(folder).startswith(str(memory)) else "on disk"
+        print(f"{machine()}; databases {kind}; medians of {options.rounds} rounds.")
+        benchmark.table.print()
 
 
 if __name__ == "__main__":
