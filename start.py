@@ -81,6 +81,7 @@ def set_up(*, tests: bool = False) -> None:
     make_venv()
     settle_home()
     install("requirements.txt")
+    install("requirements-notebook.txt")
     if tests:
         install("requirements-dev.txt")
     install_proxy(tests=tests)
@@ -245,7 +246,7 @@ def lock() -> int:
     set_up(tests=True)
     run([str(PYTHON), "-m", "pip", "install", "--quiet", "uv"])
     options = ["--generate-hashes", "--universal", "--no-emit-index-url"]
-    for name in ("", "-dev", "-node", "-postgresql"):
+    for name in ("", "-notebook", "-dev", "-node", "-postgresql"):
         with step(f"requirements{name}.txt"):
             run(
                 [
