@@ -26,7 +26,9 @@ from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
-from servers.actions import (
+from servers.models import Server, Share, ShareCode
+from servers.rights import server_target, user_target
+from servers.sharing import (
     CODE_LIFETIME,
     find_share_code,
     grant_share,
@@ -35,8 +37,6 @@ from servers.actions import (
     revoke_share_codes,
     revoke_shares,
 )
-from servers.models import Server, Share, ShareCode
-from servers.rights import server_target, user_target
 
 M = TypeVar("M", bound=Model)
 

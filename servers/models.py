@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import Group, User
+from tokens.models import APIToken
 
 # A share answers to the names of its server: whoever may see the shares of a server
 # sees each of them.
@@ -32,7 +33,10 @@ class Server(models.Model):
     """A notebook server of a user; the default server's name is empty.
 
     `pending` and `ready` say what the server is doing; a row with neither is
-    stopped.
+    stopped. Web processes write what is *wanted* and count the wish in `generation`;
+    the controller makes it true. A wish is settled when `settled` has caught up with
+    `generation`: the server is ready or stopped, or its start has failed and
+    `failure` says why. Until then nothing is promised.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {
@@ -49,6 +53,10 @@ class Server(models.Model):
         STOP = "stop", "stopping"
         CHECK = "check", "being verified"
 
+    class Wanted(models.TextChoices):
+        RUNNING = "running", "running"
+        STOPPED = "stopped", "stopped"
+
     user = models.ForeignKey(User, models.CASCADE, related_name="servers")
     name = models.CharField(max_length=255, blank=True)
     display_name = models.CharField(max_length=255, blank=True)
@@ -63,8 +71,42 @@ class Server(models.Model):
     started = models.DateTimeField(null=True, blank=True)
     last_activity = models.DateTimeField(null=True, blank=True)
 
+    # The wish, and how far it has come.
+    wanted = models.CharField(
+        max_length=8, choices=Wanted, default=Wanted.STOPPED, editable=False
+    )
+    generation = models.PositiveBigIntegerField(default=0, editable=False)
+    settled = models.PositiveBigIntegerField(default=0, editable=False)
+    remove_when_stopped = models.BooleanField(default=False, editable=False)
+
+    # The latest start: a random id by which what it set going can be found again,
+    # the token that its process was given, the port that a batch job told of, and
+    # why it failed, with the status that a waiting request is answered with.
+    attempt = models.CharField(max_length=32, blank=True, editable=False)
+    token = models.ForeignKey(
+        APIToken,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="servers",
+    )
+    announced_port = models.PositiveIntegerField(null=True, editable=False)
+    failure = models.TextField(blank=True, editable=False)
+    failure_status = models.PositiveSmallIntegerField(null=True, editable=False)
+
     class Meta:
         ordering = ("id",)
+        indexes = (
+            # The controller and the limits look at these few rows all the time.
+            models.Index(
+                fields=("id",),
+                condition=~Q(generation=F("settled"))
+                | Q(pending__isnull=False)
+                | Q(ready=True),
+                name="server_active",
+            ),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=("user", "name"), name="server_name_unique_per_user"
@@ -85,6 +127,77 @@ class Server(models.Model):
     @property
     def path(self) -> str:
         return server_path(self.user.name, self.name)
+
+
+class ServerEvent(models.Model):
+    """One thing that happened while a server was started, as the wire tells it.
+
+    `data` is the JSON object of a progress stream's frame: `progress`, `message`,
+    perhaps `html_message`, and in the last one `ready` or `failed`. Events of
+    earlier generations are deleted when a new start begins.
+    """
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="events")
+    generation = models.PositiveBigIntegerField()
+    data = models.JSONField()
+    created = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.server_id}: {self.data.get('message', '')}"
+
+
+class Leadership(models.Model):
+    """Which controller acts, as one row.
+
+    `epoch` grows each time that one takes over, and everything that a controller
+    writes carries the condition that the epoch is still its own. `seen` is its last
+    sign of life; `facts` is what it tells of itself.
+    """
+
+    epoch = models.PositiveBigIntegerField(default=0)
+    holder = models.CharField(max_length=255, blank=True)
+    since = models.DateTimeField(null=True)
+    seen = models.DateTimeField(null=True)
+    facts = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "leadership"
+        constraints = (
+            models.CheckConstraint(condition=Q(id=1), name="leadership_is_one_row"),
+        )
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}: {self.holder}"
+
+
+class Inquiry(models.Model):
+    """Something that a web process asks the controller, and what that answered.
+
+    `kind` is one of `poll`, `options_form` and `options_from_form`; see
+    `servers.inquiries`.
+    """
+
+    kind = models.CharField(max_length=32)
+    payload = models.JSONField(default=dict)
+    answer = models.JSONField(null=True)
+    asked_at = models.DateTimeField(default=timezone.now)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "inquiries"
+        indexes = (
+            models.Index(
+                fields=("id",),
+                condition=Q(answered_at=None),
+                name="inquiry_open",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
 
 
 class Share(models.Model):

@@ -27,9 +27,9 @@ from accounts.models import User
 from scopes.access import Access
 from scopes.grammar import describe
 from scopes.refusals import Forbidden, Invalid
-from servers.actions import accept_share_code, find_share_code
 from servers.models import Server, ShareCode
 from servers.rights import server_target
+from servers.sharing import accept_share_code, find_share_code
 from tokens.authentication import TokenAuthentication
 
 

@@ -14,11 +14,14 @@ from audit.models import Event
 from scopes.access import Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from servers.actions import (
-    accept_share_code,
     check_display_name,
     create_server,
     delete_server,
     edit_server,
+)
+from servers.models import Server, Share, ShareCode
+from servers.sharing import (
+    accept_share_code,
     find_share_code,
     grant_share,
     issue_share_code,
@@ -26,7 +29,6 @@ from servers.actions import (
     revoke_share_codes,
     revoke_shares,
 )
-from servers.models import Server, Share, ShareCode
 from tests.factories import BY, make_group, make_server, make_share, make_user
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from servers.actions import issue_share_code
 from servers.models import Server, Share, ShareCode
+from servers.sharing import issue_share_code
 from tests.factories import BY, make_server, make_share, make_token, make_user
 
 pytestmark = pytest.mark.django_db

@@ -1,0 +1,259 @@
+"""Sharing servers: scopes granted to people and groups, and invitations to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.models import Group, User
+from audit.actions import record
+from audit.models import Actor
+from scopes.access import Access, Identity, expand
+from scopes.grammar import RawScope, check_scopes
+from scopes.refusals import Forbidden, Invalid
+from servers.models import Server, Share, ShareCode
+from tokens import digests, format, keys
+from tokens.models import APIToken
+
+CODE_PREFIX = "jhsc"
+CODE_LIFETIME = 24 * 3600
+CODE_LIFETIMES = range(60, 365 * 24 * 3600 + 1)
+DEFAULT_SHARE_SCOPES = ("access:servers",)
+
+
+@transaction.atomic
+def grant_share(
+    server: Server,
+    recipient: User | Group,
+    *,
+    scopes: Iterable[str] | None = None,
+    by: Actor,
+    access: Access,
+) -> Share:
+    """Give someone scopes over one server, on top of those they have from before.
+
+    Whoever grants must hold what they grant: `access` is what they may do.
+    """
+    granted = share_scopes(server, scopes, access)
+    share = _add_scopes(_stored(server), recipient, granted)
+    record(
+        by,
+        "share.grant",
+        "server",
+        str(server),
+        recipient=recipient.name,
+        kind=_kind(recipient),
+        scopes=granted,
+    )
+    return share
+
+
+@transaction.atomic
+def revoke_share(
+    share: Share, *, scopes: Iterable[str] | None = None, by: Actor
+) -> Share | None:
+    """Take scopes, or all of them, from a share; nothing left, no share."""
+    current = Share.objects.select_for_update().filter(pk=share.pk).first()
+    if current is None:
+        return None
+    share.scopes = current.scopes
+    withdrawn = set(share.raw_scopes() if scopes is None else scopes)
+    kept = [
+        scope
+        for scope, raw in zip(share.scopes, share.raw_scopes(), strict=True)
+        if raw not in withdrawn
+    ]
+    if len(kept) == len(share.scopes):
+        return share
+    record(
+        by,
+        "share.revoke",
+        "server",
+        str(share.server),
+        recipient=share.recipient.name,
+        kind=share.kind,
+        scopes=sorted(set(share.scopes) - set(kept)),
+    )
+    if not kept:
+        share.delete()
+        return None
+    share.scopes = kept
+    share.save(update_fields=["scopes"])
+    return share
+
+
+@transaction.atomic
+def revoke_shares(server: Server, *, by: Actor) -> int:
+    """End every share of a server."""
+    shares = Share.objects.filter(server_id=server.pk)
+    names = [share.recipient.name for share in shares.select_related("user", "group")]
+    if names:
+        shares.delete()
+        record(by, "share.revoke", "server", str(server), recipients=names)
+    return len(names)
+
+
+@transaction.atomic
+def issue_share_code(
+    server: Server,
+    *,
+    scopes: Iterable[str] | None = None,
+    expires_in: int = CODE_LIFETIME,
+    by: Actor,
+    access: Access,
+) -> tuple[ShareCode, str]:
+    """Store an invitation to a server and return it with its code.
+
+    The code exists in the return value and nowhere else.
+    """
+    if expires_in not in CODE_LIFETIMES:
+        raise Invalid(
+            f"expires_in must be between {CODE_LIFETIMES[0]} and "
+            f"{CODE_LIFETIMES[-1]} seconds, not {expires_in}"
+        )
+    granted = share_scopes(server, scopes, access)
+    code, public_id = format.mint(CODE_PREFIX, keys.tag_keys())
+    now = timezone.now()
+    invitation = ShareCode.objects.create(
+        server=_stored(server),
+        public_id=public_id,
+        digest=digests.digest(code, APIToken.Origin.MINTED),
+        scopes=granted,
+        created_at=now,
+        expires_at=now + timedelta(seconds=expires_in),
+    )
+    record(
+        by,
+        "sharecode.issue",
+        "server",
+        str(server),
+        id=f"sc_{invitation.pk}",
+        expires_in=expires_in,
+        scopes=granted,
+    )
+    return invitation, code
+
+
+@transaction.atomic
+def revoke_share_codes(server: Server, ids: Iterable[int] | None, *, by: Actor) -> int:
+    """End some invitations to a server, or all of them; return how many."""
+    invitations = ShareCode.objects.filter(server_id=server.pk)
+    if ids is not None:
+        invitations = invitations.filter(pk__in=ids)
+    revoked = [f"sc_{pk}" for pk in invitations.values_list("pk", flat=True)]
+    if revoked:
+        invitations.delete()
+        record(by, "sharecode.revoke", "server", str(server), ids=revoked)
+    return len(revoked)
+
+
+def find_share_code(code: str, now: datetime) -> ShareCode | None:
+    """Return the invitation that this code opens, while it lasts."""
+    if not (
+        code.startswith(f"{CODE_PREFIX}_")
+        and format.is_ours(code)
+        and format.is_genuine(code, keys.tag_keys())
+    ):
+        return None
+    invitation = (
+        ShareCode.objects.active(now)
+        .filter(public_id=format.public_id(code))
+        .select_related("server__user")
+        .first()
+    )
+    if invitation is None or not digests.matches(code, invitation.digest):
+        return None
+    return invitation
+
+
+@transaction.atomic
+def accept_share_code(invitation: ShareCode, user: User, *, by: Actor) -> Share:
+    """Exchange an invitation for a share; it stays good for others until it expires."""
+    server = invitation.server
+    if server.user_id == user.pk:
+        raise Invalid("This is your own server: share the link with someone else.")
+    share = _add_scopes(server, user, invitation.scopes)
+    ShareCode.objects.filter(pk=invitation.pk).update(
+        exchange_count=F("exchange_count") + 1, last_exchanged_at=timezone.now()
+    )
+    record(
+        by,
+        "sharecode.accept",
+        "server",
+        str(server),
+        id=f"sc_{invitation.pk}",
+        recipient=user.name,
+        scopes=invitation.scopes,
+    )
+    return share
+
+
+def share_scopes(
+    server: Server, scopes: Iterable[str] | None, access: Access
+) -> list[str]:
+    """Return the base names of what is to be granted over a server.
+
+    A share reaches one server whatever that is called today, so that the filter is
+    not stored. Refused are scopes that say something else, and those that whoever
+    grants lacks.
+    """
+    owner = server.user.name
+    target = f"{owner}/{server.name}"
+    granted: dict[str, None] = {}
+    for raw in DEFAULT_SHARE_SCOPES if scopes is None else scopes:
+        name, bang, found = raw.partition("!")
+        if bang and found != f"server={target}":
+            raise Invalid(
+                f"Can only grant scopes of this server: {raw} should be "
+                f"{name}!server={target}"
+            )
+        full = f"{name}!server={target}"
+        check_scopes([full], holder="share")
+        if not _reaches(access, full, server):
+            raise Forbidden(f"Do not have permission to grant share with scope {full}")
+        granted[name] = None
+    if not granted:
+        raise Invalid("Must specify at least one scope to share")
+    return list(granted)
+
+
+def _reaches(access: Access, scope: str, server: Server) -> bool:
+    """Tell whether `access` holds all that a scope of this server stands for."""
+    expanded = expand([scope], Identity("user", server.user.name))
+    return all(
+        access.allows(RawScope.parse(text).name, obj=server) for text in expanded
+    )
+
+
+def _add_scopes(
+    server: Server, recipient: User | Group, scopes: Iterable[str]
+) -> Share:
+    kind = _kind(recipient)
+    share, created = Share.objects.select_for_update().get_or_create(
+        server=server, **{kind: recipient}, defaults={"scopes": list(scopes)}
+    )
+    if not created:
+        share.scopes = list(dict.fromkeys([*share.scopes, *scopes]))
+        share.save(update_fields=["scopes"])
+    # Known here, and perhaps gone by the time that the share is shown.
+    share.server = server
+    setattr(share, kind, recipient)
+    return share
+
+
+def _kind(recipient: User | Group) -> str:
+    return "user" if isinstance(recipient, User) else "group"
+
+
+def _stored(server: Server) -> Server:
+    """Return a server with a row: a default server has none until it needs one."""
+    if server.pk is not None:
+        return server
+    stored, _ = Server.objects.get_or_create(
+        user=server.user, name=server.name, defaults={"user_options": {}}
+    )
+    return stored
