@@ -194,7 +194,9 @@ def test_models_keep_digests_and_no_secrets():
         for model in apps.get_models()
         if model._meta.app_label in ROOMS
         for field in model._meta.concrete_fields
-        if re.search(r"secret|plain|(^|_)token$|(^|_)code$", field.name)
+        # The key of a row holds nothing.
+        if not field.is_relation
+        and re.search(r"secret|plain|(^|_)token$|(^|_)code$", field.name)
     ]
 
     assert not wrong
