@@ -31,6 +31,7 @@ import enum
 import logging
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import orjson
@@ -53,6 +54,7 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
+from api.deferred import Deferred, Waiting
 from api.paths import ENCODED_SLASH
 from audit.models import Actor
 from scopes.access import EMPTY, Access
@@ -140,6 +142,40 @@ def error(status: int, message: str) -> HttpResponse:
     return reply({"status": status, "message": message}, status)
 
 
+def explain(failure: Exception, path: str) -> HttpResponse:
+    """Answer what failed as JSON, at the place where it was caught."""
+    match failure:
+        case Refusal():
+            return error(_status_of(failure), failure.message)
+        case APIException():
+            return error(failure.status_code, str(failure.detail))
+        case Http404():
+            return error(404, OUT_OF_REACH)
+        case RequestDataTooBig():
+            return error(413, "The body is larger than this hub reads.")
+        case SuspiciousOperation() | UnreadablePostError() | MultiPartParserError():
+            return error(400, "The request could not be read.")
+        case IntegrityError() | ObjectDoesNotExist():
+            # Two acts contradicted each other, and the database let one happen.
+            logger.warning("Came second: %s", path, exc_info=failure)
+            return error(409, "Something else changed this meanwhile; try again.")
+        case OperationalError():
+            # Writers queue in the database; one that waited in vain may try again.
+            logger.error("The database did not answer %s", path, exc_info=failure)
+            return error(503, "The database is busy; try again in a moment.")
+        case _:
+            logger.error("Uncaught while answering %s", path, exc_info=failure)
+            return error(500, "Internal Server Error")
+
+
+async def outcome(waiting: Waiting, path: str) -> HttpResponse:
+    """Wait for a deferred answer; what fails then is answered as in a view."""
+    try:
+        return await waiting()
+    except Exception as failure:
+        return explain(failure, path)
+
+
 class HubAPIView(APIView):
     """One address of the API."""
 
@@ -165,28 +201,12 @@ class HubAPIView(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Take a request through all steps; whatever fails is answered as JSON."""
         try:
-            return self.proceed(request, kwargs)
-        except Refusal as refusal:
-            return error(_status_of(refusal), refusal.message)
-        except APIException as refusal:
-            return error(refusal.status_code, str(refusal.detail))
-        except Http404:
-            return error(404, OUT_OF_REACH)
-        except RequestDataTooBig:
-            return error(413, "The body is larger than this hub reads.")
-        except (SuspiciousOperation, UnreadablePostError, MultiPartParserError):
-            return error(400, "The request could not be read.")
-        except (IntegrityError, ObjectDoesNotExist):
-            # Two acts contradicted each other, and the database let one happen.
-            logger.warning("Came second: %s", request.path, exc_info=True)
-            return error(409, "Something else changed this meanwhile; try again.")
-        except OperationalError:
-            # Writers queue in the database; one that waited in vain may try again.
-            logger.exception("The database did not answer %s", request.path)
-            return error(503, "The database is busy; try again in a moment.")
-        except Exception:
-            logger.exception("Uncaught while answering %s", request.path)
-            return error(500, "Internal Server Error")
+            response = self.proceed(request, kwargs)
+        except Exception as failure:
+            return explain(failure, request.path)
+        if isinstance(response, Deferred):
+            response.waiting = partial(outcome, response.waiting, request.path)
+        return response
 
     def proceed(self, request: Any, kwargs: dict[str, Any]) -> HttpResponse:
         """Find out who asks, decide, and hand on to the method."""

@@ -12,7 +12,8 @@ connection, for every request. A request takes one of three ways:
 * as an event stream: a view returns a `StreamingHttpResponse` over an *async*
   iterator, which then runs on the loop and holds no thread while it waits. What
   such an iterator asks of the database it asks in `asyncio.to_thread`, which uses
-  the same pool.
+  the same pool. A view that has to wait for something returns a `Deferred`, whose
+  answer is awaited in the same way.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import uvicorn
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
+from django.http import HttpResponse, JsonResponse
 from django.urls import get_resolver
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -48,6 +50,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from api.deferred import AWAITS, CLIENT_GONE, Deferred
 from api.paths import ENCODED_SLASH
 
 Environ = dict[str, Any]
@@ -134,7 +137,7 @@ class Bridge:
 
     def answer(self, environ: Environ) -> Answer:
         answer = Answer(self.wsgi(environ, discard), environ["REQUEST_METHOD"])
-        if answer.body is not None:
+        if not answer.response.streaming:
             answer.response.close()
         return answer
 
@@ -205,6 +208,7 @@ class Bridge:
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
+            AWAITS: True,
         }
         for name, value in scope["headers"]:
             key = self.spellings.get(name) or self.spell(name)
@@ -300,6 +304,7 @@ class Answer:
 
     def __init__(self, response: Any, method: str) -> None:
         self.response = response
+        self.method = method
         self.status: int = response.status_code
         self.headers: Headers = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
@@ -308,7 +313,10 @@ class Answer:
         for cookie in response.cookies.values():
             self.headers.append((b"set-cookie", cookie.OutputString().encode()))
         self.body: bytes | None = None
-        if not response.streaming:
+        if isinstance(response, Deferred):
+            # Nothing of it is sent.
+            pass
+        elif not response.streaming:
             self.body = response.content
             if self.status not in (204, 304) and "Content-Length" not in response:
                 self.headers.append((b"content-length", b"%d" % len(self.body)))
@@ -323,6 +331,11 @@ class Answer:
     async def deliver(
         self, send: Send, receive: Receive, pool: ThreadPoolExecutor
     ) -> None:
+        if isinstance(self.response, Deferred):
+            settled = await self.settle(self.response, receive)
+            if settled is not None:
+                await settled.deliver(send, receive, pool)
+            return
         head = {
             "type": "http.response.start",
             "status": self.status,
@@ -341,6 +354,25 @@ class Answer:
             sending.cancel()
             await asyncio.gather(sending, leaving, return_exceptions=True)
             await asyncio.get_running_loop().run_in_executor(pool, self.response.close)
+
+    async def settle(self, deferred: Deferred, receive: Receive) -> Answer | None:
+        """Wait for an answer; without its client there is none."""
+        waiting = asyncio.ensure_future(deferred.settle())
+        leaving = asyncio.ensure_future(self.departure(receive))
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return Answer(waiting.result(), self.method)
+            deferred.complete(HttpResponse(status=CLIENT_GONE))
+            return None
+        except asyncio.CancelledError:
+            # The server ends, and has waited for this as long as it may.
+            message = "The hub is stopping; try again in a moment."
+            ended = JsonResponse({"status": 503, "message": message}, status=503)
+            return Answer(deferred.complete(ended), self.method)
+        finally:
+            waiting.cancel()
+            leaving.cancel()
 
     async def stream(self, send: Send, pool: ThreadPoolExecutor) -> None:
         """Send what an iterator yields: an async one here, another one in the pool."""

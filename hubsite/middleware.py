@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any
 
@@ -25,6 +25,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, resolve
 from django.utils.cache import get_conditional_response
 
+from api.deferred import AWAITS, Deferred
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
 
@@ -72,10 +73,20 @@ class HubMiddleware:
             response = self.short_way(request)
         else:
             response = self.long_way(request)
-            if request.is_secure():
-                # Proxies in front may speak https without a setting that says so.
-                for cookie in response.cookies.values():
-                    cookie["secure"] = True
+        if not isinstance(response, Deferred):
+            return self.finish(request, began, is_api, response)
+        response.finish = partial(self.finish, request, began, is_api)
+        # Only the bridge has a loop to wait on; other servers wait here.
+        return response if AWAITS in request.META else response.settle_here()
+
+    def finish(
+        self, request: HttpRequest, began: float, is_api: bool, response: Any
+    ) -> Any:
+        """Do what is done to every answer, once it is known."""
+        if response.cookies and request.is_secure():
+            # Proxies in front may speak https without a setting that says so.
+            for cookie in response.cookies.values():
+                cookie["secure"] = True
         if is_api and request.method == "GET":
             response = tag(request, response)
         self.add_headers(response, is_api)

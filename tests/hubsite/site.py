@@ -13,13 +13,16 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
+from api.deferred import Deferred
 from hubsite.config import HubConfig
 
 open_streams = 0
+waiting = 0
 
 
 def fast(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"pid": os.getpid(), "streams": open_streams})
+    found = {"pid": os.getpid(), "streams": open_streams, "waiting": waiting}
+    return JsonResponse(found)
 
 
 def slow(request: HttpRequest) -> HttpResponse:
@@ -45,7 +48,23 @@ def events(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(ticks(), content_type="text/event-stream")
 
 
+def deferred(request: HttpRequest) -> Deferred:
+    """Answer after a while of waiting."""
+
+    async def wait() -> HttpResponse:
+        global waiting
+        waiting += 1
+        try:
+            await asyncio.sleep(float(request.GET["seconds"]))
+        finally:
+            waiting -= 1
+        return HttpResponse(b"waited")
+
+    return Deferred(wait)
+
+
 urlpatterns = [
+    path("hub/api/deferred", deferred),
     path("hub/api/user", fast),
     path("hub/api/slow", slow),
     path("hub/api/events", events),

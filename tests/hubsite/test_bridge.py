@@ -15,16 +15,24 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.test import Client
+from django.urls import path
 
+from api.base import PUBLIC, HubAPIView, reply
+from api.deferred import Deferred
 from api.paths import ENCODED_SLASH
-from hubsite.bridge import Bridge
+from hubsite import middleware
+from hubsite.bridge import Bridge, discard
+from hubsite.wsgi import HubHandler
+from scopes.refusals import Conflict
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = 300
+WAITS = 50
 
 
 class Call:
@@ -301,6 +309,151 @@ def test_what_a_short_read_sets_is_gone_with_it() -> None:
     assert seen == ["", ""]
 
 
+# Answers that are awaited
+
+
+class WaitingView(HubAPIView):
+    """Answers after a moment on the loop and one in the pool."""
+
+    scopes: ClassVar = {"GET": PUBLIC, "POST": PUBLIC}
+
+    def get(self, request: Any) -> HttpResponse:
+        return self.post(request)
+
+    def post(self, request: Any) -> HttpResponse:
+        deferred = Deferred(self.wait)
+        deferred["X-Early"] = "said before"
+        deferred.set_cookie("early", "1")
+        return deferred
+
+    async def wait(self) -> HttpResponse:
+        await asyncio.sleep(0.05)
+        thread = await asyncio.to_thread(threading.current_thread)
+        answer = reply({"thread": thread.name}, 201)
+        answer["Location"] = "/there"
+        return answer
+
+
+class RefusingView(WaitingView):
+    """Finds out while it waits that it has to refuse."""
+
+    async def wait(self) -> HttpResponse:
+        await asyncio.sleep(0.01)
+        raise Conflict("It is there already.")
+
+
+class BrokenView(WaitingView):
+    """Breaks while it waits."""
+
+    async def wait(self) -> HttpResponse:
+        raise ZeroDivisionError
+
+
+class EndlessView(WaitingView):
+    """Never answers."""
+
+    ended = 0
+
+    async def wait(self) -> HttpResponse:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            EndlessView.ended += 1
+        return reply({})
+
+
+urlpatterns = [
+    path("hub/api/waiting", WaitingView.as_view()),
+    path("hub/api/refusing", RefusingView.as_view()),
+    path("hub/api/broken", BrokenView.as_view()),
+    path("hub/api/endless", EndlessView.as_view()),
+]
+
+
+@pytest.fixture
+def logged(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Serve the views above; return what the log and the metrics are told."""
+    settings.ROOT_URLCONF = __name__
+    found: list[dict[str, Any]] = []
+
+    class Log:
+        def info(self, event: str, **fields: Any) -> None:
+            found.append(fields)
+
+    monkeypatch.setattr(middleware, "access_log", Log)
+    monkeypatch.setattr(
+        middleware,
+        "observe_request",
+        lambda request, response, took: found.append(
+            {"observed": response.status_code, "took": took}
+        ),
+    )
+    return found
+
+
+def through_the_hub(environ: dict[str, Any]) -> Any:
+    return HubHandler()(environ, discard)
+
+
+def test_an_answer_is_awaited_and_finished_like_all_others(logged: Any) -> None:
+    call = Call(through_the_hub)("/hub/api/waiting", "POST")
+    headers = dict(call.sent[0]["headers"])
+    assert call.status == 201
+    assert json.loads(call.body)["thread"].startswith("web")
+    assert headers[b"location"] == b"/there"
+    assert headers[b"x-early"] == b"said before"
+    assert headers[b"set-cookie"].startswith(b"early=1")
+    assert headers[b"x-jupyterhub-version"] == b"6.1.1"
+    assert headers[b"content-type"] == b"application/json"
+    assert headers[b"content-length"] == b"%d" % len(call.body)
+    observed, line = logged
+    assert observed["observed"] == line["status"] == 201
+    assert observed["took"] >= 0.05
+    assert line["ms"] >= 50
+
+
+def test_other_servers_wait_in_the_thread_of_the_request(logged: Any) -> None:
+    answer = Client().post("/hub/api/waiting")
+    assert answer.status_code == 201
+    assert answer.json() == {"thread": threading.current_thread().name}
+    assert answer["X-Early"] == "said before"
+    assert answer["X-JupyterHub-Version"] == "6.1.1"
+    assert answer.cookies["early"].value == "1"
+    assert logged[1]["status"] == 201
+
+
+def test_a_read_is_awaited_wherever_it_begins(logged: Any) -> None:
+    read = HubHandler().answer_read
+    call = Call(read, inline_reads=True, user_prefix=b"/hub/api/waiting")
+    assert call("/hub/api/waiting", headers={"authorization": "none"}).was_short
+    assert call.status == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/hub/api/refusing", 409, "It is there already."),
+        ("/hub/api/broken", 500, "Internal Server Error"),
+    ],
+)
+def test_what_is_raised_while_waiting_is_answered_as_in_a_view(
+    path: str, status: int, message: str, logged: Any
+) -> None:
+    call = Call(through_the_hub)(path)
+    assert call.status == status
+    assert json.loads(call.body) == {"status": status, "message": message}
+    assert logged[1]["status"] == status
+    assert Client().get(path).json() == {"status": status, "message": message}
+
+
+def test_a_wait_ends_when_its_client_leaves(logged: Any) -> None:
+    before = EndlessView.ended
+    call = Call(through_the_hub)("/hub/api/endless", body=(None,))
+    assert EndlessView.ended == before + 1
+    assert not call.sent
+    assert logged[1]["status"] == 499
+
+
 # With the real server
 
 
@@ -367,6 +520,70 @@ def test_hundreds_of_streams_are_served_and_starve_nobody(start: Any) -> None:
                 await asyncio.sleep(0.1)
 
     asyncio.run(scenario())
+
+
+async def ask(port: int, path: str) -> bytes:
+    """Return all that is sent to one request on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+def test_waits_hold_no_thread(start: Any) -> None:
+    _, port = start(1)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(60):
+            waits = [
+                asyncio.ensure_future(ask(port, "/hub/api/deferred?seconds=3"))
+                for _ in range(WAITS)
+            ]
+            while (await asyncio.to_thread(get, port, "/hub/api/user"))[
+                "waiting"
+            ] < WAITS:
+                await asyncio.sleep(0.01)
+            # This one needs a thread of the pool.
+            await ask(port, "/hub/api/slow?seconds=0.01")
+            assert not any(wait.done() for wait in waits)
+            for answer in await asyncio.gather(*waits):
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert answer.endswith(b"\r\nwaited")
+
+    asyncio.run(scenario())
+
+
+def test_waits_end_when_their_clients_leave(start: Any) -> None:
+    _, port = start(1)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(60):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /hub/api/deferred?seconds=3600 HTTP/1.1\r\n\r\n")
+            while not (await asyncio.to_thread(get, port, "/hub/api/user"))["waiting"]:
+                await asyncio.sleep(0.01)
+            writer.close()
+            while (await asyncio.to_thread(get, port, "/hub/api/user"))["waiting"]:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+
+
+def test_a_wait_is_answered_when_the_server_ends(start: Any) -> None:
+    server, port = start(1)
+
+    async def scenario() -> tuple[bytes, int]:
+        wait = asyncio.ensure_future(ask(port, "/hub/api/deferred?seconds=3600"))
+        while not (await asyncio.to_thread(get, port, "/hub/api/user"))["waiting"]:
+            await asyncio.sleep(0.01)
+        server.terminate()
+        return await wait, await asyncio.to_thread(server.wait, 20)
+
+    answer, status = asyncio.run(scenario())
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert status == 0
 
 
 def test_short_reads_do_not_wait_for_a_long_call(start: Any) -> None:
