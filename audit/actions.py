@@ -21,6 +21,7 @@ ACTIONS = (
     *("service.create", "service.delete"),
     *("token.issue", "token.revoke", "token.disable", "token.enable", "token.expire"),
     *("server.create", "server.edit", "server.delete"),
+    *("server.start", "server.stop", "server.open"),
     *("share.grant", "share.revoke"),
     *("sharecode.issue", "sharecode.revoke", "sharecode.accept"),
     *("session.login", "session.logout", "session.refuse"),
