@@ -64,6 +64,11 @@ SERVER_CHANGES: Schema = {
     },
 }
 REMOVAL: Schema = {"type": "object", "properties": {"remove": FLAG}}
+PORT: Schema = {
+    "type": "object",
+    "required": ["port"],
+    "properties": {"port": {"type": "integer", "minimum": 1, "maximum": 65535}},
+}
 PROXY: Schema = {
     "type": "object",
     "properties": {"api_url": TEXT, "auth_token": TEXT},
@@ -282,6 +287,12 @@ table.operations.update(
     }
 )
 
+table.operations["POST /batchspawner"] = Operation(
+    "Tell at which port the server of a batch job listens",
+    {201: {"type": "object", "properties": {"message": TEXT}}},
+    body=PORT,
+    body_required=True,
+)
 table.operations["POST /users/{name}/admin-access"] = Operation(
     "What once let administrators into servers; always refused", {}, deprecated=True
 )

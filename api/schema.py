@@ -195,7 +195,12 @@ def _subject(path: str) -> str:
     for noun in ("tokens", "servers", "server", "shared"):
         if noun in rest:
             return {"server": "servers", "shared": "shares"}.get(noun, noun)
-    known = {"share-codes": "shares", "user": "hub", "authorizations": "older"}
+    known = {
+        "share-codes": "shares",
+        "user": "hub",
+        "authorizations": "older",
+        "batchspawner": "servers",
+    }
     plural = ("users", "groups", "services", "shares")
     return known.get(first, first if first in plural else "hub")
 

@@ -10,6 +10,7 @@ from django.urls import re_path
 
 from api import (
     authorizations,
+    batchspawner,
     groups,
     hub,
     operations,  # noqa: F401  (fills the table that the description is made of)
@@ -32,6 +33,7 @@ urlpatterns = [
     *groups.urlpatterns,
     *services.urlpatterns,
     *shares.urlpatterns,
+    *batchspawner.urlpatterns,
     *hub.urlpatterns,
     *authorizations.urlpatterns,
     *schema.urlpatterns,

@@ -120,6 +120,10 @@ HANDLERS |= {
         "GroupSharedServerView": "GroupShareAPIHandler",
     }.items()
 }
+# This one comes from the spawner's package.
+HANDLERS["api.batchspawner.BatchSpawnerView"] = (
+    "batchspawner.api.BatchSpawnerAPIHandler"
+)
 STATIC = "jupyterhub.handlers.static.CacheControlStaticFilesHandler"
 NOWHERE = "jupyterhub.handlers.base.Template404"
 LOGIN = HANDLERS["accounts.views.LoginView"]

@@ -430,6 +430,8 @@ PROTECTED = [
 
 # Whoever presents a credential of any kind.
 IDENTIFIED = [
+    # None but the token of a server that starts, which no caller here has.
+    ("POST", "batchspawner", "batchspawner", 403),
     ("GET", "user", "user", 200),
     (
         "GET",
