@@ -50,8 +50,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from api.deferred import AWAITS, CLIENT_GONE, Deferred
 from api.paths import ENCODED_SLASH
+from servers.deferred import AWAITS, CLIENT_GONE, Deferred
 
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]

@@ -25,9 +25,9 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, resolve
 from django.utils.cache import get_conditional_response
 
-from api.deferred import AWAITS, Deferred
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
+from servers.deferred import AWAITS, Deferred
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 

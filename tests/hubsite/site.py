@@ -13,8 +13,8 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from api.deferred import Deferred
 from hubsite.config import HubConfig
+from servers.deferred import Deferred
 
 open_streams = 0
 waiting = 0

@@ -23,12 +23,12 @@ from django.test import Client
 from django.urls import path
 
 from api.base import PUBLIC, HubAPIView, reply
-from api.deferred import Deferred
 from api.paths import ENCODED_SLASH
 from hubsite import middleware
 from hubsite.bridge import Bridge, discard
 from hubsite.wsgi import HubHandler
 from scopes.refusals import Conflict
+from servers.deferred import Deferred
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = 300
