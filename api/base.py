@@ -58,7 +58,7 @@ from api.deferred import Deferred, Waiting
 from api.paths import ENCODED_SLASH
 from audit.models import Actor
 from scopes.access import EMPTY, Access
-from scopes.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
+from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
 
@@ -80,6 +80,7 @@ STATUS: Mapping[type[Refusal], int] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    Busy: 429,
 }
 
 # Databases and Python's own JSON give up somewhere beyond; nobody needs as much.
@@ -146,7 +147,10 @@ def explain(failure: Exception, path: str) -> HttpResponse:
     """Answer what failed as JSON, at the place where it was caught."""
     match failure:
         case Refusal():
-            return error(_status_of(failure), failure.message)
+            response = error(_status_of(failure), failure.message)
+            if isinstance(failure, Busy) and failure.retry_after is not None:
+                response["Retry-After"] = str(failure.retry_after)
+            return response
         case APIException():
             return error(failure.status_code, str(failure.detail))
         case Http404():

@@ -70,6 +70,15 @@ def number(value: Any) -> float:
     return float(value)
 
 
+def seconds_range(value: Any) -> tuple[float, float]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("two numbers, the lower one first")
+    low, high = number(value[0]), number(value[1])
+    if low > high:
+        raise ValueError("two numbers, the lower one first")
+    return low, high
+
+
 def text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("a string")
@@ -407,6 +416,24 @@ class HubConfig:
     named_server_limit_per_user: int = setting(
         "JupyterHub.named_server_limit_per_user", whole, 0, "How many; 0: no limit."
     )
+    concurrent_spawn_limit: int = setting(
+        "JupyterHub.concurrent_spawn_limit",
+        whole,
+        100,
+        "How many servers may be starting at a time; 0: no limit.",
+    )
+    active_server_limit: int = setting(
+        "JupyterHub.active_server_limit",
+        whole,
+        0,
+        "How many servers may run or be starting or stopping; 0: no limit.",
+    )
+    spawn_throttle_retry_range: tuple[float, float] = setting(
+        "JupyterHub.spawn_throttle_retry_range",
+        seconds_range,
+        (30.0, 60.0),
+        "Seconds after which those who start too many are told to ask again.",
+    )
     default_server_name: str = setting(
         "JupyterHub.default_server_name",
         text,
@@ -634,16 +661,13 @@ class _Reader:
 PLAIN = frozenset(
     f"JupyterHub.{name}"
     for name in (
-        "active_server_limit",
         "allow_existing_invalid_named_servers",
         "answer_yes",
-        "concurrent_spawn_limit",
         "config_file",
         "confirm_no_ssl",
         "implicit_spawn_seconds",
         "init_spawners_timeout",
         "log_level",
-        "spawn_throttle_retry_range",
         "trust_user_provided_tokens",
         "upgrade_db",
     )

@@ -29,3 +29,14 @@ class Forbidden(Refusal):
 
 class NotFound(Refusal):
     """What it was asked of does not exist, as far as whoever asked may know."""
+
+
+class Busy(Refusal):
+    """There is no room for it now; `retry_after` says in how many seconds to ask again.
+
+    It is None where nobody can tell.
+    """
+
+    def __init__(self, message: str = "", retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

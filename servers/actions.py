@@ -1,21 +1,33 @@
-"""Creating, editing and removing servers that are stopped."""
+"""What can be done with servers: naming them, starting and stopping them.
+
+Starting and stopping are wishes. An action writes what is wanted into the row and
+counts it in `generation`; the controller makes it true, and `servers.waiting` tells
+when it has. Nothing here starts a process.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
-from scopes.refusals import Conflict, Invalid, NotFound
-from servers.models import Server
+from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
+from servers.changes import announce
+from servers.limits import NO_ROOM, Room, require_room_for_name, take_turn
+from servers.models import ACTIVE, Server, ServerEvent
 
 SERVER_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?")
 DISPLAY_NAME_LENGTH = 255
@@ -23,6 +35,25 @@ DISPLAY_NAME_LENGTH = 255
 # Letters, marks, numbers, punctuation and symbols print; controls, separators other
 # than the plain blank, and unassigned code points don't.
 PRINTABLE = frozenset("LMNPS")
+
+
+# What the stream of a start begins with.
+REQUESTED = {"progress": 0, "message": "Server requested"}
+
+# Rows that one statement names by their ids; databases limit its parameters.
+BATCH = 1000
+
+
+class AlreadyRunning(Invalid):
+    """A server that is to be started is ready, as far as is known.
+
+    Its process may have died since: who asks the controller to look (`poll`, see
+    `servers.inquiries`) and finds it dead may try again.
+    """
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(f"{server.label} is already running")
+        self.server = server
 
 
 class Unset(Enum):
@@ -76,7 +107,7 @@ def create_server(
     check_server_name(name)
     if display_name:
         check_display_name(display_name)
-    _require_room(user)
+    require_room_for_name(user)
     try:
         with transaction.atomic():
             server = Server.objects.create(
@@ -122,7 +153,7 @@ def edit_server(
             raise Conflict(f"User {user.name} already has server {new_name!r}")
         check_server_name(new_name)
         if not name:
-            _require_room(user)
+            require_room_for_name(user)
         server.name = new_name
         changed.append("name")
     if display_name is not None:
@@ -162,6 +193,188 @@ def delete_server(user: User, name: str, *, by: Actor) -> None:
     record(by, "server.delete", "server", f"{user.name}/{name}")
 
 
+# Starting and stopping
+
+
+def start_server(
+    user: User,
+    name: str,
+    *,
+    user_options: dict[str, Any] | None = None,
+    display_name: str = "",
+    by: Actor,
+) -> tuple[Server, bool]:
+    """Want a server to run, and create it if it is a named one that does not exist.
+
+    Without options it starts with those of the last time. Returns the row, and False
+    if it was starting already, in which case nothing is changed.
+    """
+    if name:
+        _require_startable_name(user, name, display_name, by)
+    known = Server.objects.filter(user=user, name=name).first()
+    if known is not None and known.pending == Server.Pending.SPAWN:
+        # Many may ask for the same at once, and need not stand in line for this.
+        known.user = user
+        return known, False
+    with transaction.atomic():
+        return _want_running(user, name, user_options, display_name, by)
+
+
+def _require_startable_name(
+    user: User, name: str, display_name: str, by: Actor
+) -> None:
+    _require_named_servers()
+    if not Server.objects.filter(user=user, name=name).exists():
+        # Somebody else may just have created it, which is as good.
+        with suppress(Conflict):
+            create_server(user, name, display_name=display_name, by=by)
+    elif display_name:
+        check_display_name(display_name)
+
+
+def _want_running(
+    user: User,
+    name: str,
+    user_options: dict[str, Any] | None,
+    display_name: str,
+    by: Actor,
+) -> tuple[Server, bool]:
+    take_turn()
+    user = _lock(user)
+    server = _locked(user, name)
+    if server is None:
+        if name:
+            raise NotFound(f"{user.name} has no server named '{name}'")
+        server = Server(user=user, user_options={})
+    if server.pending == Server.Pending.SPAWN:
+        return server, False
+    if server.pending:
+        raise Invalid(f"{server.label} is pending {server.pending}")
+    if server.ready:
+        raise AlreadyRunning(server)
+    _require_welcome(user)
+    Room.now().require()
+    if user_options is not None:
+        server.user_options = user_options
+    if name and display_name:
+        server.display_name = display_name
+    now = timezone.now()
+    server.wanted = Server.Wanted.RUNNING
+    server.generation += 1
+    server.pending = Server.Pending.SPAWN
+    server.failure, server.failure_status = "", None
+    server.announced_port = None
+    server.remove_when_stopped = False
+    server.started = server.last_activity = now
+    server.save()
+    server.events.all().delete()
+    ServerEvent.objects.create(
+        server=server, generation=server.generation, data=REQUESTED
+    )
+    _note_activity([user.pk], now)
+    record(by, "server.start", "server", str(server))
+    announce()
+    return server, True
+
+
+def stop_server(
+    user: User, name: str, *, remove: bool = False, by: Actor
+) -> Server | None:
+    """Want a server to be stopped, also while it starts; None if it is already.
+
+    `remove` takes a named server away once it is stopped. Its removal is recorded
+    now, for it is done in the name of whoever asks for it now.
+    """
+    if name:
+        _require_named_servers()
+    elif remove:
+        raise Invalid("Cannot delete the default server")
+    with transaction.atomic():
+        take_turn()
+        user = _lock(user)
+        server = _locked(user, name)
+        if server is None and name:
+            raise NotFound(f"{user.name} has no server named '{name}'")
+        if server is None or not server.is_active:
+            if remove:
+                delete_server(user, name, by=by)
+            return None
+        if remove and not server.remove_when_stopped:
+            server.remove_when_stopped = True
+            server.save(update_fields=["remove_when_stopped"])
+            record(by, "server.delete", "server", str(server))
+        if server.pending != Server.Pending.STOP:
+            server.wanted = Server.Wanted.STOPPED
+            server.generation += 1
+            server.pending = Server.Pending.STOP
+            server.ready = False
+            server.save(update_fields=["wanted", "generation", "pending", "ready"])
+            record(by, "server.stop", "server", str(server))
+            announce()
+    return server
+
+
+@transaction.atomic
+def stop_servers(servers: QuerySet[Server], *, by: Actor) -> int:
+    """Want all of these to be stopped, and return how many were not yet."""
+    take_turn()
+    rows = _locked_rows(
+        servers.filter(ACTIVE).exclude(pending=Server.Pending.STOP), of_users=False
+    )
+    for ids in _batches([pk for pk, _, _ in rows]):
+        Server.objects.filter(pk__in=ids).update(
+            wanted=Server.Wanted.STOPPED,
+            generation=F("generation") + 1,
+            pending=Server.Pending.STOP,
+            ready=False,
+        )
+    _record_many(by, "server.stop", rows)
+    return len(rows)
+
+
+@transaction.atomic
+def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
+    """Want these to run, as far as limits allow, and return how many are starting now.
+
+    Those that are active already are passed over, and so is who may not sign in.
+    Raises `Busy` if there is no room for any.
+    """
+    take_turn()
+    stopped = servers.filter(ready=False, pending=None, user__is_active=True).exclude(
+        user__name__in=settings.HUB.blocked_users
+    )
+    if not settings.HUB.allow_named_servers:
+        stopped = stopped.filter(name="")
+    rows = _locked_rows(stopped, of_users=True)
+    room = Room.now().left(len(rows))
+    if rows and not room:
+        raise Busy(NO_ROOM)
+    rows = rows[:room]
+    now = timezone.now()
+    for ids in _batches([pk for pk, _, _ in rows]):
+        started = Server.objects.filter(pk__in=ids)
+        started.update(
+            wanted=Server.Wanted.RUNNING,
+            generation=F("generation") + 1,
+            pending=Server.Pending.SPAWN,
+            failure="",
+            failure_status=None,
+            announced_port=None,
+            remove_when_stopped=False,
+            started=now,
+            last_activity=now,
+        )
+        ServerEvent.objects.filter(server__in=ids).delete()
+        ServerEvent.objects.bulk_create(
+            ServerEvent(server_id=pk, generation=generation, data=REQUESTED)
+            for pk, generation in started.values_list("pk", "generation")
+        )
+        owners = started.order_by().values_list("user_id", flat=True)
+        _note_activity(sorted(set(owners)), now)
+    _record_many(by, "server.start", rows)
+    return len(rows)
+
+
 def why_user_is_busy(user: User) -> str | None:
     """Say what keeps a user from being renamed or deleted."""
     active = Server.objects.filter(Q(ready=True) | Q(pending__isnull=False), user=user)
@@ -186,15 +399,55 @@ def _require_named_servers() -> None:
         raise Invalid("Named servers are not enabled.")
 
 
-def _require_room(user: User) -> None:
-    limit = settings.HUB.named_server_limit_per_user
-    if limit and Server.objects.filter(user=user).exclude(name="").count() >= limit:
-        raise Invalid(
-            f"User {user.name} already has the maximum of {limit} named servers.  "
-            "One must be deleted before a new server can be created"
-        )
+def _lock(user: User) -> User:
+    """Let nobody else count, name or start this user's servers meanwhile."""
+    current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    if current is None:
+        raise NotFound(f"No such user: {user.name}")
+    return current
 
 
-def _lock(user: User) -> None:
-    """Let nobody else count or name this user's servers meanwhile."""
-    User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+def _require_welcome(user: User) -> None:
+    if not user.is_active or user.name in settings.HUB.blocked_users:
+        raise Forbidden(f"{user.name} may not use this hub, nor have servers on it.")
+
+
+def _locked(user: User, name: str) -> Server | None:
+    rows = Server.objects.select_for_update(no_key=True)
+    server = rows.filter(user=user, name=name).first()
+    if server is not None:
+        server.user = user
+    return server
+
+
+def _locked_rows(
+    servers: QuerySet[Server], *, of_users: bool
+) -> list[tuple[int, str, str]]:
+    """Lock these servers; return the id, owner and name of each, oldest first."""
+    of = ("self", "user") if of_users else ("self",)
+    chosen = Server.objects.filter(pk__in=servers.order_by().values("pk"))
+    locked = chosen.select_for_update(of=of, no_key=True).order_by("pk")
+    return list(locked.values_list("pk", "user__name", "name"))
+
+
+def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
+    rest = iter(ids)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def _note_activity(users: list[int], now: datetime) -> None:
+    older = Q(last_activity=None) | Q(last_activity__lt=now)
+    User.objects.filter(older, pk__in=users).update(last_activity=now)
+
+
+def _record_many(by: Actor, action: str, rows: list[tuple[int, str, str]]) -> None:
+    """Record one act, whether it concerns one server or many, and wake who does it."""
+    if not rows:
+        return
+    names = [f"{owner}/{name}" for _, owner, name in rows]
+    if len(names) == 1:
+        record(by, action, "server", names[0])
+    else:
+        record(by, action, "server", "", names=names)
+    announce()

@@ -29,6 +29,11 @@ def server_path(owner: str, name: str) -> str:
     return f"{path}{quote(name, safe='@')}/" if name else path
 
 
+# Servers that run or are about to start or stop. The index `server_active` spells it
+# the same way; spelt otherwise, SQLite would not use that.
+ACTIVE = ~Q(generation=F("settled")) | Q(pending__isnull=False) | Q(ready=True)
+
+
 class Server(models.Model):
     """A notebook server of a user; the default server's name is empty.
 
@@ -101,9 +106,7 @@ class Server(models.Model):
             # The controller and the limits look at these few rows all the time.
             models.Index(
                 fields=("id",),
-                condition=~Q(generation=F("settled"))
-                | Q(pending__isnull=False)
-                | Q(ready=True),
+                condition=ACTIVE,
                 name="server_active",
             ),
         )
@@ -123,6 +126,11 @@ class Server(models.Model):
     @property
     def is_active(self) -> bool:
         return bool(self.ready or self.pending)
+
+    @property
+    def label(self) -> str:
+        """What messages on the wire call it."""
+        return f"{self.user.name}:{self.name}" if self.name else self.user.name
 
     @property
     def path(self) -> str:

@@ -1,0 +1,89 @@
+"""How many servers there may be, and how many of them may start at a time."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Q
+
+from accounts.models import User
+from scopes.refusals import Busy, Invalid
+from servers.models import ACTIVE, Server
+
+# Any number will do, as long as nothing else that locks by number uses it.
+TURNSTILE = 7_255_011
+
+NO_ROOM = "Active user limit exceeded. Try again in a few minutes."
+
+
+def take_turn() -> None:
+    """Let everybody else who starts or stops servers wait until this one is done.
+
+    Who counts what others change must not do so while they do. SQLite has one writer
+    at a time anyway. Rows are locked after this, never before.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TURNSTILE])
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many servers are active, and how many of these are starting."""
+
+    active: int
+    starting: int
+
+    @classmethod
+    def now(cls) -> Room:
+        starting = Q(pending=Server.Pending.SPAWN)
+        counts = Server.objects.filter(ACTIVE).aggregate(
+            active=Count("pk", filter=Q(pending__isnull=False) | Q(ready=True)),
+            starting=Count("pk", filter=starting),
+        )
+        return cls(**counts)
+
+    def left(self, wanted: int) -> int:
+        """Return how many of so many servers may start now."""
+        hub = settings.HUB
+        for limit, used in (
+            (hub.concurrent_spawn_limit, self.starting),
+            (hub.active_server_limit, self.active),
+        ):
+            if limit:
+                wanted = min(wanted, limit - used)
+        return max(wanted, 0)
+
+    def require(self) -> None:
+        """Raise `Busy` unless one more server may start."""
+        hub = settings.HUB
+        if 0 < hub.concurrent_spawn_limit <= self.starting:
+            seconds = int(random.uniform(*hub.spawn_throttle_retry_range))  # noqa: S311
+            raise Busy(
+                "Too many users trying to log in right now. "
+                f"Try again in {roughly(seconds)}.",
+                retry_after=seconds,
+            )
+        if 0 < hub.active_server_limit <= self.active:
+            raise Busy(NO_ROOM)
+
+
+def roughly(seconds: int) -> str:
+    """Say a time as people do: tens of seconds, later minutes."""
+    if seconds <= 90:
+        return f"{math.ceil(seconds / 10)}0 seconds"
+    return f"{round(seconds / 60)} minutes"
+
+
+def require_room_for_name(user: User) -> None:
+    """Raise `Invalid` unless a user may have one more named server."""
+    limit = settings.HUB.named_server_limit_per_user
+    if limit and Server.objects.filter(user=user).exclude(name="").count() >= limit:
+        raise Invalid(
+            f"User {user.name} already has the maximum of {limit} named servers.  "
+            "One must be deleted before a new server can be created"
+        )
