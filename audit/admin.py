@@ -7,7 +7,8 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin
-from django.db.models import Model, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet, Value
+from django.db.models.functions import Concat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -17,12 +18,18 @@ from audit.models import Event
 
 # What a person must be able to read before the record of it is theirs to read. Whoever
 # reads all of it reads the whole record; others read what was done to their rows.
-READABLE = {
-    "user": ("accounts.User", "read:users"),
-    "group": ("accounts.Group", "read:groups"),
-    "service": ("services.Service", "read:services"),
-}
-EVERYTHING = frozenset({"read:users", "read:groups", "read:services", "read:tokens"})
+NAME = F("name")
+SERVER = Concat("user__name", Value("/"), "name")
+SHARING = Q(action__startswith="share")
+READABLE = (
+    ("user", "accounts.User", NAME, "read:users", Q()),
+    ("group", "accounts.Group", NAME, "read:groups", Q()),
+    ("service", "services.Service", NAME, "read:services", Q()),
+    ("server", "servers.Server", SERVER, "read:servers", ~SHARING),
+    ("server", "servers.Server", SERVER, "read:shares", SHARING),
+)
+SCOPES = tuple(dict.fromkeys(scope for *_, scope, _ in READABLE))
+EVERYTHING = frozenset({"read:tokens", *SCOPES})
 
 
 class ActionFilter(admin.SimpleListFilter):
@@ -72,18 +79,19 @@ class EventAdmin(ScopedAdmin):
 
     def has_view_permission(self, request: Any, obj: Model | None = None) -> bool:
         # A row's own rights are those of its queryset: it answers to no filter.
-        return request.user.access.has(*(scope for _, scope in READABLE.values()))
+        return request.user.access.has(*SCOPES)
 
     def get_queryset(self, request: Any) -> QuerySet[Event]:
         events = Event.objects.all()
         if request.user.access.covers(EVERYTHING):
             return events
         reach = Q(pk__in=())
-        for kind, (label, scope) in READABLE.items():
+        for kind, label, name, scope, acts in READABLE:
             rows = request.user.access.limit(
                 scope, queryset=apps.get_model(label)._default_manager.order_by()
             )
-            reach |= Q(target_kind=kind, target_name__in=rows.values("name"))
+            names = rows.values_list(name)
+            reach |= Q(target_kind=kind, target_name__in=names) & acts
         return events.filter(reach)
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:

@@ -27,6 +27,7 @@ ROOMS: Final = {
     "accounts": ("User", "Group", "Role"),
     "services": ("Service",),
     "tokens": ("APIToken",),
+    "oauth": ("OAuthClient",),
     "servers": ("Server",),
     "audit": ("Event",),
 }

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
+from audit.actions import record
 from audit.models import Actor
 from oauth.grants import spell_out_roles
 from oauth.models import REDIRECT_URI_LENGTH, OAuthClient, OAuthCode
@@ -91,6 +92,21 @@ def end_clients(clients: Any, *, by: Actor) -> None:
         tokens = APIToken.objects.filter(client_id__in=identifiers)
         revoke_tokens(tokens, by=by)
         OAuthClient.objects.filter(identifier__in=identifiers).delete()
+
+
+@transaction.atomic
+def dismiss_clients(clients: Any, *, by: Actor) -> int:
+    """End a queryset of clients because somebody decided so; say how many.
+
+    Those of services that the configuration declares return with the next start.
+    """
+    names = list(clients.order_by("id").values_list("identifier", flat=True))
+    if names:
+        record(
+            by, "client.end", "client", names[0] if len(names) == 1 else "", names=names
+        )
+        end_clients(OAuthClient.objects.filter(identifier__in=names), by=by)
+    return len(names)
 
 
 @transaction.atomic

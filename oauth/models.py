@@ -25,6 +25,12 @@ class OAuthClient(models.Model):
     A client without them can't be used.
     """
 
+    scope_filters: ClassVar[dict[str, str]] = {"service": "service__name"}
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("admin:services",),
+        "delete": ("admin:services",),
+    }
+
     identifier = models.CharField(max_length=511, unique=True)
     description = models.CharField(max_length=1023, blank=True)
     handle = models.CharField(max_length=32, blank=True)

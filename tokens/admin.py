@@ -105,6 +105,16 @@ class ServiceFilter(ChosenFilter):
         return queryset.filter(service__name=name)
 
 
+class ClientFilter(ChosenFilter):
+    """Tokens that one OAuth client obtained."""
+
+    title = "client"
+    parameter_name = "client"
+
+    def belonging(self, queryset: QuerySet[APIToken], name: str) -> QuerySet[APIToken]:
+        return queryset.filter(client_id=name)
+
+
 class IssueForm(forms.Form):
     """Whom a token is for, and what it may do."""
 
@@ -168,7 +178,7 @@ class APITokenAdmin(ScopedAdmin):
     list_display_links = ("id_on_the_wire",)
     list_filter = (
         *(StateFilter, UseFilter, OwnerKindFilter, "origin"),
-        *(UserFilter, ServiceFilter),
+        *(UserFilter, ServiceFilter, ClientFilter),
     )
     list_select_related = ("user", "service")
     ordering = ("-id",)

@@ -7,6 +7,7 @@ from django.contrib import admin
 
 from accounts.models import Group, Role, User
 from audit.models import Event
+from oauth.models import OAuthClient
 from servers.models import Server
 from services.models import Service
 from tests.admin.conftest import text
@@ -75,7 +76,7 @@ def test_address_without_slash_is_the_same_page(as_, ada):
 
 def test_only_models_of_the_hub_are_there():
     assert {model for model in admin.site._registry} == {
-        *(User, Group, Role, Service, APIToken, Server, Event)
+        *(User, Group, Role, Service, APIToken, OAuthClient, Server, Event)
     }
 
 

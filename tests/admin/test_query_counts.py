@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from audit.actions import record
 from tests.factories import (
     BY,
+    make_client,
     make_group,
     make_role,
     make_server,
@@ -33,7 +34,8 @@ def fill(number: int) -> None:
         service = make_service(scopes=["read:hub"])
         make_token(user)
         make_token(service)
-        make_server(user, "lab")
+        make_client(service.name, service=service)
+        make_server(user, "lab", ready=True)
         record(BY, "user.create", "user", user.name)
 
 
@@ -42,6 +44,7 @@ def fill(number: int) -> None:
     [
         *("accounts_user", "accounts_group", "accounts_role", "services_service"),
         *("tokens_apitoken", "servers_server", "audit_event"),
+        "oauth_oauthclient",
     ],
 )
 @pytest.mark.parametrize("who", ["ada", "grace"])

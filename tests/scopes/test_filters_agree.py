@@ -17,6 +17,7 @@ from scopes.grammar import KINDS
 from servers.models import Server
 from services.models import Service
 from tests.factories import (
+    make_client,
     make_group,
     make_server,
     make_service,
@@ -56,6 +57,8 @@ def world() -> None:
     make_group("art", users=[ada])
     make_group("empty")
     services = [make_service("ci"), make_service("cd")]
+    for service in services:
+        make_client(service.name, service=service)
     for user, friend in ((ada, bob), (bob, eve)):
         make_server(user)
         lab = make_server(user, "lab")

@@ -1,0 +1,137 @@
+"""OAuth clients in the admin: who signs people in through the hub, to be ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from audit.admin_base import (
+    CaseFilter,
+    ScopedAdmin,
+    actor_of,
+    ask_first,
+    begins_with,
+    link,
+    moment,
+    or_dash,
+)
+from oauth import actions
+from oauth.models import OAuthClient
+from scopes.grammar import describe
+from tokens.models import APIToken
+
+
+class KindFilter(CaseFilter):
+    title = "what it is"
+    parameter_name = "kind"
+
+    def cases(self) -> dict[str, tuple[str, Q]]:
+        return {
+            "service": ("a service", Q(service__isnull=False)),
+            "server": ("a notebook server", Q(service=None)),
+        }
+
+
+@admin.register(OAuthClient)
+class OAuthClientAdmin(ScopedAdmin):
+    """Clients come and go with services and servers; a person can only end them."""
+
+    kind = "client"
+    search_prefixes = ("identifier", "server", "service__name")
+    search_help_text = "Client id, or name of the service or owner, from its start"
+    list_display = ("identifier", "stands_for", "redirect_uri", "held", "since")
+    list_filter = (KindFilter,)
+    list_select_related = ("service",)
+    ordering = ("-id",)
+    sortable_by = ()
+    actions = ("end",)
+    fields = (
+        *("identifier", "stands_for", "description", "redirect_uri", "may_ask"),
+        *("unasked", "can_sign_in", "held", "since"),
+    )
+
+    def get_queryset(self, request: Any) -> QuerySet[OAuthClient]:
+        active = APIToken.objects.active(timezone.now()).order_by()
+        mine = active.filter(client_id=OuterRef("identifier")).values("client_id")
+        number = mine.annotate(number=Count("pk")).values("number")
+        return super().get_queryset(request).annotate(tokens=Subquery(number))
+
+    def has_delete_permission(
+        self, request: Any, obj: OAuthClient | None = None
+    ) -> bool:
+        return False
+
+    def has_end_permission(self, request: Any) -> bool:
+        return request.user.access.has(*self.scopes("delete"))
+
+    def search(self, term: str) -> Q:
+        return (
+            begins_with("identifier", term)
+            | Q(
+                pk__in=OAuthClient.objects.filter(
+                    begins_with("service__name", term)
+                ).values("pk")
+            )
+            | begins_with("server", term)
+        )
+
+    @admin.action(description="End the selected clients", permissions=["end"])
+    def end(self, request: Any, queryset: QuerySet[OAuthClient]) -> HttpResponse | None:
+        def act(clients: QuerySet[OAuthClient]) -> str:
+            number = actions.dismiss_clients(clients, by=actor_of(request))
+            return f"Ended {number} client{'' if number == 1 else 's'}."
+
+        return ask_first(
+            self,
+            request,
+            self.reachable(request, "delete", queryset),
+            title="End OAuth clients",
+            verb="End",
+            warning="Their tokens end at once, and nobody signs in to them any more. "
+            "A service of the configuration gets its client back with the next start "
+            "of the hub, a server with its own next start.",
+            act=act,
+        )
+
+    @admin.display(description="Stands for")
+    def stands_for(self, client: OAuthClient) -> str:
+        if client.service is not None:
+            return f"service {client.service.name}"
+        return f"server {client.server}"
+
+    @admin.display(description="Tokens in force")
+    def held(self, client: Any) -> SafeString | str:
+        if not client.tokens:
+            return "0"
+        return link(
+            "tokens_apitoken_changelist", client.tokens, client=client.identifier
+        )
+
+    @admin.display(description="May ask for")
+    def may_ask(self, client: OAuthClient) -> SafeString | str:
+        said = format_html_join(
+            "",
+            "<dt><code>{}</code></dt><dd>{}</dd>",
+            ((scope, describe(scope)) for scope in client.allowed_scopes),
+        )
+        return or_dash(said)
+
+    @admin.display(description="Asks people first")
+    def unasked(self, client: OAuthClient) -> str:
+        if client.needs_no_confirmation:
+            return "no, the configuration trusts it"
+        return "everybody but the server's owner" if client.server else "yes"
+
+    @admin.display(description="Can sign people in")
+    def can_sign_in(self, client: OAuthClient) -> str:
+        return "yes" if client.digest else "no, its secret is not known"
+
+    @admin.display(description="Since")
+    def since(self, client: OAuthClient) -> SafeString | str:
+        return moment(client.created)

@@ -1,0 +1,92 @@
+"""OAuth clients in the admin: seen by whoever manages services, ended, not edited."""
+
+from __future__ import annotations
+
+import pytest
+
+from audit.models import Event
+from oauth.models import OAuthClient
+from tests.admin.conftest import rows, text
+from tests.factories import make_client, make_service, make_token, make_user
+from tokens.verification import verify
+
+pytestmark = pytest.mark.django_db
+LIST = "oauth_oauthclient"
+SECRET = "s" * 32
+
+
+def choose(action, *clients, confirmed=False):
+    return {
+        "action": action,
+        "index": "0",
+        "select_across": "0",
+        "_selected_action": [client.pk for client in clients],
+        **({"confirmed": "yes"} if confirmed else {}),
+    }
+
+
+def obtained(client, owner):
+    return make_token(owner, scopes=["read:users!user"], client_id=client.identifier)
+
+
+def test_tells_what_stands_behind_each_and_what_it_holds(as_, ada, alan, pages):
+    portal = make_client("portal", SECRET, allowed_scopes=["read:users!user"])
+    make_client("lab", server="alan/", identifier="jupyterhub-user-alan")
+    obtained(portal, alan)
+
+    page = text(as_(ada).get(pages.list(LIST)))
+    detail = as_(ada).get(pages.of(portal))
+
+    for said in ("service-portal", "service portal", "server alan/"):
+        assert said in page
+    assert "read:users!user" in text(detail)
+    assert "argon2" not in detail.content.decode()
+    assert SECRET not in detail.content.decode()
+
+
+@pytest.mark.parametrize("term", ["portal", "service-por", "alan"])
+def test_finds_by_id_and_by_what_it_stands_for(as_, ada, pages, term):
+    make_client("portal")
+    make_client("lab", server="alan/", identifier="jupyterhub-user-alan")
+
+    found = rows(as_(ada).get(pages.list(LIST), {"q": term}))
+
+    assert found == ["jupyterhub-user-alan" if term == "alan" else "service-portal"]
+
+
+def test_ends_a_client_with_what_it_holds(as_, ada, alan, pages):
+    portal, other = make_client("portal"), make_client("other")
+    _, held = obtained(portal, alan)
+    _, kept = obtained(other, alan)
+    client = as_(ada)
+
+    asked = client.post(pages.list(LIST), choose("end", portal))
+    assert "End 1 OAuth client ?" in text(asked)
+    assert verify(held)
+    client.post(pages.list(LIST), choose("end", portal, confirmed=True))
+
+    assert verify(held) is None
+    assert verify(kept)
+    assert list(OAuthClient.objects.all()) == [other]
+    act = Event.objects.get(action="client.end")
+    assert (act.actor_name, act.target_name) == ("ada", "service-portal")
+
+
+def test_narrower_scopes_reach_their_own(as_, pages):
+    mine, other = make_client("portal"), make_client("other")
+    keeper = make_user("keeper", scopes=["admin-ui", "admin:services!service=portal"])
+    client = as_(keeper)
+
+    assert rows(client.get(pages.list(LIST))) == [str(mine)]
+    client.post(pages.list(LIST), choose("end", mine, other, confirmed=True))
+
+    assert list(OAuthClient.objects.all()) == [other]
+
+
+def test_nothing_else_can_be_done_to_them(as_, ada, grace, pages):
+    portal = make_client("portal", service=make_service("portal"))
+
+    assert as_(ada).post(pages.of(portal), {"identifier": "x"}).status_code == 403
+    assert as_(ada).get(pages.add(LIST)).status_code == 403
+    assert as_(ada).post(pages.of(portal, "delete"), {"post": "y"}).status_code == 403
+    assert as_(grace).get(pages.list(LIST)).status_code == 403
