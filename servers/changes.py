@@ -1,20 +1,193 @@
-"""Telling others that something about servers has changed.
+"""Telling other processes that servers may have changed, and hearing of it.
 
-The signal carries no truth: it only hurries what a slow scan would find.
+A change carries no truth, it only hurries who would look sooner or later: every
+listener reads the rows again, and looks from time to time even if nothing was heard.
+
+SQLite counts its commits, and `PRAGMA data_version` reads that count without
+touching a table; PostgreSQL passes notifications on between its connections.
 """
 
 from __future__ import annotations
 
-from django.db import connection
+import asyncio
+import logging
+import sqlite3
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import connection, connections
+
+logger = logging.getLogger(__name__)
 
 CHANNEL = "hub_changes"
+# Seconds between two looks at SQLite's count, each a few microseconds long.
+INTERVAL = 0.05
+# A connection to PostgreSQL costs more to make than to keep for a while.
+LINGER = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+# What a connection needs beside its address, to notice that the other end is gone:
+# within half a minute, even if the network swallows everything.
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20000,
+}
 
 
 def announce() -> None:
-    """Wake, at the commit of this transaction, whoever waits for changes.
+    """Wake who waits for changes, once the current transaction is committed.
 
-    On SQLite the commit is the signal: everyone sees the file's version change.
+    SQLite's commits announce themselves.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+
+
+class Changes:
+    """What one waiter has not heard of yet; enter it before the first look at rows.
+
+        async with Changes() as changes:
+            while not (row := await look()).is_settled:
+                await changes.next(timeout)
+
+    All waiters of an event loop share one watcher, which rests while there are none.
+    """
+
+    def __init__(self) -> None:
+        self._watcher: Watcher
+        self._heard = 0
+
+    async def __aenter__(self) -> Changes:
+        self._watcher = Watcher.of_this_loop()
+        self._watcher.enter()
+        self._heard = self._watcher.count
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._watcher.leave()
+
+    async def next(self, timeout: float) -> None:
+        """Return when something may have changed since the last time, or later."""
+        if self._heard == self._watcher.count:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._watcher.tick()
+        self._heard = self._watcher.count
+
+
+class Watcher:
+    """Counts the changes that an event loop hears of, while somebody waits."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiters = 0
+        self._ticked = asyncio.Event()
+        self._alone_since = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_this_loop(cls) -> Watcher:
+        return WATCHERS.setdefault(asyncio.get_running_loop(), cls())
+
+    def enter(self) -> None:
+        self._waiters += 1
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch(), name="changes")
+
+    def leave(self) -> None:
+        self._waiters -= 1
+        if not self._waiters:
+            self._alone_since = time.monotonic()
+
+    async def tick(self) -> None:
+        await self._ticked.wait()
+
+    def _tell(self) -> None:
+        self.count += 1
+        # Whoever waits on this event is woken; the next ones wait on a new one.
+        self._ticked.set()
+        self._ticked = asyncio.Event()
+
+    async def _watch(self) -> None:
+        watch = (
+            self._watch_postgresql
+            if connection.vendor == "postgresql"
+            else self._watch_sqlite
+        )
+        pause = FIRST_PAUSE
+        while self._waiters:
+            began = self.count
+            try:
+                await watch()
+            except Exception as error:
+                if self.count > began + 1:
+                    pause = FIRST_PAUSE
+                logger.warning("Changes are not heard for %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                # Whatever went unheard meanwhile is looked for now.
+                self._tell()
+
+    async def _watch_sqlite(self) -> None:
+        path = str(connections["default"].settings_dict["NAME"])
+        if "memory" in path:
+            # Nobody counts the changes of a database that lives in this process.
+            while self._waiters:
+                self._tell()
+                await asyncio.sleep(INTERVAL)
+            return
+        # No look waits for a lock: a look that can't be had counts as a change.
+        own = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            seen = None
+            while self._waiters:
+                try:
+                    version = own.execute("PRAGMA data_version").fetchone()
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+                    version = None
+                if version != seen or version is None:
+                    seen = version
+                    self._tell()
+                await asyncio.sleep(INTERVAL)
+        finally:
+            own.close()
+
+    async def _watch_postgresql(self) -> None:
+        from psycopg import AsyncConnection
+
+        async with await AsyncConnection.connect(
+            **direct_address(), autocommit=True
+        ) as own:
+            await own.execute(f"LISTEN {CHANNEL}")
+            # What was announced before this moment went unheard.
+            self._tell()
+            while self._waiters or time.monotonic() - self._alone_since < LINGER:
+                async for _ in own.notifies(timeout=LINGER, stop_after=1):
+                    self._tell()
+
+
+WATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()
+
+
+def direct_address() -> dict[str, Any]:
+    """Return what psycopg needs for a connection outside of Django's.
+
+    A session that listens, or holds a lock, must not be shared: an address that
+    leads through a pool of transactions can do neither.
+    """
+    known = connections["default"].get_connection_params()
+    ours = ("cursor_factory", "context", "prepare_threshold")
+    return {key: value for key, value in known.items() if key not in ours} | KEEPALIVES
