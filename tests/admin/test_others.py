@@ -7,12 +7,11 @@ import pytest
 from audit.actions import record
 from audit.models import Event
 from services.models import Service
-from tests.admin.conftest import rows, text
+from tests.admin.conftest import text
 from tests.factories import (
     BY,
     make_group,
     make_role,
-    make_server,
     make_service,
     make_user,
 )
@@ -67,16 +66,6 @@ def test_roles_explain_themselves_and_stay_as_they_are(as_, ada, pages):
     assert "load_roles" in text(client.get(pages.list("accounts_role")))
     assert client.post(pages.of(role), {"name": "x"}).status_code == 403
     assert client.get(pages.add("accounts_role")).status_code == 403
-
-
-def test_servers_are_listed_by_reach(as_, ada, grace, alan, mallory, pages):
-    mine = make_server(alan, "lab")
-    make_server(mallory, "lab")
-
-    assert len(rows(as_(ada).get(pages.list("servers_server")))) == 2
-    assert rows(as_(grace).get(pages.list("servers_server"))) == ["alan/lab"]
-    assert "stopped" in text(as_(ada).get(pages.of(mine)))
-    assert as_(ada).post(pages.of(mine), {}).status_code == 403
 
 
 def test_record_can_be_read_and_nothing_else(as_, ada, pages):
