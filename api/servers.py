@@ -1,25 +1,50 @@
-"""Servers on the wire: their shape, and what can be done with stopped ones."""
+"""Servers on the wire: their shape, starting and stopping them, and their progress.
+
+A call that starts or stops a server waits for a while for that to happen; see
+`servers.deferred` for how. What then has not happened yet will still happen.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
+import orjson
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import path
 
 from accounts.models import User
 from api.base import APIRequest, HubAPIView, empty, error, reply
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
-from servers.actions import UNSET, create_server, delete_server, edit_server
+from servers.actions import (
+    UNSET,
+    AlreadyRunning,
+    create_server,
+    edit_server,
+    start_server,
+    stop_server,
+)
+from servers.deferred import AWAITS, Deferred, iterate_here
+from servers.inquiries import NoAnswer, ask_async
 from servers.models import Server, server_path
+from servers.progress import follow, last_event
 from servers.rights import server_target, user_target
+from servers.waiting import until_settled
 
 EDITABLE = ("name", "display_name", "user_options")
 STRUCTURED = ("display_name", "user_options")
+
+# Seconds that a call waits for a server to start or stop, unless configured.
+PATIENCE = 10.0
+# Seconds between signs of life on a stream, so that proxies leave it open.
+BEAT = 8.0
 
 
 class ServerRow(Protocol):
@@ -124,11 +149,46 @@ class ServerView(OneServerView):
         return self.show(user, server, 201)
 
     def post(self, request: APIRequest, **kwargs: str) -> HttpResponse:
-        self.require_owner()
-        read_options(self.json())
-        if self.server_name and not settings.HUB.allow_named_servers:
-            raise Invalid("Named servers are not enabled.")
-        return error(405, "This hub does not start servers yet.")
+        user, options = self.require_owner(), read_start(self.json())
+        start = partial(self.start, user, options)
+        try:
+            return start()
+        except AlreadyRunning as running:
+            return Deferred(partial(self.start_if_dead, running, start))
+
+    def start(self, user: User, options: dict[str, Any]) -> HttpResponse:
+        server, is_new = start_server(
+            user, self.server_name, **options, by=self.request.actor
+        )
+        seconds = patience("spawn")
+        if not is_new or not seconds:
+            return empty(202, "text/plain")
+        return Deferred(partial(self.report_start, server, seconds))
+
+    async def start_if_dead(
+        self, running: AlreadyRunning, start: Callable[[], HttpResponse]
+    ) -> HttpResponse:
+        """Have a look taken at the process of a server that is said to be running."""
+        try:
+            found = await ask_async("poll", server_id=running.server.pk)
+        except NoAnswer:
+            raise running from None
+        if found["alive"]:
+            raise running
+        response = await asyncio.to_thread(start)
+        if isinstance(response, Deferred):
+            return await response.waiting()
+        return response
+
+    async def report_start(self, wished: Server, seconds: float) -> HttpResponse:
+        server = await until_settled(wished.pk, wished.generation, seconds)
+        if server is None or server.generation != wished.generation:
+            return error(409, f"The start of {wished.label} has been cancelled.")
+        if server.ready:
+            return empty(201, "text/plain")
+        if server.pending:
+            return empty(202, "text/plain")
+        return error(server.failure_status or 500, server.failure or "Spawn failed")
 
     def patch(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
@@ -141,15 +201,22 @@ class ServerView(OneServerView):
         body = self.json() or {}
         if not isinstance(body, dict):
             raise Invalid("Body must be a JSON object")
+        stopping = Server.objects.filter(
+            user=user, name=name, pending=Server.Pending.STOP
+        ).exists()
         remove = bool(body.get("remove"))
-        if name:
-            if not settings.HUB.allow_named_servers:
-                raise Invalid("Named servers are not enabled.")
-            if not Server.objects.filter(user=user, name=name).exists():
-                raise NotFound(f"{user.name} has no server named '{name}'")
-        if remove:
-            delete_server(user, name, by=request.actor)
-        # A server that is stopped already needs no stopping.
+        server = stop_server(user, name, remove=remove, by=request.actor)
+        if server is None:
+            return empty()
+        seconds = patience("stop")
+        if stopping or not seconds:
+            return empty(202, "text/plain")
+        return Deferred(partial(self.report_stop, server, seconds))
+
+    async def report_stop(self, wished: Server, seconds: float) -> HttpResponse:
+        server = await until_settled(wished.pk, wished.generation, seconds)
+        if server is not None and server.pending == Server.Pending.STOP:
+            return empty(202, "text/plain")
         return empty()
 
     def show(self, user: User, server: Server, status: int = 200) -> HttpResponse:
@@ -163,12 +230,42 @@ class ProgressView(OneServerView):
 
     scopes: ClassVar = {"GET": "read:servers"}
 
-    def get(self, request: APIRequest, **kwargs: str) -> HttpResponse:
+    def get(self, request: APIRequest, **kwargs: str) -> HttpResponseBase:
         user, name = self.require_owner(), self.server_name
-        if name and not Server.objects.filter(user=user, name=name).exists():
+        server = Server.objects.filter(user=user, name=name).first()
+        if server is None:
             raise NotFound(f"{user.name} has no server named {name!r}")
-        shown = f"{user.name}:{name}" if name else user.name
-        raise Invalid(f"{shown} is not starting...")
+        server.user = user
+        if server.pending in (Server.Pending.SPAWN, Server.Pending.CHECK):
+            return stream(frames(follow(server, BEAT)), request)
+        last = last_event(server)
+        if last is None:
+            raise Invalid(f"{server.label} is not starting...")
+        return stream(frames(one(last)), request)
+
+
+async def one(event: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield event
+
+
+async def frames(events: AsyncIterator[dict[str, Any] | None]) -> AsyncIterator[bytes]:
+    """Write events as a stream of them is written; nothing is a sign of life."""
+    async for event in events:
+        yield b"\n\n" if event is None else b"data: %b\n\n" % orjson.dumps(event)
+
+
+def stream(chunks: AsyncIterator[bytes], request: APIRequest) -> StreamingHttpResponse:
+    here = AWAITS not in request.META
+    return StreamingHttpResponse(
+        iterate_here(chunks) if here else chunks,
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-cache"},
+    )
+
+
+def patience(act: str) -> float:
+    """Return how many seconds a call waits for a `spawn` or a `stop`."""
+    return float(settings.HUB.tornado_settings.get(f"slow_{act}_timeout", PATIENCE))
 
 
 class AdminAccessView(HubAPIView):
@@ -200,6 +297,11 @@ def read_options(body: Any) -> dict[str, Any]:
     if user_options is not None and not isinstance(user_options, dict):
         raise Invalid("user_options must be an object or null")
     return {"display_name": display_name, "user_options": user_options}
+
+
+def read_start(body: Any) -> dict[str, Any]:
+    """Return what the body of a POST says; nothing said means the options of before."""
+    return read_options(body) if body else {}
 
 
 def read_changes(body: Any) -> dict[str, Any]:

@@ -22,13 +22,15 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.events import _set_running_loop
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
 
+T = TypeVar("T")
 Waiting = Callable[[], Awaitable[HttpResponse]]
 
 # Who can await a `Deferred` says so by this key of a request's environment.
@@ -71,6 +73,18 @@ class Deferred(HttpResponse):
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(SameThread())
             return runner.run(self.settle())
+
+
+def iterate_here(chunks: AsyncIterator[T]) -> Iterator[T]:
+    """Yield what an async iterator yields, in this thread, as `settle_here` waits."""
+
+    async def step() -> T:
+        return await anext(chunks)
+
+    with asyncio.Runner() as runner, suppress(StopAsyncIteration):
+        runner.get_loop().set_default_executor(SameThread())
+        while True:
+            yield runner.run(step())
 
 
 class SameThread(ThreadPoolExecutor):

@@ -228,17 +228,6 @@ def test_owners_manage_their_servers_and_others_see_none(
     assert json(mine, "delete", LAB, {"remove": True}).status_code == 204
 
 
-def test_starting_is_not_offered_yet(admin: Any, alan: User) -> None:
-    make_server(alan, "lab")
-
-    assert json(admin, "post", LAB).status_code == 405
-    assert json(admin, "post", f"{API}/users/alan/server").status_code == 405
-    assert admin.get(f"{LAB}/progress").status_code == 400
-    assert admin.get(f"{API}/users/alan/server/progress").status_code == 400
-    assert admin.get(f"{API}/users/alan/servers/none/progress").status_code == 404
-    assert admin.get(f"{API}/users/nobody/server/progress").status_code == 404
-
-
 def test_nobody_gets_into_servers_as_administrator(admin: Any, alan: User) -> None:
     reply = admin.post(f"{API}/users/alan/admin-access")
 

@@ -1,0 +1,87 @@
+"""What web processes ask the controller, who alone knows processes and spawners.
+
+Kinds of questions, their payloads and answers:
+
+* `poll` `{"server_id"}`: does the process of a server live? `{"alive": bool}`. One
+  that is found dead has been settled as stopped before this is answered.
+* `options_form` `{"owner", "server_name"}`: the form of options that a server is
+  started with; `{"form": html}`, empty if there is none.
+* `options_from_form` `{"owner", "server_name", "fields", "files"}`: what somebody
+  filled in; `{"options": {...}}`, or `{"error": text, "status": 400}`.
+
+A question is a row for as long as somebody waits for its answer: what people fill
+in is nobody else's business, so it stays no longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from django.db import transaction
+
+from servers.changes import Changes, announce
+from servers.models import Inquiry
+
+PATIENCE = 5.0
+INTERVAL = 0.05
+
+
+class NoAnswer(Exception):
+    """No controller has answered in time; perhaps none is running."""
+
+
+def ask(kind: str, seconds: float = PATIENCE, **payload: Any) -> Any:
+    """Ask and wait in this thread; raises `NoAnswer` after so many seconds."""
+    inquiry, deadline = put(kind, payload), time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            time.sleep(INTERVAL)
+            if answered(inquiry):
+                return inquiry.answer
+    finally:
+        withdraw(inquiry)
+    raise NoAnswer(kind)
+
+
+async def ask_async(kind: str, seconds: float = PATIENCE, **payload: Any) -> Any:
+    """Ask and wait on the event loop; raises `NoAnswer` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    async with Changes() as changes:
+        inquiry = await asyncio.to_thread(put, kind, payload)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                await changes.next(min(left, 1.0))
+                if await asyncio.to_thread(answered, inquiry):
+                    return inquiry.answer
+        finally:
+            # Also when whoever asked has left, who can't await anything more.
+            forgetting = asyncio.ensure_future(asyncio.to_thread(withdraw, inquiry))
+            WITHDRAWALS.add(forgetting)
+            forgetting.add_done_callback(WITHDRAWALS.discard)
+    raise NoAnswer(kind)
+
+
+# The loop keeps no strong references to its tasks.
+WITHDRAWALS: set[asyncio.Future[None]] = set()
+
+
+@transaction.atomic
+def put(kind: str, payload: dict[str, Any]) -> Inquiry:
+    inquiry = Inquiry.objects.create(kind=kind, payload=payload)
+    announce()
+    return inquiry
+
+
+def answered(inquiry: Inquiry) -> bool:
+    """Look whether there is an answer, and take it over."""
+    row = Inquiry.objects.filter(pk=inquiry.pk).values("answer", "answered_at").first()
+    if row is None or row["answered_at"] is None:
+        return False
+    inquiry.answer, inquiry.answered_at = row["answer"], row["answered_at"]
+    return True
+
+
+def withdraw(inquiry: Inquiry) -> None:
+    Inquiry.objects.filter(pk=inquiry.pk).delete()

@@ -1,0 +1,88 @@
+"""How a start is coming along, told event by event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.utils.html import escape
+
+from servers.models import Server, server_path
+from servers.waiting import Sight, read_events, waiting_for
+
+CANCELLED = "Spawn cancelled"
+
+
+def ready_event(owner: str, name: str) -> dict[str, Any]:
+    """Tell that a server is ready, and where."""
+    url = server_path(owner, name)
+    shown = escape(url)
+    return {
+        "progress": 100,
+        "ready": True,
+        "message": f"Server ready at {url}",
+        "html_message": f'Server ready at <a href="{shown}">{shown}</a>',
+        "url": url,
+    }
+
+
+def failed_event(message: str = "") -> dict[str, Any]:
+    """Tell that a start has come to nothing, and why if that is known."""
+    said = f"Spawn failed: {message}" if message else "Spawn failed"
+    return {"progress": 100, "failed": True, "message": said}
+
+
+def is_last(event: dict[str, Any]) -> bool:
+    return bool(event.get("ready") or event.get("failed"))
+
+
+def last_event(server: Server) -> dict[str, Any] | None:
+    """Return how the latest start has ended, or None if nobody knows of one."""
+    if server.pending or not (server.ready or server.failure):
+        return None
+    events = read_events([server.pk], 0).get(server.pk, [])
+    for _, generation, event in reversed(events):
+        if generation == server.generation and is_last(event):
+            return event
+    if server.ready:
+        return ready_event(server.user.name, server.name)
+    return failed_event(server.failure)
+
+
+async def follow(server: Server, beat: float) -> AsyncIterator[dict[str, Any] | None]:
+    """Yield the events of a start until its last; None as a sign of life each beat.
+
+    The last one is written by the controller. Where that has not done so, after a
+    fall for instance, one is made up from what the row says.
+    """
+    generation = server.generation
+    next_beat = time.monotonic() + beat
+    yield None
+    async with waiting_for(server.pk, wants_events=True) as waiter:
+        while True:
+            changed = await waiter.next(max(next_beat - time.monotonic(), 0))
+            events, waiter.events = waiter.events, []
+            for _, cause, event in events:
+                if cause == generation:
+                    yield event
+                    if is_last(event):
+                        return
+            if changed and (last := _end(waiter.seen, generation, server)) is not None:
+                yield last
+                return
+            if time.monotonic() >= next_beat:
+                next_beat += beat
+                yield None
+
+
+def _end(seen: Sight | None, generation: int, server: Server) -> dict[str, Any] | None:
+    """Say how a start has ended if its row says so, or None if it has not."""
+    if seen is None or seen.generation != generation:
+        # It was removed, or stopped, perhaps to be started once more.
+        return failed_event() | {"message": CANCELLED}
+    if seen.ready:
+        return ready_event(server.user.name, server.name)
+    if seen.has_settled(generation):
+        return failed_event(seen.failure)
+    return None

@@ -1,0 +1,222 @@
+"""Waiting for what becomes of a server, on an event loop and without holding anything.
+
+However many wait on one loop, they share one look: when something may have changed,
+the rows of all servers that anybody waits for are read in one go, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError, connection
+
+from servers.changes import Changes
+from servers.models import Server, ServerEvent
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which rows are looked at though nothing was heard.
+LOOK_ANYWAY = 1.0
+# Seconds between two looks, however much changes; many waiters look less often, for
+# what their rows take to read is taken from everybody's requests.
+REST = 0.02
+REST_PER_WAITER = 0.0005
+# Seconds until the next try, if the database does not answer.
+PAUSE = 1.0
+
+# The id of each, the generation that it belongs to, and what it tells.
+Events = list[tuple[int, int, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look at one server's row has found."""
+
+    generation: int
+    settled: int
+    pending: str | None
+    ready: bool
+    failure: str
+
+    def has_settled(self, generation: int) -> bool:
+        """Tell whether a wish has come to its end; one being verified has not yet."""
+        return self.settled >= generation and self.pending is None
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """Somebody who waits for one server, with what was seen of it last.
+
+    `seen` is None before the first look, and when the row is gone. Events are kept
+    for those who ask for them, until they have read them.
+    """
+
+    server_id: int
+    wants_events: bool = False
+    last_event: int = 0
+    seen: Sight | None = None
+    looked: bool = False
+    events: Events = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, sight: Sight | None, events: Events) -> None:
+        if self.looked and sight == self.seen and not events:
+            return
+        self.seen, self.looked = sight, True
+        if events:
+            self.events += events
+            self.last_event = events[-1][0]
+        self.changed.set()
+
+    async def next(self, timeout: float) -> bool:
+        """Return True at the next change, or False if there is none in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.changed.wait()
+        changed = self.changed.is_set()
+        self.changed.clear()
+        return changed
+
+
+class Lookout:
+    """Looks for all waiters of one event loop."""
+
+    def __init__(self) -> None:
+        self.waiters: set[Waiter] = set()
+        self.due = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of_this_loop(cls) -> Lookout:
+        return LOOKOUTS.setdefault(asyncio.get_running_loop(), cls())
+
+    def add(self, waiter: Waiter) -> None:
+        self.waiters.add(waiter)
+        self.due.set()
+        if self.task is None or self.task.done():
+            self.task = asyncio.create_task(self.watch(), name="lookout")
+
+    def remove(self, waiter: Waiter) -> None:
+        self.waiters.discard(waiter)
+        # The last one to leave turns off the light.
+        self.due.set()
+
+    async def watch(self) -> None:
+        async with Changes() as changes:
+            hearing = asyncio.create_task(self.hear(changes), name="lookout-hears")
+            try:
+                while self.waiters:
+                    self.due.clear()
+                    await self.look()
+                    await asyncio.sleep(REST + REST_PER_WAITER * len(self.waiters))
+                    await self.due.wait()
+            finally:
+                hearing.cancel()
+
+    async def hear(self, changes: Changes) -> None:
+        while True:
+            await changes.next(LOOK_ANYWAY)
+            self.due.set()
+
+    async def look(self) -> None:
+        waiters = tuple(self.waiters)
+        followers = [waiter for waiter in waiters if waiter.wants_events]
+        try:
+            sights, events = await asyncio.to_thread(
+                look_at,
+                {waiter.server_id for waiter in waiters},
+                {waiter.server_id for waiter in followers},
+                min((waiter.last_event for waiter in followers), default=0),
+            )
+        except DatabaseError:
+            logger.warning("Servers can't be looked at; trying again", exc_info=True)
+            await asyncio.sleep(PAUSE)
+            self.due.set()
+            return
+        for waiter in waiters:
+            new: Events = []
+            if waiter.wants_events:
+                found = events.get(waiter.server_id, ())
+                new = [each for each in found if each[0] > waiter.last_event]
+            waiter.tell(sights.get(waiter.server_id), new)
+
+
+LOOKOUTS: WeakKeyDictionary[asyncio.AbstractEventLoop, Lookout] = WeakKeyDictionary()
+
+
+def look_at(
+    ids: Collection[int], followed: Collection[int], last_event: int
+) -> tuple[dict[int, Sight], dict[int, Events]]:
+    """Read the rows of some servers, and the events of some after a certain one."""
+    try:
+        rows = Server.objects.filter(pk__in=ids).order_by()
+        sights = {
+            pk: Sight(*rest)
+            for pk, *rest in rows.values_list(
+                *("pk", "generation", "settled", "pending", "ready", "failure")
+            )
+        }
+        # Events after rows: whoever sees a server settled sees its last event, too.
+        events = read_events(followed, last_event) if followed else {}
+    except DatabaseError:
+        # A connection that broke is not used again; a request would see to that, but
+        # none may come to this thread.
+        connection.close_if_unusable_or_obsolete()
+        raise
+    return sights, events
+
+
+def read_events(servers: Collection[int], last_event: int) -> dict[int, Events]:
+    """Return the events of some servers, in order, that came after a certain one."""
+    found: dict[int, Events] = {}
+    events = ServerEvent.objects.filter(server__in=servers, id__gt=last_event)
+    columns = ("server", "id", "generation", "data")
+    for server, *event in events.order_by("id").values_list(*columns):
+        found.setdefault(server, []).append(tuple(event))
+    return found
+
+
+@asynccontextmanager
+async def waiting_for(
+    server_id: int, *, wants_events: bool = False
+) -> AsyncIterator[Waiter]:
+    """Have a server looked at for as long as one waits."""
+    lookout, waiter = Lookout.of_this_loop(), Waiter(server_id, wants_events)
+    lookout.add(waiter)
+    try:
+        yield waiter
+    finally:
+        lookout.remove(waiter)
+
+
+async def until_settled(
+    server_id: int, generation: int, seconds: float
+) -> Server | None:
+    """Return a server once a wish is settled or replaced by another, or time is up.
+
+    What it then is, the row says: a start is over if it is `ready` or has no
+    `pending`. None means that the row is gone, which ends a removal.
+    """
+    deadline = time.monotonic() + seconds
+    async with waiting_for(server_id) as waiter:
+        while (left := deadline - time.monotonic()) > 0:
+            if not await waiter.next(left):
+                break
+            if (
+                waiter.seen is None
+                or waiter.seen.has_settled(generation)
+                or waiter.seen.generation > generation
+            ):
+                break
+    return await asyncio.to_thread(find, server_id)
+
+
+def find(server_id: int) -> Server | None:
+    return Server.objects.select_related("user").filter(pk=server_id).first()
