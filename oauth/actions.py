@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
+from oauth.clients import server_client_id
 from oauth.grants import spell_out_roles
 from oauth.models import REDIRECT_URI_LENGTH, OAuthClient, OAuthCode
 from scopes.grammar import check_scopes
@@ -82,6 +83,45 @@ def follow_services(
         if client is None or client.pk in gone:
             client = OAuthClient(service=service)
         _store(client, wanted[service.pk], api_tokens.get(service.name, ""))
+
+
+@transaction.atomic
+@sensitive_variables("secret")
+def register_server_client(
+    owner: str,
+    name: str,
+    *,
+    secret: str,
+    origin: str,
+    redirect_uri: str,
+    description: str,
+    allowed_scopes: Iterable[str],
+    by: Actor,
+) -> OAuthClient:
+    """Let people sign in to a server that starts; what it was before is overwritten.
+
+    The secret is the server's token; `origin` says of whom it is, as of a token's.
+    """
+    server = f"{owner}/{name}"
+    check_redirect_uri(redirect_uri)
+    allowed = spell_out_roles(allowed_scopes)
+    check_scopes(allowed, holder=f"server {server}")
+    identifier = server_client_id(owner, name)
+    end_clients(
+        OAuthClient.objects.filter(server=server).exclude(identifier=identifier), by=by
+    )
+    client, _ = OAuthClient.objects.update_or_create(
+        identifier=identifier,
+        defaults={
+            "server": server,
+            "description": description,
+            "redirect_uri": redirect_uri,
+            "allowed_scopes": allowed,
+            "handle": format.handle(secret, keys.handle_key()),
+            "digest": digests.digest(secret, origin),
+        },
+    )
+    return client
 
 
 @transaction.atomic

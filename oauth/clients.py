@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
+from typing import Final
+from urllib.parse import quote
 
 from oauth.models import OAuthClient
 from tokens.clients import Client
+
+# What tokens have room for.
+IDENTIFIER_LENGTH: Final = 255
+
+
+def server_client_id(owner: str, name: str) -> str:
+    """Return what a server is called as a client, which cookies are named after too.
+
+    So no `@` is left in it, unlike in a path. `a-b` of nobody's and `b` of `a` would
+    be called the same; whichever came second gets a name that says more.
+    """
+    plain = "-".join(["jupyterhub-user", *map(quote, filter(None, (owner, name)))])
+    server = f"{owner}/{name}"
+    theirs = hashlib.sha256(server.encode()).hexdigest()[:32]
+    known = OAuthClient.objects.filter(identifier=plain).exclude(server=server)
+    if len(plain) <= IDENTIFIER_LENGTH and not known.exists():
+        return plain
+    return f"{plain[: IDENTIFIER_LENGTH - 33]}.{theirs}"
 
 
 def column(vendor: str) -> str:

@@ -80,9 +80,16 @@ def issue_token(
 
 
 def store_brought_token(
-    owner: User | Service, secret: str, *, note: str = "", by: Actor
+    owner: User | Service,
+    secret: str,
+    *,
+    note: str = "",
+    scopes: Sequence[str] = (INHERIT,),
+    by: Actor,
 ) -> APIToken:
     """Let `secret` be a token of `owner`, for ever and with all its owner's rights.
+
+    A hub that keeps a secret for somebody may say which `scopes` are enough.
 
     A secret that is known already stays as it is: it is neither given to another
     owner nor brought back after it was revoked.
@@ -100,7 +107,7 @@ def store_brought_token(
         digest=digests.digest(secret, APIToken.Origin.BROUGHT),
         origin=APIToken.Origin.BROUGHT,
         note=note,
-        scopes=[INHERIT],
+        scopes=list(scopes),
     )
     try:
         with transaction.atomic():
