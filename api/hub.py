@@ -17,6 +17,7 @@ from django.urls import path
 from api.base import PUBLIC, APIRequest, HubAPIView, empty, error, reply
 from api.pagination import Page
 from scopes.refusals import Invalid
+from servers.announcements import announce_proxy
 from servers.proxy import ProxyError
 from servers.routes import check_routes, proxy, routes_by_spec
 from servers.shutdown import stop_hub
@@ -112,10 +113,14 @@ class ProxyView(HubAPIView):
         return page.reply(items, len(routes), request)
 
     def post(self, request: APIRequest) -> HttpResponse:
-        return self.check(request, "", "")
+        try:
+            check_routes(proxy())
+        except ProxyError as problem:
+            return error(503, str(problem))
+        return empty(200)
 
     def patch(self, request: APIRequest) -> HttpResponse:
-        """Fill a proxy that announces itself, at another address perhaps."""
+        """Fill a proxy that announces itself, and use it from now on."""
         body = self.json()
         if body is None:
             raise Invalid("need JSON body")
@@ -128,13 +133,14 @@ class ProxyView(HubAPIView):
             raise Invalid("api_url must be an http or https address")
         if not re.fullmatch(r"[!-~]*", auth_token):
             raise Invalid("auth_token must be of letters, digits and signs of ASCII")
-        return self.check(request, api_url, auth_token)
-
-    def check(self, request: APIRequest, api_url: str, token: str) -> HttpResponse:
+        announced = proxy(api_url, auth_token)
         try:
-            check_routes(proxy(api_url, token))
+            check_routes(announced)
         except ProxyError as problem:
+            # One that does not answer takes nobody's place.
             return error(503, str(problem))
+        if api_url or auth_token:
+            announce_proxy(announced.api_url, announced.auth_token, by=request.actor)
         return empty(200)
 
 
@@ -164,7 +170,7 @@ class ShutdownView(HubAPIView):
             value = body.get(key)
             if value is not None and not isinstance(value, bool):
                 raise Invalid(f"{key} must be true or false, got {value!r}")
-        if not stop_hub():
+        if not stop_hub(servers=body.get("servers"), proxy=body.get("proxy")):
             return error(503, "Nothing runs this process that could end it.")
         return reply({"message": "Shutting down Hub"}, 202)
 

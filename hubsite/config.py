@@ -85,6 +85,12 @@ def text(value: Any) -> str:
     return value
 
 
+def log_level(value: Any) -> str:
+    if text(value) not in ("debug", "info", "warn", "error"):
+        raise ValueError("'debug', 'info', 'warn' or 'error'")
+    return str(value)
+
+
 def pattern(value: Any) -> str:
     try:
         re.compile(text(value))
@@ -108,6 +114,16 @@ def texts_by_text(value: Any) -> dict[str, str]:
     ):
         raise ValueError("a dictionary from strings to strings")
     return dict(value)
+
+
+def routes(value: Any) -> dict[str, str]:
+    found = texts_by_text(value)
+    for path, target in found.items():
+        if not path.startswith("/") or not path.endswith("/"):
+            raise ValueError(f"paths that begin and end with a slash, not {path!r}")
+        if urlsplit(target).scheme not in {"http", "https"}:
+            raise ValueError(f"an http or https address as the target of {path!r}")
+    return found
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -329,7 +345,7 @@ class HubConfig:
         "ConfigurableHTTPProxy.auth_token|JupyterHub.proxy_auth_token",
         text,
         "",
-        "The proxy's secret; made at each start when the hub starts the proxy itself.",
+        "The proxy's secret; generated into the data folder if empty.",
     )
     proxy_should_start: bool = setting(
         "ConfigurableHTTPProxy.should_start|Proxy.should_start",
@@ -337,11 +353,29 @@ class HubConfig:
         True,
         "Whether the hub starts the proxy, or finds it running.",
     )
+    proxy_log_level: str = setting(
+        "ConfigurableHTTPProxy.log_level",
+        log_level,
+        "info",
+        "What the proxy reports: `debug`, `info`, `warn`, `error`, and what is worse.",
+    )
+    extra_routes: dict[str, str] = setting(
+        "Proxy.extra_routes|ConfigurableHTTPProxy.extra_routes",
+        routes,
+        {},
+        "More routes for the proxy: from paths that begin and end with `/` to targets.",
+    )
     cleanup_proxy: bool = setting(
-        "JupyterHub.cleanup_proxy", flag, True, "Whether the proxy ends with the hub."
+        "JupyterHub.cleanup_proxy",
+        flag,
+        True,
+        "Whether the proxy ends with the hub; otherwise the next start adopts it.",
     )
     cleanup_servers: bool = setting(
-        "JupyterHub.cleanup_servers", flag, True, "Whether servers end with the hub."
+        "JupyterHub.cleanup_servers",
+        flag,
+        True,
+        "Whether servers end with the hub; otherwise the next start adopts them.",
     )
 
     # Sign-in
@@ -470,6 +504,12 @@ class HubConfig:
     last_activity_interval: int = setting(
         "JupyterHub.last_activity_interval", whole, 300, "Seconds between proxy checks."
     )
+    service_check_interval: int = setting(
+        "JupyterHub.service_check_interval",
+        whole,
+        60,
+        "Seconds between two looks at whether services answer; 0: none.",
+    )
     active_user_window: int = setting(
         "JupyterHub.active_user_window", whole, 1800, "Seconds that activity counts."
     )
@@ -508,6 +548,62 @@ class HubConfig:
     )
     spawner_class: str = "simple"
 
+    # Culling
+    cull_idle_timeout: int = setting(
+        "Hub.cull_idle_timeout",
+        whole,
+        0,
+        "Seconds after which the hub stops a server that nobody uses; 0: never.",
+    )
+    cull_every: int = setting(
+        "Hub.cull_every",
+        whole,
+        0,
+        "Seconds between two looks for idle servers; 0: half of the timeout.",
+    )
+    cull_max_age: int = setting(
+        "Hub.cull_max_age",
+        whole,
+        0,
+        "Seconds after which a server is stopped even if it is used; 0: never.",
+    )
+    cull_concurrency: int = setting(
+        "Hub.cull_concurrency",
+        whole,
+        10,
+        "How many idle servers are being stopped at a time; 0: all at once.",
+    )
+    cull_default_servers: bool = setting(
+        "Hub.cull_default_servers",
+        flag,
+        True,
+        "Whether default servers are stopped when idle.",
+    )
+    cull_named_servers: bool = setting(
+        "Hub.cull_named_servers",
+        flag,
+        True,
+        "Whether named servers are stopped when idle.",
+    )
+    cull_remove_named_servers: bool = setting(
+        "Hub.cull_remove_named_servers",
+        flag,
+        False,
+        "Whether idle named servers are also removed.",
+    )
+    cull_users: bool = setting(
+        "Hub.cull_users",
+        flag,
+        False,
+        "Whether idle users are deleted as well, for hubs with temporary accounts.",
+    )
+    cull_admin_users: bool = setting(
+        "Hub.cull_admin_users",
+        flag,
+        True,
+        "Whether that concerns administrators, too.",
+    )
+
     # What the file says in full, for the Spawner classes and their like.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     remarks: tuple[str, ...] = ()
@@ -518,12 +614,16 @@ def declared_fields() -> Iterable[Field[Any]]:
     return (each for each in fields(HubConfig) if "places" in each.metadata)
 
 
-def load_config(path: Path | None) -> HubConfig:
+def load_config(path: Path | None, *, keep_servers: bool = False) -> HubConfig:
     """Read a configuration file; without one, JupyterHub's defaults hold.
+
+    One of them may be another: `keep_servers` has servers outlive the hub if the file
+    does not say whether they should.
 
     Raises ConfigError with one line that names the file and line, or the setting.
     """
-    return build_config(read_file(path) if path else Config())
+    file = read_file(path) if path else Config()
+    return build_config(file, keep_servers=keep_servers)
 
 
 def read_file(path: Path) -> Config:
@@ -542,7 +642,7 @@ def read_file(path: Path) -> Config:
         ) from error
 
 
-def build_config(file: Config) -> HubConfig:
+def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     """Turn the sections of a configuration into a `HubConfig`."""
     reader = _Reader(file)
     authenticator = reader.authenticator()
@@ -571,11 +671,8 @@ def build_config(file: Config) -> HubConfig:
     if "oauth_token_expires_in" not in found:
         lifetime = int(config.cookie_max_age_days * 86400)
         config = replace(config, oauth_token_expires_in=lifetime)
-    if not config.cleanup_proxy:
-        reader.extra_remarks.append(
-            "c.JupyterHub.cleanup_proxy: the proxy ends with the hub all the same; run "
-            "it yourself, with c.ConfigurableHTTPProxy.should_start = False"
-        )
+    if keep_servers and "cleanup_servers" not in found:
+        config = replace(config, cleanup_servers=False)
     return replace(config, raw=file, remarks=reader.remarks())
 
 

@@ -59,6 +59,11 @@ class Site(BaseSettings):
         ["127.0.0.1", "::1"],
         description="Addresses and networks whose X-Forwarded-* is believed.",
     )
+    keep_servers: bool = Field(
+        False,
+        description="Whether servers outlive the hub if `cleanup_servers` is not set; "
+        "`start.py` sets it.",
+    )
     workers: int = Field(1, ge=1, le=256, description="Web processes.")
     proxy_command: str = Field(
         "", description="How configurable-http-proxy is called; found if empty."
@@ -154,7 +159,7 @@ def unknown_variables() -> list[str]:
 
 SITE = read_environment()
 DATA_DIR = SITE.data_dir
-HUB: HubConfig = load_config(SITE.config)
+HUB: HubConfig = load_config(SITE.config, keep_servers=SITE.keep_servers)
 HUB_VERSION = "6.1.1"
 HUB_PREFIX = f"{HUB.base_url}hub/"
 PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")
@@ -176,8 +181,13 @@ TOKEN_TAG_KEYS: list[bytes] = [
 # Finds secrets that others brought: their handle is made with it. It must not
 # change, or their rows are found no more; so it is kept apart from the rest.
 TOKEN_HANDLE_KEY = secrets.keep(DATA_DIR / "secrets" / "handle_key").encode()
-# What the proxy asks of whoever changes its routes; the supervisor makes one up.
-PROXY_AUTH_TOKEN = HUB.proxy_auth_token or os.environ.get("CONFIGPROXY_AUTH_TOKEN", "")
+# What the proxy asks of whoever changes its routes. It is kept, so that a proxy which
+# outlives the hub can be told of routes by the next one.
+PROXY_AUTH_TOKEN = (
+    HUB.proxy_auth_token
+    or os.environ.get("CONFIGPROXY_AUTH_TOKEN")
+    or secrets.keep(DATA_DIR / "secrets" / "proxy_auth_token")
+)
 
 # ------------------------------------------------------------------------- the core
 

@@ -55,7 +55,6 @@ ADVICE: dict[str, str] = {
     "JupyterHub.proxy_cmd": "has no effect; set HUB_PROXY_COMMAND",
     "JupyterHub.recreate_internal_certs": _TLS,
     "JupyterHub.reset_db": "has no effect; remove the database to begin anew",
-    "JupyterHub.service_check_interval": _NOT_YET,
     "JupyterHub.show_config": "has no effect",
     "JupyterHub.show_config_json": "has no effect",
     "JupyterHub.subdomain_hook": _NOT_YET,
@@ -90,7 +89,4 @@ ADVICE: dict[str, str] = {
     "ConfigurableHTTPProxy.command_umask": "has no effect",
     "ConfigurableHTTPProxy.concurrency": "has no effect",
     "ConfigurableHTTPProxy.debug": "has no effect; set its log_level",
-    "ConfigurableHTTPProxy.extra_routes": _NOT_YET,
-    "ConfigurableHTTPProxy.log_level": _NOT_YET,
-    "Proxy.extra_routes": _NOT_YET,
 }

@@ -208,6 +208,28 @@ class Inquiry(models.Model):
         return f"{self.kind} {self.pk}"
 
 
+class AnnouncedProxy(models.Model):
+    """The proxy that announced itself in place of the configured one, as one row.
+
+    `configured` is the address in whose place it came.
+    """
+
+    api_url = models.CharField(max_length=2047)
+    sealed = models.TextField()
+    configured = models.CharField(max_length=2047)
+    announced_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(id=1), name="announced_proxy_is_one_row"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.api_url
+
+
 class Share(models.Model):
     """Scopes over one server, granted to a user or to a group.
 

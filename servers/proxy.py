@@ -17,11 +17,21 @@ MARK = "jupyterhub"
 
 
 class ProxyError(Exception):
-    """The proxy could not be reached, or refused what was asked of it."""
+    """The proxy could not be reached, or refused what was asked of it.
+
+    What is `passing` may be gone when it is asked again.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class ProxyClient:
-    """Reads and changes the routes of one running proxy."""
+    """Reads and changes the routes of one running proxy.
+
+    Paths are unescaped here, as the proxy lists them.
+    """
 
     def __init__(
         self, api_url: str, auth_token: str, *, timeout: float = TIMEOUT
@@ -33,7 +43,7 @@ class ProxyClient:
     def routes(self) -> dict[str, dict[str, Any]]:
         """Return the hub's routes by path, each with `target` and what came with it.
 
-        Paths are unescaped and without a slash at the end, as the proxy lists them.
+        No path but the root's ends in a slash.
         """
         try:
             routes = json.loads(self._call("GET", ""))
@@ -52,9 +62,7 @@ class ProxyClient:
 
         Only scheme, host and port of the target count.
         """
-        url = urlsplit(target)
-        body = {"target": f"{url.scheme}://{url.netloc}", MARK: True, **data}
-        self._call("POST", path, body)
+        self._call("POST", path, {"target": origin(target), MARK: True, **data})
 
     def delete_route(self, path: str) -> None:
         """Forget a path; one that has no route is no matter."""
@@ -77,9 +85,7 @@ class ProxyClient:
         try:
             connection.request(
                 method,
-                f"{url.path}/api/routes/{quote(path.strip('/'), safe='/@~%')}".rstrip(
-                    "/" if not path.strip("/") and method == "GET" else ""
-                ),
+                f"{url.path}/api/routes{path and '/' + quote(path.strip('/'), '/@')}",
                 json.dumps(body) if body is not None else None,
                 {"Authorization": f"token {self.auth_token}"},
             )
@@ -92,7 +98,7 @@ class ProxyClient:
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise ProxyError(
-                f"The proxy does not answer at {self.api_url}: {error}"
+                f"The proxy does not answer at {self.api_url}: {error}", passing=True
             ) from error
         finally:
             connection.close()
@@ -100,6 +106,13 @@ class ProxyClient:
             raise ProxyError(f"The proxy at {self.api_url} has another secret")
         if response.status >= 400 and response.status not in tolerated:
             raise ProxyError(
-                f"The proxy at {self.api_url} answered {response.status} to {method}"
+                f"The proxy at {self.api_url} answered {response.status} to {method}",
+                passing=response.status >= 500,
             )
         return reply
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of an address, all that a route looks at."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

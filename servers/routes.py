@@ -1,18 +1,37 @@
-"""Which routes the proxy should have, and seeing to it that it has them."""
+"""Which routes the proxy should have, and seeing to it that it has them.
+
+A path is spelt here as the proxy lists it: unescaped, and without a slash at the end.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from django.conf import settings
+from django.db import connections
+from django.db.models import Q
 
-from servers.proxy import MARK, ProxyClient, ProxyError
+from servers.announcements import announced_proxy
+from servers.models import Server
+from servers.proxy import MARK, ProxyClient, ProxyError, origin
 from services.models import Service
 
 logger = logging.getLogger(__name__)
+
+# For so many seconds a change is tried again if the proxy does not take it.
+PATIENCE = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
+# So many changes are under way at once at most.
+CONCURRENCY = 4
+
+_threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="proxy")
 
 
 class Route(NamedTuple):
@@ -23,31 +42,141 @@ class Route(NamedTuple):
 
 
 def proxy(api_url: str = "", auth_token: str = "") -> ProxyClient:
-    """Return the configured proxy, or one that is somewhere else."""
-    return ProxyClient(
-        api_url or settings.HUB.proxy_api_url, auth_token or settings.PROXY_AUTH_TOKEN
-    )
+    """Return the proxy that is in use, or one that is somewhere else."""
+    if not (api_url and auth_token):
+        known_url, known_token = announced_proxy() or (
+            settings.HUB.proxy_api_url,
+            settings.PROXY_AUTH_TOKEN,
+        )
+        api_url, auth_token = api_url or known_url, auth_token or known_token
+    return ProxyClient(api_url, auth_token)
 
 
-def wanted_routes() -> dict[str, Route]:
-    """Return the routes that there should be, by unescaped path."""
-    base = settings.HUB.base_url
-    routes = {_key(base): Route(settings.HUB.hub_connect_url, {"hub": True})}
-    services = Service.objects.exclude(url=None)
+def lasting_routes() -> dict[str, Route]:
+    """Return the routes that do not come and go with servers, by path."""
+    hub = settings.HUB
+    routes = {
+        _key(unquote(spec)): Route(origin(target), {"extra": True})
+        for spec, target in hub.extra_routes.items()
+    }
+    routes[_key(_base())] = Route(origin(hub.hub_connect_url), {"hub": True})
+    services = Service.objects.exclude(url=None).exclude(url="")
     for name, url in services.values_list("name", "url"):
-        if url:
-            routes[_service_path(name)] = Route(url, {"service": name})
+        routes[_service_path(name)] = Route(origin(url or ""), {"service": name})
     return routes
 
 
+def wanted_routes() -> dict[str, Route]:
+    """Return the routes that there should be, by path."""
+    return _wanted()[0]
+
+
+def _wanted() -> tuple[dict[str, Route], set[str]]:
+    """Return the routes that there should be, and paths on which nobody decides yet."""
+    routes, undecided = lasting_routes(), set()
+    active = Server.objects.filter(Q(ready=True) | Q(pending__isnull=False))
+    for owner, name, url, ready in active.order_by().values_list(
+        "user__name", "name", "url", "ready"
+    ):
+        path = server_route(owner, name)
+        if ready and url:
+            routes[path] = _route_of(owner, name, url)
+        else:
+            undecided.add(path)
+    return routes, undecided
+
+
 def check_routes(client: ProxyClient) -> None:
-    """Give the proxy the routes that it lacks, and take away those of the past."""
-    wanted, present = wanted_routes(), client.routes()
+    """Give the proxy the routes that it lacks, and take away those of the past.
+
+    Servers come and go meanwhile, and a route that leads to a port which is another's
+    by now is worse than none. So the proxy is read before the rows are: a route that
+    was added later is not judged. And what is changed is looked at once more.
+    """
+    present = client.routes()
+    wanted, undecided = _wanted()
+    added = False
     for path, route in wanted.items():
-        if path not in present or not _same(present[path]["target"], route.target):
+        if (
+            path not in present
+            or not _same(present[path]["target"], route.target)
+            or "extra" in route.data
+        ):
             client.add_route(path, route.target, **route.data)
-    for path in present.keys() - wanted.keys():
-        client.delete_route(path)
+            added = added or "user" in route.data
+    stale = present.keys() - wanted.keys() - undecided
+    if stale or added:
+        again, undecided = _wanted()
+        for path in (stale | wanted.keys()) - again.keys() - undecided:
+            client.delete_route(path)
+        for path, route in again.items():
+            if wanted.get(path, route).target != route.target:
+                client.add_route(path, route.target, **route.data)
+
+
+# Servers
+
+
+def server_route(owner: str, name: str) -> str:
+    """Return the path below which the proxy leads to a server."""
+    return f"{_base()}user/{owner}/{name}".rstrip("/")
+
+
+async def publish_server(server: Server) -> None:
+    """Lead the proxy to a server; its row needs `user` loaded, and its `url`.
+
+    A proxy that is away is asked again for a while. Raises ProxyError if all that was
+    in vain: such a server can't be reached and should not be called ready.
+    """
+    owner, name = server.user.name, server.name
+    route = _route_of(owner, name, server.url)
+    await _insist(
+        lambda: proxy().add_route(server_route(owner, name), route.target, **route.data)
+    )
+
+
+async def withdraw_server(server: Server) -> None:
+    """Let the proxy forget a server.
+
+    Raises ProxyError if the proxy can't be reached; the next check makes up for it.
+    """
+    path = server_route(server.user.name, server.name)
+    await _insist(lambda: proxy().delete_route(path))
+
+
+async def _insist(change: Callable[[], None]) -> None:
+    """Make a change in a thread; try again what may pass."""
+    deadline = time.monotonic() + PATIENCE
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await in_thread(change)
+        except ProxyError as problem:
+            if not problem.passing or time.monotonic() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def in_thread(change: Callable[[], None]) -> None:
+    """Talk to the proxy outside of the event loop."""
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(_threads, partial(_alone, change))
+
+
+def _alone(change: Callable[[], None]) -> None:
+    try:
+        change()
+    finally:
+        # These threads ask the database so seldom that no connection is kept.
+        connections.close_all()
+
+
+def _route_of(owner: str, name: str, url: str) -> Route:
+    return Route(origin(url), {"user": owner, "server_name": name})
+
+
+# Services
 
 
 def publish_service(service: Service) -> None:
@@ -73,6 +202,9 @@ def _try(change: Callable[..., None], *args: str, **data: str) -> None:
         logger.warning("A route is not up to date: %s", problem)
 
 
+# The wire
+
+
 def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
     """Return the proxy's routes as JupyterHub shows them: escaped, ending in `/`."""
     return {
@@ -90,7 +222,11 @@ def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
 
 
 def _service_path(name: str) -> str:
-    return f"{settings.HUB.base_url}services/{name}"
+    return f"{_base()}services/{name}"
+
+
+def _base() -> str:
+    return unquote(settings.HUB.base_url)
 
 
 def _key(path: str) -> str:

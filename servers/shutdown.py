@@ -1,10 +1,17 @@
-"""Ending the whole hub from within one of its web processes."""
+"""Ending the whole hub from within one of its web processes, or from a command.
+
+Standard library only and no Django: the supervisor uses it, too.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from threading import Timer
+from typing import Any
 
 # Who started this process and ends with it: the supervisor, or the web server.
 KEEPER = "HUB_KEEPER_PID"
@@ -13,10 +20,45 @@ KEEPER = "HUB_KEEPER_PID"
 DELAY = 0.3
 
 
-def stop_hub() -> bool:
-    """Have the hub end in a moment; False if nothing runs that could end it."""
+def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:
+    """Have the hub end in a moment; False if nothing runs that could end it.
+
+    `servers` and `proxy` say whether those end with it; None leaves that to the
+    configuration. Only a supervisor hears of them: what was started separately is
+    ended separately.
+    """
     keeper = os.environ.get(KEEPER, "")
     if not keeper.isdigit():
         return False
+    folder = os.environ.get("HUB_DATA_DIR")
+    if folder:
+        leave_word(Path(folder), servers=servers, proxy=proxy)
     Timer(DELAY, os.kill, (int(keeper), signal.SIGTERM)).start()
     return True
+
+
+def leave_word(data_dir: Path, *, servers: bool | None, proxy: bool | None) -> None:
+    """Leave a note of what is to end, for the supervisor that is told to end."""
+    said = {"cleanup_servers": servers, "cleanup_proxy": proxy}
+    word = {key: value for key, value in said.items() if value is not None}
+    draft = data_dir / f".end.{os.getpid()}"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(
+            {key: value for key, value in word.items() if value is not None}, file
+        )
+    draft.replace(_word(data_dir))
+
+
+def take_word(data_dir: Path) -> dict[str, bool]:
+    """Return what the note says, and remove it; without one nothing was said."""
+    found: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        found = json.loads(_word(data_dir).read_text())
+    with suppress(OSError):
+        _word(data_dir).unlink()
+    return found
+
+
+def _word(data_dir: Path) -> Path:
+    return data_dir / "end.json"

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 import pytest
 
 from accounts.models import User
+from servers.announcements import announced_proxy
+from servers.models import AnnouncedProxy
 from services.models import Service
 from tests.conftest import API
 from tests.factories import make_service, make_token
@@ -190,6 +192,41 @@ def test_a_proxy_that_announces_itself_is_filled(
 
     assert reply.status_code == 200
     assert set(proxy.routes) == {"/"}
+    # From then on it is the proxy, for every process.
+    proxy.routes.clear()
+    assert admin.post(f"{API}/proxy").status_code == 200
+    assert set(proxy.routes) == {"/"}
+    kept = AnnouncedProxy.objects.get()
+    assert kept.api_url == address
+    assert proxy.secret not in str(vars(kept))
+    # Whoever configures another address afterwards has the last word.
+    settings.HUB = replace(settings.HUB, proxy_api_url="http://127.0.0.1:2")
+    assert admin.post(f"{API}/proxy").status_code == 503
+
+
+def test_a_proxy_that_does_not_answer_takes_nobodys_place(
+    admin: Any, proxy: type[FakeProxy]
+) -> None:
+    reply = admin.patch(
+        f"{API}/proxy",
+        {"api_url": "http://127.0.0.1:1"},
+        content_type="application/json",
+    )
+
+    assert reply.status_code == 503
+    assert not AnnouncedProxy.objects.exists()
+    assert admin.post(f"{API}/proxy").status_code == 200
+
+
+def test_an_announcement_under_a_lost_key_is_no_longer_known(
+    admin: Any, proxy: type[FakeProxy], settings: Any
+) -> None:
+    body = {"auth_token": proxy.secret}
+    admin.patch(f"{API}/proxy", body, content_type="application/json")
+
+    settings.SECRET_KEY = "another"
+
+    assert announced_proxy() is None
 
 
 def test_the_proxy_learns_of_services_as_they_come_and_go(

@@ -132,7 +132,6 @@ def test_spawner_settings_are_kept_for_the_spawner(load: Load) -> None:
         ("c.PAMAuthenticator.service = 'x'", ("PAMAuthenticator.service",)),
         ("c.JupyterHub.authenticator_class = 'a.GitHub'", ("'a.GitHub'", "HUB_OIDC")),
         ("c.NoSuchThing.x = 1", ("NoSuchThing.x",)),
-        ("c.JupyterHub.cleanup_proxy = False", ("cleanup_proxy",)),
     ],
 )
 def test_what_has_no_effect_is_said_once(
@@ -205,3 +204,31 @@ def test_a_token_belongs_to_one(load: Load) -> None:
 def test_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match="Failed to find specified config file: no"):
         load_config(Path("no-such-file.py"))
+
+
+@pytest.mark.parametrize(
+    ("text", "keep_servers", "ends"),
+    [
+        ("", False, True),
+        ("", True, False),
+        ("c.JupyterHub.cleanup_servers = True", True, True),
+        ("c.JupyterHub.cleanup_servers = False", False, False),
+    ],
+)
+def test_the_file_has_the_last_word_on_servers_that_outlive_the_hub(
+    tmp_path: Path, text: str, keep_servers: bool, ends: bool
+) -> None:
+    file = tmp_path / "config.py"
+    file.write_text(text)
+
+    config = load_config(file, keep_servers=keep_servers)
+
+    assert config.cleanup_servers is ends
+
+
+def test_more_routes_are_read_and_checked(load: Load) -> None:
+    config = load("c.Proxy.extra_routes = {'/more/': 'http://127.0.0.1:9'}")
+    assert config.extra_routes == {"/more/": "http://127.0.0.1:9"}
+    for wrong in ("{'more/': 'http://a'}", "{'/more': 'http://a'}", "{'/a/': 'b'}"):
+        with pytest.raises(ConfigError, match="extra_routes"):
+            load(f"c.Proxy.extra_routes = {wrong}")

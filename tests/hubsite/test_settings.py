@@ -141,7 +141,8 @@ def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
     expression = "s.SECRET_KEY, s.TOKEN_TAG_KEYS, s.TOKEN_HANDLE_KEY"
     assert loaded(tmp_path, expression) == loaded(tmp_path, expression)
     kept = list((tmp_path / "secrets").iterdir())
-    assert {path.name for path in kept} == {"secret_key", "tag_key", "handle_key"}
+    names = {"secret_key", "tag_key", "handle_key", "proxy_auth_token"}
+    assert {path.name for path in kept} == names
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
 
