@@ -187,6 +187,8 @@ def test(arguments: Sequence[str]) -> int:
             print("Tests on SQLite, without the slow ones", flush=True)
             return _pytest([*pytest, "-m", "not slow"], env)
         # Found before the first run, so that a machine without one hears it early.
+        find_slurm()
+        find_docker()
         with postgresql() as url:
             print("Tests on SQLite", flush=True)
             status = _pytest(pytest, env)
@@ -385,6 +387,42 @@ def find_postgresql() -> Path:
         "`postgresql`, or run this as root, which installs it, or name a server in\n"
         "TEST_DATABASE_URL."
     )
+
+
+def find_slurm() -> None:
+    """Have the daemons of which tests make a cluster of three nodes."""
+    packages = ("slurmctld", "slurmd", "slurm-client", "munge")
+    if not missing("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel"):
+        return
+    if not apt_install(*packages):
+        sys.exit(
+            "ERROR: The tests need Slurm, of which they run a cluster of their own.\n"
+            f"Either install Debian's packages `{' '.join(packages)}`, or run this as\n"
+            "root, which installs them. `start.py test --quick` does without."
+        )
+
+
+def find_docker() -> None:
+    """Have the daemon of which tests run one of their own, where that can be.
+
+    Nothing else brings one, so what can't be tested here is said: now, and by the
+    tests' summary.
+    """
+    packages = ("docker.io", "iptables", "iproute2")
+    if os.geteuid() == 0 and missing("dockerd", "runc", "iptables", "ip"):
+        apt_install(*packages)
+    if os.geteuid() != 0 or missing("dockerd", "runc", "iptables", "ip"):
+        print(
+            "NOT TESTED on this machine: servers in Docker containers. That takes root"
+            f"\nand Debian's packages `{' '.join(packages)}`.",
+            flush=True,
+        )
+
+
+def missing(*programs: str) -> list[str]:
+    """Return which programs are not there; daemons are not on everybody's path."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    return [name for name in programs if shutil.which(name, path=path) is None]
 
 
 def unprivileged() -> pwd.struct_passwd:

@@ -1,0 +1,62 @@
+"""A site for each backend; what can't run on this machine says so in the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.backends import sites
+from tests.backends.machine import Unavailable
+from tests.backends.sites import Site
+
+BACKENDS = ("local", "simple", "slurm", "docker", "kubernetes")
+
+
+@pytest.fixture(scope="session")
+def site_of(
+    tmp_path_factory: pytest.TempPathFactory, worker_number: int
+) -> Iterator[Callable[[str], Site]]:
+    """Return a function that starts the site of a backend, once."""
+    started: dict[str, Site] = {}
+    with ExitStack() as stack:
+
+        def start(name: str) -> Site:
+            if name not in started:
+                folder = tmp_path_factory.mktemp(name)
+                started[name] = stack.enter_context(_make(name, folder, worker_number))
+            return started[name]
+
+        yield start
+
+
+def _make(name: str, folder: Path, number: int) -> AbstractContextManager[Site]:
+    match name:
+        case "local":
+            return sites.local(folder)
+        case "simple":
+            return sites.simple(folder)
+        case "slurm":
+            return sites.slurm_site(folder)
+        case "docker":
+            return sites.docker_site(folder, number)
+        case _:
+            return sites.kubernetes_site(folder)
+
+
+@pytest.fixture(params=BACKENDS)
+def site(
+    request: pytest.FixtureRequest, site_of: Callable[[str], Site]
+) -> Iterator[Site]:
+    """One backend after the other, with nothing left of the test before."""
+    try:
+        found = site_of(request.param)
+    except Unavailable as problem:
+        if request.param == "docker":
+            # Not every machine lets a program make networks and mounts.
+            pytest.skip(f"NOT TESTED on this machine: Docker. {problem}")
+        raise
+    yield found
+    found.remove_all()

@@ -1,0 +1,58 @@
+"""What all backends need of the machine that tests run on."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+PATIENCE = 30.0
+
+
+class Unavailable(Exception):
+    """A backend can't run on this machine; the text says why and what would help."""
+
+
+def find(program: str) -> str | None:
+    """Return where a program is; daemons live off ordinary accounts' search path."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_until(
+    condition: Callable[[], object],
+    what: str,
+    explain: Callable[[], str] = str,
+    patience: float = PATIENCE,
+) -> None:
+    """Return once it is so; raise `TimeoutError` with an explanation if it never is."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited in vain until {what}\n{explain()}")
+        time.sleep(0.05)
+
+
+def processes(**environment: str) -> set[int]:
+    """Return the processes with all this in their environment; zombies don't count."""
+    wanted = {f"{name}={value}".encode() for name, value in environment.items()}
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            given = set((entry / "environ").read_bytes().split(b"\0"))
+        except OSError:
+            continue
+        if state != "Z" and wanted <= given:
+            found.add(int(entry.name))
+    return found
