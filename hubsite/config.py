@@ -14,6 +14,7 @@ the setting. What is set but means nothing here ends up in `HubConfig.remarks`.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,8 @@ from traitlets.config.loader import (
 )
 
 from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS
+from servers.controller.hosting.classes import BUILT_IN as SPAWNERS
+from servers.controller.hosting.classes import UnknownSpawner, resolve
 
 TOKEN_MIN_LENGTH = 8
 TOKEN_MAX_LENGTH = 128
@@ -468,6 +471,12 @@ class HubConfig:
         (30.0, 60.0),
         "Seconds after which those who start too many are told to ask again.",
     )
+    implicit_spawn_seconds: float = setting(
+        "JupyterHub.implicit_spawn_seconds",
+        number,
+        0.0,
+        "Seconds until the page of a stopped server starts it by itself; 0: never.",
+    )
     default_server_name: str = setting(
         "JupyterHub.default_server_name",
         text,
@@ -546,7 +555,7 @@ class HubConfig:
         {},
         "Only `headers`, `slow_spawn_timeout` and `slow_stop_timeout` are read.",
     )
-    spawner_class: str = "simple"
+    spawner_class: str = SPAWNERS["default"]
 
     # Culling
     cull_idle_timeout: int = setting(
@@ -614,16 +623,32 @@ def declared_fields() -> Iterable[Field[Any]]:
     return (each for each in fields(HubConfig) if "places" in each.metadata)
 
 
-def load_config(path: Path | None, *, keep_servers: bool = False) -> HubConfig:
+def load_config(
+    path: Path | None, *, keep_servers: bool = False, homes: Path | None = None
+) -> HubConfig:
     """Read a configuration file; without one, JupyterHub's defaults hold.
 
-    One of them may be another: `keep_servers` has servers outlive the hub if the file
-    does not say whether they should.
+    Two of them may be others: `keep_servers` has servers outlive the hub if the file
+    does not say whether they should, and without a file servers run as whoever runs
+    the hub, with homes in `homes`.
 
     Raises ConfigError with one line that names the file and line, or the setting.
     """
-    file = read_file(path) if path else Config()
+    file = read_file(path) if path else unconfigured(homes)
     return build_config(file, keep_servers=keep_servers)
+
+
+def unconfigured(homes: Path | None) -> Config:
+    """Return the configuration of a hub that has no file: one for a first look."""
+    config = Config()
+    config.JupyterHub.spawner_class = "simple"
+    if homes:
+        template = str(homes).replace("{", "{{").replace("}", "}}")
+        config.SimpleLocalProcessSpawner.home_dir_template = f"{template}/{{username}}"
+    if os.geteuid() == 0:
+        # Without this word, JupyterLab refuses to be run by root.
+        config.SimpleLocalProcessSpawner.args = ["--allow-root"]
+    return config
 
 
 def read_file(path: Path) -> Config:
@@ -660,7 +685,7 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
         if value is not None:
             found[each.name] = value
     found |= _addresses(reader)
-    found["spawner_class"] = _dotted(reader.first("JupyterHub.spawner_class", "simple"))
+    found["spawner_class"] = _spawner_class(reader)
     config = HubConfig(**found)
     config = replace(
         config,
@@ -762,7 +787,6 @@ PLAIN = frozenset(
         "answer_yes",
         "config_file",
         "confirm_no_ssl",
-        "implicit_spawn_seconds",
         "init_spawners_timeout",
         "log_level",
         "trust_user_provided_tokens",
@@ -837,6 +861,19 @@ def _dotted(value: Any) -> str:
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     return str(value).replace(":", ".")
+
+
+def _spawner_class(reader: _Reader) -> str:
+    """Return the import path of the class by which servers are started."""
+    place = "JupyterHub.spawner_class"
+    value = reader.first(place, "default")
+    if isinstance(value, type):
+        # It is there already; it may be one that the file itself defines.
+        return _dotted(value)
+    try:
+        return resolve(_dotted(value))
+    except UnknownSpawner as error:
+        raise ConfigError(f"c.{place}: {error}") from None
 
 
 def _service_tokens(config: HubConfig) -> dict[str, str]:

@@ -159,7 +159,9 @@ def unknown_variables() -> list[str]:
 
 SITE = read_environment()
 DATA_DIR = SITE.data_dir
-HUB: HubConfig = load_config(SITE.config, keep_servers=SITE.keep_servers)
+HUB: HubConfig = load_config(
+    SITE.config, keep_servers=SITE.keep_servers, homes=DATA_DIR / "homes"
+)
 HUB_VERSION = "6.1.1"
 HUB_PREFIX = f"{HUB.base_url}hub/"
 PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")

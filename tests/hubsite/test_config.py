@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,3 +234,65 @@ def test_more_routes_are_read_and_checked(load: Load) -> None:
     for wrong in ("{'more/': 'http://a'}", "{'/more': 'http://a'}", "{'/a/': 'b'}"):
         with pytest.raises(ConfigError, match="extra_routes"):
             load(f"c.Proxy.extra_routes = {wrong}")
+
+
+@pytest.mark.parametrize(
+    "line, path",
+    [
+        ("", "jupyterhub.spawner.LocalProcessSpawner"),
+        ("'default'", "jupyterhub.spawner.LocalProcessSpawner"),
+        ("'simple'", "jupyterhub.spawner.SimpleLocalProcessSpawner"),
+        ("'docker'", "dockerspawner.DockerSpawner"),
+        ("'batchspawner:SlurmSpawner'", "batchspawner.SlurmSpawner"),
+        ("'kubespawner.KubeSpawner'", "kubespawner.KubeSpawner"),
+    ],
+)
+def test_spawner_is_named_by_entry_point_or_import_path(
+    load: Load, line: str, path: str
+) -> None:
+    hub = load(f"c.JupyterHub.spawner_class = {line}" if line else "")
+
+    assert hub.spawner_class == path
+
+
+def test_spawner_may_be_defined_by_the_file_itself(load: Load) -> None:
+    hub = load("class Own: pass\nc.JupyterHub.spawner_class = Own\n")
+
+    assert hub.spawner_class.endswith(".Own")
+    assert isinstance(hub.raw["JupyterHub"]["spawner_class"], type)
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("sipmle", r"no spawner of the name 'sipmle' is installed; there are .*simple"),
+        ("nowhere.Spawner", "'nowhere.Spawner' is not installed: no module 'nowhere'"),
+        ("dockerspawner.nowhere.X", "no module 'dockerspawner.nowhere'"),
+    ],
+)
+def test_spawner_that_is_not_there_stops_the_start(
+    load: Load, name: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^c.JupyterHub.spawner_class: .*{says}"):
+        load(f"c.JupyterHub.spawner_class = {name!r}")
+
+
+def test_spawner_class_is_found_without_importing_it() -> None:
+    code = (
+        "import sys; from hubsite.config import load_config; load_config(None);"
+        "from servers.controller.hosting.classes import resolve;"
+        "resolve('dockerspawner.DockerSpawner'); resolve('docker');"
+        "print([m for m in ('jupyterhub', 'dockerspawner') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_a_file_servers_run_as_the_hub_does(tmp_path: Path) -> None:
+    hub = load_config(None, homes=tmp_path / "{odd}")
+
+    assert hub.spawner_class == "jupyterhub.spawner.SimpleLocalProcessSpawner"
+    template = hub.raw["SimpleLocalProcessSpawner"]["home_dir_template"]
+    assert template.format(username="ada") == f"{tmp_path}/{{odd}}/ada"

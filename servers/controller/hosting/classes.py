@@ -47,8 +47,10 @@ def resolve(name: str) -> str:
     return named[name].replace(":", ".")
 
 
-def load(name: str) -> Any:
-    """Import a spawner class."""
+def load(name: str | type) -> Any:
+    """Return a spawner class, imported if it is not one already."""
+    if isinstance(name, type):
+        return name
     path = resolve(name)
     module, _, attribute = path.rpartition(".")
     try:

@@ -65,7 +65,7 @@ class HostedUser(StandIn):
         self.last_activity = facts.last_activity
         self.url = self.base_url = self.proxy_spec = server_path(self.name, "")
         self.escaped_name = self.url.rstrip("/").rpartition("/")[2]
-        self.host = origin(settings.HUB.public_url)
+        self.host = origin(settings.PUBLIC_URL)
 
     def __repr__(self) -> str:
         return f"<User {self.name}>"
@@ -171,7 +171,7 @@ def hub() -> objects.Hub:
         ip=config.hub_ip,
         port=config.hub_port,
         connect_url=config.hub_connect_url,
-        public_host=origin(config.public_url),
+        public_host=origin(settings.PUBLIC_URL),
         routespec=prefix,
     )
 
@@ -205,5 +205,5 @@ def origin(url: str) -> str:
 
 def public_url(path: str) -> str:
     """Return a path as people reach it, if it is known under which address."""
-    address = settings.HUB.public_url
+    address = settings.PUBLIC_URL
     return urlunsplit(urlsplit(address)._replace(path=path)) if address else ""

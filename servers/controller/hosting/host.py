@@ -47,7 +47,11 @@ class Host:
         self.config = config
         # JupyterHub's database library tells what it loads.
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        self.spawner_class = classes.load(spawner_class)
+        given = config.get("JupyterHub", {}).get("spawner_class")
+        # A configuration may define a class of its own, which has no import path.
+        self.spawner_class = classes.load(
+            given if isinstance(given, type) else spawner_class
+        )
         from jupyterhub.spawner import Spawner
 
         if not issubclass(self.spawner_class, Spawner):
@@ -371,6 +375,13 @@ class HostedSpawner:
 
     def _failure(self, problem: BaseException) -> SpawnFailed:
         failure = SpawnFailed.of(problem)
+        if isinstance(problem, KeyError) and "getpwnam" in str(problem):
+            name = self.facts.user_name
+            failure = SpawnFailed(
+                f"The machine on which the hub runs has no account {name}, and "
+                f"{type(self.spawner).__name__} starts servers as the accounts of "
+                "their owners."
+            )
         if failure is not problem and not failure.refused:
             log.error("Start failed", server=self.facts.label, exc_info=problem)
         return failure
