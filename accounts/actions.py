@@ -319,13 +319,18 @@ def delete_user(user: User, *, by: Actor) -> None:
 
     Of several who do so at once, one has done it.
     """
-    if by.kind == "user" and by.name == user.name:
-        raise Invalid("Cannot delete yourself!")
+    refuse_own_deletion(user, by)
     _refuse_hindered(user)
     record(by, "user.delete", "user", user.name)
     _, deleted = user.delete()
     if not deleted.get(User._meta.label):
         raise NotFound(f"No such user: {user.name}")
+
+
+def refuse_own_deletion(user: User, by: Actor) -> None:
+    """Raise `Invalid` if it is the user who wants the user to be deleted."""
+    if by.kind == "user" and by.name == user.name:
+        raise Invalid("Cannot delete yourself!")
 
 
 # Groups

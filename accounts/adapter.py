@@ -45,6 +45,10 @@ SESSION_ID_COOKIE = "jupyterhub-session-id"
 SessionEnding = Callable[[User, str, Actor], object]
 session_endings: list[SessionEnding] = []
 
+# What else happens when people sign out themselves, called with who does.
+SigningOut = Callable[[User, Actor], object]
+signings_out: list[SigningOut] = []
+
 
 def local_path(request: HttpRequest, url: str) -> str:
     """Reduce an address on this hub to its path; return nothing for any other.
@@ -198,6 +202,8 @@ class AccountAdapter(DefaultAccountAdapter):
             by = actor_of(request, user)
             close_session(user, request.session.get(SESSION_ID, ""), by)
             record(by, "session.logout", "user", user.name)
+            for signing_out in signings_out:
+                signing_out(user, by)
         end_session(request)
 
     def set_password(self, user: User, password: str) -> None:

@@ -7,11 +7,12 @@ a template that leaves keys out.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import orjson
@@ -25,6 +26,7 @@ from accounts.actions import (
     create_users,
     delete_user,
     normalise_name,
+    refuse_own_deletion,
     update_user,
 )
 from accounts.models import User
@@ -33,12 +35,15 @@ from api.base import APIRequest, HubAPIView, argument, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
-from api.servers import default_server, server_json
+from api.servers import default_server, patience, server_json
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
+from servers.actions import stop_servers
 from servers.activity import note_activity
-from servers.models import server_path
+from servers.deferred import Deferred
+from servers.models import ACTIVE, Server, server_path
 from servers.rights import user_target
+from servers.waiting import until_settled
 from tokens import activity
 
 # Statements are made of constants; what comes from outside is a parameter.
@@ -69,7 +74,7 @@ USERS = Body("user", {"usernames": list, **USER.keys}, required=("usernames",))
 # Rows and how they are written
 
 
-ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
+IS_ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
 
 # The keys that are a column each, in the order of the columns.
 COLUMNS = ("name", "admin", "user_info", "roles", "groups", "created", "last_activity")
@@ -109,7 +114,7 @@ def columns(vendor: str, with_stopped: bool = False) -> tuple[str, ...]:
     Servers are NULL where there are none, which is the common case in a list.
     """
     sql = dialect(vendor)
-    active = "" if with_stopped else f" AND {ACTIVE}"
+    active = "" if with_stopped else f" AND {IS_ACTIVE}"
     servers = sql.lists(
         SERVER_COLUMNS, f"servers_server s WHERE s.user_id = u.id{active}"
     )
@@ -261,9 +266,9 @@ def user_text(request: APIRequest, name: str) -> str:
 # Few servers run compared to users, so their owners are looked up once.
 OWNERS = "(SELECT s.user_id FROM servers_server s WHERE"
 STATES = {
-    "active": f"u.id IN {OWNERS} {ACTIVE})",
+    "active": f"u.id IN {OWNERS} {IS_ACTIVE})",
     "ready": f"u.id IN {OWNERS} s.ready)",
-    "inactive": f"u.id NOT IN {OWNERS} {ACTIVE})",
+    "inactive": f"u.id NOT IN {OWNERS} {IS_ACTIVE})",
 }
 
 # Each order and its reverse. Users who were never seen come first and, reversed,
@@ -467,7 +472,29 @@ class UserView(OneUserView):
         return reply_text(user_text(request, user.name))
 
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
-        delete_user(self.find(), by=request.actor)
+        user = self.find()
+        refuse_own_deletion(user, request.actor)
+        if not Server.objects.filter(ACTIVE, user=user).exists():
+            return self.delete_stopped(user)
+        stop_servers(Server.objects.filter(user=user), by=request.actor)
+        wishes = list(Server.objects.filter(ACTIVE, user=user))
+        return Deferred(partial(self.delete_when_stopped, user, wishes))
+
+    async def delete_when_stopped(
+        self, user: User, wishes: list[Server]
+    ) -> HttpResponse:
+        seconds = patience("stop")
+        await asyncio.gather(
+            *(until_settled(wish.pk, wish.generation, seconds) for wish in wishes)
+        )
+        return await asyncio.to_thread(self.delete_stopped, user)
+
+    def delete_stopped(self, user: User) -> HttpResponse:
+        if Server.objects.filter(user=user, pending=Server.Pending.STOP).exists():
+            raise Invalid(
+                f"{user.name}'s server is in the process of stopping, please wait."
+            )
+        delete_user(user, by=self.request.actor)
         return empty()
 
 

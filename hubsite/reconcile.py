@@ -35,6 +35,7 @@ from oauth.actions import follow_services, leave_service, revoke_abandoned
 from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
 from scopes.refusals import Refusal
+from servers.actions import stop_servers_of
 from services.models import Service
 from tokens.actions import purge_expired, store_brought_token
 
@@ -200,10 +201,12 @@ class Reconciliation:
                     set_properties(group, properties, by=BY)
 
     def strip_blocked_users(self) -> None:
-        """Take admin, roles and groups from who may not enter any more."""
+        """Take admin, roles, groups and servers from who may not enter any more."""
         names = {normalise_name(name) for name in self.hub.blocked_users}
         for batch in _batches(sorted(names)):
-            for user in User.objects.filter(name__in=batch):
+            blocked = User.objects.filter(name__in=batch)
+            stop_servers_of(blocked, BY)
+            for user in blocked:
                 if user.admin:
                     update_user(user, admin=False, by=BY)
                 roles = list(user.roles.values_list("name", flat=True))

@@ -332,6 +332,17 @@ def stop_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     return len(rows)
 
 
+def stop_servers_of(users: QuerySet[User], by: Actor) -> int:
+    """Want all servers of these users to be stopped."""
+    return stop_servers(Server.objects.filter(user__in=users.values("pk")), by=by)
+
+
+def stop_servers_at_sign_out(user: User, by: Actor) -> None:
+    """Stop what somebody leaves behind, if the hub is configured so."""
+    if settings.HUB.shutdown_on_logout:
+        stop_servers(Server.objects.filter(user=user), by=by)
+
+
 @transaction.atomic
 def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     """Want these to run, as far as limits allow, and return how many are starting now.

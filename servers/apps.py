@@ -5,12 +5,19 @@ class ServersConfig(AppConfig):
     name = "servers"
 
     def ready(self) -> None:
-        from accounts.actions import hindrances
+        from accounts.actions import closings, hindrances
+        from accounts.adapter import signings_out
         from accounts.rights import register_source
-        from servers.actions import why_user_is_busy
+        from servers.actions import (
+            stop_servers_at_sign_out,
+            stop_servers_of,
+            why_user_is_busy,
+        )
         from servers.rights import read_shares, shared_with_groups, shared_with_user
 
         register_source(shared_with_user, read_shares)
         register_source(shared_with_groups, read_shares, sessions_only=True)
         if why_user_is_busy not in hindrances:
             hindrances.append(why_user_is_busy)
+            closings.append(stop_servers_of)
+            signings_out.append(stop_servers_at_sign_out)

@@ -32,9 +32,10 @@ class NoAnswer(Exception):
     """No controller has answered in time; perhaps none is running."""
 
 
-def ask(kind: str, seconds: float = PATIENCE, **payload: Any) -> Any:
+def ask(kind: str, seconds: float | None = None, **payload: Any) -> Any:
     """Ask and wait in this thread; raises `NoAnswer` after so many seconds."""
-    inquiry, deadline = put(kind, payload), time.monotonic() + seconds
+    deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
+    inquiry = put(kind, payload)
     try:
         while time.monotonic() < deadline:
             time.sleep(INTERVAL)
@@ -45,9 +46,9 @@ def ask(kind: str, seconds: float = PATIENCE, **payload: Any) -> Any:
     raise NoAnswer(kind)
 
 
-async def ask_async(kind: str, seconds: float = PATIENCE, **payload: Any) -> Any:
+async def ask_async(kind: str, seconds: float | None = None, **payload: Any) -> Any:
     """Ask and wait on the event loop; raises `NoAnswer` after so many seconds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
     async with Changes() as changes:
         inquiry = await asyncio.to_thread(put, kind, payload)
         try:

@@ -20,8 +20,10 @@ from accounts.models import Group, User
 from accounts.rights import access_of
 from scopes import expansion, grammar
 from scopes.definitions import SCOPES, implied
+from servers.changes import Watcher
 from services.models import Service
 from tests import factories
+from tests.servers.settler import Settler
 from tokens import activity, verification
 
 API = "/hub/api"
@@ -96,6 +98,14 @@ def default_roles(request: pytest.FixtureRequest) -> None:
     if marked or databases.intersection(request.fixturenames):
         request.getfixturevalue("db")
         factories.make_default_roles()
+
+
+@pytest.fixture
+def settler(db: None, monkeypatch: pytest.MonkeyPatch) -> Settler:
+    """Have wishes for servers come true, or not, while somebody waits for them."""
+    settler = Settler()
+    monkeypatch.setattr(Watcher, "_watch", lambda watcher: settler.watch(watcher))
+    return settler
 
 
 @pytest.fixture

@@ -414,16 +414,16 @@ def test_bad_changes_change_nothing(
     assert not Event.objects.filter(target_name="alan").exists()
 
 
-def test_active_servers_keep_their_owner(manager: BearerClient, alan: User) -> None:
+def test_active_servers_keep_their_owners_name(
+    manager: BearerClient, alan: User
+) -> None:
     make_server(alan, "lab", ready=True)
 
     renamed = manager.patch(
         f"{API}/users/alan", {"name": "b"}, content_type="application/json"
     )
-    deleted = manager.delete(f"{API}/users/alan")
 
     message_of(renamed, 400)
-    message_of(deleted, 400)
     assert names() == {"alan"}
 
 
