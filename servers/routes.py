@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from django.conf import settings
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.models import Q
 
 from servers.announcements import announced_proxy
@@ -151,8 +151,9 @@ async def _insist(change: Callable[[], None]) -> None:
     while True:
         try:
             return await in_thread(change)
-        except ProxyError as problem:
-            if not problem.passing or time.monotonic() + pause > deadline:
+        except (ProxyError, OperationalError) as problem:
+            lasting = isinstance(problem, ProxyError) and not problem.passing
+            if lasting or time.monotonic() + pause > deadline:
                 raise
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
