@@ -1,0 +1,43 @@
+"""`manage.py controller`: what starts, watches and stops notebook servers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from hubsite.commandline import add_place_options
+from hubsite.config import ConfigError
+from hubsite.prepare import is_current
+
+
+class Command(BaseCommand):
+    """Runs one controller; of several one leads, and the others stand by."""
+
+    help = (
+        "Start, watch and stop notebook servers. SIGTERM leaves them running, "
+        "SIGUSR1 stops them first."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_place_options(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not is_current():
+            raise ConfigError(
+                "The database is not up to date: start with `manage.py hub`, or "
+                "with `manage.py web --prepare`"
+            )
+        from servers.controller.background import BACKGROUND
+        from servers.controller.process import serve
+
+        status = serve(BACKGROUND)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Threads may still wait for a database that does not answer.
+        os._exit(status)

@@ -1,0 +1,66 @@
+"""Answering what web processes ask of the one who knows processes and spawners.
+
+The questions, their payloads and answers are listed in `servers.inquiries`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from servers.controller.hosting.failures import SpawnFailed
+
+if TYPE_CHECKING:
+    from servers.controller.hosting.host import HostedSpawner
+    from servers.controller.reconciler import Controller
+
+log = structlog.get_logger("hub.controller")
+
+# Seconds that the configuration's part of an answer may take.
+PATIENCE = 30.0
+
+
+async def answer(controller: Controller, inquiry_id: int) -> None:
+    """Answer one question, if it is still there."""
+    question = await controller.ask(controller.records.question, inquiry_id)
+    if question is None:
+        return
+    kind, payload = question
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reply = await ANSWERS[kind](controller, payload)
+    except SpawnFailed as failure:
+        reply = {"error": failure.message, "status": failure.status}
+    except (LookupError, TypeError, ValueError, TimeoutError) as problem:
+        log.exception("A question can't be answered", kind=kind)
+        reply = {"error": str(problem) or "no answer in time", "status": 500}
+    await controller.ask(controller.records.answer, inquiry_id, reply)
+
+
+async def _poll(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    keeper = controller.keepers.get(payload["server_id"])
+    return {"alive": keeper is not None and await keeper.is_alive()}
+
+
+async def _form(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    spawner = await _spawner(controller, payload)
+    return {"form": await spawner.options_form()}
+
+
+async def _from_form(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    spawner = await _spawner(controller, payload)
+    files = payload.get("files")
+    return {"options": await spawner.options_from_form(payload["fields"], files)}
+
+
+async def _spawner(controller: Controller, payload: dict[str, Any]) -> HostedSpawner:
+    owner, name = payload["owner"], payload.get("server_name", "")
+    facts = await controller.ask(controller.records.facts_of, owner, name)
+    if facts is None:
+        raise LookupError(f"no user {owner}")
+    return (await controller.host()).spawner(facts)
+
+
+ANSWERS = {"poll": _poll, "options_form": _form, "options_from_form": _from_form}

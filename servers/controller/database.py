@@ -1,0 +1,141 @@
+"""Asking the database from an event loop that must not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import connections as all_connections
+
+from servers.changes import KEEPALIVES
+from servers.controller.leadership import Lost
+
+log = structlog.get_logger("hub.controller")
+
+T = TypeVar("T")
+
+THREADS = 4
+# A connection that was idle for so long may have been ended by what is in between.
+TRUSTED = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+# What passes by itself: another writer, a full disk, a deadlock that was resolved at
+# this transaction's cost. Nothing of the transaction was kept.
+PASSING_SQLITE = frozenset(
+    {
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL),
+        *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
+    }
+)
+PASSING_POSTGRESQL = ("40001", "40P01", "55P03", "53")
+
+
+class Database:
+    """A few threads, each with a connection of its own."""
+
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+
+    async def run(self, do: Callable[..., T], *args: Any, **keywords: Any) -> T:
+        """Run a function in a thread; again and again, while what hinders it passes.
+
+        What it writes must be one transaction. Raises `Lost` if the connection to
+        PostgreSQL breaks: what became of the transaction is unknown then, and so is
+        whether the lock is still held.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._run_once(partial(do, *args, **keywords))
+            except (OperationalError, InterfaceError) as error:
+                if not passes(error):
+                    raise
+                log.warning("The database can't be used", reason=first_line(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _run_once(self, do: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self.executor, ask, do)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # A thread can't be stopped. Whoever cleans up must come after it.
+            await asyncio.wait({future})
+            if not future.cancelled():
+                future.exception()
+            raise
+
+
+class _Used(threading.local):
+    at: float | None = None
+
+
+_used = _Used()
+
+
+def ask(do: Callable[[], T]) -> T:
+    """Call a function with a connection that is likely to work."""
+    now = time.monotonic()
+    if (
+        _used.at is not None
+        and now - _used.at > TRUSTED
+        and connection.connection is not None
+        and not connection.is_usable()
+    ):
+        connection.close()
+    try:
+        return do()
+    except DatabaseError as error:
+        if connection.vendor == "postgresql" and (
+            isinstance(error, OperationalError | InterfaceError) and not passes(error)
+        ):
+            connection.close()
+            raise Lost(f"the database is gone: {first_line(error)}") from error
+        raise
+    finally:
+        _used.at = time.monotonic()
+
+
+def passes(error: BaseException) -> bool:
+    """Tell whether the same may succeed in a moment, and nothing was done yet."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE
+    state = getattr(cause, "sqlstate", None) or ""
+    return state.startswith(PASSING_POSTGRESQL)
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def notice_broken_connections() -> None:
+    """Have the connections of this process notice when the other end is gone.
+
+    Both ends: a transaction of a controller that can't be reached any more would
+    keep the next one waiting.
+    """
+    known = all_connections.settings["default"]
+    if not known["ENGINE"].endswith("postgresql"):
+        return
+    options: dict[str, Any] = known.setdefault("OPTIONS", {})
+    for key, value in KEEPALIVES.items():
+        options.setdefault(key, value)
+    options["options"] = " ".join(
+        (
+            options.get("options", ""),
+            "-c idle_in_transaction_session_timeout=30s",
+            "-c tcp_keepalives_idle=10",
+            "-c tcp_keepalives_interval=3",
+            "-c tcp_keepalives_count=3",
+        )
+    ).strip()

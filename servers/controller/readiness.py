@@ -1,0 +1,101 @@
+"""Finding out that a server answers, as soon as it does.
+
+JupyterHub's own way waits ever longer between two tries, so that a server which is
+up may be noticed seconds late, and one that has died when time is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+# Seconds between two tries; the first ones come sooner.
+FIRST_INTERVAL, INTERVAL = 0.03, 0.1
+# Seconds that one try may take. A server may be slow with its first answer.
+PATIENCE = 10.0
+# Seconds between two looks at whether the process lives. What a look costs depends
+# on the spawner: some ask another machine.
+FIRST_POLL, LONGEST_POLL = 0.15, 3.0
+
+
+class NotReady(Exception):
+    """The server does not answer: it has ended with `status`, or time is up."""
+
+    def __init__(self, status: int | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+async def until_ready(
+    url: str, seconds: float, poll: Callable[[], Awaitable[int | None]]
+) -> None:
+    """Return once the server at `url` answers; raises `NotReady` if it will not."""
+    knocking = asyncio.ensure_future(_knock(f"{url.rstrip('/')}/api"))
+    watching = asyncio.ensure_future(_until_ended(poll))
+    try:
+        done, _ = await asyncio.wait(
+            {knocking, watching}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if knocking in done:
+            return
+        raise NotReady(watching.result() if watching in done else None)
+    finally:
+        for task in (knocking, watching):
+            task.cancel()
+        await asyncio.gather(knocking, watching, return_exceptions=True)
+
+
+async def _knock(url: str) -> None:
+    interval = FIRST_INTERVAL
+    while True:
+        began = time.monotonic()
+        with suppress(OSError, ValueError, EOFError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                if await status_of(url) < 500:
+                    return
+        await asyncio.sleep(max(0.0, interval - (time.monotonic() - began)))
+        interval = min(interval * 1.5, INTERVAL)
+
+
+async def _until_ended(poll: Callable[[], Awaitable[int | None]]) -> int:
+    pause = FIRST_POLL
+    while True:
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_POLL)
+        # What can't be found out now may be later; the time is limited anyway.
+        with suppress(Exception):
+            status = await poll()
+            if status is not None:
+                return status
+
+
+async def status_of(url: str) -> int:
+    """Return the status that a server answers a GET with.
+
+    Raises OSError if nobody listens, and ValueError if that is no answer.
+    """
+    parts = urlsplit(url)
+    secure = None
+    if parts.scheme == "https":
+        # Whoever listens there was started by us; its certificate is its own.
+        secure = ssl.create_default_context()
+        secure.check_hostname, secure.verify_mode = False, ssl.CERT_NONE
+    port = parts.port or (443 if secure else 80)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+    try:
+        writer.write(
+            f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            "Accept: application/json\r\nConnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        line = (await reader.readline()).decode("latin-1")
+    finally:
+        writer.close()
+    version, _, rest = line.partition(" ")
+    if not version.startswith("HTTP/"):
+        raise ValueError("no HTTP")
+    return int(rest[:3])
