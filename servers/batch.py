@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from scopes.refusals import Forbidden, Invalid
+from servers.changes import announce
 from servers.models import Server
 
 
@@ -32,3 +33,4 @@ def note_port(server: Server, port: Any) -> None:
     Server.objects.filter(
         pk=server.pk, token_id=server.token_id, generation=server.generation
     ).update(announced_port=port)
+    announce()
