@@ -248,6 +248,7 @@ def issue_code(
     *,
     redirect_uri: str,
     scopes: Iterable[str],
+    by: Actor,
     session_id: str = "",
     code_challenge: str = "",
     code_challenge_method: str = "",
@@ -255,9 +256,12 @@ def issue_code(
 ) -> str:
     """Store a promise of one token, and return the code that redeems it.
 
-    The code exists in the return value and nowhere else.
+    The code exists in the return value and nowhere else. Who opens the server of
+    another is recorded, and its owner can see it.
     """
     now = now or timezone.now()
+    if client.server and not client.is_own_server_of(user):
+        record(by, "server.open", "server", client.server)
     OAuthCode.objects.expired(now).delete()
     code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
     OAuthCode.objects.create(

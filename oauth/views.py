@@ -101,6 +101,7 @@ class AuthorizeView(SignedInMixin, View):
             self.person,
             redirect_uri=asked.redirect_uri,
             scopes=scopes,
+            by=self.actor,
             session_id=self.request.session.get(SESSION_ID, ""),
             code_challenge=asked.code_challenge or "",
             code_challenge_method=asked.code_challenge_method or "",

@@ -33,6 +33,7 @@ CONTROLLER: Final = Actor.system("controller")
 ROLE: Final = "server"
 # Without it nobody would know that a server is in use.
 ACTIVITY: Final = "users:activity!user"
+SUFFICES: Final = frozenset({ACTIVITY, "users:activity", "inherit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,9 @@ def server_scopes(server: Server, requested: Requested) -> list[str]:
     wanted = [
         f"{scope}={server}" if scope.endswith("!server") else scope for scope in wanted
     ]
-    return sorted({*_held_by(server.user, wanted), ACTIVITY})
+    if not SUFFICES.intersection(wanted):
+        wanted.append(ACTIVITY)
+    return sorted(_held_by(server.user, wanted))
 
 
 def _role_scopes() -> list[str]:
