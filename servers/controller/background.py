@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from servers.controller import culler, housekeeping
+
 if TYPE_CHECKING:
     from servers.controller.reconciler import Controller
 
 Background = Callable[["Controller"], Awaitable[None]]
 
-BACKGROUND: tuple[Background, ...] = ()
+BACKGROUND: tuple[Background, ...] = (culler.run, housekeeping.run)

@@ -1,0 +1,203 @@
+"""Noting activity from the proxy, and removing what is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from allauth.usersessions.models import UserSession
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from oauth.models import OAuthCode
+from servers.controller import housekeeping
+from servers.controller.housekeeping import raise_activity, read_uses, tidy
+from servers.models import Inquiry, Server, ServerEvent, ShareCode
+from servers.proxy import ProxyError
+from tests.factories import make_client, make_server, make_token, make_user, make_users
+
+pytestmark = pytest.mark.django_db
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Here:
+    """A controller as far as it is needed: it asks the database at once."""
+
+    async def ask(self, do: Callable[..., Any], *args: Any) -> Any:
+        return await sync_to_async(do)(*args)
+
+    write = ask
+
+
+def moment(model: Any, **which: Any) -> datetime | None:
+    return model.objects.values_list("last_activity", flat=True).get(**which)
+
+
+def active(user: User, name: str = "", **fields: Any) -> Server:
+    return make_server(user, name, wanted="running", ready=True, **fields)
+
+
+# Activity
+
+
+def test_reads_uses_from_what_the_proxy_lists() -> None:
+    routes = [
+        {"hub": True, "last_activity": "2026-11-23T12:00:00.000Z"},
+        {"user": "ada", "server_name": "", "last_activity": "2026-11-23T12:00:00.5Z"},
+        {"user": "ada", "server_name": "lab", "last_activity": "2026-11-23T12:01:00Z"},
+        {"user": "ada", "server_name": "x", "last_activity": "yesterday"},
+        {"user": "ada", "server_name": "y"},
+        {"service": "grader", "last_activity": "2026-11-23T12:00:00Z"},
+    ]
+
+    assert list(read_uses(routes)) == [
+        ("ada", "", NOON + timedelta(seconds=0.5)),
+        ("ada", "lab", NOON + timedelta(minutes=1)),
+    ]
+
+
+def test_activity_moves_forward_and_never_back(ada: User, alan: User) -> None:
+    later = NOON + timedelta(hours=1)
+    active(ada, last_activity=NOON)
+    active(ada, "lab", last_activity=later)
+    active(alan, last_activity=None)
+    User.objects.filter(pk=ada.pk).update(last_activity=later)
+
+    minute = NOON + timedelta(minutes=1)
+    raise_activity(
+        [
+            ("ada", "", minute),
+            ("ada", "lab", minute),
+            ("ada", "gone", minute),
+            ("alan", "", minute),
+            ("nobody", "", minute),
+        ]
+    )
+
+    assert moment(Server, user=ada, name="") == minute
+    assert moment(Server, user=ada, name="lab") == later
+    assert moment(Server, user=alan) == minute
+    assert moment(User, pk=ada.pk) == later
+    assert moment(User, pk=alan.pk) == minute
+
+
+def test_owner_was_active_when_any_of_the_servers_was(alan: User) -> None:
+    active(alan, "a")
+    active(alan, "b")
+
+    minute = timedelta(minutes=1)
+    raise_activity([("alan", "a", NOON + minute), ("alan", "b", NOON)])
+
+    assert moment(User, pk=alan.pk) == NOON + minute
+
+
+def test_many_cost_as_many_queries_as_few() -> None:
+    users = make_users(200)
+    for user in users:
+        active(user)
+
+    def queries(number: int, used: datetime) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            raise_activity([(user.name, "", used) for user in users[:number]])
+        return len(captured)
+
+    few = queries(2, NOON)
+    assert queries(200, NOON + timedelta(minutes=1)) == few
+    assert not Server.objects.exclude(last_activity=NOON + timedelta(minutes=1))
+
+
+def test_notes_what_the_proxy_says_and_bears_its_silence(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active(ada)
+
+    class Proxy:
+        def routes(self) -> dict[str, Any]:
+            used = {"user": "ada", "server_name": "", "last_activity": NOON.isoformat()}
+            return {"/user/ada": used}
+
+    class Silent:
+        def routes(self) -> dict[str, Any]:
+            raise ProxyError("nobody is there")
+
+    monkeypatch.setattr(housekeeping, "BATCH", 1)
+    for proxy in (Silent, Proxy):
+        monkeypatch.setattr(housekeeping, "proxy", proxy)
+        async_to_sync(housekeeping.note_activity)(Here())
+
+    assert moment(Server, user=ada) == NOON
+
+
+# What is over
+
+
+def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
+    now = timezone.now()
+    hour, years = timedelta(hours=1), timedelta(days=800)
+    token, _ = make_token(ada, expires_in=60)
+    kept_token, _ = make_token(ada)
+    type(token).objects.filter(pk=token.pk).update(expires_at=now - hour)
+    client = make_client()
+    for sign in (-1, 1):
+        OAuthCode.objects.create(
+            handle=str(sign), client=client, user=ada, expires_at=now + sign * hour
+        )
+        ShareCode.objects.create(
+            server=make_server(ada, f"s{sign}"),
+            public_id=str(sign),
+            expires_at=now + sign * hour,
+        )
+        Session.objects.create(
+            session_key=f"key{sign}", session_data="", expire_date=now + sign * hour
+        )
+    for key in ("key1", "key-1", "new"):
+        begun = now if key == "new" else now - 2 * hour
+        UserSession.objects.create(
+            user=ada, ip="127.0.0.1", session_key=key, user_agent="", created_at=begun
+        )
+    stopped, running = make_server(alan, "old"), active(alan, "on")
+    for server in (stopped, running):
+        for created in (now - years, now):
+            ServerEvent.objects.create(
+                server=server, generation=1, data={}, created=created
+            )
+    Inquiry.objects.create(kind="poll", asked_at=now - hour)
+    Inquiry.objects.create(kind="poll", asked_at=now)
+
+    removed = tidy(now)
+
+    assert removed == {
+        "tokens": 1,
+        "codes": 1,
+        "invitations": 1,
+        "sessions": 2,
+        "events": 1,
+        "questions": 1,
+    }
+    assert list(type(token).objects.all()) == [kept_token]
+    assert OAuthCode.objects.get().handle == "1"
+    assert ShareCode.objects.get().public_id == "1"
+    assert Session.objects.get().session_key == "key1"
+    assert set(UserSession.objects.values_list("session_key", flat=True)) == {
+        "key1",
+        "new",
+    }
+    assert ServerEvent.objects.count() == 3
+    assert not any(tidy(now).values())
+
+
+def test_a_session_in_use_survives(ada: User) -> None:
+    store = SessionStore()
+    store["who"] = make_user().name
+    store.save()
+
+    tidy(timezone.now())
+
+    assert SessionStore(store.session_key)["who"]
