@@ -437,8 +437,10 @@ def _locked_rows(
     """Lock these servers; return the id, owner and name of each, oldest first."""
     of = ("self", "user") if of_users else ("self",)
     chosen = Server.objects.filter(pk__in=servers.order_by().values("pk"))
-    locked = chosen.select_for_update(of=of, no_key=True).order_by("pk")
-    return list(locked.values_list("pk", "user__name", "name"))
+    # PostgreSQL locks the rows of what is selected as objects, not as values.
+    rows = chosen.select_related("user").only("name", "user__name").order_by("pk")
+    locked = rows.select_for_update(of=of, no_key=True)
+    return [(server.pk, server.user.name, server.name) for server in locked]
 
 
 def _batches(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -1,35 +1,29 @@
-"""Creating, editing and removing stopped servers, and sharing servers."""
+"""Naming, editing and removing servers, starting and stopping them, one or many."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
-from accounts.actions import delete_user, update_user
-from accounts.models import Group, User
+from accounts.actions import deactivate_users, delete_user, update_user
+from accounts.models import User
 from audit.models import Event
-from scopes.access import Access
-from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
+from scopes.refusals import Busy, Conflict, Invalid, NotFound
 from servers.actions import (
+    AlreadyRunning,
     check_display_name,
     create_server,
     delete_server,
     edit_server,
+    start_server,
+    start_servers,
+    stop_server,
+    stop_servers,
 )
-from servers.models import Server, Share, ShareCode
-from servers.sharing import (
-    accept_share_code,
-    find_share_code,
-    grant_share,
-    issue_share_code,
-    revoke_share,
-    revoke_share_codes,
-    revoke_shares,
-)
-from tests.factories import BY, make_group, make_server, make_share, make_user
+from servers.models import Server, ServerEvent, Share
+from tests.factories import BY, make_server, make_share, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -190,237 +184,208 @@ def test_what_is_missing_is_not_removed(alan: User) -> None:
         delete_server(alan, "", by=BY)
 
 
-# Shares
+# Starting and stopping
 
 
-def test_a_share_is_access_unless_it_says_more(
-    ada: User, alan: User, mallory: User
-) -> None:
-    server = make_server(alan, "lab")
+def test_a_start_is_a_wish(alan: User) -> None:
+    server, is_new = start_server(alan, "", user_options={"n": 1}, by=BY)
 
-    share = grant_share(server, mallory, by=BY, access=ada.access)
-
-    assert share.raw_scopes() == ["access:servers!server=alan/lab"]
-    assert mallory.access.allows("access:servers", obj=server)
-
-
-def test_shares_accumulate(ada: User, alan: User, mallory: User) -> None:
-    server = make_server(alan, "lab")
-    grant_share(server, mallory, by=BY, access=ada.access)
-
-    share = grant_share(
-        server,
-        mallory,
-        scopes=["read:servers!server=alan/lab", "access:servers"],
-        by=BY,
-        access=ada.access,
-    )
-
-    assert share.scopes == ["access:servers", "read:servers"]
-    assert Share.objects.count() == 1
-
-
-@pytest.mark.parametrize(
-    "scope",
-    [
-        "access:servers!server=alan/other",
-        "access:servers!user=alan",
-        "access:servers!server",
-        "no:such:scope",
-        "self",
-        "inherit",
-        "(no_scope)",
-        "",
-    ],
-)
-def test_other_scopes_are_not_shared(
-    ada: User, alan: User, mallory: User, scope: str
-) -> None:
-    with pytest.raises(Invalid):
-        grant_share(
-            make_server(alan, "lab"), mallory, scopes=[scope], by=BY, access=ada.access
-        )
-    assert not Share.objects.exists()
-
-
-def test_nobody_shares_what_they_lack(alan: User, mallory: User) -> None:
-    access = Access.of({"shares!user=alan", "access:servers!user=alan"})
-    server = make_server(alan, "lab")
-
-    grant_share(server, mallory, by=BY, access=access)
-    with pytest.raises(Forbidden, match="read:servers!server=alan/lab"):
-        grant_share(server, mallory, scopes=["read:servers"], by=BY, access=access)
-
-    assert Share.objects.get().scopes == ["access:servers"]
-
-
-def test_a_share_follows_its_server_and_not_its_name(
-    named: None, alan: User, mallory: User
-) -> None:
-    server = make_server(alan, "lab")
-    make_share(server, user=mallory)
-
-    edit_server(alan, "lab", new_name="den", by=BY)
-    create_server(alan, "lab", by=BY)
-    update_user(alan, name="turing", by=BY, by_admin=True)
-
-    mallory = User.objects.get(pk=mallory.pk)
-    assert mallory.access.has("access:servers")
-    reached = mallory.access.limit("access:servers", queryset=Server.objects.all())
-    assert "access:servers!server=turing/den" in mallory.access.scopes
-    assert server in reached
-    assert Server.objects.get(name="lab") not in reached
-
-
-def test_members_gain_and_lose_what_is_shared_with_the_group(
-    alan: User, mallory: User
-) -> None:
-    server = make_server(alan, "lab")
-    guests = make_group("guests", users=[mallory])
-    make_share(server, group=guests)
-
-    assert User.objects.get(name="mallory").access.allows("access:servers", obj=server)
-    guests.users.remove(mallory)
-    assert not User.objects.get(name="mallory").access.allows(
-        "access:servers", obj=server
+    assert is_new
+    server.refresh_from_db()
+    assert (server.wanted, server.pending, server.ready) == ("running", "spawn", False)
+    assert (server.generation, server.settled) == (1, 0)
+    assert server.user_options == {"n": 1}
+    assert server.started == server.last_activity
+    assert User.objects.get(pk=alan.pk).last_activity == server.started
+    event = ServerEvent.objects.get()
+    assert (event.generation, event.data) == (
+        1,
+        {"progress": 0, "message": "Server requested"},
     )
 
 
-def test_revoking_some_scopes_leaves_the_rest(alan: User, mallory: User) -> None:
-    share = make_share(
-        make_server(alan, "lab"),
-        user=mallory,
-        scopes=["access:servers", "read:servers"],
+def test_a_start_forgets_how_the_last_one_went(alan: User) -> None:
+    server = make_server(
+        alan,
+        failure="It fell.",
+        failure_status=503,
+        generation=3,
+        settled=3,
+        announced_port=8000,
+        remove_when_stopped=True,
     )
+    server.events.create(generation=3, data={"progress": 100, "failed": True})
 
-    left = revoke_share(share, scopes=["access:servers!server=alan/lab"], by=BY)
-    again = revoke_share(share, scopes=["access:servers!server=alan/lab"], by=BY)
+    start_server(alan, "", by=BY)
 
-    assert left is not None
-    assert again is not None
-    assert again.scopes == ["read:servers"]
-    assert Event.objects.filter(action="share.revoke").count() == 1
+    server.refresh_from_db()
+    assert (server.failure, server.failure_status, server.generation) == ("", None, 4)
+    assert (server.announced_port, server.remove_when_stopped) == (None, False)
+    assert [event.generation for event in server.events.all()] == [4]
 
 
-def test_who_revokes_second_knows_what_the_first_has_left(
-    alan: User, mallory: User
+def test_a_start_under_way_is_joined(alan: User) -> None:
+    first, _ = start_server(alan, "", user_options={"n": 1}, by=BY)
+
+    second, is_new = start_server(alan, "", user_options={"n": 2}, by=BY)
+
+    assert (second.pk, second.generation, is_new) == (first.pk, first.generation, False)
+    assert second.user_options == {"n": 1}
+    assert Event.objects.filter(action="server.start").count() == 1
+
+
+@pytest.mark.parametrize("pending", ["stop", "check"])
+def test_what_is_in_between_is_not_started(alan: User, pending: str) -> None:
+    make_server(alan, pending=pending)
+
+    with pytest.raises(Invalid, match=f"alan is pending {pending}"):
+        start_server(alan, "", by=BY)
+    assert not Event.objects.exists()
+
+
+def test_what_runs_is_not_started(alan: User, named: None) -> None:
+    make_server(alan, "lab", ready=True)
+
+    with pytest.raises(AlreadyRunning, match="alan:lab is already running"):
+        start_server(alan, "lab", by=BY)
+
+
+def test_named_servers_start_under_the_rules_for_names(alan: User, named: None) -> None:
+    make_server(alan, "Legacy Name")
+
+    assert start_server(alan, "Legacy Name", by=BY)[1]
+    with pytest.raises(Invalid, match="Invalid server_name"):
+        start_server(alan, "Not_Valid", by=BY)
+    assert start_server(alan, "second", display_name="Second", by=BY)[1]
+    with pytest.raises(Invalid, match="maximum of 2"):
+        start_server(alan, "third", by=BY)
+    assert Server.objects.get(name="second").display_name == "Second"
+
+
+def test_unnamed_hubs_start_no_named_servers(alan: User) -> None:
+    make_server(alan, "lab")
+
+    with pytest.raises(Invalid, match="not enabled"):
+        start_server(alan, "lab", by=BY)
+    with pytest.raises(Invalid, match="not enabled"):
+        stop_server(alan, "lab", by=BY)
+
+
+def test_a_display_name_may_change_with_a_start(alan: User, named: None) -> None:
+    make_server(alan, "lab", display_name="Old")
+
+    with pytest.raises(Invalid, match="display_name"):
+        start_server(alan, "lab", display_name=" bad ", by=BY)
+    start_server(alan, "lab", display_name="New", by=BY)
+
+    assert Server.objects.get().display_name == "New"
+
+
+def test_who_is_gone_starts_nothing(alan: User) -> None:
+    User.objects.filter(pk=alan.pk).delete()
+
+    with pytest.raises(NotFound):
+        start_server(alan, "", by=BY)
+
+
+@pytest.mark.parametrize("state", [{"ready": True}, {"pending": "spawn"}])
+def test_a_stop_is_a_wish(alan: User, state: dict[str, Any]) -> None:
+    make_server(alan, generation=1, settled=1, wanted="running", **state)
+
+    assert stop_server(alan, "", by=BY) is not None
+
+    server = Server.objects.get()
+    assert (server.wanted, server.pending, server.ready) == ("stopped", "stop", False)
+    assert (server.generation, server.settled) == (2, 1)
+
+
+def test_what_stops_already_is_not_told_again(alan: User, named: None) -> None:
+    make_server(alan, "lab", ready=True)
+
+    first = stop_server(alan, "lab", by=BY)
+    again = stop_server(alan, "lab", remove=True, by=BY)
+
+    assert first is not None and again is not None
+    assert first.generation == again.generation
+    assert Server.objects.get().remove_when_stopped
+    acts = Event.objects.order_by("pk").values_list("action", flat=True)
+    assert list(acts) == ["server.stop", "server.delete"]
+
+
+def test_what_is_stopped_needs_no_stopping(alan: User, named: None) -> None:
+    make_server(alan, "lab")
+
+    assert stop_server(alan, "", by=BY) is None
+    assert stop_server(alan, "lab", by=BY) is None
+    assert Server.objects.get().generation == 0
+    with pytest.raises(NotFound):
+        stop_server(alan, "none", by=BY)
+
+
+def test_many_are_stopped_in_few_queries(
+    alan: User, django_assert_max_num_queries: Any
 ) -> None:
-    scopes = ["access:servers", "read:servers", "users:activity"]
-    share = make_share(make_server(alan, "lab"), user=mallory, scopes=scopes)
-    second = Share.objects.get(pk=share.pk)
-    revoke_share(share, scopes=["access:servers!server=alan/lab"], by=BY)
+    for number in range(30):
+        make_server(make_user(), ready=True, generation=number, settled=number)
+    make_server(alan)
+    make_server(alan, "end", pending="stop", generation=7)
 
-    left = revoke_share(second, scopes=["read:servers!server=alan/lab"], by=BY)
+    with django_assert_max_num_queries(7):
+        assert stop_servers(Server.objects.all(), by=BY) == 30
 
-    assert left is not None
-    assert left.scopes == ["users:activity"]
-    revoke_share(share, by=BY)
-    assert revoke_share(second, by=BY) is None
+    stopping = Server.objects.filter(pending="stop", wanted="stopped", ready=False)
+    assert stopping.filter(settled__lt=100).count() == 31
+    assert len(Event.objects.get().detail["names"]) == 30
+    assert stop_servers(Server.objects.all(), by=BY) == 0
 
 
-def test_a_share_is_shown_even_if_who_has_it_is_gone(
-    ada: User, alan: User, mallory: User
+def test_many_are_started_in_few_queries(
+    alan: User, django_assert_max_num_queries: Any
 ) -> None:
-    server = make_server(alan, "lab")
-    grant_share(server, mallory, by=BY, access=ada.access)
+    for _ in range(30):
+        make_server(make_user(), failure="It fell.")
+    make_server(alan, ready=True)
+    make_server(make_user(is_active=False))
+    make_server(alan, "named")
 
-    again = grant_share(server, mallory, by=BY, access=ada.access)
+    with django_assert_max_num_queries(13):
+        assert start_servers(Server.objects.all(), by=BY) == 30
 
-    User.objects.filter(pk__in=(alan.pk, mallory.pk)).delete()
-    assert (again.recipient.name, str(again.server)) == ("mallory", "alan/lab")
-
-
-def test_a_share_without_scopes_is_none(alan: User, mallory: User) -> None:
-    share = make_share(make_server(alan, "lab"), user=mallory)
-
-    assert revoke_share(share, by=BY) is None
-    assert not Share.objects.exists()
-    assert not mallory.access.has("access:servers!server=alan/lab")
+    starting = Server.objects.filter(pending="spawn", generation=1, failure="")
+    assert starting.count() == 30
+    assert ServerEvent.objects.filter(generation=1).count() == 30
+    assert User.objects.filter(last_activity__isnull=False).count() == 30
 
 
-def test_all_shares_of_a_server_end_together(
-    alan: User, mallory: User, data301: Group
+def test_no_more_are_started_than_there_is_room_for(alan: User, settings: Any) -> None:
+    settings.HUB = replace(settings.HUB, active_server_limit=5)
+    make_server(alan, ready=True)
+    for _ in range(6):
+        make_server(make_user())
+
+    assert start_servers(Server.objects.all(), by=BY) == 4
+    with pytest.raises(Busy, match="Active user limit exceeded"):
+        start_servers(Server.objects.all(), by=BY)
+    assert Server.objects.filter(pending="spawn").count() == 4
+
+
+def test_deactivated_accounts_lose_their_servers(ada: User, alan: User) -> None:
+    make_server(alan, ready=True)
+    make_server(ada, ready=True)
+
+    deactivate_users(User.objects.filter(pk=alan.pk), by=BY)
+
+    assert Server.objects.get(user=alan).pending == "stop"
+    assert Server.objects.get(user=ada).ready
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_signing_out_may_stop_what_is_left_behind(
+    alan: User, as_: Any, settings: Any, configured: bool
 ) -> None:
-    lab, den = make_server(alan, "lab"), make_server(alan, "den")
-    make_share(lab, user=mallory)
-    make_share(lab, group=data301)
-    kept = make_share(den, user=mallory)
+    settings.HUB = replace(settings.HUB, shutdown_on_logout=configured)
+    make_server(alan, ready=True)
 
-    assert revoke_shares(lab, by=BY) == 2
+    as_(alan).get("/hub/logout")
 
-    assert list(Share.objects.all()) == [kept]
-    event = Event.objects.get(action="share.revoke")
-    assert sorted(event.detail["recipients"]) == ["data301", "mallory"]
-
-
-# Share codes
-
-
-def test_a_code_is_kept_as_a_digest_only(ada: User, alan: User) -> None:
-    invitation, code = issue_share_code(
-        make_server(alan, "lab"), by=BY, access=ada.access
-    )
-
-    stored = ShareCode.objects.get()
-    assert stored.digest.startswith("$argon2id$")
-    assert code not in str(vars(stored))
-    assert code not in str(list(Event.objects.values()))
-    assert find_share_code(code, timezone.now()) == invitation
-
-
-@pytest.mark.parametrize("expires_in", [59, -1, 0, 365 * 24 * 3600 + 1])
-def test_codes_last_a_minute_to_a_year(ada: User, alan: User, expires_in: int) -> None:
-    with pytest.raises(Invalid, match="expires_in"):
-        issue_share_code(
-            make_server(alan, "lab"), expires_in=expires_in, by=BY, access=ada.access
-        )
-    assert not ShareCode.objects.exists()
-
-
-def test_a_code_is_good_for_many_until_it_expires(
-    ada: User, alan: User, mallory: User
-) -> None:
-    server = make_server(alan, "lab")
-    invitation, code = issue_share_code(server, expires_in=60, by=BY, access=ada.access)
-    later = timezone.now() + timedelta(seconds=61)
-
-    accept_share_code(invitation, mallory, by=BY)
-    accept_share_code(invitation, make_user("edsger"), by=BY)
-
-    invitation.refresh_from_db()
-    assert invitation.exchange_count == 2
-    assert invitation.last_exchanged_at is not None
-    assert sorted(share.user.name for share in server.shares.all()) == [
-        "edsger",
-        "mallory",
-    ]
-    assert find_share_code(code, later) is None
-
-
-def test_nobody_accepts_their_own_server(ada: User, alan: User) -> None:
-    invitation, _ = issue_share_code(make_server(alan, "lab"), by=BY, access=ada.access)
-
-    with pytest.raises(Invalid, match="your own server"):
-        accept_share_code(invitation, alan, by=BY)
-    assert not Share.objects.exists()
-
-
-def test_wrong_codes_open_nothing(ada: User, alan: User) -> None:
-    _, code = issue_share_code(make_server(alan, "lab"), by=BY, access=ada.access)
-    swapped = code[:-1] + ("0" if code[-1] != "0" else "1")
-
-    for wrong in ("", "unknown", swapped, code.upper(), f"hub{code[4:]}", f"{code} "):
-        assert find_share_code(wrong, timezone.now()) is None
-
-
-def test_codes_are_revoked_one_or_all(ada: User, alan: User) -> None:
-    lab, den = make_server(alan, "lab"), make_server(alan, "den")
-    first, code = issue_share_code(lab, by=BY, access=ada.access)
-    issue_share_code(lab, by=BY, access=ada.access)
-    other, _ = issue_share_code(den, by=BY, access=ada.access)
-
-    assert revoke_share_codes(lab, [other.pk], by=BY) == 0
-    assert revoke_share_codes(lab, [first.pk], by=BY) == 1
-    assert find_share_code(code, timezone.now()) is None
-    assert revoke_share_codes(lab, None, by=BY) == 1
-    assert list(ShareCode.objects.all()) == [other]
+    assert Server.objects.get().pending == ("stop" if configured else None)
