@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import time
+from asyncio import FIRST_COMPLETED
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +18,7 @@ from django.conf import settings
 
 from servers.controller.background import Background
 from servers.controller.database import Database, notice_broken_connections
-from servers.controller.leadership import Lost, new_lock
+from servers.controller.leadership import Lock, Lost, new_lock
 from servers.controller.reconciler import Controller, Hosting, TooManyFailures
 from servers.controller.records import take_over
 
@@ -27,6 +29,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 WELL = 30.0
 # Seconds that all servers together may take to stop when the hub ends with them.
 STOP_ALL = 60.0
+# Seconds for which the lock of one that has just ended is tried once more.
+LAST_TRY = 3.0
 
 
 def serve(background: Sequence[Background] = ()) -> int:
@@ -46,8 +50,9 @@ class Process:
         self.background = background
         self.database = Database()
         self.hosting = Hosting()
-        self.asked_to_end = asyncio.Event()
-        self.asked_to_stop_servers = False
+        self.ending = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.stops_servers = False
         self.facts: dict[str, Any] = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -61,55 +66,71 @@ class Process:
         # Also because a process that was started in the background may have been
         # told to ignore SIGINT, and all servers would inherit that.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            loop.add_signal_handler(number, self._ask_to_end, number)
+            loop.add_signal_handler(number, self._hear, number)
         pause = FIRST_PAUSE
-        while not self.asked_to_end.is_set():
+        while True:
             began = time.monotonic()
             try:
-                if await self._or_end(self._lead()):
-                    return 0
+                await self._lead()
+                return 0
             except Lost as lost:
                 if time.monotonic() - began > WELL:
                     pause = FIRST_PAUSE
                 log.warning("Not leading", reason=str(lost), next_try=f"in {pause:g} s")
-                await self._or_end(asyncio.sleep(pause))
-                pause = min(pause * 2, LONGEST_PAUSE)
             except TooManyFailures as failures:
                 log.critical("The controller ends", reason=str(failures))
                 return 1
-        return 0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.ending.wait()
+                    if not self.stops_servers:
+                        return 0
+                    await self.leaving.wait()
+                    return 0
+            pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _ask_to_end(self, number: int) -> None:
-        self.asked_to_stop_servers |= number == signal.SIGUSR1
-        self.asked_to_end.set()
-
-    async def _or_end(self, work: Any) -> bool:
-        """Await something; True if that was cancelled since this process shall end."""
-        working = asyncio.ensure_future(work)
-        asking = asyncio.ensure_future(self.asked_to_end.wait())
-        await asyncio.wait({working, asking}, return_when=asyncio.FIRST_COMPLETED)
-        asking.cancel()
-        if working.done():
-            working.result()
-            return False
-        working.cancel()
-        await asyncio.wait({working})
-        return True
+    def _hear(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            self.stops_servers = True
+        else:
+            # Also for whoever has waited long enough for servers to stop.
+            self.leaving.set()
+        self.ending.set()
 
     async def _lead(self) -> None:
-        """Stand by until this process leads, and act until it does not."""
+        """Stand by, lead, and return when this process shall end."""
         lock = new_lock()
-        log.info("Standing by")
         try:
-            await lock.acquire()
+            if not await self._get(lock):
+                return
             holder = f"{self.facts['host']}:{self.facts['pid']}"
             epoch = await self.database.run(take_over, holder, self.facts)
             log.info("Leading", epoch=epoch)
-            await self._act(epoch, lock.watch())
+            await self._act(epoch, lock)
         finally:
             await lock.release()
 
-    async def _act(self, epoch: int, watching: Any) -> None:
+    async def _get(self, lock: Lock) -> bool:
+        """Wait for the lock; False if this process shall end instead.
+
+        One that shall stop servers must lead to do so. If another leads, that is
+        none of its business.
+        """
+        log.info("Standing by")
+        getting = asyncio.ensure_future(lock.acquire())
+        ending = asyncio.ensure_future(self.ending.wait())
+        try:
+            await asyncio.wait({getting, ending}, return_when=FIRST_COMPLETED)
+            if not getting.done() and self.stops_servers:
+                await asyncio.wait({getting}, timeout=LAST_TRY)
+            if not getting.done() or self.leaving.is_set():
+                return False
+            getting.result()
+            return True
+        finally:
+            await _end(getting, ending)
+
+    async def _act(self, epoch: int, lock: Lock) -> None:
         controller = Controller(
             epoch,
             self.facts,
@@ -118,30 +139,34 @@ class Process:
             background=self.background,
         )
         acting = asyncio.ensure_future(controller.run())
-        guarding = asyncio.ensure_future(watching)
+        guarding = asyncio.ensure_future(lock.watch())
+        ending = asyncio.ensure_future(self.ending.wait())
+        leaving = asyncio.ensure_future(self.leaving.wait())
+        stopping = None
         try:
-            await asyncio.wait({acting, guarding}, return_when=asyncio.FIRST_COMPLETED)
-            if guarding.done():
-                guarding.result()
-            await acting
-        except asyncio.CancelledError:
-            if self.asked_to_stop_servers:
+            done, _ = await asyncio.wait(
+                {acting, guarding, ending}, return_when=FIRST_COMPLETED
+            )
+            if self.stops_servers and done == {ending}:
                 stopping = asyncio.ensure_future(self._stop_servers(controller))
                 await asyncio.wait(
-                    {stopping, acting, guarding}, return_when=asyncio.FIRST_COMPLETED
+                    {acting, guarding, stopping, leaving}, return_when=FIRST_COMPLETED
                 )
-                stopping.cancel()
-            raise
+            for task in (guarding, acting):
+                if task.done():
+                    task.result()
         finally:
-            for task in (acting, guarding):
-                task.cancel()
-            await asyncio.wait({acting, guarding})
+            await _end(acting, guarding, ending, leaving, stopping)
 
     async def _stop_servers(self, controller: Controller) -> None:
-        try:
-            left = await controller.stop_all(STOP_ALL)
-        except Lost as lost:
-            log.error("Servers can't be stopped", reason=str(lost))
-            return
+        left = await controller.stop_all(STOP_ALL)
         if left:
             log.error("Servers could not be stopped in time", servers=left)
+
+
+async def _end(*tasks: asyncio.Future[Any] | None) -> None:
+    """Cancel tasks and wait for their end, whatever comes of them."""
+    present = [task for task in tasks if task is not None]
+    for task in present:
+        task.cancel()
+    await asyncio.gather(*present, return_exceptions=True)
