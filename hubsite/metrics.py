@@ -88,19 +88,20 @@ HANDLERS = {
         "apihandlers.users.UserTokenAPIHandler": "api.tokens.UserTokenView",
         "apihandlers.users.UserTokenListAPIHandler": "api.tokens.UserTokensView",
         "handlers.base.CSPReportHandler": "hubsite.views.csp_report",
-        "handlers.base.UserRedirectHandler": "servers.views.UserRedirectView",
-        "handlers.base.UserUrlHandler": "servers.views.StoppedServerView",
+        "handlers.base.UserRedirectHandler": "servers.views.stopped.UserRedirectView",
+        "handlers.base.UserUrlHandler": "servers.views.stopped.StoppedServerView",
         "handlers.login.LoginHandler": "accounts.views.LoginView",
         "handlers.login.LogoutHandler": "accounts.views.LogoutView",
         "handlers.metrics.MetricsHandler": "hubsite.metrics.MetricsView",
-        "handlers.pages.AcceptShareHandler": "servers.views.AcceptShareView",
+        "handlers.pages.AcceptShareHandler": "servers.views.shares.AcceptShareView",
         "handlers.pages.HealthCheckHandler": "api.hub.HealthView",
-        "handlers.pages.HomeHandler": "hubsite.views.HomeView",
+        "handlers.pages.HomeHandler": "hubsite.home.HomeView",
         "handlers.pages.ProxyErrorHandler": "hubsite.views.error_page",
         "handlers.pages.RootHandler": "hubsite.views.RootView",
         "handlers.pages.SpawnHandler": (
-            "servers.views.SpawnView hubsite.views.SpawnView"
+            "servers.views.start.SpawnView servers.views.start.StartView"
         ),
+        "handlers.pages.SpawnPendingHandler": "servers.views.pending.PendingView",
         "handlers.pages.TokenPageHandler": "tokens.views.TokenListView",
         "handlers.static.LogoHandler": "hubsite.views.logo",
     }.items()

@@ -10,6 +10,7 @@ from api.hub import HealthView
 from api.hub import RootView as RootAPIView
 from hubsite import views
 from hubsite.admin import site
+from hubsite.home import HomeView
 from hubsite.metrics import MetricsView
 
 base = settings.HUB.base_url.lstrip("/")
@@ -29,8 +30,7 @@ urlpatterns = [
     path(f"{prefix}metrics", MetricsView.as_view(), name="metrics"),
     path(f"{prefix}health", HealthView.as_view(), name="health"),
     path(prefix, views.RootView.as_view(), name="root"),
-    path(f"{prefix}home", views.HomeView.as_view(), name="home"),
-    path(f"{prefix}spawn", views.SpawnView.as_view(), name="spawn"),
+    path(f"{prefix}home", HomeView.as_view(), name="home"),
     path(f"{prefix}logo", views.logo, name="logo"),
     path(f"{prefix}error/<int:code>", views.error_page, name="error"),
     path(f"{prefix}security/csp-report", views.csp_report, name="csp-report"),

@@ -1,11 +1,10 @@
-"""Pages that look into more than one room, and addresses that only point elsewhere."""
+"""Errors, the explained API, and addresses that only point elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import mimetypes
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 from csp.decorators import csp_update
@@ -20,52 +19,14 @@ from django.http import (
     HttpResponseRedirect,
 )
 from django.shortcuts import render
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
 from accounts.adapter import default_target, local_path, with_parameters
-from accounts.mixins import SignedInMixin, redirect_to_login
-from accounts.models import Role
-from tokens.models import APIToken
+from accounts.mixins import redirect_to_login
 
 logger = logging.getLogger(__name__)
-
-
-class HomeView(SignedInMixin, TemplateView):
-    """Who I am here, and what is mine."""
-
-    template_name = "home.html"
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        user = self.person
-        now = timezone.now()
-        # What applications obtained is listed with them, on the page about tokens.
-        tokens = APIToken.objects.owned_by(user).active(now).filter(client_id="")
-        return super().get_context_data(
-            groups=user.groups.order_by("name"),
-            roles=roles_of(user),
-            tokens=tokens.order_by("-created")[:3],
-            token_count=tokens.count(),
-            servers=user.servers.order_by("name"),
-            can_read_tokens=user.access.allows("read:tokens", obj=user),
-            can_request_token=user.access.allows("tokens", obj=user),
-            **kwargs,
-        )
-
-
-def roles_of(user: Any) -> list[Role]:
-    """Every role a person holds; `via` names the group where it comes from one."""
-    roles = {role.pk: role for role in user.roles.all()}
-    for role in roles.values():
-        role.via = ""
-    for group in user.groups.prefetch_related("roles"):
-        for role in group.roles.all():
-            if role.pk not in roles:
-                role.via = group.name
-                roles[role.pk] = role
-    return sorted(roles.values(), key=lambda role: role.name)
 
 
 class RootView(View):
@@ -78,16 +39,6 @@ class RootView(View):
                 wanted or with_parameters(request, default_target())
             )
         return redirect_to_login(request)
-
-
-class SpawnView(SignedInMixin, View):
-    """Where sign-in sends people whose server should start.
-
-    Starting servers is not part of the hub yet; home says what there is.
-    """
-
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return HttpResponseRedirect(f"{settings.HUB.base_url}hub/home")
 
 
 def to_hub_root(request: HttpRequest) -> HttpResponse:

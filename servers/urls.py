@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from django.urls import path
 
-from servers import views
+from servers.views.pending import PendingView
+from servers.views.shares import AcceptShareView
+from servers.views.start import SpawnView, StartView
+from servers.views.stop import DeleteView, StopView
+from servers.views.stopped import StoppedServerView, UserRedirectView
 
 app_name = "servers"
 urlpatterns = [
-    path("accept-share", views.AcceptShareView.as_view(), name="accept-share"),
-    path("user-redirect/", views.UserRedirectView.as_view()),
-    path("user-redirect/<path:rest>", views.UserRedirectView.as_view()),
-    path("user/<str:owner>", views.StoppedServerView.as_view(), name="stopped"),
-    path("user/<str:owner>/", views.StoppedServerView.as_view()),
-    path("user/<str:owner>/<path:rest>", views.StoppedServerView.as_view()),
-    path("spawn/<str:owner>", views.SpawnView.as_view(), name="spawn"),
-    path("spawn/<str:owner>/<str:server_name>", views.SpawnView.as_view()),
-    path("spawn-pending/<str:owner>", views.SpawnView.as_view()),
-    path("spawn-pending/<str:owner>/<str:server_name>", views.SpawnView.as_view()),
+    path("accept-share", AcceptShareView.as_view(), name="accept-share"),
+    path("user-redirect/", UserRedirectView.as_view()),
+    path("user-redirect/<path:rest>", UserRedirectView.as_view()),
+    path("user/<str:owner>", StoppedServerView.as_view(), name="stopped"),
+    path("user/<str:owner>/", StoppedServerView.as_view()),
+    path("user/<str:owner>/<path:rest>", StoppedServerView.as_view()),
+    path("spawn", SpawnView.as_view(), name="spawn"),
+    path("spawn/<str:owner>", SpawnView.as_view()),
+    path("spawn/<str:owner>/<str:server_name>", SpawnView.as_view()),
+    path("spawn-pending/<str:owner>", PendingView.as_view(), name="pending"),
+    path("spawn-pending/<str:owner>/<str:server_name>", PendingView.as_view()),
+    path("servers/start", StartView.as_view(), name="start"),
+    path("servers/stop", StopView.as_view(), name="stop"),
+    path("servers/delete", DeleteView.as_view(), name="delete"),
 ]

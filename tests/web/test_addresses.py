@@ -57,7 +57,6 @@ def test_no_address_leads_elsewhere(path):
     ("path", "status", "location"),
     [
         ("/hub/", 302, "/hub/spawn"),
-        ("/hub/spawn", 302, "/hub/home"),
         ("/hub/home", 200, None),
         ("/hub/profile", 200, None),
         ("/hub/admin", 403, None),
@@ -98,12 +97,12 @@ def test_nobody_signed_in_is_needed_for_an_error_page():
 
 
 def test_a_failure_is_a_page_too(monkeypatch, as_, mallory):
-    from hubsite import views
+    from hubsite import home
 
     def fail(*args, **kwargs):
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(views, "roles_of", fail)
+    monkeypatch.setattr(home, "roles_of", fail)
     client = as_(mallory)
     client.raise_request_exception = False
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
+from audit.actions import record
+from audit.models import Actor
 from tests.factories import (
     make_group,
     make_role,
     make_server,
     make_service,
+    make_share,
     make_token,
     make_user,
 )
@@ -56,14 +61,6 @@ def test_says_roles_in_words_and_whence_they_come(as_, mallory):
     assert "through the group staff" in page
 
 
-def test_shows_servers_only_where_there_are_any(as_, mallory):
-    assert "Servers" not in page_of(as_(mallory))
-
-    make_server(mallory, "analysis")
-
-    assert "analysis" in page_of(as_(mallory))
-
-
 def test_names_are_text(as_):
     user = make_user("<script>alert(1)</script>")
 
@@ -84,6 +81,200 @@ def test_asks_the_same_number_of_queries_whatever_there_is(
 
     with django_assert_max_num_queries(14):
         page_of(client)
+
+
+class TestMyServer:
+    @pytest.mark.parametrize(
+        ("state", "offered", "missing"),
+        [
+            ({}, ["Start my server"], ["Stop my", "Open my"]),
+            ({"ready": True}, ["Open my server", "Stop my server"], ["Start my"]),
+            ({"pending": "spawn"}, ["See how it starts", "Cancel"], ["Start my"]),
+            ({"pending": "check"}, ["See how it starts", "Cancel"], ["Start my"]),
+            ({"pending": "stop"}, ["See it stop"], ["Start my", "Cancel"]),
+            ({"failure": "No <room>"}, ["Start my server", "No &lt;room&gt;"], []),
+        ],
+    )
+    def test_offers_what_can_be_done(
+        self, as_, mallory, controller, state, offered, missing
+    ):
+        make_server(mallory, **state)
+
+        page = page_of(as_(mallory))
+
+        assert [words for words in offered if words not in page] == []
+        assert [words for words in missing if words in page] == []
+
+    def test_is_there_before_it_was_ever_started(self, as_, mallory):
+        page = page_of(as_(mallory))
+
+        assert "never started" in page
+        assert "Start my server" in page
+
+    def test_one_that_died_is_not_shown_as_running(self, as_, mallory, controller):
+        controller.dead.add(make_server(mallory, ready=True).pk)
+
+        assert "Start my server" in page_of(as_(mallory))
+
+    def test_is_shown_as_known_where_nobody_answers(self, as_, mallory, controller):
+        controller.is_silent = True
+        make_server(mallory, ready=True)
+
+        assert "Open my server" in page_of(as_(mallory))
+
+    def test_messages_are_shown_once_all_the_same(
+        self, as_, mallory, controller, configure
+    ):
+        configure(allow_named_servers=True)
+        make_server(mallory, ready=True)
+        client = as_(mallory)
+        client.post("/hub/home", {"display_name": "Lab"})
+
+        assert "Added the server" in page_of(client)
+        assert "Added the server" not in page_of(client)
+
+    def test_only_for_whoever_may(self, as_):
+        person = make_user("visitor", roles=[])
+
+        page = page_of(as_(person))
+
+        assert "may not start servers" in page
+        assert "Start my server" not in page
+
+    def test_looks_again_without_scripts_while_something_moves(self, as_, mallory):
+        assert 'http-equiv="refresh"' not in page_of(as_(mallory))
+
+        make_server(mallory, pending="spawn")
+
+        assert 'http-equiv="refresh"' in page_of(as_(mallory))
+
+
+class TestNamedServers:
+    @pytest.fixture(autouse=True)
+    def named(self, configure, controller):
+        configure(allow_named_servers=True, named_server_limit_per_user=3)
+
+    def test_are_listed_by_the_name_that_people_read(self, as_, mallory):
+        make_server(mallory, "lab-2", display_name="My <Läb>")
+
+        page = page_of(as_(mallory))
+
+        assert "My &lt;Läb&gt;" in page
+        assert "lab-2" in page
+        assert "You have 1 of 3." in page
+
+    @pytest.mark.parametrize(
+        ("typed", "name"),
+        [
+            ("analysis", "analysis"),
+            ("  My  Läb ", "my-lab"),
+            ("2nd Server!", "x-2nd-server"),
+            ("数据", "x"),
+            ("a--b_c", "a-b-c"),
+            ("w" * 60, "w" * 30),
+            (f"{'w' * 29} end", "w" * 29),
+        ],
+    )
+    def test_adding_one_makes_a_name_for_addresses(
+        self, as_, mallory, browser, typed, name
+    ):
+        browser.force_login(mallory)
+
+        reply = browser.submit("/hub/home", display_name=typed)
+
+        assert (reply.status_code, reply["Location"]) == (302, "/hub/home")
+        server = mallory.servers.get()
+        assert (server.name, server.display_name) == (name, " ".join(typed.split()))
+        assert not server.is_active
+
+    @pytest.mark.parametrize(
+        ("typed", "words"),
+        [
+            ("", "This field is required"),
+            ("a\x00b", "can"),
+            ("\u200b", "can&#x27;t be shown"),
+            ("w" * 256, "at most 255"),
+            ("Taken", "already has server taken"),
+        ],
+    )
+    def test_what_is_wrong_with_a_name_is_said_beside_it(
+        self, as_, mallory, typed, words
+    ):
+        make_server(mallory, "taken")
+
+        reply = as_(mallory).post("/hub/home", {"display_name": typed})
+
+        assert reply.status_code == 400
+        assert words in reply.content.decode()
+        assert 'aria-invalid="true"' in reply.content.decode()
+        assert mallory.servers.count() == 1
+
+    def test_there_is_no_form_where_there_is_no_room(self, as_, mallory):
+        for number in range(3):
+            make_server(mallory, f"lab-{number}")
+
+        page = page_of(as_(mallory))
+        reply = as_(mallory).post("/hub/home", {"display_name": "Fourth"})
+
+        assert "all that you may have" in page
+        assert 'name="display_name"' not in page
+        assert reply.status_code == 400
+        assert mallory.servers.count() == 3
+
+    def test_are_not_offered_where_nobody_may_have_them(self, as_, mallory, configure):
+        configure(allow_named_servers=False)
+
+        assert "Named servers" not in page_of(as_(mallory))
+        reply = as_(mallory).post("/hub/home", {"display_name": "Lab"})
+        assert reply.status_code == 400
+        assert not mallory.servers.exists()
+
+    def test_fifty_cost_as_many_queries_as_one(self, as_, mallory, ada):
+        client = as_(mallory)
+
+        def asked() -> int:
+            with CaptureQueriesContext(connection) as queries:
+                page_of(client)
+            return len(queries)
+
+        make_server(mallory, "lab-00")
+        make_share(make_server(ada, "lab"), user=mallory)
+        record(Actor("user", "ada"), "server.open", "server", "mallory/lab-00")
+        few = asked()
+        for number in range(1, 50):
+            make_server(mallory, f"lab-{number:02}", ready=number % 2 == 0)
+            record(Actor("user", "ada"), "server.open", "server", "mallory/lab-00")
+            make_share(make_server(ada, f"lab-{number:02}"), user=mallory)
+
+        assert asked() == few
+
+
+class TestOthers:
+    def test_who_opened_a_server_of_mine(self, as_, mallory, ada):
+        make_server(mallory, "lab", display_name="My Läb")
+        for path in ("mallory/", "mallory/lab", "mallory/gone"):
+            record(Actor("user", "ada"), "server.open", "server", path)
+
+        page = page_of(as_(mallory))
+
+        assert "Others at your servers" in page
+        assert "<strong>ada</strong> opened your server" in page
+        assert "“My Läb”" in page
+        assert "“gone”" in page
+        assert "Others at your servers" not in page_of(as_(ada))
+
+    def test_what_is_shared_with_me(self, as_, mallory, alan, ada):
+        group = make_group("team", users=[mallory])
+        make_share(make_server(ada, "lab", ready=True), user=mallory)
+        make_share(make_server(ada), group=group)
+        make_server(alan, "private")
+
+        page = page_of(as_(mallory))
+
+        assert '<a href="/user/ada/lab/">lab of ada</a>' in page
+        assert "Server of ada" in page
+        assert "private" not in page
+        assert "Shared with you" not in page_of(as_(ada))
 
 
 class TestNavigation:

@@ -1,0 +1,1 @@
+"""Pages about servers: start, wait, stop, and the invitations to them."""

@@ -1,0 +1,135 @@
+"""What pages about one server have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+
+from accounts.adapter import local_path
+from accounts.mixins import SignedInMixin
+from accounts.models import User
+from scopes.access import Access
+from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
+from servers.addresses import pending_path
+from servers.deferred import Deferred
+from servers.models import Server
+from servers.rights import server_target
+
+STATUS: Final[dict[type[Refusal], int]] = {
+    Invalid: 400,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Busy: 429,
+}
+
+
+def require_server_scope(access: Access, scope: str, owner: str, *names: str) -> User:
+    """Return the owner if a scope reaches one of these servers, else raise `Http404`.
+
+    Nobody learns whether a server of others, or a user, exists.
+    """
+    # No database stores this character, so nothing has such a name.
+    if "\0" in "".join((owner, *names)):
+        raise Http404
+    if not any(access.allows(scope, obj=server_target(owner, name)) for name in names):
+        raise Http404
+    return get_object_or_404(User, name=owner)
+
+
+def find_server(user: User, name: str) -> Server | None:
+    """Return a server as it is now; a default server has no row until it is used."""
+    server = Server.objects.filter(user=user, name=name).first()
+    if server is not None:
+        server.user = user
+    return server
+
+
+def in_words(owner: str, label: str, *, is_own: bool) -> str:
+    """Say which server is meant, in the midst of a sentence."""
+    quoted = f" “{label}”" if label else ""
+    return f"your server{quoted}" if is_own else f"the server{quoted} of {owner}"
+
+
+class ServerPage(SignedInMixin):
+    """A page about one server, for whoever may start and stop it.
+
+    Its address names owner and server, or the form that is sent to it does.
+    """
+
+    request: HttpRequest
+    owner: User
+    server_name: str
+
+    def find(self, owner: str, name: str) -> None:
+        """Settle whose page this is, or find nothing."""
+        access = self.person.access
+        self.owner = require_server_scope(access, "servers", owner, name)
+        self.server_name = name
+
+    @property
+    def next_url(self) -> str:
+        """Where to go once the server runs, if that is a place on this hub."""
+        asked = self.request.GET.get("next") or self.request.POST.get("next", "")
+        return local_path(self.request, asked)
+
+    @property
+    def is_own(self) -> bool:
+        return self.owner.pk == self.person.pk
+
+    # Answers
+
+    def go(self, path: str, *, status: int = 302) -> HttpResponse:
+        response = HttpResponseRedirect(path)
+        response.status_code = status
+        return response
+
+    def show(
+        self, template: str, server: Server | None, *, status: int = 200, **more: Any
+    ) -> HttpResponse:
+        # Who has named a server reads that name, whatever its address says.
+        label = (server and server.display_name) or self.server_name
+        context = {
+            "owner": self.owner.name,
+            "is_own": self.is_own,
+            "which": in_words(self.owner.name, label, is_own=self.is_own),
+            "server": server,
+            "server_name": self.server_name,
+            "next_url": self.next_url,
+            "pending_url": pending_path(
+                self.owner.name, self.server_name, self.next_url
+            ),
+            # Middleware has looked at the messages by the time that a page which
+            # waited is made, so they are taken out before.
+            **({"messages": self.messages} if hasattr(self, "messages") else {}),
+            **more,
+        }
+        return render(self.request, template, context, status=status)
+
+    def refuse(
+        self,
+        refusal: Refusal,
+        server: Server | None = None,
+        template: str = "servers/refused.html",
+        *,
+        status: int = 0,
+        **more: Any,
+    ) -> HttpResponse:
+        """Say why something can't be done."""
+        kinds = (kind for kind in type(refusal).__mro__ if kind in STATUS)
+        status = status or STATUS[next(kinds)]
+        response = self.show(
+            template, server, status=status, reason=refusal.message, **more
+        )
+        if isinstance(refusal, Busy) and refusal.retry_after is not None:
+            response["Retry-After"] = str(refusal.retry_after)
+        return response
+
+    def later(self, waiting: Callable[[], Awaitable[HttpResponse]]) -> Deferred:
+        """Answer with what is awaited, and hold no thread meanwhile."""
+        self.messages = list(messages.get_messages(self.request))
+        return Deferred(waiting)

@@ -1,0 +1,62 @@
+"""Where a server is watched while it comes or goes, and what became of it is said."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.generic import View
+
+from servers.addresses import progress_path, spawn_path
+from servers.models import Server
+from servers.views.pages import ServerPage, find_server
+
+
+@method_decorator(never_cache, name="dispatch")
+class PendingView(ServerPage, View):
+    """Tells how a server is; whoever looks changes nothing by it."""
+
+    http_method_names = ["get", "head", "options"]  # noqa: RUF012
+
+    def get(
+        self, request: HttpRequest, owner: str, server_name: str = ""
+    ) -> HttpResponse:
+        self.find(owner, server_name)
+        server = find_server(self.owner, server_name)
+        if server is None and server_name:
+            raise Http404
+        if server is not None and server.ready:
+            return self.go(self.next_url or server.path)
+        if server is not None and server.pending == Server.Pending.STOP:
+            return self.show("servers/stopping.html", server)
+        if server is not None and server.pending:
+            return self.show_start(server)
+        if server is not None and server.failure:
+            return self.show_failure(server)
+        start_url = spawn_path(self.owner.name, server_name, self.next_url)
+        return self.show(
+            "servers/stopped.html", server, can_start=True, start_url=start_url
+        )
+
+    def show_start(self, server: Server) -> HttpResponse:
+        events = events_of(server)
+        return self.show(
+            "servers/starting.html",
+            server,
+            events=events,
+            latest=events[-1] if events else {},
+            progress_url=progress_path(self.owner.name, server.name),
+        )
+
+    def show_failure(self, server: Server) -> HttpResponse:
+        return self.show(
+            "servers/failed.html",
+            server,
+            status=server.failure_status or 500,
+            events=events_of(server),
+        )
+
+
+def events_of(server: Server) -> list[dict[str, object]]:
+    """Return what the latest start has told so far, oldest first."""
+    return [event.data for event in server.events.all()]

@@ -1,0 +1,63 @@
+"""Invitations to servers of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
+from django.views.generic import TemplateView
+
+from accounts.adapter import local_path
+from accounts.mixins import SignedInMixin
+from scopes.grammar import describe
+from scopes.refusals import Invalid
+from servers.models import ShareCode
+from servers.sharing import accept_share_code, find_share_code
+
+
+class AcceptShareView(SignedInMixin, TemplateView):
+    """An invitation to use someone's server, to be accepted."""
+
+    template_name = "servers/accept_share.html"
+    http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if "code" not in request.GET:
+            raise BadRequest("The link lacks its code.")
+        invitation = self.find(request.GET["code"])
+        if invitation.server.user_id == request.user.pk:
+            raise PermissionDenied(
+                "This is your own server: send the link to whom you want to invite."
+            )
+        return super().get(request, invitation=invitation)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            invitation = self.find(request.POST.get("code", ""))
+            accept_share_code(invitation, self.person, by=self.actor)
+        except Http404:
+            raise BadRequest("This invitation has expired, or never was.") from None
+        except Invalid as refusal:
+            raise BadRequest(refusal.message) from None
+        asked = request.POST.get("next") or request.GET.get("next", "")
+        wanted = local_path(request, asked)
+        return HttpResponseRedirect(wanted or invitation.server.path)
+
+    def find(self, code: str) -> ShareCode:
+        invitation = find_share_code(code, timezone.now())
+        if invitation is None:
+            raise Http404
+        return invitation
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        invitation: ShareCode = kwargs["invitation"]
+        return super().get_context_data(
+            code=self.request.GET["code"],
+            owner=invitation.server.user.name,
+            server=invitation.server,
+            # What it is limited to, the page says once for all of them.
+            permissions=[describe(scope) for scope in invitation.scopes],
+            **kwargs,
+        )

@@ -1,0 +1,242 @@
+"""Where servers are started: with options that a form asks for, or at once.
+
+The form is the Spawner's, and only the controller knows it; so each page here waits
+for the controller's word, and then for a moment to see whether the start succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from functools import partial
+from typing import Any, Final
+
+from csp.constants import SELF, UNSAFE_INLINE
+from csp.utils import build_policy
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.generic import View
+
+from scopes.refusals import Invalid, Refusal
+from servers.actions import AlreadyRunning, start_server
+from servers.addresses import pending_path, spawn_path
+from servers.inquiries import NoAnswer, ask_async
+from servers.models import Server
+from servers.views.pages import ServerPage, find_server
+from servers.waiting import until_settled
+
+# The first question makes the controller load the Spawner, which may take a while.
+ANSWER_SECONDS: Final = 30
+POLL_SECONDS: Final = 2
+# What starts or fails within this time is shown as such; the rest is waited for on a
+# page that shows how it comes along.
+SETTLE_SECONDS: Final = 1
+
+PREFIX: Final = "opt-"
+# What an address may say besides options.
+RESERVED: Final = frozenset({"next", "display_name", "_xsrf"})
+
+# The form is written by whoever runs the hub. Scripts and styles stand inside it, as
+# in JupyterHub; a nonce would forbid them, whatever else is allowed.
+FORM_POLICY: Final = {
+    "script-src": [SELF, UNSAFE_INLINE],
+    "style-src": [SELF, UNSAFE_INLINE],
+}
+
+Fields = dict[str, list[str]]
+
+
+class Start(ServerPage, View):
+    """A way to start a server."""
+
+    display_name = ""
+
+    async def start(
+        self, options: dict[str, Any] | None = None, *, form: str | None = None
+    ) -> HttpResponse:
+        """Start the server, and lead to where its start can be watched.
+
+        What is refused is said in the form, if there was one to fill in.
+        """
+        try:
+            server, _ = await asyncio.to_thread(
+                start_server,
+                self.owner,
+                self.server_name,
+                user_options=options,
+                display_name=self.display_name,
+                by=self.actor,
+            )
+        except AlreadyRunning as refusal:
+            return self.go(self.next_url or refusal.server.path)
+        except Refusal as refusal:
+            if form is None:
+                form = await self.ask_for_form()
+            if not form:
+                return await asyncio.to_thread(self.refuse, refusal)
+            return await asyncio.to_thread(self.show_form, form, refusal)
+        settled = await until_settled(server.pk, server.generation, SETTLE_SECONDS)
+        if settled is not None and settled.failure:
+            settled.user = self.owner
+            return await asyncio.to_thread(self.show_failure, settled)
+        return self.go(pending_path(self.owner.name, self.server_name, self.next_url))
+
+    async def ask(self, kind: str, **more: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = await ask_async(
+            kind,
+            ANSWER_SECONDS,
+            owner=self.owner.name,
+            server_name=self.server_name,
+            **more,
+        )
+        return answer
+
+    async def ask_for_form(self) -> str:
+        return str((await self.ask("options_form"))["form"] or "")
+
+    async def start_with(self, fields: Fields, files: Any = None) -> HttpResponse:
+        """Start with what was filled in, or say what is wrong with it."""
+        answer = await self.ask("options_from_form", fields=fields, files=files or {})
+        if "options" in answer:
+            return await self.start(answer["options"])
+        refusal = Invalid(answer["error"])
+        form = await self.ask_for_form()
+        if not form:
+            return await asyncio.to_thread(self.refuse, refusal)
+        status = int(answer.get("status") or 400)
+        return await asyncio.to_thread(self.show_form, form, refusal, status)
+
+    async def is_dead(self, server: Server) -> bool:
+        """Whether a server that is said to run has died since."""
+        try:
+            answer = await ask_async("poll", POLL_SECONDS, server_id=server.pk)
+        except NoAnswer:
+            return False
+        return not answer["alive"]
+
+    async def unless_unanswered(self, waiting: Any) -> HttpResponse:
+        try:
+            return await waiting
+        except NoAnswer:
+            return await asyncio.to_thread(self.show_silence)
+
+    # Answers
+
+    def show_form(
+        self, form: str, refusal: Refusal | None = None, status: int = 0
+    ) -> HttpResponse:
+        server = find_server(self.owner, self.server_name)
+        if refusal is None:
+            response = self.show("servers/options.html", server, form=form)
+        else:
+            response = self.refuse(
+                refusal, server, "servers/options.html", status=status, form=form
+            )
+        response["Content-Security-Policy"] = build_policy(replace=FORM_POLICY)
+        return response
+
+    def show_failure(self, server: Server) -> HttpResponse:
+        return self.show(
+            "servers/failed.html",
+            server,
+            status=server.failure_status or 500,
+            events=[event.data for event in server.events.all()],
+        )
+
+    def show_silence(self) -> HttpResponse:
+        server = find_server(self.owner, self.server_name)
+        return self.show("servers/silence.html", server, status=503)
+
+
+@method_decorator(never_cache, name="dispatch")
+class SpawnView(Start):
+    """Asks for options and starts with them; starts at once where there are none.
+
+    That reading starts something is how JupyterHub's clients know this address.
+    """
+
+    http_method_names = ["get", "post", "options"]  # noqa: RUF012
+
+    def get(
+        self, request: HttpRequest, owner: str = "", server_name: str = ""
+    ) -> HttpResponse:
+        self.find(owner or self.person.name, server_name)
+        self.display_name = request.GET.get("display_name", "")
+        server = find_server(self.owner, server_name)
+        if server is not None and server.pending:
+            return self.go(pending_path(self.owner.name, server_name, self.next_url))
+        return self.later(
+            partial(self.unless_unanswered, self.begin(server, asked_options(request)))
+        )
+
+    async def begin(self, server: Server | None, options: Fields) -> HttpResponse:
+        if server is not None and server.ready and not await self.is_dead(server):
+            return self.go(self.next_url or server.path)
+        if options:
+            return await self.start_with(options)
+        form = await self.ask_for_form()
+        if form:
+            return await asyncio.to_thread(self.show_form, form)
+        return await self.start()
+
+    def post(
+        self, request: HttpRequest, owner: str = "", server_name: str = ""
+    ) -> HttpResponse:
+        self.find(owner or self.person.name, server_name)
+        self.display_name = request.GET.get("display_name", "")
+        server = find_server(self.owner, server_name)
+        if server is not None and server.is_active:
+            state = f"pending {server.pending}" if server.pending else "already running"
+            return self.refuse(Invalid(f"{server.label} is {state}"), server)
+        fields = {key: values for key, values in request.POST.lists() if key != "_xsrf"}
+        return self.later(
+            partial(
+                self.unless_unanswered, self.start_with(fields, sent_files(request))
+            )
+        )
+
+
+class StartView(Start):
+    """The button that starts a server, or leads to the form with its options."""
+
+    http_method_names = ["post", "options"]  # noqa: RUF012
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        owner = request.POST.get("owner") or self.person.name
+        self.find(owner, request.POST.get("server_name", ""))
+        return self.later(partial(self.unless_unanswered, self.begin()))
+
+    async def begin(self) -> HttpResponse:
+        if await self.ask_for_form():
+            return self.go(spawn_path(self.owner.name, self.server_name, self.next_url))
+        return await self.start(form="")
+
+
+def asked_options(request: HttpRequest) -> Fields:
+    """Read options from an address: those with the prefix, or else all the others.
+
+    Older links have no prefix; what has none beside others that have is not meant.
+    """
+    found = {key: values for key, values in request.GET.lists() if key not in RESERVED}
+    prefixed = {
+        key.removeprefix(PREFIX): values
+        for key, values in found.items()
+        if key.startswith(PREFIX) and key != PREFIX
+    }
+    return prefixed or {key: values for key, values in found.items() if key != PREFIX}
+
+
+def sent_files(request: HttpRequest) -> dict[str, list[dict[str, str]]]:
+    """Put files into what JSON can hold."""
+    return {
+        key: [
+            {
+                "filename": file.name or "",
+                "content_type": file.content_type or "",
+                "body": base64.b64encode(file.read()).decode(),
+            }
+            for file in files
+        ]
+        for key, files in request.FILES.lists()
+    }

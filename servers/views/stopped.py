@@ -1,0 +1,187 @@
+"""What answers in the place of servers that do not, and the way to one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+    QueryDict,
+)
+from django.shortcuts import render
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import View
+
+from accounts.mixins import SignedInMixin, redirect_to_login
+from accounts.models import User
+from scopes.access import Access
+from scopes.refusals import Forbidden
+from servers.addresses import pending_path, spawn_path
+from servers.deferred import Deferred
+from servers.models import Server, server_path
+from servers.rights import server_target
+from servers.views.pages import find_server, in_words, require_server_scope
+from tokens.authentication import TokenAuthentication
+
+logger = logging.getLogger(__name__)
+
+# So often is somebody sent back to a server that is ready; browsers give up later.
+REDIRECTS: Final = 4
+SAFE: Final = "/@~:+"
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class StoppedServerView(View):
+    """What stands where a server would answer, if it ran.
+
+    The proxy sends requests for servers without a route to the hub, which leads
+    them here. Programs get 424 as JSON, people a page with a way to start it. Whoever
+    asks for a server that runs by now is sent back to it.
+    """
+
+    def dispatch(
+        self, request: HttpRequest, owner: str, rest: str = ""
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
+            context = {"code": 405, "title": "Servers are not asked like this"}
+            return render(request, "error.html", context, status=405)
+        presented = TokenAuthentication().authenticate(request)
+        if request.method not in ("GET", "HEAD"):
+            # The answer depends on nothing but the address, and tells nothing else.
+            if presented is None:
+                self.require_own_script(request)
+            return self.answer_program(request, owner, "")
+        if presented is not None:
+            access = presented[1].access
+        elif not request.user.is_authenticated:
+            return redirect_to_login(request)
+        else:
+            access = request.user.access
+        first = rest.partition("/")[0]
+        user = require_server_scope(access, "access:servers", owner, "", first)
+        return self.answer(request, access, user, rest)
+
+    def require_own_script(self, request: HttpRequest) -> None:
+        """Refuse what a page of ours did not send for somebody who is signed in."""
+        try:
+            request.check_xsrf()  # type: ignore[attr-defined]
+        except Forbidden as refusal:
+            raise PermissionDenied(refusal.message) from None
+        if not request.user.is_authenticated:
+            raise PermissionDenied("Sign in first.")
+
+    def server_name(self, user: User, first: str) -> str:
+        """Tell a server's name from the beginning of a path within the default one."""
+        named = (
+            settings.HUB.allow_named_servers
+            and first
+            and Server.objects.filter(user=user, name=first).exists()
+        )
+        return first if named else ""
+
+    @property
+    def status(self) -> int:
+        return 503 if settings.HUB.use_legacy_stopped_server_status_code else 424
+
+    @property
+    def address(self) -> str:
+        """The path as it was asked for, outside of the hub's part."""
+        base = settings.HUB.base_url
+        # As the client has spelt it, for names may hold what addresses can't.
+        spelt = self.request.META.get("RAW_URI", "").partition("?")[0]
+        path = (spelt or quote(self.request.path, safe=SAFE)).replace(
+            f"{base}hub/", base, 1
+        )
+        query = self.request.META.get("QUERY_STRING")
+        return f"{path}?{query}" if query else path
+
+    def answer(
+        self, request: HttpRequest, access: Access, user: User, rest: str
+    ) -> HttpResponse:
+        name = self.server_name(user, rest.partition("/")[0])
+        server = find_server(user, name) or Server(user=user, name=name)
+        if server.ready:
+            return self.send_back(server)
+        types = ["text/html", "application/json"]
+        wants_json = request.get_preferred_type(types) == types[1]
+        if wants_json or "api" in rest.split("/"):
+            return self.answer_program(request, user.name, name)
+        can_start = access.allows("servers", obj=server_target(user.name, name))
+        if can_start and (server.pending or server.failure):
+            path = pending_path(user.name, name, self.address)
+            return HttpResponse(status=303, headers={"Location": path})
+        context = {
+            "status": self.status,
+            "owner": user.name,
+            "which": in_words(
+                user.name, server.display_name or name, is_own=user == request.user
+            ),
+            "can_start": can_start,
+            "server": server,
+            "start_url": spawn_path(user.name, name, self.address),
+            "implicit_spawn_seconds": settings.HUB.implicit_spawn_seconds,
+        }
+        return render(request, "servers/stopped.html", context, status=self.status)
+
+    def send_back(self, server: Server) -> HttpResponse:
+        """Lead back to a server that is ready, ever more slowly.
+
+        The proxy may not have heard of it yet. Who comes again and again finds a
+        proxy that has lost its way, and is told so.
+        """
+        path, _, query = self.address.partition("?")
+        parameters = QueryDict(query, mutable=True)
+        count = parameters.get("redirects", "")
+        redirects = int(count) if count.isdecimal() and len(count) < 3 else 0
+        if redirects >= REDIRECTS:
+            logger.warning(
+                "The proxy does not lead to a server that is ready: %s", path
+            )
+            context = {
+                "code": 500,
+                "title": "Redirect loop detected.",
+                "explanation": "The server runs, but the way to it leads back here. "
+                "Wait a minute and open it again from the page Home.",
+            }
+            return render(self.request, "error.html", context, status=500)
+        parameters["redirects"] = str(redirects + 1)
+        target = f"{path}?{parameters.urlencode(safe='/')}"
+        if not redirects:
+            return HttpResponseRedirect(target)
+        return Deferred(partial(redirect_after, min(2**redirects, 10), target))
+
+    def answer_program(
+        self, request: HttpRequest, owner: str, name: str
+    ) -> HttpResponse:
+        start = request.build_absolute_uri(spawn_path(owner, name))
+        message = (
+            f"JupyterHub server no longer running at {self.address}. "
+            f"Restart the server at {start}"
+        )
+        return JsonResponse({"message": message}, status=self.status)
+
+
+async def redirect_after(seconds: float, target: str) -> HttpResponse:
+    await asyncio.sleep(seconds)
+    return HttpResponseRedirect(target)
+
+
+class UserRedirectView(SignedInMixin, View):
+    """An address that leads everybody to the same place on their own server."""
+
+    def get(self, request: HttpRequest, rest: str = "") -> HttpResponse:
+        name = settings.HUB.default_server_name
+        target = server_path(self.person.name, name) + quote(rest, safe="/@")
+        if query := request.META.get("QUERY_STRING"):
+            target += f"?{query}"
+        return HttpResponseRedirect(spawn_path(self.person.name, name, target))
