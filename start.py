@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "done"
+OLDEST = ROOT / ".venv-oldest"
 MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
 NPM_QUIETLY = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__.strip(), file=sys.stderr)
         return 2
     set_up()
+    # Whoever runs the hub like this restarts it often, and has notebooks open.
+    os.environ.setdefault("HUB_KEEP_SERVERS", "1")
     hub = [str(PYTHON), str(ROOT / "manage.py"), "hub", *arguments]
     # The hub takes this process's place, so that signals reach it.
     os.execv(hub[0], hub)
@@ -130,6 +133,21 @@ def pip(*arguments: str) -> None:
     run([str(PYTHON), "-m", "pip", command, *options, *quiet, *rest])
 
 
+def install_oldest() -> None:
+    """Put the oldest JupyterHub that is supported in a folder of its own.
+
+    It is found there by programs whose PYTHONPATH names the folder; all else that it
+    needs is what is installed anyway.
+    """
+    lock_file = "requirements-oldest.txt"
+    if OLDEST.is_dir() and is_done(lock_file, digest(lock_file)):
+        return
+    with step("Oldest JupyterHub, for tests"):
+        shutil.rmtree(OLDEST, ignore_errors=True)
+        pip("install", "-r", lock_file, "--no-deps", "--target", str(OLDEST))
+    done(lock_file, digest(lock_file))
+
+
 def install_proxy(*, tests: bool) -> None:
     """Install configurable-http-proxy; for tests also what pages are checked with."""
     state = digest("package-lock.json")
@@ -186,6 +204,7 @@ def test(arguments: Sequence[str]) -> int:
         if quick:
             print("Tests on SQLite, without the slow ones", flush=True)
             return _pytest([*pytest, "-m", "not slow"], env)
+        install_oldest()
         # Found before the first run, so that a machine without one hears it early.
         find_slurm()
         find_docker()
@@ -248,11 +267,12 @@ def lock() -> int:
     set_up(tests=True)
     run([str(PYTHON), "-m", "pip", "install", "--quiet", "uv"])
     options = ["--generate-hashes", "--universal", "--no-emit-index-url"]
-    for name in ("", "-notebook", "-dev", "-node", "-postgresql"):
+    for name in ("", "-notebook", "-dev", "-node", "-postgresql", "-oldest"):
+        alone = ["--no-deps"] if name == "-oldest" else []
         with step(f"requirements{name}.txt"):
             run(
                 [
-                    *(tool("uv"), "pip", "compile", "--quiet", "--upgrade"),
+                    *(tool("uv"), "pip", "compile", "--quiet", "--upgrade", *alone),
                     *(*options, "--no-header", "--python-version", "3.11"),
                     *(f"requirements{name}.in", "-o", f"requirements{name}.txt"),
                 ]

@@ -8,6 +8,7 @@ asked for more. Importing this module imports JupyterHub.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -50,7 +51,7 @@ class HostedUser(StandIn):
     called = "spawner.user"
     surface = (
         *("name", "id", "admin", "groups", "created", "last_activity", "kind"),
-        *("url", "base_url", "escaped_name", "json_escaped_name", "dns_safe_name"),
+        *("url", "base_url", "escaped_name", "json_escaped_name"),
         *("proxy_spec", "host", "server_url()", "public_url()", "progress_url()"),
         "get_auth_state()",
     )
@@ -72,17 +73,7 @@ class HostedUser(StandIn):
 
     @property
     def json_escaped_name(self) -> str:
-        import json
-
         return json.dumps(self.name)[1:-1]
-
-    @property
-    def dns_safe_name(self) -> str:
-        from jupyterhub import user
-
-        # Private there, but the same in all releases that have it.
-        safe: Callable[..., str] = user._strict_dns_safe
-        return safe(self.name, max_length=40)
 
     def server_url(self, server_name: str = "") -> str:
         return server_path(self.name, server_name)

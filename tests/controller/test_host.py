@@ -1,0 +1,799 @@
+"""Hosting JupyterHub's spawners, without a database and without a controller.
+
+These run against every release that is supported; see `test_oldest`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traitlets.config import Config
+
+from servers.controller.hosting.classes import UnknownSpawner
+from servers.controller.hosting.facts import ServerFacts
+from servers.controller.hosting.failures import SpawnFailed
+from servers.controller.hosting.host import Host, HostedSpawner
+from servers.controller.hosting.processes import beginning
+from tests.controller.hosting import (
+    configuration,
+    environment,
+    facts,
+    get,
+    run,
+    started,
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path, settings: Any) -> Config:
+    settings.DATA_DIR = tmp_path / "data"
+    return configuration(tmp_path)
+
+
+def spawner(config: Config, *, about: ServerFacts | None = None) -> HostedSpawner:
+    return Host(config, "simple").spawner(about or facts())
+
+
+# Start, poll, stop
+
+
+def test_server_starts_and_stops(config: Config) -> None:
+    told: list[tuple[dict[str, Any], str]] = []
+    host = Host(config, "simple")
+
+    async def scenario() -> None:
+        hosted = host.spawner(facts(), lambda *seen: told.append(seen))
+        assert await hosted.poll() == 0
+        assert hosted.url == "" and hosted.state() == {}
+
+        url = await hosted.start("the-token")
+        assert url.startswith("http://127.0.0.1:") and url.endswith("/user/alan/")
+        assert (await get(f"{url}api")) == {"version": "stub"}
+        assert await hosted.poll() is None
+        pid = hosted.state()["pid"]
+        assert told[-1] == (hosted.state(), url)
+
+        await hosted.stop()
+        assert await hosted.poll() is not None
+        assert beginning(pid) is None
+        assert hosted.state() == {}
+
+    run(scenario())
+
+
+def test_numbers_come_from_the_configuration(config: Config) -> None:
+    config.SimpleLocalProcessSpawner.start_timeout = 11
+    config.Spawner.http_timeout = 12
+    config.Spawner.poll_interval = 13
+
+    hosted = spawner(config)
+
+    assert (hosted.start_timeout, hosted.http_timeout) == (11, 12)
+    assert (hosted.poll_interval, hosted.poll_jitter) == (13, 0.1)
+    assert hosted.consecutive_failure_limit == 0
+    assert hosted.will_resume is False
+
+
+def test_names_that_must_be_quoted(config: Config) -> None:
+    hosted = spawner(config, about=facts("we ird@x", "lab 1"))
+
+    async def scenario() -> Any:
+        async with started(hosted) as url:
+            assert url.endswith("/user/we%20ird@x/lab%201/")
+            return (await get(f"{url}env"))["env"]
+
+    env = run(scenario())
+    assert env["JUPYTERHUB_SERVICE_PREFIX"] == "/user/we%20ird@x/lab%201/"
+    assert env["JUPYTERHUB_OAUTH_CALLBACK_URL"].endswith("lab%201/oauth_callback")
+    assert env["JUPYTERHUB_ACTIVITY_URL"].endswith("/users/we%20ird@x/activity")
+    assert (env["JUPYTERHUB_USER"], env["JUPYTERHUB_SERVER_NAME"]) == (
+        "we ird@x",
+        "lab 1",
+    )
+    assert hosted.spawner._progress_url == (
+        "/hub/api/users/we%20ird@x/servers/lab%201/progress"
+    )
+
+
+def test_progress_is_told_while_it_starts(config: Config) -> None:
+    hosted = spawner(config)
+
+    async def listen() -> list[dict[str, Any]]:
+        return [event async for event in hosted.progress()]
+
+    async def scenario() -> list[dict[str, Any]]:
+        starting = asyncio.ensure_future(hosted.start("the-token"))
+        await asyncio.sleep(0)
+        found = await listen()
+        await starting
+        await hosted.stop(now=True)
+        return found
+
+    assert run(scenario()) == [
+        {"progress": 0, "message": "Server requested"},
+        {"progress": 50, "message": "Spawning server..."},
+    ]
+
+
+def test_late_start_is_given_up(config: Config) -> None:
+    config.Spawner.start_timeout = 1
+    hosted = spawner(config)
+
+    async def sleep() -> None:
+        await asyncio.sleep(30)
+
+    hosted.spawner.start = sleep
+    with pytest.raises(SpawnFailed, match="did not start in 1 seconds") as caught:
+        run(hosted.start("the-token"))
+    assert (caught.value.status, caught.value.reason) == (500, "timeout")
+
+
+def test_cancelled_start_leaves_nothing(config: Config) -> None:
+    hosted = spawner(config, about=facts(attempt="0ddba11"))
+    start = hosted.spawner.start
+
+    async def start_and_sleep() -> Any:
+        await start()
+        await asyncio.sleep(30)
+
+    hosted.spawner.start = start_and_sleep
+
+    async def scenario() -> int:
+        starting = asyncio.ensure_future(hosted.start("the-token"))
+        while not hosted.spawner.pid:
+            await asyncio.sleep(0.01)
+        pid = int(hosted.spawner.pid)
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+        await hosted.stop()
+        return pid
+
+    assert beginning(run(scenario())) is None
+
+
+def test_state_is_stored_while_a_start_takes_long(config: Config) -> None:
+    """What was started is known before the start returns, which may take minutes."""
+    told: list[dict[str, Any]] = []
+    hosted = Host(config, "simple").spawner(
+        facts(), lambda state, url: told.append(state)
+    )
+    start = hosted.spawner.start
+
+    async def start_and_sleep() -> Any:
+        address = await start()
+        await asyncio.sleep(0.6)
+        return address
+
+    hosted.spawner.start = start_and_sleep
+
+    async def scenario() -> None:
+        async with started(hosted):
+            assert "pid" in told[0] and len(told) == 2
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "returned, url",
+    [
+        (("127.0.0.1", 8123), "http://127.0.0.1:8123/user/alan/"),
+        (("::1", "8123"), "http://[::1]:8123/user/alan/"),
+        ("http://n1.example:8123", "http://n1.example:8123/user/alan/"),
+        ("https://n1.example", "https://n1.example:443/user/alan/"),
+        ("http://10.0.0.7:99/elsewhere/", "http://10.0.0.7:99/user/alan/"),
+    ],
+)
+def test_address_in_whatever_form(config: Config, returned: Any, url: str) -> None:
+    hosted = spawner(config)
+
+    async def start() -> Any:
+        return returned
+
+    hosted.spawner.start = start
+
+    assert run(hosted.start("the-token")) == url == hosted.url
+
+
+@pytest.mark.parametrize("returned", [None, "nowhere"])
+def test_start_that_tells_no_address_fails(config: Config, returned: Any) -> None:
+    hosted = spawner(config)
+
+    async def start() -> Any:
+        return returned
+
+    hosted.spawner.start = start
+
+    with pytest.raises(SpawnFailed):
+        run(hosted.start("the-token"))
+
+
+def test_batch_job_tells_its_port_while_the_start_waits(config: Config) -> None:
+    hosted = spawner(config, about=facts(announced_port=None))
+
+    async def start() -> Any:
+        hosted.spawner.port = 0
+        while hosted.spawner.port == 0:
+            await asyncio.sleep(0.01)
+        hosted.spawner.db.commit()
+        return "n1", hosted.spawner.port
+
+    hosted.spawner.start = start
+
+    async def scenario() -> str:
+        starting = asyncio.ensure_future(hosted.start("the-token"))
+        await asyncio.sleep(0.05)
+        hosted.announce_port(40123)
+        return await starting
+
+    assert run(scenario()) == "http://n1:40123/user/alan/"
+
+
+def test_spawner_that_moves_its_server_has_the_address_stored(config: Config) -> None:
+    """KubeSpawner does so in `poll()` when a pod has another address than before."""
+    told: list[str] = []
+    about = facts(url="http://10.0.0.1:8888/user/alan/", state={"pid": os.getpid()})
+    hosted = Host(config, "simple").spawner(about, lambda _, url: told.append(url))
+    inner = hosted.spawner
+
+    async def poll() -> None:
+        inner.server.ip = "10.0.0.2"
+        inner.server.port = 9999
+        inner.db.commit()
+
+    inner.poll = poll
+
+    assert run(hosted.poll()) is None
+    assert told == ["http://10.0.0.2:9999/user/alan/"]
+    assert run(hosted.current_url()) == told[0]
+
+
+def test_token_that_a_container_kept(config: Config) -> None:
+    hosted = spawner(config)
+
+    async def start() -> Any:
+        hosted.spawner.api_token = "another"
+        return "127.0.0.1", 1
+
+    hosted.spawner.start = start
+    run(hosted.start("the-token"))
+
+    assert hosted.api_token == "another"
+
+
+# Adoption
+
+
+def test_running_server_is_adopted(config: Config) -> None:
+    async def scenario() -> None:
+        first = spawner(config)
+        url = await first.start("the-token")
+        await get(f"{url}api")
+        about = facts(state=first.state(), url=url)
+        second = spawner(config, about=about)
+        assert second.url == url
+        assert await second.poll() is None
+        assert await second.current_url() == url
+        before = asyncio.get_running_loop().time()
+        await second.stop()
+        # The first still is its parent and has not collected it: a zombie is no
+        # server that one would have to wait for.
+        assert asyncio.get_running_loop().time() - before < 3
+        assert await second.poll() is not None
+        assert first.spawner.proc.wait(5) is not None
+
+    run(scenario())
+
+
+def test_process_id_that_was_used_again_is_not_the_server(config: Config) -> None:
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        began = beginning(stranger.pid)
+        assert began is not None
+        theirs = facts(state={"pid": stranger.pid, "pid_started": began - 1})
+        ours = facts(state={"pid": stranger.pid, "pid_started": began})
+
+        async def scenario() -> None:
+            hosted = spawner(config, about=theirs)
+            assert await hosted.poll() == 0
+            await hosted.stop()
+            assert stranger.poll() is None
+            assert await spawner(config, about=ours).poll() is None
+
+        run(scenario())
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_state_of_an_older_hub_is_understood(config: Config) -> None:
+    """JupyterHub stores the process id alone."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        hosted = spawner(config, about=facts(state={"pid": child.pid}))
+        assert run(hosted.poll()) is None
+        assert hosted.state() == {
+            "pid": child.pid,
+            "pid_started": beginning(child.pid),
+        }
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_server_can_be_interrupted_though_the_hub_ignores_that(config: Config) -> None:
+    """A shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+
+        async def scenario() -> float:
+            hosted = spawner(config)
+            url = await hosted.start("the-token")
+            await get(f"{url}api")
+            begun = asyncio.get_running_loop().time()
+            await hosted.stop()
+            return asyncio.get_running_loop().time() - begun
+
+        assert run(scenario()) < 5
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Hooks and options, in JupyterHub's order
+
+
+def test_hooks_are_called_in_order(config: Config) -> None:
+    calls: list[str] = []
+
+    async def auth_state_hook(spawner: Any, state: Any) -> None:
+        assert state is None
+        calls.append("auth_state")
+
+    async def overrides(spawner: Any) -> dict[str, Any]:
+        calls.append("group_overrides")
+        return {
+            "a": {"groups": ["lab"], "spawner_override": {"environment": {"A": "1"}}},
+            "b": {"groups": ["none"], "spawner_override": {"environment": {"B": "1"}}},
+        }
+
+    async def apply(spawner: Any, options: dict[str, Any]) -> None:
+        calls.append(f"options {options}")
+        spawner.environment["SIZE"] = options["size"]
+
+    async def pre_spawn(spawner: Any) -> None:
+        calls.append("pre_spawn")
+        spawner.environment["GREETING"] = f"Hello {spawner.user.name}"
+
+    async def post_stop(spawner: Any) -> None:
+        calls.append("post_stop")
+
+    config.Spawner.auth_state_hook = auth_state_hook
+    config.Spawner.group_overrides = overrides
+    config.Spawner.apply_user_options = apply
+    config.Spawner.pre_spawn_hook = pre_spawn
+    config.Spawner.post_stop_hook = post_stop
+    config.Spawner.environment = {"CALLED": lambda spawner: spawner.name or "default"}
+    about = facts(groups=("lab",), user_options={"size": "big"})
+
+    env = run(environment(spawner(config, about=about)))
+
+    assert calls == [
+        "auth_state",
+        "group_overrides",
+        "options {'size': 'big'}",
+        "pre_spawn",
+        "post_stop",
+    ]
+    assert (env["A"], env["SIZE"], env["GREETING"]) == ("1", "big", "Hello alan")
+    assert env["CALLED"] == "default" and "B" not in env
+
+
+def test_settings_of_one_server_do_not_reach_the_next(config: Config) -> None:
+    def pre_spawn(spawner: Any) -> None:
+        spawner.environment[f"OF_{spawner.user.name}"] = "1"
+
+    config.Spawner.pre_spawn_hook = pre_spawn
+    config.Spawner.environment = {"ALL": "1"}
+    host = Host(config, "simple")
+
+    run(environment(host.spawner(facts("ada", attempt="a"))))
+    env = run(environment(host.spawner(facts("alan", attempt="b"))))
+
+    assert "OF_ada" not in env and env["OF_alan"] == env["ALL"] == "1"
+    assert env["HUB_ATTEMPT"] == "b"
+
+
+def test_failing_post_stop_hook_stops_nothing(config: Config) -> None:
+    def post_stop(spawner: Any) -> None:
+        raise RuntimeError("no")
+
+    config.Spawner.post_stop_hook = post_stop
+    hosted = spawner(config)
+
+    run(environment(hosted))
+
+    assert hosted.state() == {}
+
+
+def test_limits_and_directories(config: Config) -> None:
+    config.Spawner.mem_limit = "1G"
+    config.Spawner.cpu_limit = 1.5
+    config.Spawner.mem_guarantee = "512M"
+    config.Spawner.notebook_dir = "~/work/{username}"
+    config.Spawner.default_url = "{base_url}tree"
+    config.Spawner.debug = True
+    config.Spawner.disable_user_config = True
+
+    env = run(environment(spawner(config)))
+
+    assert (env["MEM_LIMIT"], env["CPU_LIMIT"]) == (str(1 << 30), "1.5")
+    assert env["MEM_GUARANTEE"] == str(512 << 20)
+    assert env["JUPYTERHUB_ROOT_DIR"] == "~/work/alan"
+    assert env["JUPYTERHUB_DEFAULT_URL"] == "/user/alan/tree"
+    assert env["JUPYTERHUB_DEBUG"] == env["JUPYTERHUB_DISABLE_USER_CONFIG"] == "1"
+
+
+def test_scopes_may_be_lists_or_functions(config: Config) -> None:
+    async def allowed(spawner: Any) -> list[str]:
+        return [f"read:users!user={spawner.user.name}"]
+
+    config.Spawner.server_token_scopes = lambda spawner: ["users:activity!user"]
+    config.Spawner.oauth_client_allowed_scopes = allowed
+    hosted = spawner(config)
+
+    async def scenario() -> Any:
+        requested = await hosted.requested_scopes()
+        return requested, await environment(hosted)
+
+    requested, env = run(scenario())
+    assert requested.token == ("users:activity!user",)
+    assert requested.client == ("read:users!user=alan",)
+    assert env["JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES"] == '["read:users!user=alan"]'
+
+
+def test_roles_of_old_are_refused_in_words(config: Config) -> None:
+    config.Spawner.oauth_roles = ["self"]
+
+    with pytest.raises(SpawnFailed, match="oauth_client_allowed_scopes"):
+        run(spawner(config).requested_scopes())
+
+
+def test_ready_hook_may_change_the_last_event(config: Config) -> None:
+    async def hook(spawner: Any, event: dict[str, Any]) -> dict[str, Any]:
+        return {**event, "html_message": f"Hello {spawner.user.name}"}
+
+    event = {"progress": 100, "ready": True}
+    config.Spawner.progress_ready_hook = hook
+
+    assert run(spawner(config).ready_event(event))["html_message"] == "Hello alan"
+
+    config.Spawner.progress_ready_hook = lambda spawner, event: 1 / 0
+    assert run(spawner(config).ready_event(event)) == event
+
+
+# Forms
+
+
+def test_form_may_be_text_or_function(config: Config) -> None:
+    assert run(spawner(config).options_form()) == ""
+
+    config.Spawner.options_form = "<input name=size>"
+    assert run(spawner(config).options_form()) == "<input name=size>"
+
+    async def form(spawner: Any) -> str:
+        return f"<input name={spawner.user.name}>"
+
+    config.Spawner.options_form = form
+    assert run(spawner(config).options_form()) == "<input name=alan>"
+
+
+def test_form_becomes_options(config: Config) -> None:
+    fields = {"size": ["big"], "kinds": ["a", "b"], "gpu": ["on"]}
+    hosted = spawner(config)
+    assert run(hosted.options_from_form(fields)) == fields
+    assert run(hosted.options_from_query(fields)) == fields
+
+    config.Spawner.options_from_form = "simple"
+    assert run(spawner(config).options_from_form(fields)) == {
+        "size": "big",
+        "kinds": ["a", "b"],
+        "gpu": True,
+    }
+
+    def own(form: Any, spawner: Any) -> dict[str, Any]:
+        return {"for": spawner.user.name, **form}
+
+    config.Spawner.options_from_form = own
+    assert run(spawner(config).options_from_form({}))["for"] == "alan"
+
+
+def test_uploaded_file_survives_storing(config: Config) -> None:
+    upload = {"filename": "a.bin", "body": "AP8K", "content_type": "x/y"}
+
+    stored = run(spawner(config).options_from_form({}, {"key": [upload]}))
+
+    assert stored["key_file"][0]["body"] == {
+        "__jupyterhub_bytes__": True,
+        "data": "AP8K\n",
+    }
+    again = spawner(config, about=facts(user_options=stored))
+    assert again.spawner.user_options["key_file"][0]["body"] == b"\x00\xff\n"
+
+
+def test_form_that_is_refused(config: Config) -> None:
+    def refuse(form: Any) -> None:
+        raise ValueError("size must be small")
+
+    config.Spawner.options_from_form = refuse
+
+    with pytest.raises(SpawnFailed, match="size must be small") as caught:
+        run(spawner(config).options_from_form({"size": ["big"]}))
+    assert caught.value.status == 400
+
+
+def test_dictionary_applies_options(config: Config) -> None:
+    config.Spawner.apply_user_options = {"mem": "mem_limit"}
+    about = facts(user_options={"mem": "2G", "nonsense": "1"})
+
+    env = run(environment(spawner(config, about=about)))
+
+    assert env["MEM_LIMIT"] == str(2 << 30)
+
+
+# Failures
+
+
+def failing(config: Config, problem: Exception) -> SpawnFailed:
+    def hook(spawner: Any) -> None:
+        raise problem
+
+    config.Spawner.pre_spawn_hook = hook
+    with pytest.raises(SpawnFailed) as caught:
+        run(spawner(config).start("the-token"))
+    return caught.value
+
+
+def test_unexpected_failure_keeps_its_words(config: Config) -> None:
+    failure = failing(config, RuntimeError("no volume left"))
+
+    assert (str(failure), failure.status) == ("no volume left", 500)
+    assert not failure.refused
+
+
+def test_http_error_of_a_hook_keeps_its_status(config: Config) -> None:
+    from tornado.web import HTTPError
+
+    failure = failing(config, HTTPError(409, "%s is closed", "the lab"))
+
+    assert (str(failure), failure.status) == ("the lab is closed", 409)
+    assert failure.refused
+
+
+def test_exception_may_speak_for_itself(config: Config) -> None:
+    class Spoken(Exception):
+        jupyterhub_message = "Ask Grace."
+        jupyterhub_html_message = "Ask <b>Grace</b>."
+
+    failure = failing(config, Spoken("internal"))
+
+    assert failure.message == "Ask Grace."
+    assert failure.html_message == "Ask <b>Grace</b>."
+
+
+def test_spawn_exception_names_its_reason(config: Config) -> None:
+    from jupyterhub import spawner as module
+
+    if not hasattr(module, "SpawnException"):
+        pytest.skip("This release has no such exception.")
+    problem = module.SpawnException(
+        "invalid image", reason="image", message_html="<b>no</b>", status_code=422
+    )
+
+    failure = failing(config, problem)
+
+    assert (failure.message, failure.status) == ("invalid image", 422)
+    assert (failure.reason, failure.html_message) == ("image", "<b>no</b>")
+
+
+def test_program_that_is_not_there(config: Config) -> None:
+    config.Spawner.cmd = ["no-such-program-anywhere"]
+
+    with pytest.raises(SpawnFailed, match="no-such-program-anywhere"):
+        run(spawner(config).start("the-token"))
+
+
+def test_account_that_is_not_there(config: Config) -> None:
+    hosted = Host(config, "localprocess").spawner(facts("no-such-account"))
+
+    with pytest.raises(SpawnFailed, match="has no account no-such-account"):
+        run(hosted.start("the-token"))
+
+
+# What spawners see
+
+
+def test_what_is_not_there_is_named_with_what_is(config: Config) -> None:
+    inner = spawner(config).spawner
+
+    with pytest.raises(AttributeError, match=r"`spawner.user.orm_user` is .*groups"):
+        _ = inner.user.orm_user
+    with pytest.raises(AttributeError, match=r"`spawner.db.query` is .*commit\(\)"):
+        inner.db.query(None)
+    with pytest.raises(AttributeError, match=r"`spawner.handler.get_argument` is not"):
+        inner.handler.get_argument("x")
+    with pytest.raises(AttributeError, match=r"`spawner.orm_spawner.user` is not"):
+        _ = inner.orm_spawner.user
+    with pytest.raises(AttributeError, match=r"`spawner.authenticator.custom` is not"):
+        _ = inner.authenticator.custom
+    assert not inner.handler
+    assert getattr(inner.user, "nothing", None) is None
+
+
+def test_surface_says_what_there_is(config: Config) -> None:
+    inner = spawner(config).spawner
+
+    for thing in (inner.user, inner.orm_spawner, inner.db, inner.authenticator):
+        for name in thing.surface:
+            assert hasattr(thing, name.removesuffix("()")), name
+
+
+def test_user_as_spawners_know_it(config: Config, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://hub.example:8443/jupyter"
+    settings.HUB = replace(settings.HUB, base_url="/jupyter/")
+    user = spawner(config, about=facts("A@b.c", admin=True, groups=("x",))).spawner.user
+
+    assert (user.id, user.name, user.admin) == (3, "A@b.c", True)
+    assert [group.name for group in user.groups] == ["x"]
+    assert user.url == user.proxy_spec == "/jupyter/user/A@b.c/"
+    assert user.escaped_name == "A@b.c"
+    assert user.server_url("l b") == "/jupyter/user/A@b.c/l%20b/"
+    assert user.public_url() == "https://hub.example:8443/jupyter/user/A@b.c/"
+    assert user.host == "https://hub.example:8443"
+    assert user.progress_url() == "/jupyter/hub/api/users/A@b.c/server/progress"
+    assert user.json_escaped_name == "A@b.c"
+    assert run(user.get_auth_state()) is None
+
+
+def test_addresses_that_a_server_is_given(config: Config, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://hub.example/jupyter"
+    settings.HUB = replace(
+        settings.HUB,
+        base_url="/jupyter/",
+        hub_connect_url="http://10.0.0.1:9081",
+        tornado_settings={"cookie_options": {"SameSite": "None"}},
+    )
+
+    env = run(environment(spawner(config, about=facts(name="lab"))))
+
+    assert env["JUPYTERHUB_HOST"] == "https://hub.example"
+    assert env["JUPYTERHUB_BASE_URL"] == "/jupyter/"
+    assert env["JUPYTERHUB_API_URL"] == "http://10.0.0.1:9081/jupyter/hub/api"
+    assert env["JUPYTERHUB_PUBLIC_HUB_URL"] == "https://hub.example/jupyter/hub/"
+    assert env["JUPYTERHUB_PUBLIC_URL"] == "https://hub.example/jupyter/user/alan/lab/"
+    assert env["JUPYTERHUB_OAUTH_CALLBACK_URL"] == (
+        "/jupyter/user/alan/lab/oauth_callback"
+    )
+    assert env["JUPYTERHUB_COOKIE_OPTIONS"] == '{"SameSite": "None"}'
+
+
+def test_server_finds_programs_of_the_hubs_environment(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+    env = run(environment(spawner(config)))
+
+    programs = str(Path(sys.executable).parent)
+    assert env["PATH"] == f"{programs}:/usr/bin:/bin"
+
+
+def test_class_may_be_given_itself(config: Config) -> None:
+    from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+    class Own(SimpleLocalProcessSpawner):
+        greeting = "hello"
+
+    config.JupyterHub.spawner_class = Own
+
+    assert Host(config, "whatever.Own").spawner(facts()).spawner.greeting == "hello"
+
+
+@pytest.mark.parametrize("name", ["pathlib.Path", "jupyterhub.spawner.Nothing"])
+def test_what_is_no_spawner_is_refused(config: Config, name: str) -> None:
+    with pytest.raises(UnknownSpawner):
+        Host(config, name)
+
+
+# Output
+
+
+def log_of(hosted: HostedSpawner) -> Path:
+    assert hosted.process is not None
+    return hosted.process.log.path
+
+
+def test_output_goes_to_a_file_of_the_server(config: Config, settings: Any) -> None:
+    config.Spawner.args = ["--log", "-"]
+    hosted = spawner(config, about=facts("we ird@x", "lab/1"))
+
+    run(environment(hosted))
+
+    path = log_of(hosted)
+    assert path == settings.DATA_DIR / "logs/servers/we%20ird%40x@lab%2F1.log"
+    assert "/env 200" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+    run(environment(spawner(config, about=hosted.facts)))
+    assert "/env 200" in path.with_suffix(".log.1").read_text()
+
+
+def test_log_stays_within_bounds(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.controller.hosting.processes.LOG_LIMIT", 1000)
+    config.Spawner.args = ["--log", "-"]
+    hosted = spawner(config)
+
+    async def scenario() -> None:
+        async with started(hosted) as url:
+            for _ in range(60):
+                await get(f"{url}api")
+            assert log_of(hosted).stat().st_size > 1000
+            await hosted.poll()
+            assert log_of(hosted).stat().st_size == 0
+            await get(f"{url}env")
+            assert "/env 200" in log_of(hosted).read_text()
+            assert log_of(hosted).with_suffix(".log.1").stat().st_size == 500
+
+    run(scenario())
+
+
+def test_log_that_cant_be_written_stops_nothing(config: Config, settings: Any) -> None:
+    settings.DATA_DIR.mkdir()
+    (settings.DATA_DIR / "logs").write_text("not a folder")
+
+    assert run(environment(spawner(config)))["USER"] == "alan"
+
+
+def test_disk_that_is_full_stops_nothing(config: Config) -> None:
+    config.Spawner.args = ["--log", "-"]
+    hosted = spawner(config)
+    path = log_of(hosted)
+    path.parent.mkdir(parents=True)
+    process = hosted.process
+    assert process is not None
+    full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
+    process.log.begin = lambda: full  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        async with started(hosted) as url:
+            # The stub gives up a request of which it can't tell; it goes on.
+            with suppress(OSError):
+                await get(f"{url}api", 0.5)
+            assert await hosted.poll() is None
+
+    run(scenario())
+    full.close()
+
+
+def test_configuration_may_send_output_elsewhere(
+    config: Config, tmp_path: Path
+) -> None:
+    config.Spawner.args = ["--log", "-"]
+    with (tmp_path / "own").open("wb") as own:
+        config.LocalProcessSpawner.popen_kwargs = {"stdout": own.fileno()}
+        hosted = spawner(config)
+        run(environment(hosted))
+
+    assert "/env 200" in (tmp_path / "own").read_text()
+    assert not log_of(hosted).exists()
