@@ -307,14 +307,15 @@ for server in ("server", "servers/", "servers/{server_name}"):
             refusals=(409,),
         ),
         f"POST /users/{{name}}/{server}": Operation(
-            "Start a server, which this hub does not do yet",
-            {},
+            "Start a server, and create it if need be",
+            {201: None, 202: None},
             body=SERVER_OPTIONS,
-            refusals=(405,),
+            refusals=(409, 429, 500),
         ),
         f"GET /users/{{name}}/{server}/progress": Operation(
-            "How the start of a server comes along; nothing starts yet",
-            {},
+            "How the start of a server comes along, as server-sent events",
+            {200: TEXT},
+            media_type="text/event-stream",
             refusals=(400,),
         ),
         f"PATCH /users/{{name}}/{server}": Operation(
@@ -326,7 +327,7 @@ for server in ("server", "servers/", "servers/{server_name}"):
         ),
         f"DELETE /users/{{name}}/{server}": Operation(
             "Stop a server, and remove it on request",
-            {204: None},
+            {202: None, 204: None},
             body=REMOVAL,
         ),
     }

@@ -32,8 +32,10 @@ REFUSALS = {
     403: "Missing or invalid credentials, or a scope that is not held.",
     404: "There is no such thing, as far as the caller may know.",
     405: "This one can't be changed while the hub runs.",
-    409: "It exists already.",
+    409: "It exists already, or has been changed meanwhile.",
     413: "The body is larger than this hub reads.",
+    429: "There is no room for it now; try again later.",
+    500: "It was tried and failed; the message says why.",
     503: "What is needed for it does not answer; try again later.",
 }
 
@@ -165,7 +167,8 @@ class HubSchema(AutoSchema):
             refusals.add(400)
         answers: dict[str, Any] = {}
         for status, schema in operation.answers.items():
-            answer: dict[str, Any] = {"description": "Done."}
+            done = "Accepted; it will be done." if status == 202 else "Done."
+            answer: dict[str, Any] = {"description": done}
             if schema is not None:
                 answer["content"] = {operation.media_type: {"schema": schema}}
             answers[str(status)] = answer

@@ -240,6 +240,9 @@ class ProgressView(OneServerView):
             return stream(frames(follow(server, BEAT)), request)
         last = last_event(server)
         if last is None:
+            # As JupyterHub, which forgets servers that ran and stopped.
+            if not server.pending and (server.generation or not name):
+                raise NotFound(f"{server.label} is not starting...")
             raise Invalid(f"{server.label} is not starting...")
         return stream(frames(one(last)), request)
 

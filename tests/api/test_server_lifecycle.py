@@ -505,10 +505,12 @@ def test_events_of_earlier_starts_are_forgotten(
 
 def test_nothing_to_follow(admin: BearerClient, alan: User) -> None:
     make_server(alan, "lab")
-    make_server(alan, "end", pending="stop")
+    make_server(alan, "end", pending="stop", generation=2)
+    make_server(alan, "was", generation=2, settled=2)
 
     assert admin.get(f"{OWN}/progress").status_code == 404
     assert admin.get(f"{LAB}/progress").status_code == 400
     assert admin.get(f"{API}/users/alan/servers/end/progress").status_code == 400
+    assert admin.get(f"{API}/users/alan/servers/was/progress").status_code == 404
     assert admin.get(f"{API}/users/alan/servers/none/progress").status_code == 404
     assert admin.get(f"{API}/users/nobody/server/progress").status_code == 404
