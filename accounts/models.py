@@ -118,6 +118,9 @@ class User(AbstractBaseUser):
             models.Index(
                 fields=("name",), condition=Q(is_active=False), name="user_deactivated"
             ),
+            # The smallest there can be: SQLite counts users in it, as every page of
+            # the list asks, and all others are larger than what it keeps in memory.
+            models.Index(fields=("admin",), name="user_admin"),
         )
 
     def __str__(self) -> str:
