@@ -23,6 +23,7 @@ from accounts.actions import (
     set_properties,
 )
 from accounts.models import Group
+from accounts.statements import first_row
 from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
@@ -69,6 +70,13 @@ def select(vendor: str, with_users: bool) -> str:
     return ", ".join(columns)
 
 
+@cache
+def select_by_name(vendor: str, with_users: bool) -> str:
+    """Write the statement that reads one group."""
+    selected = select(vendor, with_users)
+    return f"SELECT {selected} FROM accounts_group g WHERE g.name = %s"
+
+
 @lru_cache(maxsize=64)
 def template(keys: frozenset[str]) -> str:
     """Write the format that turns a row into the JSON of those of its keys."""
@@ -99,13 +107,8 @@ def sees_members(access: Access) -> bool:
 
 def group_text(request: APIRequest, name: str) -> str:
     """Return the JSON text of one group as the request may see it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {select(connection.vendor, sees_members(request.access))} "
-            "FROM accounts_group g WHERE g.name = %s",
-            [name],
-        )
-        row = cursor.fetchone()
+    selected = select_by_name(connection.vendor, sees_members(request.access))
+    row = first_row(selected, (name,))
     if row is None:
         raise NotFound(f"No such group: {name}")
     return "".join(write_groups([row], request.access)) or "{}"

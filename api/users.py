@@ -31,6 +31,7 @@ from accounts.actions import (
 )
 from accounts.models import User
 from accounts.search import name_contains
+from accounts.statements import first_row
 from api.base import APIRequest, HubAPIView, argument, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
@@ -143,6 +144,13 @@ def select(with_stopped: bool) -> str:
     return ", ".join(columns(connection.vendor, with_stopped))
 
 
+@cache
+def select_by_name(vendor: str, with_stopped: bool) -> str:
+    """Write the statement that reads one user."""
+    selected = ", ".join(columns(vendor, with_stopped))
+    return f"SELECT {selected} FROM accounts_user u WHERE u.name = %s"
+
+
 @lru_cache(maxsize=256)
 def template(keys: frozenset[str], with_servers: bool) -> str:
     """Write the format that turns a row into the JSON of those of its keys.
@@ -249,12 +257,7 @@ def user_text(request: APIRequest, name: str) -> str:
     """Return the JSON text of one user as the request may see them."""
     activity.flush()
     with_stopped = wants_stopped(request)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {select(with_stopped)} FROM accounts_user u WHERE u.name = %s",
-            [name],
-        )
-        row = cursor.fetchone()
+    row = first_row(select_by_name(connection.vendor, with_stopped), (name,))
     if row is None:
         raise NotFound(f"No such user: {name}")
     return UserWriter(request.access, with_stopped).write_one(row)

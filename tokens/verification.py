@@ -16,11 +16,12 @@ From outside all refusals look alike; the reason goes to the debug log.
 from __future__ import annotations
 
 import hmac
+import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from secrets import token_bytes
@@ -32,6 +33,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
 from accounts.rights import access_of_token, columns, within_reach
+from accounts.statements import first_row
 from audit.models import Actor
 from scopes.access import Access
 from services.models import Service
@@ -43,18 +45,20 @@ logger = logging.getLogger(__name__)
 # What is remembered at most: bearers whose secret was proved in this process.
 MEMORY: Final = 8_192
 
-Row = tuple[Any, ...]
+Row = Sequence[Any]
 
+# What may refuse a token, whatever else is known of it.
+DEAD: Final = (
+    "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
+    " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
+    " WHEN t.service_id IS NULL AND NOT u.is_active THEN 'inactive owner' END"
+)
 # The beginning of each row; the owner's rights and then the facts follow.
 HEAD: Final = (
     "t.id",
     "t.digest",
     "t.origin",
-    "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
-    " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
-    " WHEN t.service_id IS NULL AND NOT u.is_active THEN 'inactive owner' END",
-    "{expires_at}",
-    "{scopes}",
+    "t.scopes",
     "t.client_id",
     "t.session_id",
     "CASE WHEN substr(t.note, 1, 10) = 'Server at ' THEN 1 ELSE 0 END",
@@ -63,8 +67,8 @@ HEAD: Final = (
     "coalesce(s.name, u.name)",
     "{client}",
 )
-ID, DIGEST, ORIGIN, DEAD, EXPIRES_AT, SCOPES, CLIENT_ID, SESSION_ID = range(8)
-OF_SERVER, OWNER_KIND, OWNER_ID, OWNER_NAME, CLIENT = range(8, 13)
+ID, DIGEST, ORIGIN, SCOPES, CLIENT_ID, SESSION_ID = range(6)
+OF_SERVER, OWNER_KIND, OWNER_ID, OWNER_NAME, CLIENT = range(6, 11)
 
 # Writes SQL expressions by name for a kind of owner and a database vendor; the
 # tables are known as t (token), u (user) and s (service).
@@ -87,13 +91,14 @@ def register_facts(build: BuildFacts) -> None:
 class Bearer:
     """Who presents a token, and what the token may do at this moment.
 
-    Kept for as long as the row stays as it was read. `memo` keeps what others
-    worked out from it, for exactly as long.
+    Kept for as long as the row's `text` stays as it was read. `memo` keeps what
+    others worked out from it, for exactly as long.
     """
 
     __slots__ = (
         "access",
         "client_id",
+        "is_of_server",
         "memo",
         "owner_id",
         "owner_kind",
@@ -102,6 +107,7 @@ class Bearer:
         "row",
         "session_id",
         "settled",
+        "text",
         "token_id",
     )
 
@@ -109,7 +115,8 @@ class Bearer:
     settled: bool
     memo: dict[Any, Any]
 
-    def __init__(self, row: Row, public_id: str) -> None:
+    def __init__(self, text: str, row: Row, public_id: str) -> None:
+        self.text = text
         self.row = row
         self.public_id = public_id
         self.token_id: int = row[ID]
@@ -118,6 +125,7 @@ class Bearer:
         self.owner_name: str = row[OWNER_NAME]
         self.session_id: str | None = row[SESSION_ID]
         self.client_id: str = row[CLIENT_ID]
+        self.is_of_server = bool(row[OF_SERVER])
         texts = row[len(HEAD) : len(HEAD) + len(columns("user"))]
         rights = within_reach(self.client_id, texts)
         self.access, self.settled = access_of_token(
@@ -178,20 +186,21 @@ def verify(secret: str) -> Bearer | None:
         public_id = bearer.public_id
     elif not (public_id := _public_id(secret)):
         return _refuse("forged")
-    row = _read(public_id)
-    if row is None:
+    found = first_row(_statement(connection.vendor), (public_id,))
+    if found is None:
         return _refuse("unknown")
-    if row[DEAD]:
-        return _refuse(row[DEAD])
+    dead, expires_at, text = found
+    if dead:
+        return _refuse(dead)
     now = time.time()
-    if row[EXPIRES_AT] and row[EXPIRES_AT] <= _text(now):
+    if expires_at and expires_at <= _text(now):
         return _refuse("expired")
-    if bearer is None or bearer.row != row or not bearer.settled:
-        bearer = _admit(secret, mac, row, public_id)
+    if bearer is None or bearer.text != text or not bearer.settled:
+        bearer = _admit(secret, mac, text, public_id)
         if bearer is None:
             return _refuse("wrong secret")
     activity.tokens.note(bearer.token_id, now)
-    if bearer.owner_kind == "user" and not row[OF_SERVER]:
+    if bearer.owner_kind == "user" and not bearer.is_of_server:
         activity.users.note(bearer.owner_id, now)
     return bearer
 
@@ -240,8 +249,9 @@ def _refuse(reason: str) -> Bearer | None:
     return None
 
 
-def _admit(secret: str, mac: bytes, row: Row, public_id: str) -> Bearer | None:
+def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
     """Make a bearer of a row, after proof that the secret belongs to it."""
+    row: Row = json.loads(text)
     if not _is_proved(mac, row):
         lock = _flights.setdefault(mac, threading.Lock())
         try:
@@ -253,7 +263,7 @@ def _admit(secret: str, mac: bytes, row: Row, public_id: str) -> Bearer | None:
                         row = _renew_digest(secret, row)
         finally:
             _flights.pop(mac, None)
-    bearer = Bearer(row, public_id)
+    bearer = Bearer(text, row, public_id)
     with _memory:
         if len(_proved) >= MEMORY and mac not in _proved:
             del _proved[next(iter(_proved))]
@@ -279,26 +289,19 @@ def _renew_digest(secret: str, row: Row) -> Row:
     return (*row[:DIGEST], renewed, *row[DIGEST + 1 :])
 
 
-def _read(public_id: str) -> Row | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_statement(connection.vendor), [public_id])
-        return cursor.fetchone()
-
-
 @cache
 def _statement(vendor: str) -> str:
-    """Write the one query. Columns are text, for dates cost more than all the rest."""
+    """Write the one query: what may refuse the token, and all else as one text.
+
+    The text is compared at every request and taken apart when it has changed. As
+    columns, most of the time would go into making objects of them.
+    """
+    is_postgresql = vendor == "postgresql"
     expires_at = (
         "to_char(t.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-        if vendor == "postgresql"
+        if is_postgresql
         else "t.expires_at || ''"
     )
-    scopes = "t.scopes::text" if vendor == "postgresql" else "t.scopes || ''"
-    client = clients.column(vendor)
-    head = [
-        part.format(expires_at=expires_at, scopes=scopes, client=client)
-        for part in HEAD
-    ]
     user, service = (
         (*columns(kind), *_fact_columns(kind, vendor).values())
         for kind in ("user", "service")
@@ -308,8 +311,16 @@ def _statement(vendor: str) -> str:
         f"CASE WHEN t.service_id IS NULL THEN {of_user} ELSE {of_service} END"
         for of_user, of_service in zip(user, service, strict=True)
     ]
+    head = [part.format(client=clients.column(vendor)) for part in HEAD]
+    # JSON goes in as text, for what is worked out from it is remembered by its text;
+    # and SQLite takes a text for JSON where it came from, until it is appended to.
+    head[SCOPES] = f"CAST({head[SCOPES]} AS text) || ''"
+    parts = ", ".join((*head, *(f"{part} || ''" for part in rest)))
+    array = (
+        f"json_build_array({parts})::text" if is_postgresql else f"json_array({parts})"
+    )
     return (
-        f"SELECT {', '.join(head + rest)} FROM tokens_apitoken t"  # noqa: S608
+        f"SELECT {DEAD}, {expires_at}, {array} FROM tokens_apitoken t"  # noqa: S608
         " LEFT JOIN accounts_user u ON u.id = t.user_id"
         " LEFT JOIN services_service s ON s.id = t.service_id"
         " WHERE t.public_id = %s"
