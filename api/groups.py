@@ -23,11 +23,11 @@ from accounts.actions import (
     set_properties,
 )
 from accounts.models import Group
-from accounts.statements import first_row
 from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
+from audit.statements import first_row
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 

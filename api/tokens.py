@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.urls import path
@@ -21,6 +21,7 @@ from accounts.models import Role, User
 from accounts.rights import access_of, columns, identity_of, within_reach
 from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
 from audit.models import Actor
+from audit.statements import first_row
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.rights import user_target
@@ -34,6 +35,15 @@ REFUSED = "Invalid username or password"
 
 # What is longer can't be the id of a row.
 TOKEN_ID = re.compile(r"a([0-9]{1,18})")
+
+# Written out: composing this statement costs more than all of its work.
+FOUND = ("id", "user_id", "service_id", "client_id")  # in the order of the model
+FIND = (
+    f"SELECT {', '.join(f't.{column}' for column in FOUND)} "  # noqa: S608
+    "FROM tokens_apitoken t JOIN accounts_user u ON u.id = t.user_id "
+    "WHERE t.id = %s AND u.name = %s AND t.revoked_at IS NULL "
+    "AND (t.expires_at IS NULL OR t.expires_at > %s)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +65,11 @@ class Owner:
 
 def find_owner(name: str) -> Owner | None:
     """Read a user with all that its rights come from."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT u.id, {', '.join(columns('user'))}"  # noqa: S608
-            " FROM accounts_user u WHERE u.name = %s",
-            [name],
-        )
-        row = cursor.fetchone()
+    row = first_row(
+        f"SELECT u.id, {', '.join(columns('user'))}"  # noqa: S608
+        " FROM accounts_user u WHERE u.name = %s",
+        (name,),
+    )
     if row is None:
         return None
     user = User(pk=row[0], name=name)
@@ -203,6 +211,7 @@ class UserTokenView(HubAPIView):
     def get(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
         activity.flush()
         token = self.find(name, token_id)
+        token.refresh_from_db()
         owner = find_owner(name)
         if owner is None:
             raise NotFound(OUT_OF_REACH)
@@ -214,20 +223,16 @@ class UserTokenView(HubAPIView):
         return empty()
 
     def find(self, name: str, token_id: str) -> APIToken:
-        """Find a token that still counts, by the id that the wire shows."""
+        """Find a token that still counts, by the id that the wire shows.
+
+        Only what tells tokens apart is read of it.
+        """
         match = TOKEN_ID.fullmatch(token_id)
-        # Written out: composing this statement costs more than all of its work.
-        found = match and APIToken.objects.raw(
-            "SELECT t.* FROM tokens_apitoken t JOIN accounts_user u ON u.id = t.user_id"
-            " WHERE t.id = %s AND t.revoked_at IS NULL AND u.name = %s",
-            [int(match[1]), name],
-        )
-        token = next(iter(found or ()), None)
-        if token and token.expires_at and token.expires_at <= timezone.now():
-            token = None
-        if token is None:
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        row = match and first_row(FIND, (int(match[1]), name, now))
+        if not row:
             raise NotFound(f"No such token {token_id} for user {name}")
-        return token
+        return APIToken.from_db(DEFAULT_DB_ALIAS, FOUND, row)
 
 
 def read_note(body: dict[str, Any], by: Actor, owner: str) -> str:

@@ -31,12 +31,12 @@ from accounts.actions import (
 )
 from accounts.models import User
 from accounts.search import name_contains
-from accounts.statements import first_row
 from api.base import APIRequest, HubAPIView, argument, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
 from api.servers import default_server, patience, server_json
+from audit.statements import first_row
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.actions import stop_servers

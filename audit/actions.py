@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from audit.models import Actor, Event, Purge
+from audit.statements import insert
 
 # The acts that are recorded.
 ACTIONS = (
@@ -59,7 +60,7 @@ def record(
     kept = json.loads(text)
     if SECRET.search(text):
         kept = _withheld(kept)
-    return Event.objects.create(
+    event = Event(
         actor_kind=by.kind,
         actor_name=by.name,
         token_id=by.token_id,
@@ -69,6 +70,8 @@ def record(
         target_name=target_name,
         detail=kept,
     )
+    insert(event)
+    return event
 
 
 def _withheld(value: Any) -> Any:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -16,6 +16,7 @@ from accounts.models import User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
+from audit.statements import insert
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
 from scopes.grammar import check_scopes
@@ -131,8 +132,14 @@ def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> 
             client_id=token.client_id, user=token.user_id, service=token.service_id
         )
         return _change(obtained.filter(revoked_at=None), by, "revoke", revoked_at=now)
-    itself = APIToken.objects.filter(pk=token.pk, revoked_at=None)
-    revoked = itself.update(revoked_at=now)
+    # Written out: composing this statement costs as much as all the rest.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE tokens_apitoken SET revoked_at = %s"
+            " WHERE id = %s AND revoked_at IS NULL",
+            [connection.ops.adapt_datetimefield_value(now), token.pk],
+        )
+        revoked: int = cursor.rowcount
     if revoked:
         record(by, "token.revoke", "token", str(token), tokens=[str(token)])
     return revoked
@@ -266,7 +273,7 @@ def _store(token: APIToken, owner: User | Service, by: Actor) -> None:
         token.user = owner
     else:
         token.service = owner
-    token.save(force_insert=True)
+    insert(token)
     expires_at = token.expires_at
     record(
         by,

@@ -33,8 +33,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
 from accounts.rights import access_of_token, columns, within_reach
-from accounts.statements import first_row
 from audit.models import Actor
+from audit.statements import first_row
 from scopes.access import Access
 from services.models import Service
 from tokens import activity, clients, digests, format, keys
