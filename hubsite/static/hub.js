@@ -102,4 +102,123 @@
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
   });
+
+  // A start, told by the API as it comes along. Whatever its end is, this page's
+  // address leads on from there.
+  const follow = (card) => {
+    const bar = card.querySelector("progress");
+    const message = card.querySelector("[data-start-message]");
+    const log = card.querySelector("[data-start-log]");
+    const proof = encodeURIComponent(card.querySelector("[name=_xsrf]").value);
+    const source = new EventSource(`${card.dataset.start}?_xsrf=${proof}`);
+    // Each connection is told everything from the beginning.
+    source.onopen = () => log.replaceChildren();
+    source.onmessage = ({ data }) => {
+      const event = JSON.parse(data);
+      if (event.progress !== undefined) bar.value = event.progress;
+      if (event.message) {
+        if (message.textContent !== event.message) message.textContent = event.message;
+        const line = document.createElement("li");
+        line.className = "break";
+        line.textContent = event.message;
+        log.append(line);
+      }
+      if (event.ready || event.failed) {
+        source.close();
+        location.reload();
+      }
+    };
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 2000);
+    };
+  };
+
+  const read = async (address) => {
+    const response = await fetch(address, { headers: { Accept: "text/html" } });
+    if (response.redirected) location.reload();
+    return new DOMParser().parseFromString(await response.text(), "text/html");
+  };
+
+  // A page that waits for something to end, and then is another.
+  const lookAgain = (seconds) => {
+    setTimeout(async () => {
+      try {
+        const there = await read(location.href);
+        if (there.title !== document.title) return location.reload();
+      } catch {
+        // The hub is away; it may be back the next time.
+      }
+      lookAgain(seconds);
+    }, seconds * 1000);
+  };
+
+  // Home shows how servers are now: looked at while one moves, and on coming back.
+  const states = (place) => {
+    const found = new Map();
+    for (const part of place.querySelectorAll("[data-server]")) {
+      found.set(part.dataset.server, part.querySelector(".badge")?.textContent);
+    }
+    return found;
+  };
+
+  let looking;
+  const refresh = async () => {
+    clearTimeout(looking);
+    const old = document.querySelector("[data-live]");
+    try {
+      const there = (await read(location.href)).querySelector("[data-live]");
+      if (!there) return location.reload();
+      const before = states(old);
+      const focused = old.contains(document.activeElement) ? document.activeElement : null;
+      const part = focused?.closest("[data-server]")?.dataset.server;
+      // What is being typed stays.
+      const typed = old.querySelector(".add");
+      const empty = there.querySelector(".add");
+      if (typed && empty) empty.replaceWith(typed);
+      old.replaceWith(there);
+      if (focused?.isConnected) focused.focus();
+      else if (part !== undefined) {
+        there.querySelector(`[data-server="${CSS.escape(part)}"]`)?.querySelector("a, button")?.focus();
+      }
+      for (const [name, state] of states(there)) {
+        if (before.get(name) !== state) announce(`${name || "My server"}: ${state}`);
+      }
+    } catch {
+      // As above.
+    }
+    watch();
+  };
+  const watch = () => {
+    if (document.querySelector("[data-live][data-moving]")) looking = setTimeout(refresh, 1500);
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const start = document.querySelector("[data-start]");
+    if (start) follow(start);
+    const waits = document.querySelector("[data-look-again]");
+    if (waits) lookAgain(Number(waits.dataset.lookAgain));
+    const goes = document.querySelector("[data-go]");
+    if (goes) setTimeout(() => location.assign(goes.dataset.go), goes.dataset.goAfter * 1000);
+    watch();
+  });
+
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && document.querySelector("[data-live]")) refresh();
+  });
+
+  // What takes a moment shows that it was begun, and is not begun twice.
+  document.addEventListener("submit", (event) => {
+    if (event.defaultPrevented || !event.target.matches("[data-takes-a-moment]")) return;
+    if (event.target.dataset.takesAMoment) event.preventDefault();
+    event.target.dataset.takesAMoment = "begun";
+    event.submitter?.setAttribute("aria-busy", "true");
+  });
+  window.addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    for (const form of document.querySelectorAll("[data-takes-a-moment]")) {
+      form.dataset.takesAMoment = "";
+      form.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
+    }
+    if (document.querySelector("[data-live]")) refresh();
+  });
 })();

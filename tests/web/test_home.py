@@ -89,9 +89,9 @@ class TestMyServer:
         [
             ({}, ["Start my server"], ["Stop my", "Open my"]),
             ({"ready": True}, ["Open my server", "Stop my server"], ["Start my"]),
-            ({"pending": "spawn"}, ["See how it starts", "Cancel"], ["Start my"]),
-            ({"pending": "check"}, ["See how it starts", "Cancel"], ["Start my"]),
-            ({"pending": "stop"}, ["See it stop"], ["Start my", "Cancel"]),
+            ({"pending": "spawn"}, ["See progress", "Cancel"], ["Start my"]),
+            ({"pending": "check"}, ["See progress", "Cancel"], ["Start my"]),
+            ({"pending": "stop"}, ["See progress"], ["Start my", "Cancel"]),
             ({"failure": "No <room>"}, ["Start my server", "No &lt;room&gt;"], []),
         ],
     )
