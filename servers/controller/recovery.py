@@ -121,10 +121,12 @@ def _has_comment(spawner: Any) -> bool:
 
 async def _load_job(spawner: Any, attempt: str) -> None:
     """Let the spawner know the job that an attempt submitted, if there is one."""
-    prefix = spawner.exec_prefix.format(**spawner.get_req_subvars())
+    from batchspawner.batchspawner import format_template
+
     try:
+        prefix = format_template(spawner.exec_prefix, **spawner.get_req_subvars())
         listing = await spawner.run_command(f"{prefix} {LIST_JOBS}".strip())
-    except RuntimeError as problem:
+    except (RuntimeError, LookupError, OSError) as problem:
         log.warning("Slurm does not tell its jobs", problem=str(problem))
         return
     for line in listing.splitlines():

@@ -32,8 +32,10 @@ def test_hosting_works_on_the_oldest_release() -> None:
     assert version.stdout.strip() == "5.3.0"
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p"]
-        + ["no:xdist", "tests/controller/test_host.py"],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *("-p", "no:xdist", "tests/controller/test_host.py"),
+        ],
         cwd=BASE_DIR,
         env=env,
         capture_output=True,
