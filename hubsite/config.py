@@ -792,7 +792,7 @@ PLAIN = frozenset(
         "trust_user_provided_tokens",
         "upgrade_db",
     )
-) | {"ConfigurableHTTPProxy.pid_file"}
+) | {"ConfigurableHTTPProxy.pid_file", "EventLogger.handlers"}
 
 
 def _addresses(reader: _Reader) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 Gauges are counted in the database when they are asked for, so that every process
 gives the same number. Durations are measured in each process; with several workers
 they meet in the folder `PROMETHEUS_MULTIPROC_DIR`, which must be set before this
-module is loaded.
+module is loaded. What the controller has measured comes from a file, and is added.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -34,28 +35,39 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from accounts.models import User
 from api.base import HubAPIView
+from hubsite.memberships import memberships
+from servers import limits, proxy
+from servers.metrics import ServerMetrics, prefix
 from servers.models import Server
 from tokens import activity
 
+logger = logging.getLogger(__name__)
+
+PREFIX = prefix()
+# What the controller of this machine has measured, see `servers.controller.exposition`.
+CONTROLLER = "metrics/controller.prom"
+
 REQUEST_DURATION = Histogram(
-    "jupyterhub_request_duration_seconds",
+    f"{PREFIX}_request_duration_seconds",
     "Time taken to answer requests",
     ("method", "handler", "code"),
 )
 LOGIN_DURATION = Histogram(
-    "jupyterhub_login_duration_seconds",
+    f"{PREFIX}_login_duration_seconds",
     "Time taken by attempts to sign in",
     ("status",),
 )
 LOGOUT_DURATION = Histogram(
-    "jupyterhub_logout_duration_seconds", "Time taken to sign out"
+    f"{PREFIX}_logout_duration_seconds", "Time taken to sign out"
 )
 CSP_REPORTS = Counter(
-    "jupyterhub_csp_reports", "Violations of the content security policy, as reported"
+    f"{PREFIX}_csp_reports", "Violations of the content security policy, as reported"
 )
 PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
@@ -135,6 +147,10 @@ CSP_REPORT = HANDLERS["hubsite.views.csp_report"]
 for outcome in ("success", "failure"):
     LOGIN_DURATION.labels(outcome)
 
+SERVER_METRICS = ServerMetrics(REGISTRY)
+limits.observers.append(SERVER_METRICS.observe_refusal)
+proxy.observers.append(SERVER_METRICS.observe_proxy)
+
 
 # Measuring
 
@@ -187,10 +203,10 @@ class DatabaseCollector(Collector):
         activity.flush()
         now = timezone.now()
         yield GaugeMetricFamily(
-            "jupyterhub_total_users", "Users there are", value=User.objects.count()
+            f"{PREFIX}_total_users", "Users there are", value=User.objects.count()
         )
         active = GaugeMetricFamily(
-            "jupyterhub_active_users",
+            f"{PREFIX}_active_users",
             "Users who were active within the period",
             labels=["period"],
         )
@@ -198,10 +214,11 @@ class DatabaseCollector(Collector):
             active.add_metric([period], users)
         yield active
         yield GaugeMetricFamily(
-            "jupyterhub_running_servers",
+            f"{PREFIX}_running_servers",
             "Servers that run and are ready",
             value=Server.objects.filter(ready=True).count(),
         )
+        yield memberships(f"{PREFIX}_user_group_info", now)
 
     def describe(self) -> Iterable[Metric]:
         # Asked for when the collector is registered, where no database may be.
@@ -219,16 +236,64 @@ def active_users(now: datetime) -> dict[str, int]:
     )
 
 
+class SummedCollector(Collector):
+    """Figures of this process, or of all workers, with those of the controller."""
+
+    def __init__(self, own: CollectorRegistry) -> None:
+        self.own = own
+
+    def collect(self) -> Iterable[Metric]:
+        families = {family.name: family for family in self.own.collect()}
+        for theirs in controller_families():
+            # When a series began is a part of the family here, and of each process.
+            if theirs.name.endswith("_created"):
+                continue
+            ours = families.get(theirs.name)
+            families[theirs.name] = _sum(ours, theirs) if ours else theirs
+        return families.values()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+def controller_families() -> list[Metric]:
+    """Read what the controller has written; nothing if it has not, or not here."""
+    try:
+        text = (settings.DATA_DIR / CONTROLLER).read_text("utf-8")
+        return list(text_string_to_metric_families(text))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        logger.warning("What the controller measured can't be read: %s", error)
+        return []
+
+
+def _sum(ours: Metric, theirs: Metric) -> Metric:
+    """Add up histograms of the same name, series by series."""
+    if theirs.type != "histogram":
+        return ours
+    series: dict[Any, Sample] = {}
+    for sample in (*ours.samples, *theirs.samples):
+        key = (sample.name, *sorted(sample.labels.items()))
+        known = series.get(key)
+        value = sample.value + (known.value if known else 0)
+        series[key] = (known or sample)._replace(value=value)
+    summed = Metric(ours.name, ours.documentation, ours.type)
+    summed.samples = list(series.values())
+    return summed
+
+
 def registry() -> CollectorRegistry:
     """Return what one scrape reads."""
-    found = CollectorRegistry()
-    found.register(DatabaseCollector())
+    own, found = CollectorRegistry(), CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(found)
+        MultiProcessCollector(own)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             found.register(collector)
     else:
-        found.register(REGISTRY)
+        own.register(REGISTRY)
+    found.register(DatabaseCollector())
+    found.register(SummedCollector(own))
     return found
 
 

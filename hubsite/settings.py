@@ -68,6 +68,11 @@ class Site(BaseSettings):
     proxy_command: str = Field(
         "", description="How configurable-http-proxy is called; found if empty."
     )
+    controller_metrics: str = Field(
+        "",
+        description="Where the controller serves its own metrics (`HOST:PORT`), for "
+        "one that runs on another machine than the web processes.",
+    )
     email_host: str = Field("", description="Mail server; none is sent if empty.")
     email_port: int = Field(587, ge=1, le=65535, description="Its port.")
     email_user: str = Field("", description="Name to sign in with there, if any.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -16,6 +17,9 @@ from servers.models import ACTIVE, Server
 
 # Any number will do, as long as nothing else that locks by number uses it.
 TURNSTILE = 7_255_011
+
+# Called with the reason, in JupyterHub's word, each time that there was no room.
+observers: list[Callable[[str], None]] = []
 
 NO_ROOM = "Active user limit exceeded. Try again in a few minutes."
 
@@ -62,6 +66,7 @@ class Room:
         """Raise `Busy` unless one more server may start."""
         hub = settings.HUB
         if 0 < hub.concurrent_spawn_limit <= self.starting:
+            _tell("throttled")
             seconds = int(random.uniform(*hub.spawn_throttle_retry_range))  # noqa: S311
             raise Busy(
                 "Too many users trying to log in right now. "
@@ -69,7 +74,13 @@ class Room:
                 retry_after=seconds,
             )
         if 0 < hub.active_server_limit <= self.active:
+            _tell("too-many-users")
             raise Busy(NO_ROOM)
+
+
+def _tell(reason: str) -> None:
+    for observe in observers:
+        observe(reason)
 
 
 def roughly(seconds: int) -> str:

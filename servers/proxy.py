@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +17,24 @@ TIMEOUT = 5.0
 
 # Routes that lack this mark were made by others and are left alone.
 MARK = "jupyterhub"
+
+
+# Called after each dealing with a proxy: what was done, the seconds that it took, and
+# whether it succeeded.
+observers: list[Callable[[str, float, bool], None]] = []
+
+
+@contextmanager
+def measured(act: str) -> Iterator[None]:
+    """Tell whoever measures how long something took."""
+    began = time.perf_counter()
+    succeeded = False
+    try:
+        yield
+        succeeded = True
+    finally:
+        for observe in observers:
+            observe(act, time.perf_counter() - began, succeeded)
 
 
 class ProxyError(Exception):
@@ -40,6 +61,7 @@ class ProxyClient:
         self.auth_token = auth_token
         self.timeout = timeout
 
+    @measured("poll")
     def routes(self) -> dict[str, dict[str, Any]]:
         """Return the hub's routes by path, each with `target` and what came with it.
 
@@ -57,6 +79,7 @@ class ProxyClient:
                 f"What answers at {self.api_url} is no proxy of a hub"
             ) from None
 
+    @measured("add")
     def add_route(self, path: str, target: str, **data: Any) -> None:
         """Send requests below a path to a target, whatever was there before.
 
@@ -64,6 +87,7 @@ class ProxyClient:
         """
         self._call("POST", path, {"target": origin(target), MARK: True, **data})
 
+    @measured("delete")
     def delete_route(self, path: str) -> None:
         """Forget a path; one that has no route is no matter."""
         self._call("DELETE", path, tolerated=(404,))

@@ -20,7 +20,7 @@ from django.db.models import Q
 
 from servers.announcements import announced_proxy
 from servers.models import Server
-from servers.proxy import MARK, ProxyClient, ProxyError, origin
+from servers.proxy import MARK, ProxyClient, ProxyError, measured, origin
 from services.models import Service
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ def _wanted() -> tuple[dict[str, Route], set[str]]:
     return routes, undecided
 
 
+@measured("check")
 def check_routes(client: ProxyClient) -> None:
     """Give the proxy the routes that it lacks, and take away those of the past.
 

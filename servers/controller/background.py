@@ -11,11 +11,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from servers.controller import culler, housekeeping
+from servers.controller import culler, exposition, housekeeping, server_events
 
 if TYPE_CHECKING:
     from servers.controller.reconciler import Controller
 
 Background = Callable[["Controller"], Awaitable[None]]
 
-BACKGROUND: tuple[Background, ...] = (culler.run, housekeeping.run)
+BACKGROUND: tuple[Background, ...] = (
+    # First of all, for what the others do is measured.
+    exposition.run,
+    server_events.run,
+    culler.run,
+    housekeeping.run,
+)

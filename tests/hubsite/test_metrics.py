@@ -13,11 +13,16 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
+from hubsite import memberships
 from hubsite.config import HubConfig
-from hubsite.metrics import HANDLERS, handler_of
+from hubsite.metrics import CONTROLLER, HANDLERS, handler_of
+from scopes.refusals import Busy
+from servers.limits import Room
+from servers.metrics import ServerMetrics
 from tests.conftest import API
 from tests.factories import make_server, make_token, make_user, make_users
 
@@ -100,6 +105,154 @@ def test_the_process_is_measured(scrape: Any) -> None:
     found = scrape()
     assert found[("process_resident_memory_bytes",)] > 0
     assert any(name[0] == "python_info" for name in found)
+
+
+# The controller's part
+
+
+def written_by_controller(folder: Path) -> ServerMetrics:
+    """Let there be a controller that has started a server and seen a start fail."""
+    own = CollectorRegistry()
+    metrics = ServerMetrics(own)
+    metrics.observe_spawn(0.4, "success")
+    metrics.observe_spawn(3, "failure", "throttled")
+    metrics.observe_proxy("add", 0.01, True)
+    path = folder / CONTROLLER
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(generate_latest(own))
+    return metrics
+
+
+def test_adds_up_what_the_controller_measured_and_what_was_refused_here(
+    scrape: Any, settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    name = "jupyterhub_server_spawn_duration_seconds"
+    throttled = (f"{name}_count", "throttled", "failure")
+    before = scrape()
+    assert before[(f"{name}_count", "", "success")] == 0
+
+    written_by_controller(tmp_path)
+    settings.HUB = HubConfig(concurrent_spawn_limit=1)
+    with pytest.raises(Busy):
+        Room(active=1, starting=1).require()
+    after = scrape()
+
+    assert after[throttled] == before[throttled] + 2
+    assert after[(f"{name}_count", "", "success")] == 1
+    assert after[(f"{name}_bucket", "0.5", "", "success")] == 1
+    assert after[("jupyterhub_proxy_add_duration_seconds_count", "success")] >= 1
+
+
+def test_no_family_is_told_twice(
+    bearer: Any, ada: User, settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    written_by_controller(tmp_path)
+    text = bearer(make_token(ada)[1]).get("/hub/metrics").content.decode()
+    told = [line for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(told) == len({line.split()[2] for line in told})
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"jupyterhub_x{", b"{}{}\n"])
+def test_a_file_that_can_not_be_read_hides_nothing_else(
+    scrape: Any, settings: Any, tmp_path: Path, content: bytes
+) -> None:
+    settings.DATA_DIR = tmp_path
+    written_by_controller(tmp_path)
+    (tmp_path / CONTROLLER).write_bytes(content)
+    assert ("jupyterhub_running_servers",) in scrape()
+
+
+# What the official dashboards ask, by name, with the labels that they select or group
+# by; those of the scrape itself (`app`, `namespace`) are Prometheus' own.
+ASKED: tuple[tuple[str, dict[str, str | None]], ...] = (
+    ("jupyterhub_running_servers", {}),
+    ("jupyterhub_active_users", {"period": "24h"}),
+    ("jupyterhub_active_users", {"period": "7d"}),
+    ("jupyterhub_active_users", {"period": "30d"}),
+    ("jupyterhub_request_duration_seconds_bucket", {"le": "+Inf", "handler": None}),
+    ("jupyterhub_request_duration_seconds_count", {"code": None}),
+    ("jupyterhub_server_spawn_duration_seconds_bucket", {"le": "+Inf"}),
+    ("jupyterhub_server_spawn_duration_seconds_count", {"status": "failure"}),
+    ("jupyterhub_server_spawn_duration_seconds_count", {"status": "error"}),
+    (
+        "jupyterhub_user_group_info",
+        {
+            "username": "alan",
+            "username_safe": "alan",
+            "username_escaped": "alan",
+            "usergroup": "data301",
+        },
+    ),
+)
+
+
+def test_official_dashboards_find_every_series(
+    ada: User, alan: User, bearer: Any, client: Client
+) -> None:
+    make_server(alan, ready=True)
+    client.get(f"{API}/users/alan/server/progress")
+    text = bearer(make_token(ada)[1]).get("/hub/metrics").content.decode()
+    found = [
+        sample
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+    for name, labels in ASKED:
+        assert any(
+            sample.name == name
+            and all(
+                label in sample.labels and wanted in (None, sample.labels[label])
+                for label, wanted in labels.items()
+            )
+            for sample in found
+        ), (name, labels)
+    # The panels leave out the streams of progress by their handler.
+    handlers = {sample.labels.get("handler") for sample in found}
+    assert "jupyterhub.apihandlers.users.SpawnProgressAPIHandler" in handlers
+
+
+def test_running_servers_are_never_below_zero(scrape: Any, alan: User) -> None:
+    running = ("jupyterhub_running_servers",)
+    server = make_server(alan, failure="it exited while starting")
+    assert scrape()[running] == 0
+    server.pending = "stop"
+    server.save()
+    assert scrape()[running] == 0
+
+
+# Groups of users
+
+
+NAMES = (
+    *("ada", "ada-l", "Ada", "ada.lovelace", "ada--l", "a@b.example", "9lives"),
+    *("", "-x-", "é", "x" * 63, "x" * 64, "über-lange.Namen@" * 5, "_"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_spelt_as_kubespawner_spells_them(name: str) -> None:
+    from kubespawner.slugs import escape_slug, safe_slug
+
+    assert (memberships.safe(name), memberships.escaped(name)) == (
+        safe_slug(name),
+        escape_slug(name),
+    )
+
+
+def test_groups_are_told_of_who_is_about(scrape: Any, data301: Any) -> None:
+    now = timezone.now()
+    data301.users.add(
+        make_user("here", last_activity=now),
+        make_user("gone", last_activity=now - timedelta(days=3)),
+        running := make_user("running", last_activity=now - timedelta(days=3)),
+    )
+    make_server(running, ready=True)
+
+    told = {key[2] for key in scrape() if key[0] == "jupyterhub_user_group_info"}
+
+    assert told == {"here", "running"}
 
 
 def views(resolver: URLResolver) -> Any:
