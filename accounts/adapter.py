@@ -73,11 +73,20 @@ def local_path(request: HttpRequest, url: str) -> str:
     return url if is_ours and not url.startswith("//") else ""
 
 
-def default_target() -> str:
+# Where people are taken who have something running already, if they have; empty for
+# others. Rooms to the right know.
+running_places: list[Callable[[User], str]] = []
+
+
+def default_target(user: User | None = None) -> str:
     """Where a person goes who has asked for no page in particular."""
     hub = settings.HUB
-    page = "spawn" if hub.redirect_to_server else "home"
-    return hub.default_url or f"{hub.base_url}hub/{page}"
+    if hub.default_url:
+        return hub.default_url
+    if not hub.redirect_to_server:
+        return f"{hub.base_url}hub/home"
+    places = (find(user) for find in running_places if user is not None)
+    return next(filter(None, places), "") or f"{hub.base_url}hub/spawn"
 
 
 def public_origin() -> str:
@@ -127,7 +136,8 @@ class AccountAdapter(DefaultAccountAdapter):
         return bool(url and local_path(self.request, url))
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
-        return default_target()
+        user = request.user
+        return default_target(user if isinstance(user, User) else None)
 
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return default_target()

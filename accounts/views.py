@@ -54,6 +54,9 @@ class LoginView(AllauthLoginView):
     template_name = "account/login.html"
     answers_xsrf_problem = True
 
+    # Who is about to be signed in, once that is known.
+    comer: User | None = None
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().dispatch(request, *args, **kwargs)
         if request.user.is_authenticated and SESSION_ID in request.session:
@@ -65,6 +68,10 @@ class LoginView(AllauthLoginView):
             context = {"form": self.get_unbound_form(), "problem": EXPIRED}
             return self.render_to_response(self.get_context_data(**context), status=403)
         return super().post(request, *args, **kwargs)
+
+    def form_valid(self, form: SignInForm) -> HttpResponse:
+        self.comer = form.user
+        return super().form_valid(form)
 
     def form_invalid(self, form: SignInForm) -> HttpResponse:
         return self.render_to_response(self.get_context_data(form=form), status=403)
@@ -79,7 +86,8 @@ class LoginView(AllauthLoginView):
 
     def get_success_url(self) -> str:
         wanted = local_path(self.request, self.request.GET.get("next", ""))
-        return wanted or with_parameters(self.request, default_target())
+        user = self.request.user if self.request.user.is_authenticated else self.comer
+        return wanted or with_parameters(self.request, default_target(user))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)

@@ -214,7 +214,7 @@ SERVICE_FIELDS: dict[str, Callable[[Any], Any]] = {
     "url": text,
     "api_token": text,
     "admin": flag,
-    "command": list,
+    "command": lambda value: [value] if isinstance(value, str) else list(value),
     "environment": mapping,
     "cwd": text,
     "user": text,
@@ -628,9 +628,9 @@ def load_config(
 ) -> HubConfig:
     """Read a configuration file; without one, JupyterHub's defaults hold.
 
-    Two of them may be others: `keep_servers` has servers outlive the hub if the file
-    does not say whether they should, and without a file servers run as whoever runs
-    the hub, with homes in `homes`.
+    One of them may be another: `keep_servers` has servers outlive the hub if the file
+    does not say whether they should. Without a file a few more are, see
+    `unconfigured`, and servers have homes in `homes`.
 
     Raises ConfigError with one line that names the file and line, or the setting.
     """
@@ -642,6 +642,10 @@ def unconfigured(homes: Path | None) -> Config:
     """Return the configuration of a hub that has no file: one for a first look."""
     config = Config()
     config.JupyterHub.spawner_class = "simple"
+    # Whoever has just set a hub up sees first what it offers, and starts a server by
+    # a button; a file brings back JupyterHub's way, which starts one at sign-in.
+    config.JupyterHub.redirect_to_server = False
+    config.JupyterHub.allow_named_servers = True
     if homes:
         template = str(homes).replace("{", "{{").replace("}", "}}")
         config.SimpleLocalProcessSpawner.home_dir_template = f"{template}/{{username}}"

@@ -33,10 +33,11 @@ class RootView(View):
     """`{base}hub/`: on to where this person starts, or to sign-in."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if settings.HUB.default_url or request.user.is_authenticated:
+        user = request.user if request.user.is_authenticated else None
+        if settings.HUB.default_url or user:
             wanted = local_path(request, request.GET.get("next", ""))
             return HttpResponseRedirect(
-                wanted or with_parameters(request, default_target())
+                wanted or with_parameters(request, default_target(user))
             )
         return redirect_to_login(request)
 

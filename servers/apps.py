@@ -6,13 +6,14 @@ class ServersConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.actions import closings, hindrances
-        from accounts.adapter import signings_out
+        from accounts.adapter import running_places, signings_out
         from accounts.rights import register_source
         from servers.actions import (
             stop_servers_at_sign_out,
             stop_servers_of,
             why_user_is_busy,
         )
+        from servers.models import path_of_running
         from servers.rights import read_shares, shared_with_groups, shared_with_user
 
         register_source(shared_with_user, read_shares)
@@ -21,3 +22,4 @@ class ServersConfig(AppConfig):
             hindrances.append(why_user_is_busy)
             closings.append(stop_servers_of)
             signings_out.append(stop_servers_at_sign_out)
+            running_places.append(path_of_running)

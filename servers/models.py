@@ -137,6 +137,12 @@ class Server(models.Model):
         return server_path(self.user.name, self.name)
 
 
+def path_of_running(user: User) -> str:
+    """Return where a user's default server is, if it is there or just coming."""
+    server = Server.objects.filter(user=user, name="").first()
+    return server_path(user.name, "") if server and server.is_active else ""
+
+
 class ServerEvent(models.Model):
     """One thing that happened while a server was started, as the wire tells it.
 

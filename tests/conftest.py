@@ -7,6 +7,7 @@ nothing more, CI is a service.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -40,6 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # Every client of a test sets the middleware up anew; reading all static files each
     # time would take longer than all else that the tests do.
     settings.WHITENOISE_AUTOREFRESH = True
+    # A hub without a file is easier to begin with; tests hold to JupyterHub's defaults.
+    settings.HUB = replace(
+        settings.HUB, redirect_to_server=True, allow_named_servers=False
+    )
 
 
 class BearerClient(Client):

@@ -290,6 +290,13 @@ def test_spawner_class_is_found_without_importing_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_without_a_file_servers_are_started_by_a_button(load: Load) -> None:
+    hub, silent = load_config(None), load("")
+
+    assert (hub.redirect_to_server, hub.allow_named_servers) == (False, True)
+    assert (silent.redirect_to_server, silent.allow_named_servers) == (True, False)
+
+
 def test_without_a_file_servers_run_as_the_hub_does(tmp_path: Path) -> None:
     hub = load_config(None, homes=tmp_path / "{odd}")
 

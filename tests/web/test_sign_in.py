@@ -9,7 +9,7 @@ import pytest
 from accounts.actions import activate_users, deactivate_users
 from accounts.models import User
 from audit.models import Event
-from tests.factories import BY, PASSWORD, make_user
+from tests.factories import BY, PASSWORD, make_server, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +24,24 @@ def test_leads_where_servers_start(person, browser):
 
     assert response.status_code == 302
     assert response["Location"] == "/hub/spawn"
+
+
+@pytest.mark.parametrize(
+    "state", [{"ready": True}, {"pending": "spawn"}, {"pending": "check"}]
+)
+def test_leads_to_a_server_that_is_there(person, browser, state):
+    make_server(person, **state)
+
+    assert browser.sign_in("ada")["Location"] == "/user/ada/"
+    assert browser.get("/hub/")["Location"] == "/user/ada/"
+    assert browser.get("/hub/login")["Location"] == "/user/ada/"
+
+
+def test_leads_to_no_other_server_than_the_default_one(person, browser):
+    make_server(person, "lab", ready=True)
+    make_server(make_user("grace"), ready=True)
+
+    assert browser.sign_in("ada")["Location"] == "/hub/spawn"
 
 
 def test_leads_home_where_servers_do_not_start_by_themselves(
