@@ -35,6 +35,11 @@ ROLE: Final = "server"
 ACTIVITY: Final = "users:activity!user"
 SUFFICES: Final = frozenset({ACTIVITY, "users:activity", "inherit"})
 
+ENDED: Final = (
+    "The server was resumed with a token that has ended; remove what is kept of it, such"
+    " as its container, and start it anew."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Requested:
@@ -76,13 +81,15 @@ def give(server: Server, requested: Requested, *, by: Actor = CONTROLLER) -> str
     return secret
 
 
+@transaction.atomic
 @sensitive_variables("secret")
 def rehash(
     server: Server, secret: str, requested: Requested, *, by: Actor = CONTROLLER
-) -> None:
+) -> str:
     """Make do with the secret that a resumed server has, in place of the one given.
 
-    A token of somebody else is never taken for the server's; one that ended stays
+    Returns why that can't be, or nothing. A token of somebody else is never taken for
+    the server's, and is revoked, for the server has seen it; one that ended stays
     ended.
     """
     bearer = verify(secret)
@@ -90,9 +97,8 @@ def rehash(
         bearer.owner_kind != "user" or bearer.owner_id != server.user_id
     ):
         revoke_tokens(APIToken.objects.filter(pk=bearer.token_id), by=by)
-        raise Invalid(f"The server was started with a token of {bearer.owner_name}.")
-    with transaction.atomic():
-        _revoke(server, by)
+        return f"The server was started with a token of {bearer.owner_name}."
+    try:
         token = store_brought_token(
             server.user,
             secret,
@@ -100,14 +106,16 @@ def rehash(
             scopes=server_scopes(server, requested),
             by=by,
         )
-        if verify(secret) is None:
-            raise Invalid(
-                "The server was resumed with a token that has ended; remove what is"
-                " kept of it, such as its container, and start it anew."
-            )
-        _register(server, secret, requested, token.origin, by)
-        Server.objects.filter(pk=server.pk).update(token=token)
+    except Invalid:
+        # It looks like one of ours; its row was purged since.
+        return ENDED
+    if verify(secret) is None:
+        return ENDED
+    _revoke(server, by)
+    _register(server, secret, requested, token.origin, by)
+    Server.objects.filter(pk=server.pk).update(token=token)
     server.token = token
+    return ""
 
 
 @transaction.atomic

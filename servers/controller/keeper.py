@@ -218,10 +218,13 @@ class Keeper:
     async def _keep_secret(
         self, row: Row, spawner: HostedSpawner, secret: str, scopes: Requested
     ) -> None:
-        if spawner.api_token != secret:
-            await self.controller.ask(
-                self.records.rehash, row, spawner.api_token, scopes
-            )
+        if spawner.api_token == secret:
+            return
+        problem = await self.controller.ask(
+            self.records.rehash, row, spawner.api_token, scopes
+        )
+        if problem:
+            raise SpawnFailed(problem)
 
     async def _resume(self) -> str:
         """Find what a lost start left; return where it listens if it is of use."""

@@ -176,12 +176,13 @@ class Records:
             server.save(update_fields=["attempt", "url", "announced_port"])
             return credentials.give(server, scopes, by=BY)
 
-    def rehash(self, row: Row, secret: str, scopes: Requested) -> None:
-        """Let a server keep the secret that it had before."""
+    def rehash(self, row: Row, secret: str, scopes: Requested) -> str:
+        """Let a server keep the secret that it had before; say why that can't be."""
         with self.fenced():
             server = self._locked(row)
-            if server is not None:
-                credentials.rehash(server, secret, scopes, by=BY)
+            if server is None:
+                return ""
+            return credentials.rehash(server, secret, scopes, by=BY)
 
     def keep(self, row: Row, state: Event, url: str) -> bool:
         """Store by what a server is found again, and where it listens."""
