@@ -25,11 +25,12 @@ from api.pagination import Page
 from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
-from scopes.refusals import Forbidden, Invalid, NotFound
+from scopes.refusals import Invalid, NotFound
 from servers.models import Server, Share, ShareCode
 from servers.rights import server_target, user_target
 from servers.sharing import (
     CODE_LIFETIME,
+    find_recipient,
     find_share_code,
     grant_share,
     issue_share_code,
@@ -158,7 +159,7 @@ class ServerSharesView(HubAPIView):
         kind, name, scopes = read_share(self.json())
         share = grant_share(
             server,
-            self.recipient(kind, name),
+            find_recipient(kind, name, request.access),
             scopes=scopes,
             by=request.actor,
             access=request.access,
@@ -184,18 +185,6 @@ class ServerSharesView(HubAPIView):
     ) -> HttpResponse:
         revoke_shares(require_server(owner, server_name), by=request.actor)
         return empty()
-
-    def recipient(self, kind: str, name: str) -> User | Group:
-        """Find with whom to share; whoever can't read names can't try them out."""
-        model: type[User] | type[Group] = User if kind == "user" else Group
-        scope = f"read:{kind}s:name"
-        found = model.objects.filter(name=name).first()
-        target = found or Target(**{kind: name})
-        if not self.request.access.allows(scope, obj=target):
-            raise Forbidden(f"Need scope '{scope}' to share with {kind}s by name")
-        if found is None:
-            raise Invalid(f"No such {kind}: {name}")
-        return found
 
 
 class OwnerCodesView(HubAPIView):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import Group, User
 from audit.actions import record
 from audit.models import Actor
-from scopes.access import Access, Identity, expand
+from scopes.access import Access, Identity, Target, expand
 from scopes.grammar import RawScope, check_scopes
 from scopes.refusals import Forbidden, Invalid
 from servers.models import Server, Share, ShareCode
@@ -190,6 +190,23 @@ def accept_share_code(invitation: ShareCode, user: User, *, by: Actor) -> Share:
         scopes=invitation.scopes,
     )
     return share
+
+
+def find_recipient(kind: str, name: str, access: Access) -> User | Group:
+    """Return the user or group with whom to share.
+
+    Whoever may not read names can't find out by trying which of them exist.
+    """
+    model: type[User] | type[Group] = User if kind == "user" else Group
+    scope = f"read:{kind}s:name"
+    # No database stores this character, so nothing has such a name.
+    found = None if "\0" in name else model.objects.filter(name=name).first()
+    target = found or Target(**{kind: name})
+    if not access.allows(scope, obj=target):
+        raise Forbidden(f"Need scope '{scope}' to share with {kind}s by name")
+    if found is None:
+        raise Invalid(f"No such {kind}: {name}")
+    return found
 
 
 def share_scopes(
