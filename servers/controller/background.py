@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from servers.controller import culler, exposition, housekeeping, server_events
+from servers.controller import (
+    culler,
+    exposition,
+    housekeeping,
+    programs,
+    routing,
+    server_events,
+)
 
 if TYPE_CHECKING:
     from servers.controller.reconciler import Controller
@@ -24,4 +31,6 @@ BACKGROUND: tuple[Background, ...] = (
     server_events.run,
     culler.run,
     housekeeping.run,
+    programs.run,
+    routing.run,
 )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -140,7 +140,11 @@ class RunningHub:
 
     def pids(self) -> dict[str, int]:
         """Return the processes of this hub, by what they are."""
-        found = {}
+        return dict(self.processes())
+
+    def processes(self) -> Iterator[tuple[str, int]]:
+        """Yield what each process of this hub is, its servers and services included."""
+        api_url = f"JUPYTERHUB_API_URL=http://127.0.0.1:{self.hub_port}/hub/api\0"
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 environ = (entry / "environ").read_bytes()
@@ -148,13 +152,18 @@ class RunningHub:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
+            started = api_url.encode() in environ
             mine = f"HUB_DATA_DIR={self.data_dir}\0".encode() in environ
-            if state == "Z" or not (mine or str(self.data_dir) in command):
+            if state == "Z" or not (
+                mine or started or str(self.data_dir) in command.split("\0")
+            ):
                 continue
             words = command.split("\0")
-            kind = "proxy" if "--api-port" in words else words[2] if words[2:] else "?"
-            found[kind] = int(entry.name)
-        return found
+            if started:
+                kind = Path(words[1]).stem
+            else:
+                kind = "proxy" if "--api-port" in words else (*words, "?", "?")[2]
+            yield kind, int(entry.name)
 
 
 @pytest.fixture
@@ -165,5 +174,6 @@ def hub(tmp_path: Path, worker_number: int) -> Iterator[RunningHub]:
         yield hub
         if hub.process and hub.process.poll() is None:
             hub.stop()
-        for pid in hub.pids().values():
-            os.kill(pid, signal.SIGKILL)
+        for _, pid in list(hub.processes()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -35,7 +35,8 @@ def test_starts_answers_and_ends(dummy: RunningHub) -> None:
     dummy.start()
     assert status_of(f"{dummy.url}api/users", SECRET) == 200
     assert status_of(f"{dummy.own_url}api/users", SECRET) == 200
-    assert set(dummy.pids()) == {"hub", "web", "proxy"}
+    everything = {"hub", "web", "proxy", "controller"}
+    wait_until(lambda: set(dummy.pids()) == everything, "all its processes run")
     said = dummy.said()
     assert f"http://127.0.0.1:{dummy.port}/" in said
     assert str(dummy.data_dir) in said
@@ -73,9 +74,10 @@ def test_second_hub_on_the_same_data_is_refused(dummy: RunningHub) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("child", ["web", "proxy"])
+@pytest.mark.parametrize("child", ["web", "proxy", "controller"])
 def test_what_dies_is_started_again(dummy: RunningHub, child: str) -> None:
     dummy.start()
+    wait_until(lambda: child in dummy.pids(), f"the {child} process runs")
     before = dummy.pids()[child]
     os.kill(before, signal.SIGKILL)
     wait_until(
@@ -211,7 +213,7 @@ def test_a_database_that_is_away_ends_the_start(hub: RunningHub) -> None:
 
 def test_a_full_disk_costs_lines_and_not_the_hub(dummy: RunningHub) -> None:
     (dummy.data_dir / "logs").mkdir(parents=True)
-    for name in ("web", "proxy", "hub"):
+    for name in ("web", "proxy", "controller", "hub"):
         (dummy.data_dir / "logs" / f"{name}.log").symlink_to("/dev/full")
 
     dummy.declare("c.JupyterHub.no_such_setting = 1")

@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from accounts.models import User
-from hubsite.supervisor import find_proxy
+from hubsite.proxy_process import find_proxy
 from servers import routes
 from servers.models import Server
 from servers.proxy import ProxyClient, ProxyError

@@ -13,7 +13,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
 from hubsite.prepare import is_current, prepare
-from servers.routes import wanted_routes
+from servers.announcements import forget_announced_proxy
+from servers.routes import lasting_routes
 from servers.shutdown import KEEPER
 
 
@@ -54,6 +55,8 @@ class Command(BaseCommand):
                 "with `manage.py web --prepare`"
             )
         if options["tell"] is not None:
+            if hub.proxy_should_start:
+                forget_announced_proxy()
             with os.fdopen(options["tell"], "w") as file:
                 json.dump(outcome | addresses(), file)
         else:
@@ -87,8 +90,11 @@ def addresses() -> dict[str, Any]:
         "proxy_api_url": hub.proxy_api_url,
         "proxy_auth_token": settings.PROXY_AUTH_TOKEN,
         "proxy_should_start": hub.proxy_should_start,
-        "routes": wanted_routes(),
         "proxy_command": settings.SITE.proxy_command,
+        "proxy_log_level": hub.proxy_log_level,
+        "routes": lasting_routes(),
+        "cleanup_proxy": hub.cleanup_proxy,
+        "cleanup_servers": hub.cleanup_servers,
     }
 
 
