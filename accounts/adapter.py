@@ -19,7 +19,9 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -289,6 +291,24 @@ class MFAAdapter(DefaultMFAAdapter):
 def _fernet_key(secret_key: str) -> bytes:
     digest = salted_hmac("mfa", "key", secret_key, algorithm="sha256").digest()
     return urlsafe_b64encode(digest)
+
+
+def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | None:
+    """Lead to the site's one provider, and from there back to a path of this hub.
+
+    None if there is none, several to choose from, or no way to it now.
+    """
+    providers = get_social_adapter().list_providers(request)
+    if len(providers) != 1:
+        return None
+    try:
+        response: HttpResponse = providers[0].redirect(
+            request, process="login", next_url=target
+        )
+    except (OAuth2Error, OSError, ValueError) as problem:
+        logger.warning("Single sign-on can't be reached", problem=str(problem))
+        return None
+    return response
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):

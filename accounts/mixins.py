@@ -26,9 +26,13 @@ class SignedInMixin:
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_authenticated:
-            return redirect_to_login(request)
+            return self.meet_stranger(request)
         self.check_access(request)
         return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+
+    def meet_stranger(self, request: HttpRequest) -> HttpResponse:
+        """Send somebody who has not signed in to where that is done."""
+        return redirect_to_login(request)
 
     def check_access(self, request: HttpRequest) -> None:
         """Raise `PermissionDenied` if having an account is not enough."""

@@ -413,6 +413,12 @@ class HubConfig:
         False,
         "Whether whoever has an account may sign in (yes, if `allowed_users` is set).",
     )
+    auto_login_oauth2_authorize: bool = setting(
+        "Authenticator.auto_login_oauth2_authorize",
+        flag,
+        False,
+        "Whether who comes from a server or service goes straight to single sign-on.",
+    )
     username_pattern: str = setting(
         "Authenticator.username_pattern", pattern, "", "What a name must begin with."
     )

@@ -67,7 +67,6 @@ ADVICE: dict[str, str] = {
     "Authenticator.auth_refresh_age": _OIDC,
     "Authenticator.auth_refresh_strict": _OIDC,
     "Authenticator.auto_login": _OIDC,
-    "Authenticator.auto_login_oauth2_authorize": _OIDC,
     "Authenticator.delete_invalid_users": "has no effect; delete users in the admin",
     "Authenticator.enable_auth_state": "has no effect; no auth state is kept",
     "Authenticator.manage_groups": "has no effect; groups are kept by this hub",

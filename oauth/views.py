@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -21,7 +22,7 @@ from django.views.generic import View
 from oauthlib.common import Request, add_params_to_uri
 from oauthlib.oauth2.rfc6749 import errors
 
-from accounts.adapter import SESSION_ID
+from accounts.adapter import SESSION_ID, begin_single_sign_on
 from accounts.mixins import SignedInMixin
 from oauth.actions import issue_code
 from oauth.grants import grant, is_confirmed, may_use, required_scopes
@@ -53,6 +54,14 @@ class AuthorizeView(SignedInMixin, View):
             return render(request, "error.html", context, status=400)
         except errors.OAuth2Error as problem:
             return _send_to(problem.in_uri(problem.redirect_uri))
+
+    def meet_stranger(self, request: HttpRequest) -> HttpResponse:
+        """Lead on to single sign-on at once, where the site wants that."""
+        if settings.HUB.auto_login_oauth2_authorize:
+            elsewhere = begin_single_sign_on(request, request.get_full_path())
+            if elsewhere is not None:
+                return elsewhere
+        return super().meet_stranger(request)
 
     def get(self, request: HttpRequest) -> HttpResponse:
         asked, granted = self.read()

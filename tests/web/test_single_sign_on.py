@@ -196,3 +196,41 @@ def test_the_button_remembers_where_one_wanted(provider, browser):
     page = browser.get("/hub/login?next=/hub/token").content.decode()
 
     assert f'action="{START}?process=login&amp;next=%2Fhub%2Ftoken"' in page
+
+
+AUTHORIZE = "/hub/api/oauth2/authorize?client_id=x&response_type=code&state=a%20b"
+
+
+def test_visitors_of_servers_are_led_straight_to_it(provider, browser, configure):
+    configure(allow_all=True, auto_login_oauth2_authorize=True)
+
+    there = urlsplit(browser.get(AUTHORIZE)["Location"])
+    state = parse_qs(there.query)["state"][0]
+    back = browser.get(f"{START}callback/", {"code": "c", "state": state})
+
+    assert (there.netloc, there.path) == ("id.example", "/authorize")
+    assert back["Location"] == AUTHORIZE
+    assert browser.get("/hub/home").status_code == 200
+
+
+def test_otherwise_they_may_choose(provider, browser, configure):
+    assert browser.get(AUTHORIZE)["Location"].startswith("/hub/login?next=")
+
+
+def test_without_a_way_there_they_get_the_sign_in_page(
+    provider, browser, configure, monkeypatch
+):
+    configure(auto_login_oauth2_authorize=True)
+
+    def fail(*args, **options):
+        raise requests.ConnectionError("no route")
+
+    monkeypatch.setattr(requests.Session, "request", fail)
+
+    assert browser.get(AUTHORIZE)["Location"].startswith("/hub/login?next=")
+
+
+def test_passwords_are_asked_for_on_the_hub(browser, configure):
+    configure(auto_login_oauth2_authorize=True)
+
+    assert browser.get(AUTHORIZE)["Location"].startswith("/hub/login?next=")
