@@ -7,46 +7,18 @@ was given.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
-import requests
 
 from tests.databases import fresh_database
 from tests.wire.conftest import CONFIGS, command
+from tests.wire.crowd import ASKING, Crowd
 
 from hubdiff.launch import running_hub  # isort: skip
 from hubdiff.play import PortPool  # isort: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("concurrency")]
-
-ASKING = 300
-AT_ONCE = 48
-
-
-class Crowd:
-    """Many callers with one administrator's token."""
-
-    def __init__(self, api: str, token: str) -> None:
-        self.api = api
-        self.headers = {"Authorization": f"token {token}"}
-
-    def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return requests.request(
-            method, f"{self.api}{path}", json=body, headers=self.headers, timeout=60
-        )
-
-    def all_ask(self, requests: Iterable[tuple[str, str, Any]]) -> Counter[int]:
-        """Send all these at once and count the answers by status."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            replies = list(pool.map(lambda each: self.ask(*each), requests))
-        for reply in replies:
-            if reply.status_code >= 400:
-                assert reply.json()["status"] == reply.status_code, reply.text
-        return Counter(reply.status_code for reply in replies)
 
 
 @pytest.fixture(scope="module")
