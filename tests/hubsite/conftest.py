@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -129,6 +130,13 @@ class RunningHub:
         )
         with urlopen(request, timeout=5) as reply:
             assert reply.status < 300
+
+    def get(self, path: str, secret: str) -> Any:
+        """Return what the hub's API answers, from JSON."""
+        headers = {"Authorization": f"token {secret}"}
+        request = Request(f"{self.own_url}{path}", headers=headers)
+        with urlopen(request, timeout=5) as reply:
+            return json.loads(reply.read())
 
     def said(self) -> str:
         return (self.folder / "output").read_text()
