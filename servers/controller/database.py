@@ -43,6 +43,11 @@ class Database:
 
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+        self.age = 0
+
+    def renew(self) -> None:
+        """Have every thread make a new connection: what broke one broke them all."""
+        self.age += 1
 
     async def run(self, do: Callable[..., T], *args: Any, **keywords: Any) -> T:
         """Run a function in a thread; again and again, while what hinders it passes.
@@ -64,7 +69,7 @@ class Database:
 
     async def _run_once(self, do: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self.executor, ask, do)
+        future = loop.run_in_executor(self.executor, ask, do, self.age)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -75,23 +80,24 @@ class Database:
             raise
 
 
-class _Used(threading.local):
-    at: float | None = None
+class _Thread(threading.local):
+    """When this thread's connection was used last, and how old it is."""
+
+    used = 0.0
+    age = 0
 
 
-_used = _Used()
+_thread = _Thread()
 
 
-def ask(do: Callable[[], T]) -> T:
+def ask(do: Callable[[], T], age: int) -> T:
     """Call a function with a connection that is likely to work."""
-    now = time.monotonic()
-    if (
-        _used.at is not None
-        and now - _used.at > TRUSTED
-        and connection.connection is not None
-        and not connection.is_usable()
+    if connection.connection is not None and (
+        _thread.age != age
+        or (time.monotonic() - _thread.used > TRUSTED and not connection.is_usable())
     ):
         connection.close()
+    _thread.age = age
     try:
         return do()
     except DatabaseError as error:
@@ -102,7 +108,7 @@ def ask(do: Callable[[], T]) -> T:
             raise Lost(f"the database is gone: {first_line(error)}") from error
         raise
     finally:
-        _used.at = time.monotonic()
+        _thread.used = time.monotonic()
 
 
 def passes(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ from servers.controller.records import take_over
 
 log = structlog.get_logger("hub.controller")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 # A term that lasted so long had begun well.
 WELL = 30.0
 # Seconds that all servers together may take to stop when the hub ends with them.
@@ -103,6 +103,7 @@ class Process:
         try:
             if not await self._get(lock):
                 return
+            self.database.renew()
             holder = f"{self.facts['host']}:{self.facts['pid']}"
             epoch = await self.database.run(take_over, holder, self.facts)
             log.info("Leading", epoch=epoch)

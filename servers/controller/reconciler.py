@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -69,12 +70,14 @@ class Hosting:
 
 
 def _import_spawners(spawner_class: str) -> None:
+    """Do what takes longest of making a host, and may be done in a thread."""
     from servers.controller.hosting import classes
 
     # It tells each of its plugins, of which none is of use here.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-    classes.load(spawner_class)
+    # A class that the configuration defines has no name to import it by.
+    with suppress(classes.UnknownSpawner):
+        classes.load(spawner_class)
 
 
 class Controller:

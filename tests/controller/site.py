@@ -201,6 +201,9 @@ class Site:
                 each.process.wait(20)
         for each in alive:
             each.kill()
+        for each in self.controllers:
+            # Shown only if the test fails.
+            print(f"-- {each.log}", *map(str, each.lines()), sep="\n")
         left = self.processes()
         for pid in left:
             with suppress(ProcessLookupError):
@@ -257,21 +260,22 @@ def until(look: Callable[[], T], seconds: float = 15) -> T:
 
 @contextmanager
 def default_database(url: str) -> Iterator[None]:
-    """Let this thread's default connection be one to another database."""
+    """Let the default connection, and those made meanwhile, be to another database."""
     settings = database(url)
     for key, value in connections.settings["default"].items():
         if key not in ("OPTIONS", "TEST"):
             settings.setdefault(key, value)
     # Wishes are no transactions of the test: others must see them.
     settings["ATOMIC_REQUESTS"] = False
-    before = connections["default"]
+    before = connections["default"], connections.settings["default"]
     own = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "default")
-    connections["default"] = own
+    # Event loops and other threads make connections of their own from the settings.
+    connections["default"], connections.settings["default"] = own, settings
     try:
         yield
     finally:
         own.close()
-        connections["default"] = before
+        connections["default"], connections.settings["default"] = before
 
 
 def copy_sqlite(template: Path, target: Path) -> str:

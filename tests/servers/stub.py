@@ -32,6 +32,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 SECRETS = ("JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
@@ -146,11 +147,13 @@ def ask_hub(path: str) -> tuple[int, dict[str, object]]:
 
 
 def note(line: str, place: str) -> None:
-    if place == "-":
-        print(line, flush=True)
-    elif place:
-        with open(place, "a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+    # A disk that is full costs lines, as with the loggers of real servers.
+    with suppress(OSError):
+        if place == "-":
+            print(line, flush=True)
+        elif place:
+            with open(place, "a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""What PostgreSQL does to a controller: sessions end, servers restart."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+import start
+from servers.controller.leadership import LOCK_KEY
+from servers.models import Server
+from tests.controller.conftest import fill
+from tests.controller.site import Site, until
+
+HOLDERS = (
+    "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND objid = %s AND granted "
+    "AND datname = current_database()"
+)
+
+
+def end_sessions(query: str, *arguments: object) -> int:
+    """End the sessions that a query finds, as an operator would."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(pg_terminate_backend(pid)) FROM ({query}) AS found",
+            arguments,
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_leader_whose_session_was_ended_leads_again(postgresql_site: Site):
+    site = postgresql_site
+    controller = site.controller()
+    site.start()
+    pid = site.settled().state["pid"]
+
+    assert end_sessions(HOLDERS, LOCK_KEY) == 1
+    until(lambda: controller.says("Not leading"))
+    until(lambda: controller.says("Leading", 2))
+
+    row = site.settled()
+    assert row.ready and row.state["pid"] == pid and site.processes() == [pid]
+    os.kill(pid, signal.SIGKILL)
+    site.stop()
+    assert not site.settled().ready
+
+
+def test_standby_takes_over_when_the_session_ends(postgresql_site: Site):
+    site = postgresql_site
+    first = site.controller()
+    second = site.controller(leads=False)
+    site.start()
+    pid = site.settled().state["pid"]
+
+    end_sessions(HOLDERS, LOCK_KEY)
+    until(lambda: first.says("Not leading"))
+    until(lambda: second.says("Leading") or first.says("Leading", 2))
+
+    assert site.settled().state["pid"] == pid and site.processes() == [pid]
+
+
+def test_start_survives_the_loss_of_all_sessions(postgresql_site: Site):
+    site = postgresql_site
+    site.configure("--wait", "2")
+    site.controller()
+    wish = site.start()
+    until(site.processes)
+
+    end_sessions(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()"
+    )
+    row = site.settled()
+
+    assert row.ready and row.generation == wish.generation
+    assert site.processes() == [row.state["pid"]]
+
+
+def test_leader_that_was_frozen_is_fenced_off(postgresql_site: Site):
+    """It wakes up in the belief that it leads, and another does."""
+    site = postgresql_site
+    first = site.controller()
+    site.start()
+    pid = site.settled().state["pid"]
+    second = site.controller(leads=False)
+    first.process.send_signal(signal.SIGSTOP)
+    # What the database does when it notices that nobody answers.
+    end_sessions(HOLDERS, LOCK_KEY)
+    until(lambda: second.says("Leading"))
+    site.start("grace")
+    site.settled("grace")
+
+    first.process.send_signal(signal.SIGCONT)
+    until(lambda: first.says("Not leading"))
+    site.start("ada")
+    rows = [site.settled(name) for name in ("ada", "grace")]
+
+    assert not first.says("Leading", 2)
+    assert site.processes() == sorted([pid, *(row.state["pid"] for row in rows)])
+
+
+class OwnServer:
+    """A PostgreSQL that can be restarted without harm to others."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = start.find_postgresql()
+        self.account = start.unprivileged() if os.geteuid() == 0 else None
+        if self.account and start.VENV in programs.parents:
+            pytest.fail("needs PostgreSQL as a package of the system")
+        self.programs, self.folder = programs, folder
+        self.process = start.start_postgresql(programs, folder, self.account)
+        place = str(folder).replace("/", "%2F")
+        self.url = f"postgresql://postgres@{place}/postgres"
+
+    def control(self, command: str) -> None:
+        """Have it stopped, started or restarted, and wait for that."""
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
+        more = ["-o", options] if command == "start" else []
+        subprocess.run(
+            [
+                *(str(self.programs / "pg_ctl"), "-D", str(self.folder / "data")),
+                *("-m", "fast", "-w", "-l", str(self.folder / "log-again"), command),
+                *more,
+            ],
+            check=True,
+            capture_output=True,
+            cwd=self.folder,
+            user=self.account.pw_uid if self.account else None,
+            group=self.account.pw_gid if self.account else None,
+            extra_groups=[] if self.account else None,
+        )
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    with tempfile.TemporaryDirectory(prefix="hub-pg-", dir="/tmp") as name:
+        server = OwnServer(Path(name))
+        try:
+            yield server
+        finally:
+            server.control("stop")
+            server.process.wait(10)
+
+
+@pytest.mark.slow
+def test_database_is_restarted(own_server: OwnServer, make_site: Callable[[str], Site]):
+    """Servers run on, a start under way succeeds, nothing is doubled."""
+    site = make_site(own_server.url)
+    fill(own_server.url)
+    connection.close()
+    controller = site.controller()
+    site.start()
+    pid = site.settled().state["pid"]
+    site.configure("--wait", "1")
+    site.start("grace")
+    connection.close()
+
+    own_server.control("restart")
+    until(lambda: controller.says("Leading", 2), 30)
+    rows = [site.settled(name, seconds=30) for name in ("alan", "grace")]
+
+    assert all(row.ready for row in rows) and rows[0].state["pid"] == pid
+    assert site.processes() == sorted(row.state["pid"] for row in rows)
+    own_server.control("stop")
+    connection.close()
+    until(lambda: controller.says("Not leading", 3), 30)
+    own_server.control("start")
+    until(lambda: controller.says("Leading", 3), 30)
+    site.stop()
+    assert not site.settled(seconds=30).ready
+    assert Server.objects.filter(ready=True).count() == 1

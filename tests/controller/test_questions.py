@@ -1,0 +1,72 @@
+"""The controller answers what web processes ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from servers.inquiries import ask
+from tests.controller.site import Site
+
+FORM = """
+c.Spawner.options_form = "<label>Size <input name='size'></label>"
+
+def read(data):
+    size = int(data["size"][0])
+    if size > 9:
+        raise ValueError("too big")
+    return {"size": size}
+
+c.Spawner.options_from_form = read
+"""
+
+
+def test_poll_tells_the_living_from_the_dead(site: Site):
+    site.controller()
+    site.start()
+    row = site.settled()
+
+    assert ask("poll", server_id=row.pk) == {"alive": True}
+
+    os.kill(row.state["pid"], signal.SIGKILL)
+    began = time.monotonic()
+    assert ask("poll", server_id=row.pk) == {"alive": False}
+
+    # Not at its next poll, half a minute later; and settled by now.
+    assert time.monotonic() - began < 3
+    assert not site.row().ready and site.row().pending is None
+    assert ask("poll", server_id=row.pk) == {"alive": False}
+
+
+def test_form_of_options(site: Site):
+    site.configure(lines=FORM)
+    site.user("alan")
+    site.controller()
+
+    form = ask("options_form", 15, owner="alan", server_name="")
+    options = ask(
+        *("options_from_form", 15),
+        owner="alan",
+        server_name="lab",
+        fields={"size": ["3"]},
+        files={},
+    )
+    refused = ask(
+        *("options_from_form", 15),
+        owner="alan",
+        server_name="lab",
+        fields={"size": ["30"]},
+        files={},
+    )
+
+    assert "name='size'" in form["form"]
+    assert options == {"options": {"size": 3}}
+    assert refused["status"] == 400 and "too big" in refused["error"]
+
+
+def test_question_that_makes_no_sense_is_answered(site: Site):
+    site.controller()
+
+    assert ask("options_form", owner="nobody", server_name="")["status"] == 500
+    assert ask("weather")["status"] == 500
