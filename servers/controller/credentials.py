@@ -36,8 +36,8 @@ ACTIVITY: Final = "users:activity!user"
 SUFFICES: Final = frozenset({ACTIVITY, "users:activity", "inherit"})
 
 ENDED: Final = (
-    "The server was resumed with a token that has ended; remove what is kept of it, such"
-    " as its container, and start it anew."
+    "The server was resumed with a token that has ended; remove what is kept of it,"
+    " such as its container, and start it anew."
 )
 
 
