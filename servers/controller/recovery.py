@@ -42,9 +42,11 @@ async def find_and_end(hosted: HostedSpawner, attempt: str) -> bool:
     """End what an attempt set going, if it did; say whether there was something."""
     spawner = hosted.spawner
     found = False
-    if is_local(spawner):
+    if is_local(spawner) or submits(spawner):
+        # A command that submits a job may outlive its controller; were it left, the
+        # job would come once nobody looks for it any more.
         found = await _end_processes(attempt)
-    elif is_slurm(spawner) and not spawner.job_id:
+    if is_slurm(spawner) and not spawner.job_id:
         await _load_job(spawner, attempt)
     if await hosted.poll() is None:
         await hosted.stop()
@@ -59,6 +61,11 @@ def is_local(spawner: Any) -> bool:
     from jupyterhub.spawner import LocalProcessSpawner
 
     return isinstance(spawner, LocalProcessSpawner)
+
+
+def submits(spawner: Any) -> bool:
+    """Say whether a spawner runs a command of a batch system."""
+    return hasattr(spawner, "batch_submit_cmd")
 
 
 def is_slurm(spawner: Any) -> bool:

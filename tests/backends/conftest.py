@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.backends import sites
+from tests.backends.hub import Hub
 from tests.backends.machine import Unavailable
 from tests.backends.sites import Site
-
-BACKENDS = ("local", "simple", "slurm", "docker", "kubernetes")
+from tests.databases import fresh_database
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +47,11 @@ def _make(name: str, folder: Path, number: int) -> AbstractContextManager[Site]:
             return sites.kubernetes_site(folder)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture
 def site(
     request: pytest.FixtureRequest, site_of: Callable[[str], Site]
 ) -> Iterator[Site]:
-    """One backend after the other, with nothing left of the test before."""
+    """The site of the backend that a test names, with nothing left from before."""
     try:
         found = site_of(request.param)
     except Unavailable as problem:
@@ -60,3 +61,19 @@ def site(
         raise
     yield found
     found.remove_all()
+
+
+@pytest.fixture
+def hub(site: Site, tmp_path: Path, worker_number: int) -> Iterator[Hub]:
+    """A hub that runs, with its user; nothing of it is left afterwards."""
+    name = f"backends_{site.name}_{worker_number}_{os.getpid()}"
+    with fresh_database(name) as database:
+        found = Hub(tmp_path, site, database)
+        try:
+            found.start()
+            assert found.api("POST", f"users/{site.user}")[0] == 201
+            yield found
+        finally:
+            found.end()
+            site.remove_all()
+            assert found.processes() == set()

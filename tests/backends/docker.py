@@ -59,14 +59,13 @@ class Daemon:
 
         return docker.APIClient(base_url=self.env["DOCKER_HOST"], version="auto")
 
-    def containers(self) -> dict[str, str]:
-        """Return the state of every container there is, by its name."""
+    def running(self) -> set[str]:
+        """Return the ids of the containers that run."""
         client = self.client()
         try:
-            found = client.containers(all=True)
+            return {each["Id"] for each in client.containers(quiet=True)}
         finally:
             client.close()
-        return {each["Names"][0].lstrip("/"): each["State"] for each in found}
 
     def start(self) -> None:
         self._make_bridge()

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.backends import docker, kubernetes, slurm
-from tests.backends.machine import free_ports, processes
+from tests.backends.machine import processes
 from tests.servers import stub
 
 BIN = Path(sys.prefix) / "bin"
@@ -60,6 +61,8 @@ class Site:
     env: dict[str, str] = field(default_factory=dict)
     # Where the hub listens for its servers.
     address: str = "127.0.0.1"
+    # What a test of one backend alone asks.
+    backend: Any = None
 
 
 def account() -> str:
@@ -152,7 +155,13 @@ c.BatchSpawnerBase.batchspawner_singleuser_cmd = "{BIN}/batchspawner-singleuser"
 c.Spawner.env_keep = {["PATH", "LANG", *cluster.env]}
 """
         # Not into somebody's home.
-        prepare = f"spawner.req_homedir = {str(cluster.folder / 'home')!r}"
+        prepare = f"""spawner.req_homedir = {str(cluster.folder / "home")!r}
+    *_, node = spawner.name.rpartition("-on-")
+    if node in {slurm.NODES}:
+        spawner.req_options = f"--nodelist={{node}}"
+    if spawner.name.endswith("-late"):
+        spawner.batch_submit_cmd = f"sleep 4; {{spawner.batch_submit_cmd}}"
+"""
         (cluster.folder / "home").mkdir()
         yield Site(
             name="slurm",
@@ -162,6 +171,7 @@ c.Spawner.env_keep = {["PATH", "LANG", *cluster.env]}
             running=lambda: set(cluster.jobs()),
             remove_all=cluster.cancel_all,
             env=cluster.env,
+            backend=cluster,
         )
 
 
@@ -181,11 +191,7 @@ c.DockerSpawner.read_only_volumes = {shared}
             user="ada",
             config=config
             + common(folder, stub_command=[sys.executable, stub.__file__]),
-            running=lambda: {
-                name
-                for name, state in daemon.containers().items()
-                if state == "running"
-            },
+            running=daemon.running,
             remove_all=daemon.remove_all,
             env=daemon.env,
             address=daemon.address,
@@ -196,20 +202,19 @@ c.DockerSpawner.read_only_volumes = {shared}
 def kubernetes_site(folder: Path) -> Iterator[Site]:
     """Create servers as pods."""
     with kubernetes.kubernetes() as cluster:
-        # Pods have no addresses of their own here.
-        (port,) = free_ports(1)
-        config = f"""
+        config = """
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.KubeSpawner.image = "example.org/notebook:1"
-c.KubeSpawner.ip = "127.0.0.1"
-c.KubeSpawner.port = {port}
 """
         yield Site(
             name="kubernetes",
             user="ada",
             config=config
             + common(folder, stub_command=[sys.executable, stub.__file__]),
-            running=lambda: set(cluster.nodes.pods()),
+            running=lambda: {
+                pod["metadata"]["uid"] for pod in cluster.nodes.pods().values()
+            },
             remove_all=cluster.remove_all,
             env=cluster.env,
+            backend=cluster,
         )

@@ -23,19 +23,16 @@ from tests.backends.machine import Unavailable, processes, wait_until
 class Kubernetes:
     """An API that answers and nodes that run pods; `env` leads a client to it."""
 
-    def __init__(self, url: str, token: str, folder: Path, *, is_real: bool) -> None:
-        self.is_real = is_real
+    def __init__(self, api: RealAPI | StandIn, folder: Path) -> None:
         self.folder = folder
-        self.nodes = Nodes(url, token, folder)
+        self.nodes = Nodes(api.url, api.token, folder, api.certificate)
+        cluster: dict[str, str] = {"server": api.url}
+        if api.certificate:
+            cluster["certificate-authority"] = str(api.certificate)
         config = {
             **{"apiVersion": "v1", "kind": "Config", "current-context": "hub"},
-            "clusters": [
-                {
-                    "name": "hub",
-                    "cluster": {"server": url, "insecure-skip-tls-verify": True},
-                }
-            ],
-            "users": [{"name": "hub", "user": {"token": token}}],
+            "clusters": [{"name": "hub", "cluster": cluster}],
+            "users": [{"name": "hub", "user": {"token": api.token}}],
             "contexts": [
                 {"name": "hub", "context": {"cluster": "hub", "user": "hub"}},
             ],
@@ -73,9 +70,7 @@ def kubernetes() -> Iterator[Kubernetes]:
         else:
             api = StandIn()
         try:
-            found = Kubernetes(
-                api.url, api.token, folder, is_real=isinstance(api, RealAPI)
-            )
+            found = Kubernetes(api, folder)
             try:
                 yield found
             finally:

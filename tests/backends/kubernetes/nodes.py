@@ -27,13 +27,18 @@ MARK = "HUB_TEST_KUBERNETES"
 class Nodes:
     """Scheduler and kubelet: runs pods as processes of this machine."""
 
-    def __init__(self, url: str, token: str, folder: Path) -> None:
+    def __init__(
+        self, url: str, token: str, folder: Path, certificate: Path | None
+    ) -> None:
         self.root = f"{url}/api/v1/namespaces/{NAMESPACE}"
         self.folder = folder
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {token}"
-        self.session.verify = False
+        # What the environment says of proxies and certificates is about other hosts.
+        self.session.trust_env = False
+        self.session.verify = str(certificate) if certificate else False
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.addresses: dict[str, str] = {}
         self.events = 0
         self.ending = threading.Event()
         self.lock = threading.Lock()
@@ -55,7 +60,7 @@ class Nodes:
                 with self.session.get(
                     f"{self.root}/pods",
                     params={
-                        **{"watch": "true", "timeoutSeconds": "5"},
+                        **{"watch": "true", "timeoutSeconds": "2"},
                         "resourceVersion": version,
                     },
                     stream=True,
@@ -93,6 +98,12 @@ class Nodes:
         command = [*(container.get("command") or ()), *(container.get("args") or ())]
         given = {each["name"]: each.get("value", "") for each in container["env"]}
         uid = pod["metadata"]["uid"]
+        # A pod has its network to itself. Here it has an address of its own, and what
+        # would listen on all addresses is told to listen on that one.
+        address = f"127.0.1.{len(self.addresses) % 250 + 1}"
+        self.addresses[uid] = address
+        service = given.get("JUPYTERHUB_SERVICE_URL", "")
+        given["JUPYTERHUB_SERVICE_URL"] = service.replace("//0.0.0.0:", f"//{address}:")
         with (self.folder / f"{uid}.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -132,9 +143,10 @@ class Nodes:
 
     def report(self, pod: Object, phase: str, state: Object) -> None:
         container = pod["spec"]["containers"][0]
+        address = self.addresses[pod["metadata"]["uid"]]
         status = {
-            **{"phase": phase, "podIP": "127.0.0.1", "hostIP": "127.0.0.1"},
-            "podIPs": [{"ip": "127.0.0.1"}],
+            **{"phase": phase, "podIP": address, "hostIP": "127.0.0.1"},
+            "podIPs": [{"ip": address}],
             "startTime": moment(),
             "containerStatuses": [
                 {

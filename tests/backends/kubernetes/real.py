@@ -24,15 +24,18 @@ class RealAPI:
         self.daemons: list[subprocess.Popen[bytes]] = []
         store, peers, port = free_ports(3)
         self.url = f"https://127.0.0.1:{port}"
+        # It makes one for itself at its start.
+        self.certificate: Path | None = folder / "certs" / "apiserver.crt"
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {self.token}"
+        self.session.trust_env = False
+        self.session.verify = str(self.certificate)
         tokens = folder / "tokens.csv"
         tokens.write_text(f'{self.token},hub,hub,"system:masters"\n')
         tokens.chmod(0o600)
+        key = str(folder / "key.pem")
         subprocess.run(
-            [
-                *("openssl", "genrsa", "-out", str(folder / "key.pem"), "2048"),
-            ],
-            check=True,
-            capture_output=True,
+            ["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True
         )
         clients = f"http://127.0.0.1:{store}"
         others = f"http://127.0.0.1:{peers}"
@@ -49,8 +52,8 @@ class RealAPI:
             *("--token-auth-file", str(tokens), "--authorization-mode", "RBAC"),
             *("--disable-admission-plugins", "ServiceAccount"),
             *("--service-account-issuer", "https://kubernetes.default.svc"),
-            *("--service-account-key-file", str(folder / "key.pem")),
-            *("--service-account-signing-key-file", str(folder / "key.pem")),
+            *("--service-account-key-file", key),
+            *("--service-account-signing-key-file", key),
         )
         wait_until(self._is_up, "kube-apiserver is ready", self._logs, 90)
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
@@ -74,20 +77,13 @@ class RealAPI:
         for daemon in self.daemons:
             if daemon.poll() is not None:
                 raise RuntimeError(f"{daemon.args!r} has ended:\n{self._logs()}")
-        with suppress(requests.RequestException):
+        with suppress(requests.RequestException, OSError):
             place = f"/api/v1/namespaces/{NAMESPACE}"
             return self._ask("GET", "/readyz").ok and self._ask("GET", place).ok
         return False
 
     def _ask(self, method: str, path: str, body: Object | None = None) -> Any:
-        return requests.request(
-            method,
-            f"{self.url}{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {self.token}"},
-            verify=False,
-            timeout=10,
-        )
+        return self.session.request(method, f"{self.url}{path}", json=body, timeout=10)
 
     def _logs(self) -> str:
         return "\n".join(

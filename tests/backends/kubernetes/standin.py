@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -310,6 +311,8 @@ def selector(query: dict[str, str]) -> Any:
 
 class StandIn:
     """The API as an HTTP server on this machine."""
+
+    certificate: Path | None = None
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(16)
