@@ -77,8 +77,16 @@ class OAuthClient(models.Model):
     def needs_no_confirmation(self) -> bool:
         return self.service is not None and self.service.oauth_no_confirm
 
+    @property
+    def server_owner(self) -> str:
+        return self.server.partition("/")[0]
+
+    @property
+    def server_name(self) -> str:
+        return self.server.partition("/")[2]
+
     def is_own_server_of(self, user: User) -> bool:
-        return bool(self.server) and self.server.partition("/")[0] == user.name
+        return bool(self.server) and self.server_owner == user.name
 
 
 class OAuthCodeQuerySet(models.QuerySet["OAuthCode"]):

@@ -128,6 +128,8 @@
         location.reload();
       }
     };
+    // Who cancels it goes elsewhere, and must not be called back by its end.
+    card.addEventListener("submit", () => source.close());
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 2000);
     };

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,13 @@ def window(
     yield open_window
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Change what the configuration file says, for one test."""
+
+    def change(**changes: Any) -> None:
+        settings.HUB = replace(settings.HUB, **changes)
+
+    return change
