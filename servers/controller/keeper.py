@@ -244,6 +244,7 @@ class Keeper:
             server=row.facts.label,
             reason=failure.message,
             status=failure.status,
+            output=self.spawner.last_output if self.spawner else [],
         )
         events = await self._end_progress()
         await self._withdraw()

@@ -737,6 +737,34 @@ def test_output_goes_to_a_file_of_the_server(config: Config, settings: Any) -> N
     assert "/env 200" in path.with_suffix(".log.1").read_text()
 
 
+def test_last_words_of_a_server_that_failed(config: Config) -> None:
+    config.Spawner.args = ["--exit", "3"]
+    hosted = spawner(config)
+
+    async def scenario() -> None:
+        await hosted.start("the-token")
+        while await hosted.poll() is None:
+            await asyncio.sleep(0.05)
+        assert await hosted.poll() == 3
+
+    run(scenario())
+    assert hosted.last_output == ["Ending at once with status 3"]
+    # The next start has not said anything yet.
+    assert spawner(config).last_output == []
+
+
+def test_log_goes_with_the_server(config: Config) -> None:
+    hosted = spawner(config)
+    run(environment(hosted))
+    run(environment(spawner(config)))
+    assert log_of(hosted).with_suffix(".log.1").exists()
+
+    run(hosted.delete_forever())
+
+    assert list(log_of(hosted).parent.iterdir()) == []
+    assert hosted.last_output == []
+
+
 def test_log_stays_within_bounds(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,11 @@ class HostedSpawner:
             return ""
         return str(self.spawner.server.url)
 
+    @property
+    def last_output(self) -> list[str]:
+        """What a local server wrote last; of others nothing is known."""
+        return [] if self.process is None else self.process.last_output()
+
     def state(self) -> dict[str, Any]:
         """Return what is stored of the spawner; it may be more than nothing when
         the server is stopped."""
@@ -323,6 +328,8 @@ class HostedSpawner:
     async def delete_forever(self) -> None:
         """Let the spawner remove what it keeps between starts, such as volumes."""
         await self._awaited(self.spawner.delete_forever())
+        if self.process is not None:
+            self.process.log.remove()
 
     # Options
 

@@ -26,6 +26,7 @@ log = structlog.get_logger("hub.spawner")
 STARTED: Final = "pid_started"
 LOG_LIMIT: Final = 5 << 20
 LOG_NAME_LENGTH: Final = 200
+LAST_BYTES, LAST_LINES = 4096, 20
 
 
 def beginning(pid: int) -> int | None:
@@ -109,6 +110,11 @@ class LocalProcess:
         """Close this process's end of the log."""
         self.log.close()
 
+    def last_output(self) -> list[str]:
+        """Return the end of the output, unless it is that of an earlier start."""
+        was_there = self.known is not None or self.spawner.proc is not None
+        return self.log.last_lines() if was_there else []
+
     def tidy(self) -> None:
         """Keep the log within bounds."""
         self.log.trim()
@@ -156,6 +162,22 @@ class ServerLog:
         if self.file is not None:
             self.file.close()
             self.file = None
+
+    def last_lines(self) -> list[str]:
+        """Return how the output ended, for whoever asks why the server did."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, self.path.stat().st_size - LAST_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return []
+        return text.splitlines()[-LAST_LINES:]
+
+    def remove(self) -> None:
+        """Delete what is kept."""
+        for path in (self.path, self.before):
+            with suppress(OSError):
+                path.unlink()
 
     def trim(self) -> None:
         """Move the latest half aside when the file is full.
