@@ -516,13 +516,19 @@ class ActivityView(OneUserView):
     scopes: ClassVar = {"POST": "users:activity"}
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id FROM accounts_user WHERE name = %s", [name])
-            row = cursor.fetchone()
+        row = first_row("SELECT id FROM accounts_user WHERE name = %s", (name,))
         if row is None:
             raise NotFound(f"No such user: '{name}'")
         last_activity, servers = read_report(self.json(), timezone.now())
-        note_activity(row[0], name, last_activity, servers)
+        if last_activity and not servers:
+            activity.users.report(row[0], last_activity)
+            return empty(200)
+        # To be written at once, for which others may have to be waited for; this
+        # thread may be the one that everybody waits for.
+        return Deferred(partial(self.write, row[0], name, last_activity, servers))
+
+    async def write(self, *report: Any) -> HttpResponse:
+        await asyncio.to_thread(note_activity, *report)
         return empty(200)
 
 

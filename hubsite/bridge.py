@@ -1,12 +1,12 @@
 """Between uvicorn and Django: how a request reaches a view, and in which thread.
 
-uvicorn speaks ASGI to this module, and this module calls Django's *WSGI* handler.
+uvicorn reads HTTP for this module, and this module calls Django's *WSGI* handler.
 Django's own ASGI handler would open a new thread, and with it a new database
-connection, for every request. A request takes one of three ways:
+connection, for every request; and ASGI itself would cost a task on the event loop
+and a dozen calls for each. A request takes one of three ways:
 
-* inline, as soon as its head has been read: short reads of the API with a token, on
-  SQLite. A change of threads, or a task on the event loop, would cost as much as all
-  the rest of them;
+* inline, as soon as it has been read: short calls of the API with a token, on SQLite.
+  A change of threads would cost as much as all the rest of them;
 * in a thread of a small fixed pool, whose threads keep their connections:
   everything else, because it may write, wait or take long;
 * as an event stream: a view returns a `StreamingHttpResponse` over an *async*
@@ -34,7 +34,7 @@ from contextvars import copy_context
 from functools import partial
 from io import BytesIO
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -78,34 +78,26 @@ logger = structlog.get_logger(__name__)
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
 
-# What a read must not bring to be short: a session, which may be written, or a body.
-NOT_SHORT = frozenset((b"cookie", b"content-length", b"transfer-encoding"))
-
-
-class BodyTooLarge(Exception):
-    """The request's body exceeds `DATA_UPLOAD_MAX_MEMORY_SIZE`."""
-
-
-class ClientGone(Exception):
-    """The client hung up before its request was complete."""
+# Headers of which one announces a body.
+BODY = frozenset((b"content-length", b"transfer-encoding"))
+# Bytes that a call may bring and still be short.
+SHORT_BODY = 4096
 
 
 class Bridge:
-    """An ASGI application that calls a WSGI application.
-
-    One object serves one worker process.
-    """
+    """What calls a WSGI application for the connections of one worker process."""
 
     def __init__(self, wsgi: WSGIHandler) -> None:
         self.wsgi = wsgi
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
-        self.pool_is_default = False
-        self.answer_read = getattr(wsgi, "answer_read", lambda e: wsgi(e, discard))
+        self.answer_short = getattr(wsgi, "answer_short", lambda e: wsgi(e, discard))
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
         self.user_prefix = self.api_prefix + b"user"
         self.group_prefix = self.api_prefix + b"groups/"
         self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        self.inline_reads = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+        self.answers_inline = settings.DATABASES["default"]["ENGINE"].endswith(
+            "sqlite3"
+        )
         self.trusted = [
             ip_network(network) for network in getattr(settings, "TRUSTED_PROXIES", ())
         ]
@@ -116,26 +108,9 @@ class Bridge:
             b"content-length": "CONTENT_LENGTH",
         }
 
-    async def __call__(
-        self, scope: dict[str, Any], receive: Receive, send: Send
-    ) -> None:
-        """Answer in a thread of the pool, or as a stream; the ASGI application."""
-        loop = asyncio.get_running_loop()
-        if not self.pool_is_default:
-            loop.set_default_executor(self.pool)
-            self.pool_is_default = True
-        environ = self.environ(scope)
-        try:
-            await self.read_body(environ, receive)
-        except BodyTooLarge:
-            await self.refuse_body(send)
-            return
-        except ClientGone:
-            return
-        answer = await loop.run_in_executor(self.pool, self.answer, environ)
-        await answer.deliver(send, receive, self.pool)
-
-    def answer(self, environ: Environ) -> Answer:
+    def answer(self, scope: dict[str, Any], body: bytes) -> Answer:
+        """Answer a request; called in a thread of the pool."""
+        environ = self.environ(scope, body)
         answer = Answer(self.wsgi(environ, discard), environ["REQUEST_METHOD"])
         if not answer.response.streaming:
             answer.response.close()
@@ -146,42 +121,55 @@ class Bridge:
     def is_short(self, scope: dict[str, Any]) -> bool:
         """Say whether a request is answered inline.
 
-        Only reads with a token: a cookie's session may be written on the way. And
-        only of users, one page at most, and of one group: the members of many
-        groups take long to read, and other reads ask the proxy.
+        Only calls with a token: a cookie's session may be written on the way. Only
+        reads of users, one page at most, and of one group: the members of many
+        groups take long to read, and other reads ask the proxy. And reports of
+        activity, which are kept in memory at first.
         """
-        if not self.inline_reads or scope["method"] != "GET":
+        if not self.answers_inline:
             return False
         path: bytes = scope["raw_path"]
-        if not path.startswith(self.user_prefix) and not (
-            path.startswith(self.group_prefix)
-            and b"/" not in path[len(self.group_prefix) :]
-        ):
+        headers = dict(scope["headers"])
+        if b"authorization" not in headers or b"cookie" in headers:
             return False
-        names = {name for name, _ in scope["headers"]}
-        return b"authorization" in names and names.isdisjoint(NOT_SHORT)
+        if scope["method"] == "GET":
+            return BODY.isdisjoint(headers) and (
+                path.startswith(self.user_prefix)
+                or (
+                    path.startswith(self.group_prefix)
+                    and b"/" not in path[len(self.group_prefix) :]
+                )
+            )
+        length = headers.get(b"content-length", b"")
+        return (
+            scope["method"] == "POST"
+            and path.startswith(self.user_prefix)
+            and path.endswith(b"/activity")
+            and length.isdigit()
+            and int(length) <= SHORT_BODY
+        )
 
-    def read(self, scope: dict[str, Any]) -> Answer:
-        """Answer a short read, here and now.
+    def answer_here(self, scope: dict[str, Any], body: bytes) -> Answer:
+        """Answer a short call, here and now.
 
         For the handler this is an ordinary thread: it neither awaits nor is it
         interrupted, so Django's guard against queries on a loop has nothing to
         guard, and the connection of this thread is kept.
         """
         loop = asyncio.get_running_loop()
-        environ = self.environ(scope)
-        environ["wsgi.input"] = BytesIO()
+        environ = self.environ(scope, body)
         _set_running_loop(None)
         try:
             # What a request sets for itself must not be there for the next.
-            return Answer(copy_context().run(self.answer_read, environ), "GET")
+            response = copy_context().run(self.answer_short, environ)
+            return Answer(response, environ["REQUEST_METHOD"])
         finally:
             _set_running_loop(loop)
 
     # What comes in
 
-    def environ(self, scope: dict[str, Any]) -> Environ:
-        """Translate a request's head; the body follows by `read_body`."""
+    def environ(self, scope: dict[str, Any], body: bytes = b"") -> Environ:
+        """Translate a request."""
         path = scope["raw_path"]
         if b"%" in path:
             # An encoded slash belongs to the name that it stands in, not to the
@@ -208,6 +196,7 @@ class Bridge:
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
+            "wsgi.input": BytesIO(body),
             AWAITS: True,
         }
         for name, value in scope["headers"]:
@@ -217,6 +206,8 @@ class Bridge:
                 environ[key] += joint + value.decode("latin-1")
             elif key:
                 environ[key] = value.decode("latin-1")
+        if body:
+            environ["CONTENT_LENGTH"] = str(len(body))
         if any(key in environ for key in FORWARDED):
             self.believe_proxy(environ)
         return environ
@@ -258,36 +249,11 @@ class Bridge:
             return False
         return any(client in network for network in self.trusted)
 
-    async def read_body(self, environ: Environ, receive: Receive) -> None:
-        length = environ.get("CONTENT_LENGTH")
-        if length is None and "HTTP_TRANSFER_ENCODING" not in environ:
-            environ["wsgi.input"] = BytesIO()
-            return
-        if length is not None and length.isdigit() and int(length) > self.body_limit:
-            raise BodyTooLarge
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            body += message.get("body", b"")
-            if len(body) > self.body_limit:
-                raise BodyTooLarge
-            if not message.get("more_body"):
-                break
-        environ["wsgi.input"] = BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-
-    async def refuse_body(self, send: Send) -> None:
+    def refuse_body(self) -> Answer:
         message = f"The body is larger than {self.body_limit} bytes; send it in parts."
-        body = b'{"status": 413, "message": "%s"}' % message.encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"x-jupyterhub-version", settings.HUB_VERSION.encode()),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        refusal = JsonResponse({"status": 413, "message": message}, status=413)
+        refusal["X-JupyterHub-Version"] = settings.HUB_VERSION
+        return Answer(refusal, "")
 
 
 def plain_address(text: str) -> str:
@@ -326,7 +292,8 @@ class Answer:
     def in_full(self, more: Headers) -> bytes:
         """Write all of it, as HTTP/1.1 has it."""
         lines = [b"%b: %b\r\n" % header for header in (*more, *self.headers)]
-        return b"".join((STATUS_LINE[self.status], *lines, b"\r\n", self.body or b""))
+        body = b"" if self.method == "HEAD" else self.body or b""
+        return b"".join((STATUS_LINE[self.status], *lines, b"\r\n", body))
 
     async def deliver(
         self, send: Send, receive: Receive, pool: ThreadPoolExecutor
@@ -404,37 +371,87 @@ def discard(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
 class Connection(HttpToolsProtocol):
     """A client's connection; its client must come to the point in size and in time.
 
-    Short reads are answered by it directly.
+    A request is answered when all of it has been read. Only what is streamed or
+    awaited becomes a task of uvicorn's.
     """
 
+    app: Any
     head_size = 0
     in_head = True
     has_answered = False
+    # The request whose turn it is and whose body is still to come.
+    unread: RequestResponseCycle | None = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # One for each piece of data that arrives: who sends many requests at once
-        # must not have the loop for all of them.
+        if not cycle.more_body or BODY.isdisjoint(
+            [n for n, _ in cycle.scope["headers"]]
+        ):
+            self.answer(cycle, app)
+            return
+        length = dict(cycle.scope["headers"]).get(b"content-length", b"")
+        if length.isdigit() and int(length) > app.body_limit:
+            self.send(cycle, app.refuse_body())
+            return
+        self.unread = cycle
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.unread is self.cycle:
+            # uvicorn waits here for an application that takes what there is.
+            self.flow.resume_reading()
+            if len(self.cycle.body) > self.app.body_limit:
+                self.unread = None
+                self.send(self.cycle, self.app.refuse_body())
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.unread is self.cycle:
+            self.unread = None
+            self.answer(self.cycle, self.app)
+
+    def answer(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer a request that has been read."""
+        # One inline for each piece of data that arrives: who sends many requests at
+        # once must not have the loop for all of them.
         if self.has_answered or not app.is_short(cycle.scope):
-            super()._start_asgi_task(cycle, app)
+            app.pool.submit(self.answer_in_pool, cycle, app)
             return
         self.has_answered = True
         try:
-            answer = app.read(cycle.scope)
+            answer = app.answer_here(cycle.scope, bytes(cycle.body))
         except Exception:
             logger.exception("uncaught while answering inline")
             self.transport.close()
-            return
+        else:
+            self.send(cycle, answer)
+
+    def answer_in_pool(self, cycle: RequestResponseCycle, app: Any) -> None:
+        try:
+            answer = app.answer(cycle.scope, bytes(cycle.body))
+        except Exception:
+            logger.exception("uncaught while answering in the pool")
+            self.loop.call_soon_threadsafe(self.transport.close)
+        else:
+            self.loop.call_soon_threadsafe(self.send, cycle, answer)
+
+    def send(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        """Send an answer, at once if there is all of it."""
         if answer.body is None:
+            pool = self.app.pool
 
             async def deliver(scope: Any, receive: Any, send: Any) -> None:
-                await answer.deliver(send, receive, app.pool)
+                await answer.deliver(send, receive, pool)
 
             super()._start_asgi_task(cycle, deliver)  # type: ignore[arg-type]
             return
         headers = cycle.default_headers
         if not cycle.keep_alive:
             headers = [*headers, (b"connection", b"close")]
-        self.transport.write(answer.in_full(headers))
+        if not self.transport.is_closing():
+            self.transport.write(answer.in_full(headers))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -442,6 +459,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # `asyncio.to_thread` shall lead into the pool, whose threads have connections.
+        self.loop.set_default_executor(self.app.pool)
         self.await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -578,7 +597,7 @@ def work(application: WSGIHandler, listener: socket.socket) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     server = uvicorn.Server(
         uvicorn.Config(
-            Bridge(application),
+            cast(Any, Bridge(application)),
             http=Connection,
             loop="asyncio",
             ws="none",

@@ -18,9 +18,9 @@ from tokens import activity, verification  # noqa: E402 - models need the setup 
 
 
 class HubHandler(WSGIHandler):
-    """Django's handler, with a shorter way for reads on SQLite."""
+    """Django's handler, with a shorter way for short calls on SQLite."""
 
-    def answer_read(self, environ: dict[str, object]) -> HttpResponseBase:
+    def answer_short(self, environ: dict[str, object]) -> HttpResponseBase:
         """Answer a request without the signals that Django sends around it.
 
         Their receivers look for connections, to the database and the cache, that are

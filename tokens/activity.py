@@ -2,7 +2,8 @@
 
 Uses are collected in memory and written outside of requests, by one conditional
 UPDATE each. At most one write per `activity_resolution` reaches a row, however many
-processes note its use: the condition is in the UPDATE.
+processes note its use: the condition is in the UPDATE. What others report of a row's
+use takes the same way, and is written to the moment.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -29,6 +31,14 @@ MEMORY = 50_000
 PATIENCE = 20.0
 
 
+class Use(NamedTuple):
+    """A use of a row that waits to be written; one that was reported counts exactly."""
+
+    pk: int
+    moment: datetime
+    was_reported: bool
+
+
 class Recorder:
     """The last uses of the rows of one table that were noted in this process."""
 
@@ -36,42 +46,60 @@ class Recorder:
         self.model = model
         self.lock = threading.Lock()
         self.noted: dict[int, float] = {}
-        self.pending: dict[int, float] = {}
+        self.pending: dict[int, datetime] = {}
+        self.reported: dict[int, datetime] = {}
 
     def note(self, pk: int, now: float) -> None:
         """Remember that a row was used, if that is news."""
         last = self.noted.get(pk)
         if last is None or now - last >= settings.HUB.activity_resolution:
             with self.lock:
-                self.noted[pk] = self.pending[pk] = now
+                self.noted[pk] = now
+                self.pending[pk] = datetime.fromtimestamp(now, UTC)
 
-    def take(self) -> list[tuple[int, float]]:
+    def report(self, pk: int, moment: datetime) -> None:
+        """Remember what somebody tells of a last use, which moves forward only."""
+        seconds = moment.timestamp()
+        with self.lock:
+            self.noted[pk] = max(seconds, self.noted.get(pk, seconds))
+            self.reported[pk] = max(moment, self.reported.get(pk, moment))
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.pending or self.reported)
+
+    def take(self) -> list[Use]:
         """Hand over what waits to be written, in an order that can't deadlock."""
         with self.lock:
             pending, self.pending = self.pending, {}
+            reported, self.reported = self.reported, {}
             if len(self.noted) > MEMORY:
                 self.noted = {}
-        return sorted(pending.items())
+        uses = [Use(pk, moment, False) for pk, moment in pending.items()]
+        uses += [Use(pk, moment, True) for pk, moment in reported.items()]
+        return sorted(uses)
 
-    def give_back(self, uses: Iterable[tuple[int, float]]) -> None:
+    def give_back(self, uses: Iterable[Use]) -> None:
         """Take back what could not be written, for the next attempt."""
         with self.lock:
-            self.pending = {**dict(uses), **self.pending}
+            for pk, moment, was_reported in uses:
+                known = self.reported if was_reported else self.pending
+                known[pk] = max(moment, known.get(pk, moment))
 
-    def write(self, uses: Iterable[tuple[int, float]]) -> None:
+    def write(self, uses: Iterable[Use]) -> None:
         """Write uses, leaving rows alone that were written a moment ago."""
         table = connection.ops.quote_name(self.model._meta.db_table)
         adapt = connection.ops.adapt_datetimefield_value
         resolution = timedelta(seconds=settings.HUB.activity_resolution)
-        moments = [(pk, datetime.fromtimestamp(moment, UTC)) for pk, moment in uses]
+        rows = []
+        for pk, moment, was_reported in uses:
+            before = moment if was_reported else moment - resolution
+            rows.append((adapt(moment), pk, adapt(before)))
         with connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {table} SET last_activity = %s WHERE id = %s"  # noqa: S608
                 " AND (last_activity IS NULL OR last_activity <= %s)",
-                [
-                    (adapt(moment), pk, adapt(moment - resolution))
-                    for pk, moment in moments
-                ],
+                rows,
             )
 
 
@@ -90,7 +118,8 @@ def flush(patience: float = 0.005) -> None:
     had better read what is a second old than wait longer than `patience` seconds for
     a writer: a read may be answered on the event loop, where everybody waits.
     """
-    if not tokens.pending and not users.pending and not _flushing.locked():
+    is_waiting = tokens.is_waiting or users.is_waiting
+    if not is_waiting and not _flushing.locked():
         return
     if not _flushing.acquire(timeout=patience):
         return
@@ -150,7 +179,7 @@ def _patience(seconds: float) -> Iterator[None]:
 def forget() -> None:
     """Drop what was noted and not written."""
     for recorder in (tokens, users):
-        recorder.noted, recorder.pending = {}, {}
+        recorder.noted, recorder.pending, recorder.reported = {}, {}, {}
 
 
 def _run(interval: float) -> None:

@@ -14,6 +14,7 @@ from servers.models import Server
 from tests.api.test_base import message_of
 from tests.conftest import API, BearerClient
 from tests.factories import make_server, make_user
+from tokens import activity
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +29,8 @@ def reporter(holding: Callable[..., BearerClient]) -> BearerClient:
 
 
 def last_activity() -> datetime | None:
+    # As all do who read it.
+    activity.flush()
     return User.objects.get(name="a").last_activity
 
 
@@ -155,3 +158,14 @@ def test_own_use_shows_at_once(api: Callable[..., BearerClient]) -> None:
         data = client.get(f"{API}/users/a").json()
 
     assert data["last_activity"] == "2026-01-02T12:00:00Z"
+
+
+def test_a_report_shows_at_once(
+    reporter: BearerClient, api: Callable[..., BearerClient]
+) -> None:
+    client = api(User.objects.get(name="a"))
+    with time_machine.travel(NOON, tick=False):
+        assert report(reporter, {"last_activity": "2026-01-02T12:30:00Z"}) == 200
+        for path in (f"{API}/user", f"{API}/users/a"):
+            shown = client.get(path).json()["last_activity"]
+            assert shown.startswith("2026-01-02T12:30:00")

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import uvicorn
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import Client
 from django.urls import path
+from uvicorn.server import ServerState
 
 from api.base import PUBLIC, HubAPIView, reply
 from api.paths import ENCODED_SLASH
 from hubsite import middleware
-from hubsite.bridge import Bridge, discard
+from hubsite.bridge import Bridge, Connection, discard
 from hubsite.wsgi import HubHandler
 from scopes.refusals import Conflict
 from servers.deferred import Deferred
@@ -35,6 +37,30 @@ STREAMS = 300
 WAITS = 50
 
 
+class Wire(asyncio.Transport):
+    """The client's end of a connection: what was written to it, and an end to it."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__({"peername": (client, 1234), "sockname": ("127.0.0.1", 8081)})
+        self.written = b""
+        self.closed = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def is_closing(self) -> bool:
+        return self.closed.is_set()
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
 class Call:
     """One request put to a bridge without a network, and what came back."""
 
@@ -42,7 +68,7 @@ class Call:
         self.view = view
         self.thread = ""
         self.environ: dict[str, Any] = {}
-        self.sent: list[dict[str, Any]] = []
+        self.received = b""
         self.settings = settings
 
     def wsgi(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -59,55 +85,65 @@ class Call:
         client: str = "127.0.0.1",
     ) -> Call:
         """Send a request; None in `body` stands for a client that hangs up."""
-        bridge = Bridge(self.wsgi)  # type: ignore[arg-type]
+        bridge: Any = Bridge(self.wsgi)  # type: ignore[arg-type]
         for name, value in self.settings.items():
             setattr(bridge, name, value)
-        parts = [
-            {"type": "http.disconnect"}
-            if part is None
-            else {"type": "http.request", "body": part, "more_body": True}
-            for part in body
+        pairs = (*(headers.items() if isinstance(headers, dict) else headers),)
+        head = "".join(f"{name}: {value}\r\n" for name, value in pairs)
+        is_chunked = "transfer-encoding" in dict(pairs)
+        parts: list[bytes | None] = [
+            f"{method} {path} HTTP/1.1\r\nConnection: close\r\n{head}\r\n".encode()
         ]
-        parts.append({"type": "http.request", "body": b"", "more_body": False})
-        raw_path, _, query = path.partition("?")
-        pairs = headers.items() if isinstance(headers, dict) else headers
-        scope = {
-            "type": "http",
-            "method": method,
-            "raw_path": raw_path.encode(),
-            "query_string": query.encode(),
-            "scheme": "http",
-            "server": ("127.0.0.1", 8081),
-            "client": (client, 1234),
-            "headers": [(name.encode(), value.encode()) for name, value in pairs],
-        }
-
-        async def receive() -> dict[str, Any]:
-            if parts:
-                return parts.pop(0)
-            await asyncio.sleep(3600)
-            raise AssertionError
-
-        async def send(message: dict[str, Any]) -> None:
-            self.sent.append(message)
+        for part in body:
+            chunk = b"%x\r\n%b\r\n" % (len(part), part) if part else part
+            parts.append(chunk if is_chunked else part)
+        if is_chunked and None not in parts:
+            parts.append(b"0\r\n\r\n")
 
         async def travel() -> None:
-            self.was_short = bridge.is_short(scope)
-            if self.was_short:
-                await bridge.read(scope).deliver(send, receive, bridge.pool)
-            else:
-                await bridge(scope, receive, send)
+            config = uvicorn.Config(
+                bridge, interface="asgi3", proxy_headers=False, log_config=None
+            )
+            config.load()
+            server = ServerState()
+            connection = Connection(config, server, {})
+            wire = Wire(client)
+            connection.connection_made(wire)
+            for part in parts:
+                if part is not None:
+                    connection.data_received(part)
+                    continue
+                # Until the request is on its way, if it is.
+                while connection.unread is None and not server.tasks:
+                    await asyncio.sleep(0.01)
+                connection.connection_lost(None)
+                await asyncio.sleep(0.01)
+                await asyncio.gather(*server.tasks)
+                return
+            await wire.closed.wait()
+            self.received = wire.written
 
         asyncio.run(travel())
         return self
 
     @property
     def status(self) -> int:
-        return self.sent[0]["status"]
+        return int(self.received[9:12])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.received.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+        pairs = (line.partition(": ") for line in lines)
+        return {name.lower(): value for name, _, value in pairs}
 
     @property
     def body(self) -> bytes:
-        return b"".join(message["body"] for message in self.sent[1:])
+        rest = self.received.partition(b"\r\n\r\n")[2]
+        if self.headers.get("transfer-encoding") != "chunked":
+            return rest
+        chunks = rest.split(b"\r\n")
+        assert chunks[-3:] == [b"0", b"", b""]
+        return b"".join(chunks[1:-3:2])
 
 
 def echo(environ: dict[str, Any]) -> HttpResponse:
@@ -115,6 +151,7 @@ def echo(environ: dict[str, Any]) -> HttpResponse:
 
 
 TOKEN = {"authorization": "token x"}
+EMPTY = {**TOKEN, "content-length": "0"}
 
 
 def test_paths_are_decoded() -> None:
@@ -217,7 +254,7 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
         method="POST", headers={"content-length": "10"}, body=(b"12345", None)
     )
     assert not call.environ
-    assert not call.sent
+    assert not call.received
 
 
 @pytest.mark.parametrize(
@@ -227,9 +264,13 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
         ("/hub/api/users/ada", "GET", TOKEN, True),
         ("/hub/api/users", "GET", TOKEN, True),
         ("/hub/api/users", "POST", TOKEN, False),
+        ("/hub/api/users/ada/activity", "POST", EMPTY, True),
+        ("/hub/api/users/ada/activity", "POST", TOKEN, False),
+        ("/hub/api/users/ada/activity", "POST", {**EMPTY, "cookie": "a=1"}, False),
+        ("/hub/api/users/ada/tokens", "POST", EMPTY, False),
         ("/hub/api/user", "GET", {}, False),
         ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, False),
-        ("/hub/api/user", "GET", {**TOKEN, "content-length": "1"}, False),
+        ("/hub/api/user", "GET", {**TOKEN, "content-length": "0"}, False),
         ("/hub/api/groups/big", "GET", TOKEN, True),
         ("/hub/api/groups/big/shared", "GET", TOKEN, False),
         ("/hub/api/groups", "GET", TOKEN, False),
@@ -237,22 +278,36 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
         ("/hub/home", "GET", TOKEN, False),
     ],
 )
-def test_only_short_reads_run_on_the_loop(
+def test_only_short_calls_run_on_the_loop(
     path: str, method: str, headers: dict[str, str], inline: bool
 ) -> None:
-    call = Call(echo, inline_reads=True)(path, method, headers)
-    assert call.was_short is inline
+    call = Call(echo, answers_inline=True)(path, method, headers)
     assert (call.thread == threading.main_thread().name) is inline
 
 
 def test_nothing_runs_on_the_loop_where_queries_wait_for_a_network() -> None:
-    call = Call(echo, inline_reads=False)(headers=TOKEN)
+    call = Call(echo, answers_inline=False)(headers=TOKEN)
     assert call.thread.startswith("web")
+
+
+def test_a_body_is_asked_for_where_the_client_waits_for_that() -> None:
+    waiting = {"expect": "100-continue", "content-length": "5"}
+    call = Call(echo)(method="POST", headers=waiting, body=(b"12345",))
+    first, _, rest = call.received.partition(b"\r\n\r\n")
+    assert first == b"HTTP/1.1 100 Continue"
+    assert rest.startswith(b"HTTP/1.1 200 ")
+    assert rest.endswith(b'{"length": 5}')
+
+
+def test_heads_are_answered_without_a_body() -> None:
+    call = Call(echo)(method="HEAD")
+    assert call.headers["content-length"] == "13"
+    assert call.body == b""
 
 
 def test_empty_answers_have_no_length() -> None:
     call = Call(lambda environ: HttpResponse(status=204))(headers=TOKEN)
-    assert b"content-length" not in dict(call.sent[0]["headers"])
+    assert "content-length" not in call.headers
 
 
 def test_iterators_of_both_kinds_are_streamed() -> None:
@@ -263,7 +318,6 @@ def test_iterators_of_both_kinds_are_streamed() -> None:
     for make in (numbers, lambda: iter((b"1", b"2"))):
         call = Call(lambda environ, make=make: StreamingHttpResponse(make()))()
         assert call.body == b"12"
-        assert call.sent[-1] == {"type": "http.response.body", "body": b""}
 
 
 def test_a_stream_ends_when_its_client_leaves() -> None:
@@ -293,7 +347,7 @@ def test_what_a_short_read_sets_is_gone_with_it() -> None:
     async def twice() -> None:
         bridge = Bridge(lambda environ, start_response: view(environ))  # type: ignore[arg-type]
         for _ in range(2):
-            bridge.read(
+            bridge.answer_here(
                 {
                     "method": "GET",
                     "raw_path": b"/hub/api/user",
@@ -302,7 +356,8 @@ def test_what_a_short_read_sets_is_gone_with_it() -> None:
                     "server": ("127.0.0.1", 8081),
                     "client": ("127.0.0.1", 1234),
                     "headers": [],
-                }
+                },
+                b"",
             )
 
     asyncio.run(twice())
@@ -397,15 +452,15 @@ def through_the_hub(environ: dict[str, Any]) -> Any:
 
 def test_an_answer_is_awaited_and_finished_like_all_others(logged: Any) -> None:
     call = Call(through_the_hub)("/hub/api/waiting", "POST")
-    headers = dict(call.sent[0]["headers"])
+    headers = call.headers
     assert call.status == 201
     assert json.loads(call.body)["thread"].startswith("web")
-    assert headers[b"location"] == b"/there"
-    assert headers[b"x-early"] == b"said before"
-    assert headers[b"set-cookie"].startswith(b"early=1")
-    assert headers[b"x-jupyterhub-version"] == b"6.1.1"
-    assert headers[b"content-type"] == b"application/json"
-    assert headers[b"content-length"] == b"%d" % len(call.body)
+    assert headers["location"] == "/there"
+    assert headers["x-early"] == "said before"
+    assert headers["set-cookie"].startswith("early=1")
+    assert headers["x-jupyterhub-version"] == "6.1.1"
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(call.body))
     observed, line = logged
     assert observed["observed"] == line["status"] == 201
     assert observed["took"] >= 0.05
@@ -423,9 +478,10 @@ def test_other_servers_wait_in_the_thread_of_the_request(logged: Any) -> None:
 
 
 def test_a_read_is_awaited_wherever_it_begins(logged: Any) -> None:
-    read = HubHandler().answer_read
-    call = Call(read, inline_reads=True, user_prefix=b"/hub/api/waiting")
-    assert call("/hub/api/waiting", headers={"authorization": "none"}).was_short
+    read = HubHandler().answer_short
+    call = Call(read, answers_inline=True, user_prefix=b"/hub/api/waiting")
+    call("/hub/api/waiting", headers={"authorization": "none"})
+    assert call.thread == threading.main_thread().name
     assert call.status == 201
 
 
@@ -450,7 +506,7 @@ def test_a_wait_ends_when_its_client_leaves(logged: Any) -> None:
     before = EndlessView.ended
     call = Call(through_the_hub)("/hub/api/endless", body=(None,))
     assert EndlessView.ended == before + 1
-    assert not call.sent
+    assert not call.received
     assert logged[1]["status"] == 499
 
 

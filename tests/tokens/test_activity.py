@@ -173,3 +173,44 @@ def test_the_background_thread_flushes(transactional_db: None) -> None:
         activity.stop()
 
     assert seen(token) is not None
+
+
+def test_a_report_is_written_to_the_moment(alan: User, clock: Any) -> None:
+    activity.users.note(alan.pk, NOON.timestamp())
+    activity.flush()
+    later = NOON + timedelta(seconds=1, microseconds=1)
+
+    activity.users.report(alan.pk, later)
+    activity.users.report(alan.pk, NOON)
+    activity.flush()
+
+    assert seen(alan) == later
+    activity.users.report(alan.pk, NOON)
+    activity.flush()
+    assert seen(alan) == later
+
+
+def test_a_report_that_could_not_be_written_gives_way_to_a_later_one(
+    alan: User, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(uses: Any) -> None:
+        activity.users.report(alan.pk, NOON - timedelta(seconds=1))
+        raise DatabaseError
+
+    activity.users.report(alan.pk, NOON)
+    with monkeypatch.context() as broken:
+        broken.setattr(activity.users, "write", fail)
+        activity.flush()
+    assert seen(alan) is None
+
+    activity.flush()
+
+    assert seen(alan) == NOON
+
+
+@pytest.mark.parametrize("year", [1, 1969])
+def test_odd_times_may_be_reported(alan: User, year: int) -> None:
+    activity.users.report(alan.pk, datetime(year, 1, 1, microsecond=1, tzinfo=UTC))
+    activity.flush()
+
+    assert seen(alan) == datetime(year, 1, 1, microsecond=1, tzinfo=UTC)
