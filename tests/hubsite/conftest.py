@@ -128,7 +128,8 @@ class RunningHub:
             {"Authorization": f"token {secret}"},
             method=method,
         )
-        with urlopen(request, timeout=5) as reply:
+        # The start of a server is waited for.
+        with urlopen(request, timeout=30) as reply:
             assert reply.status < 300
 
     def get(self, path: str, secret: str) -> Any:
