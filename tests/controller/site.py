@@ -113,14 +113,14 @@ class Site:
 
     # Controllers
 
-    def controller(self, *, leads: bool = True) -> Controller:
+    def controller(self, *, leads: bool = True, **variables: str) -> Controller:
         """Start one more controller; wait until it leads, unless another does."""
-        controller = self.new_controller()
+        controller = self.new_controller(**variables)
         self.controllers.append(controller)
         until(lambda: controller.says("Leading" if leads else "Standing by"))
         return controller
 
-    def new_controller(self, log: str = "") -> Controller:
+    def new_controller(self, log: str = "", **variables: str) -> Controller:
         environment = {
             name: value for name, value in os.environ.items() if name[:4] != "HUB_"
         }
@@ -129,6 +129,7 @@ class Site:
             "HUB_CONFIG": str(self.config),
             "HUB_DATABASE_URL": self.database_url,
             "HUB_LOG_FORMAT": "json",
+            **variables,
         }
         name = log or f"{self.folder}/controller-{secrets.token_hex(4)}.log"
         return Controller(Path(name), environment)

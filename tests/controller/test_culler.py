@@ -22,6 +22,7 @@ from hubsite.config import HubConfig
 from servers.controller import culler
 from servers.models import Server
 from tests.conftest import API
+from tests.controller.site import Site, until
 from tests.factories import make_server, make_service, make_token, make_user
 
 pytestmark = pytest.mark.django_db
@@ -245,3 +246,15 @@ def test_stops_a_few_at_a_time_in_its_own_name(
     assert User.objects.filter(name__in=["busy-", "spawn", "new"]).count() == 3
     acts = Event.objects.filter(actor_kind="system", actor_name="culler")
     assert {"server.stop", "user.delete"} <= set(acts.values_list("action", flat=True))
+
+
+def test_a_controller_stops_what_is_idle(site: Site) -> None:
+    site.configure(lines="c.Hub.cull_idle_timeout = 2; c.Hub.cull_every = 1")
+    site.controller()
+    site.start()
+    assert site.settled().ready
+
+    until(lambda: not site.row().is_active)
+
+    assert site.processes() == []
+    assert Event.objects.get(action="server.stop").actor_name == "culler"

@@ -21,6 +21,7 @@ from servers.controller import housekeeping
 from servers.controller.housekeeping import raise_activity, read_uses, tidy
 from servers.models import Inquiry, Server, ServerEvent, ShareCode
 from servers.proxy import ProxyError
+from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
 
 pytestmark = pytest.mark.django_db
@@ -201,3 +202,23 @@ def test_a_session_in_use_survives(ada: User) -> None:
     tidy(timezone.now())
 
     assert SessionStore(store.session_key)["who"]
+
+
+# A real controller
+
+
+def test_a_controller_asks_the_proxy_when_servers_were_used(site: Site) -> None:
+    site.configure(lines="c.JupyterHub.last_activity_interval = 1")
+    site.controller()
+    site.start()
+    assert site.settled().ready
+    used = timezone.now() + timedelta(minutes=1)
+
+    def noted() -> bool:
+        for route in site.proxy.routes.values():
+            route["last_activity"] = used.isoformat().replace("+00:00", "Z")
+        return site.row().last_activity == used
+
+    until(noted)
+
+    assert moment(User, name="alan") == used
