@@ -61,6 +61,10 @@ def whole(value: Any) -> int:
     return value
 
 
+def whole_or_function(value: Any) -> Any:
+    return value if callable(value) else whole(value)
+
+
 def port(value: Any) -> int:
     if whole(value) > 65535:
         raise ValueError("a port number")
@@ -456,8 +460,11 @@ class HubConfig:
     allow_named_servers: bool = setting(
         "JupyterHub.allow_named_servers", flag, False, "Whether users may name servers."
     )
-    named_server_limit_per_user: int = setting(
-        "JupyterHub.named_server_limit_per_user", whole, 0, "How many; 0: no limit."
+    named_server_limit_per_user: int | Callable[[Any], Any] = setting(
+        "JupyterHub.named_server_limit_per_user",
+        whole_or_function,
+        0,
+        "How many; 0: no limit. A function is given an object with `current_user`.",
     )
     concurrent_spawn_limit: int = setting(
         "JupyterHub.concurrent_spawn_limit",

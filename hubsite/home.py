@@ -24,6 +24,7 @@ from servers.addresses import delete_path, pending_path
 from servers.deferred import Deferred
 from servers.forms import AddServerForm
 from servers.inquiries import NoAnswer, ask_async
+from servers.limits import limit_of_names
 from servers.models import Server
 from servers.openings import opened_by_others, opened_server
 from servers.rights import server_target
@@ -108,14 +109,14 @@ class HomeView(SignedInMixin, View):
         by_name = {server.name: server for server in user.servers.order_by("name")}
         default = by_name.pop("", None) or Server(user=user)
         named = sorted(by_name.values(), key=lambda each: label_of(each).lower())
-        limit = settings.HUB.named_server_limit_per_user
+        limit = limit_of_names(self.actor)
         openings = list(opened_by_others(user)[:NEWEST])
         return {
             "mine": self.card(default),
             "named": [self.card(server) for server in named],
             "may_name": settings.HUB.allow_named_servers,
             "limit": limit,
-            "has_room": not limit or len(named) < limit,
+            "has_room": limit <= 0 or len(named) < limit,
             "is_moving": any(server.pending for server in (default, *named)),
             "shared": self.shared(),
             "openings": [

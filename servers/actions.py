@@ -107,7 +107,7 @@ def create_server(
     check_server_name(name)
     if display_name:
         check_display_name(display_name)
-    require_room_for_name(user)
+    require_room_for_name(user, by)
     try:
         with transaction.atomic():
             server = Server.objects.create(
@@ -153,7 +153,7 @@ def edit_server(
             raise Conflict(f"User {user.name} already has server {new_name!r}")
         check_server_name(new_name)
         if not name:
-            require_room_for_name(user)
+            require_room_for_name(user, by)
         server.name = new_name
         changed.append("name")
     if display_name is not None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from inspect import isawaitable
+from types import SimpleNamespace
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Q
 
 from accounts.models import User
+from audit.models import Actor
 from scopes.refusals import Busy, Invalid
 from servers.models import ACTIVE, Server
+from services.models import Service
 
 # Any number will do, as long as nothing else that locks by number uses it.
 TURNSTILE = 7_255_011
@@ -90,10 +96,53 @@ def roughly(seconds: int) -> str:
     return f"{round(seconds / 60)} minutes"
 
 
-def require_room_for_name(user: User) -> None:
-    """Raise `Invalid` unless a user may have one more named server."""
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a function that sets the limit is given: who asks, as `current_user`.
+
+    JupyterHub gives it the request's handler; of that, configurations use this.
+    """
+
+    current_user: SimpleNamespace
+
+    @classmethod
+    def as_(cls, by: Actor) -> Asking:
+        row: Any = None
+        groups: list[str] = []
+        if by.kind == "user":
+            row = User.objects.filter(name=by.name).first()
+            groups = list(row.groups.values_list("name", flat=True)) if row else []
+        elif by.kind == "service":
+            row = Service.objects.filter(name=by.name).first()
+        return cls(
+            SimpleNamespace(
+                kind=by.kind,
+                name=by.name,
+                admin=bool(row and row.admin),
+                groups=[SimpleNamespace(name=name) for name in groups],
+            )
+        )
+
+
+def limit_of_names(by: Actor) -> int:
+    """Return how many named servers each user may have, as far as this one asks."""
     limit = settings.HUB.named_server_limit_per_user
-    if limit and Server.objects.filter(user=user).exclude(name="").count() >= limit:
+    if callable(limit):
+        limit = limit(Asking.as_(by))
+        if isawaitable(limit):
+            limit = asyncio.run(_result(limit))
+    return int(limit)
+
+
+async def _result(awaitable: Awaitable[int]) -> int:
+    return await awaitable
+
+
+def require_room_for_name(user: User, by: Actor) -> None:
+    """Raise `Invalid` unless a user may have one more named server."""
+    limit = limit_of_names(by)
+    named = Server.objects.filter(user=user).exclude(name="")
+    if 0 < limit <= named.count():
         raise Invalid(
             f"User {user.name} already has the maximum of {limit} named servers.  "
             "One must be deleted before a new server can be created"

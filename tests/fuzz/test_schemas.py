@@ -36,6 +36,7 @@ from tests.factories import (
     make_token,
     make_user,
 )
+from tests.servers.settler import Settler
 
 pytestmark = [pytest.mark.django_db, pytest.mark.fuzz, pytest.mark.slow]
 
@@ -103,7 +104,7 @@ NULLABLE = {
 
 # Refusals have no bodies there, and only a few of their statuses are named. They all
 # have the same form.
-REFUSALS = frozenset({400, 403, 404, 405, 409, 413, 503})
+REFUSALS = frozenset({400, 403, 404, 405, 409, 413, 429, 503})
 
 # Successes whose body the file describes otherwise.
 OTHER_BODIES = {
@@ -129,7 +130,7 @@ theirs = load(corrected(read))
 
 
 @pytest.fixture(autouse=True)
-def hub(settings: Any) -> Iterator[None]:
+def hub(settings: Any, settler: Settler) -> Iterator[None]:
     """Be without a proxy, and keep the test's transaction open between requests."""
     settings.HUB = replace(
         django_settings.HUB,

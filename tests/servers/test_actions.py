@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from accounts.actions import deactivate_users, delete_user, update_user
-from accounts.models import User
-from audit.models import Event
+from accounts.models import Group, User
+from audit.models import Actor, Event
 from scopes.refusals import Busy, Conflict, Invalid, NotFound
 from servers.actions import (
     AlreadyRunning,
@@ -77,6 +77,30 @@ def test_named_servers_are_limited(named: None, alan: User) -> None:
     with pytest.raises(Invalid, match=r"maximum of 2 named servers\.  One must"):
         create_server(alan, "three", by=BY)
     assert alan.servers.count() == 3
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_function_may_set_the_limit_for_whoever_asks(
+    settings: Any, ada: User, alan: User, data301: Group, waits: bool
+) -> None:
+    async def later(limit: int) -> int:
+        return limit
+
+    def limit_for(asking: Any) -> Any:
+        user = asking.current_user
+        groups = [group.name for group in user.groups]
+        limit = 0 if user.admin else len(groups)
+        return later(limit) if waits else limit
+
+    settings.HUB = replace(
+        settings.HUB, allow_named_servers=True, named_server_limit_per_user=limit_for
+    )
+
+    create_server(alan, "one", by=Actor("user", "alan"))
+    with pytest.raises(Invalid, match="maximum of 1"):
+        create_server(alan, "two", by=Actor("user", "alan"))
+    create_server(alan, "two", by=Actor("user", "ada"))
+    assert Server.objects.count() == 2
 
 
 def test_named_servers_can_be_switched_off(alan: User) -> None:
