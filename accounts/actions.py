@@ -108,15 +108,17 @@ def create_user(
     created = _add_users([name], admin=admin, by=by, by_admin=by_admin)
     if not created:
         raise Conflict(f"User {name} already exists")
-    return created[0]
+    return User(
+        pk=created[name], name=name, password=UNUSABLE_PASSWORD_PREFIX, admin=admin
+    )
 
 
 def create_users(
     names: Iterable[str], *, admin: bool = False, by: Actor, by_admin: bool = False
-) -> list[User]:
-    """Create those users that do not exist yet, all or none.
+) -> dict[str, int]:
+    """Create those users that do not exist yet, all or none; return their ids.
 
-    Names are normalised. Users come back in the order of their names.
+    Names are normalised, and come back in their order.
     """
     wanted = list(dict.fromkeys(normalise_name(name) for name in names))
     if not wanted:
@@ -131,13 +133,13 @@ def create_users(
 @transaction.atomic
 def _add_users(
     names: list[str], *, admin: bool, by: Actor, by_admin: bool
-) -> list[User]:
+) -> dict[str, int]:
     """Insert users, skip those that exist, and record what was done."""
     if admin and not _is_admin(by, by_admin):
         raise Forbidden("Only admins can grant admin permissions")
     ids = _insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
     if not ids:
-        return []
+        return {}
     roles = ["user", "admin"] if admin else ["user"]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -146,13 +148,8 @@ def _add_users(
             f"WHERE r.name IN ({', '.join(['%s'] * len(roles))})",
             [json.dumps(list(ids.values())), *roles],
         )
-    created = [
-        User(pk=ids[name], name=name, password=UNUSABLE_PASSWORD_PREFIX, admin=admin)
-        for name in names
-        if name in ids
-    ]
     _record_many(by, "user.create", "user", list(ids), admin=admin)
-    return created
+    return {name: ids[name] for name in names if name in ids}
 
 
 @transaction.atomic

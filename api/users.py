@@ -386,22 +386,21 @@ class UsersView(HubAPIView):
         USERS.check(data)
         names = check_names(data["usernames"], "usernames")
         admin = data.get("admin", False)
-        users = create_users(
+        created = create_users(
             names, admin=admin, by=request.actor, by_admin=admin and is_admin(request)
         )
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT {select(False)} FROM {dialect().elements('t')} "
                 "JOIN accounts_user u ON u.id = CAST(t.value AS bigint) ORDER BY t.key",
-                [json.dumps(as_often_as_asked(names, users))],
+                [json.dumps(as_often_as_asked(names, created))],
             )
             texts = UserWriter(request.access, False).write(cursor.fetchall())
         return reply_text(f"[{','.join(texts)}]", 201)
 
 
-def as_often_as_asked(names: list[str], users: list[User]) -> list[int]:
+def as_often_as_asked(names: list[str], ids: dict[str, int]) -> list[int]:
     """Return the ids of users, of whom some may have been asked for twice."""
-    ids = {user.name: user.pk for user in users}
     asked = (normalise_name(name) for name in names)
     return [ids[name] for name in asked if name in ids]
 

@@ -231,7 +231,7 @@ class Reconciliation:
                 for name in in_order:
                     check_name(name)
                 created = create_users(in_order, admin=admin, by=BY)
-            found |= {user.pk: user.name for user in created}
+            found |= {pk: name for name, pk in created.items()}
         return found
 
     # Services and tokens
