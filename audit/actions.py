@@ -23,7 +23,7 @@ ACTIONS = (
     *("token.issue", "token.revoke", "token.disable", "token.enable", "token.expire"),
     *("server.create", "server.edit", "server.delete"),
     *("server.start", "server.stop", "server.open"),
-    "client.end",
+    *("client.end", "proxy.announce"),
     *("share.grant", "share.revoke"),
     *("sharecode.issue", "sharecode.revoke", "sharecode.accept"),
     *("session.login", "session.logout", "session.refuse"),

@@ -6,12 +6,15 @@ import pytest
 from django.urls import reverse
 
 from audit.actions import record
+from servers.models import Server
 from tests.factories import (
     BY,
+    make_client,
     make_group,
     make_role,
     make_server,
     make_service,
+    make_share,
     make_token,
     make_user,
     make_users,
@@ -31,13 +34,22 @@ def rows(transactional_db):
     group = make_group("data301", properties={"room": "M1"})
     user = make_user("alan", groups=[group])
     token, _ = make_token(user, note="laptop")
+    service = make_service("portal", url="http://127.0.0.1:9000")
+    server = make_server(
+        user, "lab", ready=True, wanted="running", user_options={"profile": "gpu"}
+    )
+    make_server(user, "broken", failure="Spawn failed: the disk is full")
+    make_share(server, group=group)
+    server.events.create(generation=1, data={"message": "Server requested"})
+    record(BY, "server.open", "server", "alan/lab")
     return {
         "accounts_user": user,
         "accounts_group": group,
         "accounts_role": make_role("reader", "list:users!group=data301"),
-        "services_service": make_service("portal", url="http://127.0.0.1:9000"),
+        "services_service": service,
         "tokens_apitoken": token,
-        "servers_server": make_server(user, "lab"),
+        "oauth_oauthclient": make_client("portal", service=service),
+        "servers_server": server,
         "audit_event": record(BY, "user.create", "user", "alan", admin=False),
     }
 
@@ -59,7 +71,7 @@ def test_overview(window, administrator, rows):
     "model",
     [
         *("accounts_user", "accounts_group", "accounts_role", "services_service"),
-        *("tokens_apitoken", "servers_server", "audit_event"),
+        *("tokens_apitoken", "oauth_oauthclient", "servers_server", "audit_event"),
     ],
 )
 def test_lists_and_rows(window, administrator, rows, model):
@@ -98,6 +110,32 @@ def test_issuing_a_token(window, administrator, rows):
     page.get_by_role("button", name="Issue token").click()
 
     assert len(page.get_by_label("Secret").input_value()) > 60
+    view.survey()
+
+
+def test_stopping_and_opening_all_that_match(window, administrator, rows):
+    for user in make_users(60):
+        make_server(user, ready=True, wanted="running")
+    view = window(administrator)
+    page = view.open(f"{address('servers_server')}?q=student")
+
+    def choose(act):
+        page.get_by_label("Select all objects on this page").check()
+        page.get_by_role("button", name="Select all that match, on every page").click()
+        page.locator("select[name=action]").select_option(act)
+        page.get_by_role("button", name="Go").click()
+
+    choose("open")
+    assert page.get_by_role("link", name="student").count() == 60
+    view.survey()
+    page.get_by_role("button", name="Back to the list").click()
+    choose("stop")
+    page.get_by_text("What runs in them ends").wait_for()
+    view.survey()
+    page.get_by_role("button", name="Stop 60 servers").click()
+
+    page.get_by_text("Stopping 60 servers.").wait_for()
+    assert Server.objects.filter(pending="stop").count() == 60
     view.survey()
 
 
