@@ -54,7 +54,7 @@ async def run(controller: Controller) -> None:
 
     controller.on_started.append(lambda facts, seconds: note("start", facts))
     controller.on_stopped.append(stopped)
-    emit = None
+    emit: Emit | None = None
     try:
         while True:
             event = await queue.get()
