@@ -228,7 +228,10 @@ class Controller:
             )
 
     def lines(self) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
+        if not self.log.is_file():
+            # `/dev/full` has no end to be read to.
+            return found
         for line in self.log.read_text("utf-8").splitlines():
             with suppress(ValueError):
                 found.append(json.loads(line))
