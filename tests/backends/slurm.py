@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,6 +103,17 @@ class Cluster:
             # The controller does not listen yet.
             return False
 
+    @contextmanager
+    def without_munge(self) -> Iterator[None]:
+        """Let nobody prove to Slurm who they are; nothing is told to anybody."""
+        munge = self.daemons[0]
+        munge.terminate()
+        munge.wait()
+        try:
+            yield
+        finally:
+            self.daemons[0] = self._popen(munge.args, "munged")  # type: ignore[arg-type]
+
     def _start_munge(self) -> Path:
         # Nobody but munge may look into the folder of its key; the socket is for all.
         private = self.folder / "munge"
@@ -168,20 +179,21 @@ class Cluster:
         Path(self.env["SLURM_CONF"]).write_text("\n".join(lines) + "\n")
 
     def _run(self, program: str, *arguments: str, log: str = "") -> None:
-        path = (self.folder / f"{log or program}.log").open("wb")
-        with path as output:
-            self.daemons.append(
-                subprocess.Popen(
-                    [find(program) or program, *arguments],
-                    # Jobs may get the environment of the daemons; it holds no more
-                    # than they need.
-                    env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **self.env},
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                )
+        command = [find(program) or program, *arguments]
+        self.daemons.append(self._popen(command, log or program))
+
+    def _popen(self, command: Sequence[str], log: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{log}.log").open("ab") as output:
+            return subprocess.Popen(
+                command,
+                # Jobs may get the environment of the daemons; it holds no more than
+                # they need.
+                env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **self.env},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def logs(self) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
+from tests.backends.hub import Hub
 from tests.backends.kubernetes import Kubernetes
+from tests.backends.kubernetes.standin import StandIn
 from tests.backends.machine import wait_until
 from tests.backends.sites import Site
 
@@ -194,3 +197,27 @@ def test_events_are_selected_by_what_they_are_about(cluster: Kubernetes) -> None
 
     assert {"Scheduled", "Started"} <= {event["reason"] for event in found}
     assert none == []
+
+
+@pytest.mark.parametrize("site", ["kubernetes"], indirect=True)
+def test_pods_are_adopted_though_the_api_was_out_of_order(hub: Hub, site: Site) -> None:
+    api = site.backend.api
+    if not isinstance(api, StandIn):
+        pytest.skip("a real API is not put out of order")
+    hub.api("POST", f"users/{site.user}/servers/stub")
+    hub.wait_until_ready("stub")
+    before = site.running()
+
+    hub.kill_controller()
+    api.available.clear()
+    try:
+        hub.start_controller()
+        wait_until(lambda: "can't be found out" in hub.logs(), "it was tried", hub.logs)
+        time.sleep(2)
+        assert hub.server("stub")["pending"] == "check"
+    finally:
+        api.available.set()
+
+    hub.wait_until_ready("stub")
+    assert site.running() == before
+    assert hub.visit(hub.operator, "api", "stub") == 200

@@ -92,3 +92,20 @@ def test_a_job_that_waits_is_seen_to_wait_and_can_be_cancelled(
         assert site.running() == set()
     finally:
         site.backend.command("scontrol", "update", "node=n1", "state=resume")
+
+
+def test_a_job_is_not_taken_for_gone_while_slurm_tells_nothing(
+    hub: Hub, site: Site
+) -> None:
+    hub.api("POST", f"users/{site.user}/servers/stub")
+    hub.wait_until_ready("stub")
+    before = site.running()
+
+    hub.kill_controller()
+    with site.backend.without_munge():
+        hub.start_controller()
+        hub.wait_until_ready("stub")
+        assert hub.visit(hub.operator, "api", "stub") == 200
+
+    assert site.running() == before
+    assert hub.server("stub")["ready"]

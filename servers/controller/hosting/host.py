@@ -24,7 +24,7 @@ from traitlets.config import Config
 
 from servers.controller import recovery
 from servers.controller.credentials import Requested
-from servers.controller.hosting import classes, options
+from servers.controller.hosting import classes, doubts, options
 from servers.controller.hosting.facts import ServerFacts
 from servers.controller.hosting.failures import SpawnFailed
 from servers.controller.hosting.processes import LocalProcess
@@ -61,8 +61,15 @@ class Host:
     def spawner(
         self, facts: ServerFacts, on_state: OnState | None = None
     ) -> HostedSpawner:
-        """Return the spawner of a server, with the state that its row holds."""
-        return HostedSpawner(self, facts, on_state)
+        """Return the spawner of a server, with the state that its row holds.
+
+        Some fail even here, such as KubeSpawner where it finds no cluster.
+        """
+        try:
+            return HostedSpawner(self, facts, on_state)
+        except Exception as problem:
+            name = self.spawner_class.__name__
+            raise SpawnFailed(f"{name} can't be used: {problem}") from problem
 
 
 def make_findable() -> None:
@@ -116,6 +123,7 @@ class HostedSpawner:
         if recovery.is_local(self.spawner):
             self.process = LocalProcess(self.spawner, facts)
             self.process.load(facts.state)
+        doubts.widen(self.spawner)
         self.spawner.load_state(dict(facts.state))
         if facts.announced_port:
             self.announce_port(facts.announced_port)
@@ -203,6 +211,7 @@ class HostedSpawner:
         cancels this, or sees it fail, must `stop()`.
         """
         spawner = self.spawner
+        doubts.drop_broken(spawner)
         spawner.clear_state()
         spawner._spawn_pending = spawner._start_pending = True
         spawner.api_token = token
@@ -303,6 +312,7 @@ class HostedSpawner:
 
     async def poll(self) -> int | None:
         """Return None while the server runs, else its exit status, 0 if unknown."""
+        doubts.drop_broken(self.spawner)
         status = await self._awaited(self.spawner.poll())
         if self.process is not None:
             self.process.tidy()

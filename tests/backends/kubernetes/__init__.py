@@ -24,6 +24,7 @@ class Kubernetes:
     """An API that answers and nodes that run pods; `env` leads a client to it."""
 
     def __init__(self, api: RealAPI | StandIn, folder: Path) -> None:
+        self.api = api
         self.folder = folder
         self.nodes = Nodes(api.url, api.token, folder, api.certificate)
         cluster: dict[str, str] = {"server": api.url}

@@ -53,7 +53,9 @@ class Nodes:
         """Look at all pods, then at what changes, again and again."""
         while not self.ending.is_set():
             try:
-                listing = self.session.get(f"{self.root}/pods", timeout=10).json()
+                reply = self.session.get(f"{self.root}/pods", timeout=10)
+                reply.raise_for_status()
+                listing = reply.json()
                 for pod in listing["items"]:
                     self.see("MODIFIED", pod)
                 version = listing["metadata"]["resourceVersion"]
@@ -66,6 +68,7 @@ class Nodes:
                     stream=True,
                     timeout=10,
                 ) as stream:
+                    stream.raise_for_status()
                     for line in stream.iter_lines(chunk_size=1):
                         if line and not self.ending.is_set():
                             event = json.loads(line)

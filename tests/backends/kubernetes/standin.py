@@ -199,6 +199,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     store: Store
     token: str
+    available: threading.Event
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Say nothing."""
@@ -216,6 +217,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length) or "{}") or {}
         if self.headers.get("Authorization") != f"Bearer {self.token}":
             raise Refused(401, "Unauthorized", "Unauthorized")
+        if not self.available.is_set():
+            raise Refused(503, "ServiceUnavailable", "the API is being upgraded")
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         match url.path.strip("/").split("/"):
@@ -316,7 +319,11 @@ class StandIn:
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(16)
-        handler = type("Bound", (Handler,), {"store": Store(), "token": self.token})
+        # Cleared while the API is out of order.
+        self.available = threading.Event()
+        self.available.set()
+        bound = {"store": Store(), "token": self.token, "available": self.available}
+        handler = type("Bound", (Handler,), bound)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
