@@ -41,6 +41,11 @@ hindrances: list[Hindrance] = []
 Closing = Callable[[models.QuerySet[User], Actor], object]
 closings: list[Closing] = []
 
+# What else goes with a user, for rooms to the right to add to: called with the user
+# and who deletes it, before the row goes and in the same transaction.
+Departure = Callable[[User, Actor], object]
+departures: list[Departure] = []
+
 # A JSON text of names as rows `t(key, value)`.
 NAMES_AS_ROWS = {
     "sqlite": "json_each(%s) AS t",
@@ -319,6 +324,8 @@ def delete_user(user: User, *, by: Actor) -> None:
     refuse_own_deletion(user, by)
     _refuse_hindered(user)
     record(by, "user.delete", "user", user.name)
+    for departure in departures:
+        departure(user, by)
     _, deleted = user.delete()
     if not deleted.get(User._meta.label):
         raise NotFound(f"No such user: {user.name}")

@@ -26,6 +26,7 @@ from audit.actions import record
 from audit.models import Actor
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
 from servers.changes import announce
+from servers.farewells import release
 from servers.limits import NO_ROOM, Room, require_room_for_name, take_turn
 from servers.models import ACTIVE, Server, ServerEvent
 
@@ -189,6 +190,7 @@ def delete_server(user: User, name: str, *, by: Actor) -> None:
         raise NotFound(f"{user.name} has no server named '{name}'")
     if server.is_active:
         raise Invalid(f"{user.name}:{name} is active. Please stop it first.")
+    release(server, by=by)
     server.delete()
     record(by, "server.delete", "server", f"{user.name}/{name}")
 

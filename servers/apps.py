@@ -5,7 +5,7 @@ class ServersConfig(AppConfig):
     name = "servers"
 
     def ready(self) -> None:
-        from accounts.actions import closings, hindrances
+        from accounts.actions import closings, departures, hindrances
         from accounts.adapter import running_places, signings_out
         from accounts.rights import register_source
         from servers.actions import (
@@ -13,6 +13,7 @@ class ServersConfig(AppConfig):
             stop_servers_of,
             why_user_is_busy,
         )
+        from servers.farewells import release_servers_of
         from servers.models import path_of_running
         from servers.rights import read_shares, shared_with_groups, shared_with_user
 
@@ -21,5 +22,6 @@ class ServersConfig(AppConfig):
         if why_user_is_busy not in hindrances:
             hindrances.append(why_user_is_busy)
             closings.append(stop_servers_of)
+            departures.append(release_servers_of)
             signings_out.append(stop_servers_at_sign_out)
             running_places.append(path_of_running)

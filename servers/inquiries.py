@@ -8,6 +8,8 @@ Kinds of questions, their payloads and answers:
   started with; `{"form": html}`, empty if there is none.
 * `options_from_form` `{"owner", "server_name", "fields", "files"}`: what somebody
   filled in; `{"options": {...}}`, or `{"error": text, "status": 400}`.
+* `forget` `{"server_id", "user_id", "owner", "server_name", "state"}`: a server whose
+  row is gone leaves nothing behind; `{}`. Nobody waits for this one.
 
 A question is a row for as long as somebody waits for its answer: what people fill
 in is nobody else's business, so it stays no longer.

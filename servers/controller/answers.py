@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from servers.controller.hosting.facts import ServerFacts
 from servers.controller.hosting.failures import SpawnFailed
 
 if TYPE_CHECKING:
@@ -55,6 +56,23 @@ async def _from_form(controller: Controller, payload: dict[str, Any]) -> dict[st
     return {"options": await spawner.options_from_form(payload["fields"], files)}
 
 
+async def _forget(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    facts = ServerFacts(
+        server_id=payload["server_id"],
+        user_id=payload["user_id"],
+        user_name=payload["owner"],
+        name=payload["server_name"],
+        state=payload["state"],
+    )
+    try:
+        await (await controller.host()).spawner(facts).delete_forever()
+    except Exception as problem:
+        # Nobody asks again: the row is gone.
+        log.exception("A spawner can't forget", server=facts.label)
+        return {"error": str(problem), "status": 500}
+    return {}
+
+
 async def _spawner(controller: Controller, payload: dict[str, Any]) -> HostedSpawner:
     owner, name = payload["owner"], payload.get("server_name", "")
     facts = await controller.ask(controller.records.facts_of, owner, name)
@@ -63,4 +81,9 @@ async def _spawner(controller: Controller, payload: dict[str, Any]) -> HostedSpa
     return (await controller.host()).spawner(facts)
 
 
-ANSWERS = {"poll": _poll, "options_form": _form, "options_from_form": _from_form}
+ANSWERS = {
+    "poll": _poll,
+    "options_form": _form,
+    "options_from_form": _from_form,
+    "forget": _forget,
+}

@@ -94,6 +94,7 @@ def take_over(holder: str, facts: dict[str, Any]) -> int:
         Server.objects.filter(ready=True).update(
             ready=False, pending=Server.Pending.CHECK
         )
+        credentials.end_strays(by=BY)
         announce()
     return epoch
 

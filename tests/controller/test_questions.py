@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
+from accounts.actions import delete_user
+from audit.models import Actor
+from servers.actions import stop_server
 from servers.inquiries import ask
-from tests.controller.site import Site
+from tests.controller.site import Site, until
 
 FORM = """
 c.Spawner.options_form = "<label>Size <input name='size'></label>"
@@ -70,3 +74,30 @@ def test_question_that_makes_no_sense_is_answered(site: Site):
 
     assert ask("options_form", owner="nobody", server_name="")["status"] == 500
     assert ask("weather")["status"] == 500
+
+
+FORGETFUL = """
+from pathlib import Path
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+class Forgetful(SimpleLocalProcessSpawner):
+    async def delete_forever(self):
+        Path({place!r}).write_text(f"{{self.user.name}}/{{self.name}}")
+
+c.JupyterHub.spawner_class = Forgetful
+"""
+
+
+def test_spawner_forgets_a_server_whose_user_is_gone(site: Site, tmp_path: Path):
+    place = tmp_path / "forgotten"
+    site.configure(lines=FORGETFUL.format(place=str(place)))
+    site.controller()
+    site.start()
+    site.settled()
+    row = site.row()
+    stop_server(row.user, "", by=Actor("user", "alan"))
+    site.settled()
+
+    delete_user(row.user, by=Actor("user", "ada"))
+
+    assert until(lambda: place.exists() and place.read_text()) == "alan/"
