@@ -241,7 +241,7 @@ class ProgressView(OneServerView):
         last = last_event(server)
         if last is None:
             # As JupyterHub, which forgets servers that ran and stopped.
-            if not server.pending and (server.generation or not name):
+            if server.generation and not server.pending:
                 raise NotFound(f"{server.label} is not starting...")
             raise Invalid(f"{server.label} is not starting...")
         return stream(frames(one(last)), request)

@@ -118,7 +118,7 @@ class Asking:
             SimpleNamespace(
                 kind=by.kind,
                 name=by.name,
-                admin=bool(row and row.admin),
+                admin=row.admin if row is not None else False,
                 groups=[SimpleNamespace(name=name) for name in groups],
             )
         )

@@ -202,14 +202,14 @@ PROTECTED = [
             DEFAULT,
             204,
         ),
-        ("POST", f"{U}/server", "users/alan/server", ("start:servers",), DEFAULT, 405),
+        ("POST", f"{U}/server", "users/alan/server", ("start:servers",), DEFAULT, 202),
         (
             "POST",
             f"{U}/servers/",
             "users/alan/servers/",
             ("start:servers",),
             DEFAULT,
-            405,
+            202,
         ),
         (
             "POST",
@@ -217,7 +217,7 @@ PROTECTED = [
             "users/alan/servers/lab",
             ("start:servers",),
             LAB,
-            405,
+            202,
         ),
         (
             "GET",
@@ -474,9 +474,12 @@ by_name = {"argvalues": PROTECTED, "ids": str}
 
 @pytest.fixture(autouse=True)
 def hub(settings: Any) -> None:
-    """Allow named servers, and name an address at which no proxy listens."""
+    """Allow named servers, wait for none, and have no proxy where one should be."""
     settings.HUB = dataclasses.replace(
-        settings.HUB, allow_named_servers=True, proxy_api_url="http://127.0.0.1:9"
+        settings.HUB,
+        allow_named_servers=True,
+        proxy_api_url="http://127.0.0.1:9",
+        tornado_settings={"slow_spawn_timeout": 0},
     )
 
 
