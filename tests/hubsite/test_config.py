@@ -153,7 +153,10 @@ def test_what_has_no_effect_is_said_once(
         ("c.JupyterHub.bind_url = 'hub:8000'", "c.JupyterHub.bind_url: expected"),
         ("c.JupyterHub.bind_url = 'http://h:99999'", "c.JupyterHub.bind_url:"),
         ("c.JupyterHub.hub_bind_url = 'unix+http://x'", "c.JupyterHub.hub_bind_url:"),
-        ("c.JupyterHub.named_server_limit_per_user = 'two'", "limit_per_user: expected"),
+        (
+            "c.JupyterHub.named_server_limit_per_user = 'two'",
+            "limit_per_user: expected",
+        ),
         ("c.Authenticator.admin_users = 'ada'", "admin_users: expected a set"),
         ("c.Authenticator.admin_users = {1}", "admin_users: expected a set"),
         ("c.Authenticator.username_pattern = '['", "a regular expression"),

@@ -110,6 +110,11 @@ def test_sqlite_is_the_default_and_lets_readers_read() -> None:
     assert "WAL" in options["init_command"]
 
 
+def test_sqlite_loads_no_driver_for_another_database(tmp_path: Path) -> None:
+    expression = "__import__('hubsite.wsgi') and 'psycopg' in __import__('sys').modules"
+    assert loaded(tmp_path, expression) == "False"
+
+
 def test_postgresql_keeps_its_connection_and_statements() -> None:
     found = database("postgresql://ada@%2Ftmp%2Fsockets/hub")
     assert (found["HOST"], found["USER"], found["NAME"]) == (
