@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = (("web", "controller"), ("proxy",))
 STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0}
 # All servers are stopped together, and some take their time.
-SERVERS_GRACE = 60.0
+SERVERS_GRACE = 75.0
 # What the controller is told by a signal: end and let servers run, stop them and end,
 # look at the proxy's routes now.
 LEAVE, STOP_ALL, CHECK_ROUTES = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2

@@ -24,6 +24,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 from django.conf import settings
 from django.db.models import Q
+from django.utils import timezone
 
 from audit.models import Actor
 from oauth.actions import PREFIX, follow_services
@@ -90,7 +91,7 @@ class Program:
 def provide() -> list[Program]:
     """Return what is to be run, each with a token that is good until the next time."""
     Service.objects.exclude(pid=0).update(pid=0)
-    revoke_tokens(APIToken.objects.filter(note=NOTE, service__isnull=False), by=BY)
+    _end_tokens()
     secrets = {name: secret for secret, name in settings.HUB.service_tokens.items()}
     managed = Service.objects.filter(~Q(command=None), from_config=True)
     return [
@@ -107,6 +108,16 @@ def provide() -> list[Program]:
         for service in managed
         if service.command
     ]
+
+
+def _end_tokens() -> None:
+    """Revoke what earlier controllers have issued, and let the next purge take it."""
+    issued = APIToken.objects.filter(
+        note=NOTE, service__isnull=False, origin=APIToken.Origin.MINTED, revoked_at=None
+    )
+    if ids := list(issued.values_list("pk", flat=True)):
+        revoke_tokens(issued, by=BY)
+        APIToken.objects.filter(pk__in=ids).update(expires_at=timezone.now())
 
 
 def _new(service: Service) -> str:

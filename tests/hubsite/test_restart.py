@@ -257,10 +257,8 @@ def test_servers_of_a_hub_that_was_killed_are_adopted(site: RunningHub) -> None:
 @pytest.mark.parametrize(
     ("said", "left"),
     [
-        ({}, set()),
         ({"servers": False}, {"talker"}),
         ({"proxy": False}, {"proxy"}),
-        ({"servers": False, "proxy": False}, {"talker", "proxy"}),
     ],
 )
 def test_whoever_ends_the_hub_says_what_ends_with_it(

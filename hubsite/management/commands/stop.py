@@ -28,7 +28,7 @@ from servers.models import ACTIVE, Server
 from servers.shutdown import leave_word
 
 # Longer than the supervisor takes at most, with servers that do not stop.
-PATIENCE = 90.0
+PATIENCE = 100.0
 LOOK = 0.2
 
 
