@@ -777,7 +777,10 @@ class _Reader:
         """Say of everything that was set and not understood what to do instead."""
         found = list(self.extra_remarks)
         for section in sorted(self.file):
-            if section.endswith("Spawner") or section in {"Application", "Pool"}:
+            # Classes of batchspawner begin with the word, and KubeSpawner has helpers.
+            if "Spawner" in section or section.endswith("Reflector"):
+                continue
+            if section in {"Application", "Pool"}:
                 continue
             for name in sorted(self.file[section]):
                 place = f"{section}.{name}"

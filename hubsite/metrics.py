@@ -27,7 +27,6 @@ from prometheus_client import (
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
     PROCESS_COLLECTOR,
-    REGISTRY,
     CollectorRegistry,
     Counter,
     Histogram,
@@ -53,21 +52,28 @@ PREFIX = prefix()
 # What the controller of this machine has measured, see `servers.controller.exposition`.
 CONTROLLER = "metrics/controller.prom"
 
+# A configuration may import JupyterHub, which makes metrics of the same names where
+# everybody's are: `import batchspawner` does, and so do its authenticators.
+OWN = CollectorRegistry()
 REQUEST_DURATION = Histogram(
     f"{PREFIX}_request_duration_seconds",
     "Time taken to answer requests",
     ("method", "handler", "code"),
+    registry=OWN,
 )
 LOGIN_DURATION = Histogram(
     f"{PREFIX}_login_duration_seconds",
     "Time taken by attempts to sign in",
     ("status",),
+    registry=OWN,
 )
 LOGOUT_DURATION = Histogram(
-    f"{PREFIX}_logout_duration_seconds", "Time taken to sign out"
+    f"{PREFIX}_logout_duration_seconds", "Time taken to sign out", registry=OWN
 )
 CSP_REPORTS = Counter(
-    f"{PREFIX}_csp_reports", "Violations of the content security policy, as reported"
+    f"{PREFIX}_csp_reports",
+    "Violations of the content security policy, as reported",
+    registry=OWN,
 )
 PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
@@ -147,7 +153,7 @@ CSP_REPORT = HANDLERS["hubsite.views.csp_report"]
 for outcome in ("success", "failure"):
     LOGIN_DURATION.labels(outcome)
 
-SERVER_METRICS = ServerMetrics(REGISTRY)
+SERVER_METRICS = ServerMetrics(OWN)
 limits.observers.append(SERVER_METRICS.observe_refusal)
 proxy.observers.append(SERVER_METRICS.observe_proxy)
 
@@ -236,6 +242,18 @@ def active_users(now: datetime) -> dict[str, int]:
     )
 
 
+class WorkersCollector(Collector):
+    """Figures of all workers, and of what is ours alone."""
+
+    def collect(self) -> Iterable[Metric]:
+        ours = {family.name for family in OWN.collect()}
+        everything = MultiProcessCollector(None).collect()
+        return [family for family in everything if family.name in ours]
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
 class SummedCollector(Collector):
     """Figures of this process, or of all workers, with those of the controller."""
 
@@ -285,13 +303,12 @@ def _sum(ours: Metric, theirs: Metric) -> Metric:
 
 def registry() -> CollectorRegistry:
     """Return what one scrape reads."""
-    own, found = CollectorRegistry(), CollectorRegistry()
+    own, found = OWN, CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(own)
-        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-            found.register(collector)
-    else:
-        own.register(REGISTRY)
+        own = CollectorRegistry()
+        own.register(WorkersCollector())
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        found.register(collector)
     found.register(DatabaseCollector())
     found.register(SummedCollector(own))
     return found

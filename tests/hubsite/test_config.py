@@ -143,6 +143,18 @@ def test_what_has_no_effect_is_said_once(
     assert all(word in remark for word in told)
 
 
+def test_what_belongs_to_spawners_is_left_to_them(load: Load) -> None:
+    lines = (
+        "c.BatchSpawnerBase.exec_prefix = 'runuser -u {username} --'",
+        "c.BatchSpawnerRegexStates.state_unknown_re = 'x'",
+        "c.KubeSpawner.image = 'x'",
+        "c.PodReflector.timeout_seconds = 5",
+        "c.Spawner.mem_limit = '1G'",
+    )
+
+    assert load("\n".join(lines)).remarks == ()
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

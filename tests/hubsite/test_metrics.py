@@ -312,3 +312,43 @@ print(generate_latest(found).decode())
     ).stdout
     key = ("jupyterhub_request_duration_seconds_count", "200", "x", "GET")
     assert samples(out)[key] == 2
+
+
+@pytest.mark.parametrize("workers", [False, True], ids=["one", "several"])
+def test_a_configuration_may_import_jupyterhub(workers: bool, tmp_path: Path) -> None:
+    config = tmp_path / "jupyterhub_config.py"
+    # JupyterHub registers metrics of its own under the same names.
+    config.write_text("import batchspawner, jupyterhub.metrics\n")
+    script = """
+import django
+django.setup()
+import hubsite.urls
+from hubsite.metrics import DatabaseCollector, LOGOUT_DURATION, registry
+from prometheus_client import generate_latest
+DatabaseCollector.collect = lambda self: ()
+LOGOUT_DURATION.observe(0.1)
+print(generate_latest(registry()).decode())
+"""
+    env = {
+        **os.environ,
+        "HUB_CONFIG": str(config),
+        "HUB_DATA_DIR": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "hubsite.settings",
+    }
+    if workers:
+        env["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = samples(done.stdout)
+    assert told["jupyterhub_logout_duration_seconds_count",] == 1
+    # Theirs knows nothing.
+    assert ("jupyterhub_total_users",) not in told
+    assert done.stdout.count("# TYPE jupyterhub_login_duration_seconds histogram") == 1
