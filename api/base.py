@@ -54,11 +54,11 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
-from api.deferred import Deferred, Waiting
 from api.paths import ENCODED_SLASH
 from audit.models import Actor
 from scopes.access import EMPTY, Access
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
+from servers.deferred import Deferred, Waiting
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
 

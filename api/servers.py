@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Protocol
-from urllib.parse import quote
 
 import orjson
 from django.conf import settings
@@ -31,6 +30,7 @@ from servers.actions import (
     start_server,
     stop_server,
 )
+from servers.addresses import progress_path
 from servers.deferred import AWAITS, Deferred, iterate_here
 from servers.inquiries import NoAnswer, ask_async
 from servers.models import Server, server_path
@@ -87,13 +87,6 @@ def server_json(owner: str, server: ServerRow, *, with_state: bool) -> dict[str,
     if with_state:
         data["state"] = server.state
     return data
-
-
-def progress_path(owner: str, name: str) -> str:
-    """Return the address at which the start of a server is reported."""
-    user = f"{settings.HUB.base_url}hub/api/users/{quote(owner, safe='@')}"
-    server = f"servers/{quote(name, safe='@')}" if name else "server"
-    return f"{user}/{server}/progress"
 
 
 def default_server(user: User) -> Server:

@@ -158,7 +158,7 @@
   const states = (place) => {
     const found = new Map();
     for (const part of place.querySelectorAll("[data-server]")) {
-      found.set(part.dataset.server, part.querySelector(".badge")?.textContent);
+      found.set(part.dataset.called, part.querySelector(".badge")?.textContent);
     }
     return found;
   };
@@ -182,9 +182,8 @@
       else if (part !== undefined) {
         there.querySelector(`[data-server="${CSS.escape(part)}"]`)?.querySelector("a, button")?.focus();
       }
-      for (const [name, state] of states(there)) {
-        if (before.get(name) !== state) announce(`${name || "My server"}: ${state}`);
-      }
+      const news = [...states(there)].filter(([name, state]) => before.get(name) !== state);
+      if (news.length) announce(news.map(([name, state]) => `${name}: ${state}`).join(", "));
     } catch {
       // As above.
     }

@@ -122,9 +122,8 @@ class ServerPage(SignedInMixin):
         """Say why something can't be done."""
         kinds = (kind for kind in type(refusal).__mro__ if kind in STATUS)
         status = status or STATUS[next(kinds)]
-        response = self.show(
-            template, server, status=status, reason=refusal.message, **more
-        )
+        more |= {"reason": refusal.message, "is_busy": isinstance(refusal, Busy)}
+        response = self.show(template, server, status=status, **more)
         if isinstance(refusal, Busy) and refusal.retry_after is not None:
             response["Retry-After"] = str(refusal.retry_after)
         return response

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from csp.constants import SELF, UNSAFE_INLINE
 from csp.utils import build_policy
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
@@ -127,14 +128,26 @@ class Start(ServerPage, View):
         self, form: str, refusal: Refusal | None = None, status: int = 0
     ) -> HttpResponse:
         server = find_server(self.owner, self.server_name)
+        more: dict[str, Any] = {"form": form, "jhdata": self.jhdata()}
         if refusal is None:
-            response = self.show("servers/options.html", server, form=form)
+            response = self.show("servers/options.html", server, **more)
         else:
             response = self.refuse(
-                refusal, server, "servers/options.html", status=status, form=form
+                refusal, server, "servers/options.html", status=status, **more
             )
         response["Content-Security-Policy"] = build_policy(replace=FORM_POLICY)
         return response
+
+    def jhdata(self) -> dict[str, Any]:
+        """What scripts in forms find on the pages of JupyterHub."""
+        base = settings.HUB.base_url
+        return {
+            "base_url": f"{base}hub/",
+            "prefix": base,
+            "user": self.person.name,
+            "admin_access": False,
+            "options_form": True,
+        }
 
     def show_failure(self, server: Server) -> HttpResponse:
         return self.show(

@@ -33,7 +33,9 @@ FORM = """
   <div class="hidden">Not to be seen</div>
 </div>
 <script>
-  $("select").on("change", function() { $(".note").text("You chose " + this.value) });
+  $("select").on("change", function() {
+    $(".note").text(window.jhdata.user + " chose " + this.value)
+  });
 </script>
 """
 
@@ -266,7 +268,7 @@ def test_the_form_of_options_works_as_its_author_meant(
     visit.survey()
 
     page.get_by_label("Size").select_option("big")
-    expect(page.get_by_text("You chose big")).to_be_visible()
+    expect(page.get_by_text("ada chose big")).to_be_visible()
     answers.error = "There is no room for big ones"
     page.get_by_role("button", name="Start", exact=True).click()
 

@@ -120,6 +120,7 @@ def test_a_hub_that_is_full_says_when_to_come_again(
 
     assert (reply.status_code, reply["Retry-After"]) == (429, "40")
     assert "Too many servers are starting." in reply.content.decode()
+    assert "Try again" in reply.content.decode()
 
 
 def test_a_controller_that_is_silent_starts_nothing(
