@@ -43,6 +43,8 @@ LEAVE, STOP_ALL, CHECK_ROUTES = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
 GATHER = 0.05
 # Seconds between two looks at what does not call by itself.
 LOOK = 0.5
+# Seconds until a controller that is to stop servers is told again.
+REMIND = 0.3
 LONGEST_PAUSE = 30.0
 # A child that lived this long had started well, so its next start need not wait.
 WELL = 60.0
@@ -441,7 +443,7 @@ class Supervisor:
             self.say(f"Stopping {_servers(still)}; once more Ctrl-C lets them run on")
         # One that was just started may not have heard the first time.
         controller.signal(STOP_ALL)
-        self.later(1.0, partial(self.stop_servers, controller, still))
+        self.later(REMIND, partial(self.stop_servers, controller, still))
 
     def count_servers(self) -> int:
         """Return how many servers the proxy leads to, as far as it tells."""
