@@ -57,7 +57,7 @@ class Keeper:
         self.server_id = server_id
         self.row: Row
         self.spawner: HostedSpawner | None = None
-        self.generation = -1
+        self.generation = self._told = -1
         self.watching = False
         self._wished = asyncio.Event()
         self._woken = asyncio.Event()
@@ -75,9 +75,9 @@ class Keeper:
 
     def tell(self, generation: int, announced_port: int | None = None) -> None:
         """Hear what the row says by now."""
-        if generation != self.generation:
-            self._wished.set()
-            self._woken.set()
+        self._told = generation
+        if generation > self.generation:
+            self.look_again()
         elif announced_port and self.spawner is not None and not self.watching:
             self.spawner.announce_port(announced_port)
 
@@ -112,6 +112,9 @@ class Keeper:
             await self._end_of_the_deleted()
             return False
         self.row, self.generation = row, row.generation
+        if self._told <= row.generation:
+            # What was told while the row was read is known by now.
+            self._wished.clear()
         self._ending = False
         if row.pending is None and not row.ready and row.settled == row.generation:
             return False
@@ -119,7 +122,9 @@ class Keeper:
             await self._stop(why="stop")
         elif row.pending == Server.Pending.SPAWN:
             await self._unless_wished(self._start())
-        elif self.spawner is None:
+        elif row.pending == Server.Pending.CHECK or (
+            row.ready and self.spawner is None
+        ):
             await self._unless_wished(self._adopt())
         elif row.ready:
             await self._watch()
