@@ -8,12 +8,12 @@ about, and the same texts always give the same `Access` from memory.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
+import orjson
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from scopes.access import (
@@ -43,7 +43,7 @@ Read = Callable[[str], Iterable[str]]
 
 def read_arrays(text: str) -> Iterable[str]:
     """Read raw scopes from JSON arrays with commas between them."""
-    return (scope for scopes in json.loads(f"[{text}]") for scope in scopes)
+    return (scope for scopes in orjson.loads(f"[{text}]") for scope in scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _columns(kind: str, vendor: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def identity_of(kind: str, name: str, groups: str | None) -> Identity:
     """Say who a principal is; `groups` is the first of the selected texts."""
-    return Identity(kind, name, frozenset(json.loads(groups or "[]")))
+    return Identity(kind, name, frozenset(orjson.loads(groups or "[]")))
 
 
 @lru_cache(maxsize=4096)
@@ -207,7 +207,7 @@ def _overlap_with_owner(
     scopes: str, client: Identity | None, kind: str, name: str, *texts: str | None
 ) -> Overlap:
     return token_overlap(
-        json.loads(scopes),
+        orjson.loads(scopes),
         access_of(kind, name, *texts),
         identity_of(kind, name, texts[0]),
         client,

@@ -9,8 +9,10 @@ long way through all other middleware.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any
@@ -32,6 +34,7 @@ from servers.deferred import AWAITS, Deferred
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
+ACCESS_LOG = "hubsite.access"
 
 # Parts of addresses that open a door: one-time links, and lookups of tokens.
 SECRET_PARTS = frozenset(("token", "key", "value"))
@@ -191,26 +194,38 @@ def name_of(request: HttpRequest) -> str:
     return user.name if user is not None and user.is_authenticated else ""
 
 
+class Lines:
+    """The access log for programs: a line of JSON for each request, and all alike.
+
+    Written past the logging configuration, which would take ten times as long.
+    """
+
+    def __init__(self) -> None:
+        self.stderr = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+        self.lock = threading.Lock()
+
+    def info(self, event: str, **fields: Any) -> None:
+        line = {
+            "level": "info",
+            "logger": ACCESS_LOG,
+            **fields,
+            "event": event,
+            "timestamp": datetime.now(UTC),
+        }
+        text = orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+        with self.lock:
+            self.stderr.write(text)
+
+
 def access_log() -> Any:
     """Return the logger of requests, or None if it would say nothing.
 
-    Lines for people take the way of all others. Lines for programs, one for each
-    request and all alike, are written directly: that is a fifth of the cost.
+    Lines for people take the way of all others.
     """
     if settings.SITE.log_level not in ("DEBUG", "INFO"):
         return None
-    name = "hubsite.access"
     if settings.SITE.log_format == "text" or (
         settings.SITE.log_format == "auto" and sys.stderr.isatty()
     ):
-        return structlog.get_logger(name)
-    stderr = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
-    return structlog.wrap_logger(
-        structlog.BytesLogger(stderr),
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=orjson.dumps),
-        ],
-        wrapper_class=structlog.BoundLogger,
-        cache_logger_on_first_use=True,
-    ).bind(level="info", logger=name)
+        return structlog.get_logger(ACCESS_LOG)
+    return Lines()

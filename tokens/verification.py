@@ -16,7 +16,6 @@ From outside all refusals look alike; the reason goes to the debug log.
 from __future__ import annotations
 
 import hmac
-import json
 import logging
 import os
 import threading
@@ -27,6 +26,7 @@ from functools import cache
 from secrets import token_bytes
 from typing import Any, Final
 
+import orjson
 from django.db import connection
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -251,7 +251,7 @@ def _refuse(reason: str) -> Bearer | None:
 
 def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
     """Make a bearer of a row, after proof that the secret belongs to it."""
-    row: Row = json.loads(text)
+    row: Row = orjson.loads(text)
     if not _is_proved(mac, row):
         lock = _flights.setdefault(mac, threading.Lock())
         try:
