@@ -18,6 +18,7 @@ from servers.deferred import Deferred
 
 open_streams = 0
 waiting = 0
+released = False
 
 
 def fast(request: HttpRequest) -> HttpResponse:
@@ -30,6 +31,13 @@ def slow(request: HttpRequest) -> HttpResponse:
     end = time.monotonic() + float(request.GET["seconds"])
     while time.monotonic() < end:
         sum(range(1000))
+    return HttpResponse()
+
+
+def release(request: HttpRequest) -> HttpResponse:
+    """Let all who wait have their answers; uses a thread of the pool."""
+    global released
+    released = True
     return HttpResponse()
 
 
@@ -49,13 +57,14 @@ def events(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def deferred(request: HttpRequest) -> Deferred:
-    """Answer after a while of waiting."""
+    """Answer once somebody asks for the `release` of all who wait."""
 
     async def wait() -> HttpResponse:
         global waiting
         waiting += 1
         try:
-            await asyncio.sleep(float(request.GET["seconds"]))
+            while not released:
+                await asyncio.sleep(0.01)
         finally:
             waiting -= 1
         return HttpResponse(b"waited")
@@ -65,6 +74,7 @@ def deferred(request: HttpRequest) -> Deferred:
 
 urlpatterns = [
     path("hub/api/deferred", deferred),
+    path("hub/api/release", release),
     path("hub/api/user", fast),
     path("hub/api/slow", slow),
     path("hub/api/events", events),
@@ -84,9 +94,11 @@ def main() -> None:
         TRUSTED_PROXIES=[],
     )
     # The bridge reads settings when it is loaded.
-    from hubsite.bridge import serve
+    from hubsite import bridge
 
-    serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), get_wsgi_application)
+    # Nobody's work is lost here, and several tests wait for this.
+    bridge.KILL_TIMEOUT = 2
+    bridge.serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), get_wsgi_application)
 
 
 if __name__ == "__main__":

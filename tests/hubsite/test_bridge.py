@@ -594,16 +594,15 @@ def test_waits_hold_no_thread(start: Any) -> None:
     async def scenario() -> None:
         async with asyncio.timeout(60):
             waits = [
-                asyncio.ensure_future(ask(port, "/hub/api/deferred?seconds=3"))
+                asyncio.ensure_future(ask(port, "/hub/api/deferred"))
                 for _ in range(WAITS)
             ]
             while (await asyncio.to_thread(get, port, "/hub/api/user"))[
                 "waiting"
             ] < WAITS:
                 await asyncio.sleep(0.01)
-            # This one needs a thread of the pool.
-            await ask(port, "/hub/api/slow?seconds=0.01")
             assert not any(wait.done() for wait in waits)
+            await ask(port, "/hub/api/release")
             for answer in await asyncio.gather(*waits):
                 assert answer.startswith(b"HTTP/1.1 200 ")
                 assert answer.endswith(b"\r\nwaited")
@@ -617,7 +616,7 @@ def test_waits_end_when_their_clients_leave(start: Any) -> None:
     async def scenario() -> None:
         async with asyncio.timeout(60):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /hub/api/deferred?seconds=3600 HTTP/1.1\r\n\r\n")
+            writer.write(b"GET /hub/api/deferred HTTP/1.1\r\n\r\n")
             while not (await asyncio.to_thread(get, port, "/hub/api/user"))["waiting"]:
                 await asyncio.sleep(0.01)
             writer.close()
@@ -631,7 +630,7 @@ def test_a_wait_is_answered_when_the_server_ends(start: Any) -> None:
     server, port = start(1)
 
     async def scenario() -> tuple[bytes, int]:
-        wait = asyncio.ensure_future(ask(port, "/hub/api/deferred?seconds=3600"))
+        wait = asyncio.ensure_future(ask(port, "/hub/api/deferred"))
         while not (await asyncio.to_thread(get, port, "/hub/api/user"))["waiting"]:
             await asyncio.sleep(0.01)
         server.terminate()
