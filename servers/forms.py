@@ -8,7 +8,7 @@ import unicodedata
 from django import forms
 
 from scopes.refusals import Invalid
-from servers.actions import DISPLAY_NAME_LENGTH, check_display_name
+from servers.names import DISPLAY_NAME_LENGTH, check_display_name
 
 NAME_LENGTH = 30
 NAMELESS = "x"

@@ -13,7 +13,6 @@ from audit.models import Actor, Event
 from scopes.refusals import Busy, Conflict, Invalid, NotFound
 from servers.actions import (
     AlreadyRunning,
-    check_display_name,
     create_server,
     delete_server,
     edit_server,
@@ -23,6 +22,7 @@ from servers.actions import (
     stop_servers,
 )
 from servers.models import Server, ServerEvent, Share
+from servers.names import check_display_name
 from tests.factories import BY, make_server, make_share, make_user
 
 pytestmark = pytest.mark.django_db

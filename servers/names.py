@@ -1,0 +1,38 @@
+"""What named servers may be called, in addresses and on pages."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from scopes.refusals import Invalid
+
+SERVER_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?")
+DISPLAY_NAME_LENGTH = 255
+
+# Letters, marks, numbers, punctuation and symbols print; controls, separators other
+# than the plain blank, and unassigned code points don't.
+PRINTABLE = frozenset("LMNPS")
+
+
+def check_server_name(name: str) -> None:
+    """Refuse a name that no new named server may have."""
+    if "--" in name or not SERVER_NAME.fullmatch(name):
+        raise Invalid(
+            f"Invalid server_name: {name!r}. Use 1 to 30 of the characters a-z, 0-9 "
+            "and single dashes; begin with a letter, end with a letter or digit."
+        )
+
+
+def check_display_name(text: str) -> None:
+    """Refuse what would not show as one line of text."""
+    name = unicodedata.normalize("NFC", text)
+    printable = all(
+        char == " " or unicodedata.category(char)[0] in PRINTABLE for char in name
+    )
+    blanks = name != name.strip() or "  " in name
+    if not name or len(name) > DISPLAY_NAME_LENGTH or not printable or blanks:
+        raise Invalid(
+            f"Invalid display_name: {text!r}. Use 1 to 255 printable characters with "
+            "single blanks between them."
+        )
