@@ -26,7 +26,7 @@ LOST = "stub-slow"
 # Spawners see nothing of the database; on the second one, two are enough.
 BACKENDS = (
     ("simple", "slurm")
-    if "TEST_DATABASE_URL" in os.environ
+    if "HUB_DATABASE_URL" in os.environ
     else ("local", "simple", "slurm", "docker", "kubernetes")
 )
 
