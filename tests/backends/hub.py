@@ -88,7 +88,7 @@ c.JupyterHub.load_roles = [
         )
         self._manage("web", "--prepare")
         wait_until(
-            lambda: self.ask("GET", "/hub/health")[0] == 200,
+            lambda: self._lives("web") and self.ask("GET", "/hub/health")[0] == 200,
             "the hub answers through its proxy",
             self.logs,
             PATIENCE,
@@ -100,7 +100,10 @@ c.JupyterHub.load_roles = [
         epoch = self.epoch()
         self._manage("controller")
         wait_until(
-            lambda: self.epoch() > epoch, "the controller leads", self.logs, PATIENCE
+            lambda: self._lives("controller") and self.epoch() > epoch,
+            "the controller leads",
+            self.logs,
+            PATIENCE,
         )
 
     def kill_controller(self) -> None:
@@ -108,6 +111,11 @@ c.JupyterHub.load_roles = [
         part = self.parts.pop("controller")
         part.kill()
         part.wait()
+
+    def _lives(self, name: str) -> bool:
+        if self.parts[name].poll() is not None:
+            raise RuntimeError(f"{name} has ended:\n{self.logs()}")
+        return True
 
     def _manage(self, command: str, *arguments: str) -> None:
         places = ("-f", str(self.config), "--data-dir", str(self.folder / "data"))

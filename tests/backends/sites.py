@@ -23,7 +23,7 @@ from tests.servers import stub
 
 BIN = Path(sys.prefix) / "bin"
 # Seconds that a slow server's start rests before anything happens.
-REST = 1.5
+REST = 2.5
 MARK = "HUB_TEST_SITE"
 
 COMMON = """
