@@ -278,30 +278,30 @@ class Keeper:
 
     async def _adopt(self) -> None:
         """Take on a server that was running under another controller."""
-        row = self.row
+        row, url = self.row, self.row.facts.url
         async with self.controller.adopting:
             spawner = await self._host(row)
             status = await self._poll_surely(spawner)
-            url = row.facts.url
+        self.spawner = spawner
+        if status is None and not row.is_welcome:
+            await self._stop(why="stop")
+            return
+        try:
             if status is None:
-                self.spawner = spawner
-                try:
-                    url = url or await spawner.current_url()
-                    await until_ready(url, spawner.http_timeout, spawner.poll)
-                except NotReady as problem:
-                    status = problem.status
-                    if status is None:
-                        log.warning(
-                            "A server lives but does not answer, and is stopped",
-                            server=row.facts.label,
-                            url=url,
-                        )
-                    await self._stop(why="exit", status=status)
-                    return
-        if status is not None or not row.is_welcome:
-            await self._stop(
-                why="exit" if status is not None else "stop", status=status
-            )
+                url = url or await spawner.current_url()
+                await until_ready(url, spawner.http_timeout, spawner.poll)
+        except NotReady as problem:
+            status = problem.status
+            if status is None:
+                log.warning(
+                    "A server lives but does not answer, and is stopped",
+                    server=row.facts.label,
+                    url=url,
+                )
+                await self._stop(why="stop")
+                return
+        if status is not None:
+            await self._stop(why="exit", status=status)
             return
         await self._publish(url, insist=False)
         if await self.controller.ask(

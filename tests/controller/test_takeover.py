@@ -281,3 +281,36 @@ def test_full_disk_for_a_log_loses_nothing(site: Site, place: str):
     assert site.settled().state["pid"] == row.state["pid"]
     site.stop()
     assert not site.settled().ready
+
+
+def test_server_that_can_not_be_asked_about_is_kept(site: Site):
+    """A daemon is away for a moment when another controller takes over."""
+    site.configure(
+        lines=f"""
+        import os
+        from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+        class Moody(SimpleLocalProcessSpawner):
+            async def poll(self):
+                if os.path.exists("{site.folder}/away"):
+                    raise RuntimeError("the daemon is away")
+                return await super().poll()
+
+        c.JupyterHub.spawner_class = Moody
+        """
+    )
+    first = site.controller()
+    site.start()
+    before = site.settled()
+    first.kill()
+    away = site.folder / "away"
+    away.touch()
+    second = site.controller()
+    until(lambda: second.says("Whether a server runs can't be found out"))
+    assert site.row().pending == "check"
+
+    away.unlink()
+    after = site.settled()
+
+    assert after.ready and after.state == before.state
+    assert site.processes() == [after.state["pid"]]

@@ -1,0 +1,123 @@
+"""A term of leadership: what runs in the background begins and ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from servers.controller import reconciler
+from servers.controller.database import Database
+from servers.controller.leadership import Lost
+from servers.controller.reconciler import Controller, Hosting
+from servers.controller.records import take_over
+from servers.models import Leadership, Server
+from tests.controller.site import Site
+
+
+def lead(
+    *background: Callable[[Controller], Awaitable[None]],
+    until: Callable[[Controller], Awaitable[Any]],
+) -> Controller:
+    """Lead in this process until something is done."""
+
+    async def scenario() -> Controller:
+        database = Database()
+        epoch = await database.run(take_over, "test", {})
+        controller = Controller(
+            epoch, {}, database=database, hosting=Hosting(), background=background
+        )
+        acting = asyncio.create_task(controller.run())
+        doing = asyncio.create_task(until(controller))
+        await asyncio.wait({acting, doing}, return_when=asyncio.FIRST_COMPLETED)
+        if acting.done():
+            acting.result()
+        acting.cancel()
+        await asyncio.wait({acting})
+        doing.result()
+        database.executor.shutdown()
+        return controller
+
+    return asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_background_ends_with_the_term(site: Site):
+    said = []
+
+    async def background(controller: Controller) -> None:
+        said.append("begins")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            said.append("ends")
+
+    async def moment(controller: Controller) -> None:
+        await asyncio.sleep(0.3)
+
+    lead(background, until=moment)
+
+    assert said == ["begins", "ends"]
+
+
+def test_background_that_fails_is_started_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reconciler, "FIRST_PAUSE", 0.05)
+    again = asyncio.Event()
+    turns = []
+
+    async def background(controller: Controller) -> None:
+        turns.append(1)
+        if len(turns) < 3:
+            raise RuntimeError("a bad day")
+        again.set()
+
+    async def third(controller: Controller) -> None:
+        await again.wait()
+
+    lead(background, until=third)
+
+    assert len(turns) == 3
+
+
+def test_background_writes_only_while_it_leads(site: Site):
+    site.user("alan")
+
+    async def background(controller: Controller) -> None:
+        await controller.write(Server.objects.create, user=site_user())
+        await controller.ask(Leadership.objects.update, epoch=99)
+        await controller.write(Server.objects.all().delete)
+
+    def site_user() -> Any:
+        return alan
+
+    alan = site.user("alan")
+
+    async def forever(controller: Controller) -> None:
+        await asyncio.sleep(15)
+
+    with pytest.raises(Lost):
+        lead(background, until=forever)
+
+    assert Server.objects.count() == 1
+
+
+def test_callback_that_fails_harms_nobody(site: Site):
+    site.start()
+    heard = asyncio.Event()
+
+    def bad(*args: Any) -> None:
+        raise RuntimeError("a bad day")
+
+    async def background(controller: Controller) -> None:
+        controller.on_stopped += [bad, lambda *args: heard.set()]
+
+    async def stopped(controller: Controller) -> None:
+        await controller.ask(site.stop)
+        await heard.wait()
+
+    lead(background, until=stopped)
+
+    assert not site.row().is_active
