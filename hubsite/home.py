@@ -18,7 +18,7 @@ from django.views.generic import View
 
 from accounts.mixins import SignedInMixin
 from accounts.models import Role, User
-from scopes.refusals import Refusal
+from scopes.refusals import Conflict, Refusal
 from servers.actions import create_server
 from servers.addresses import delete_path, pending_path
 from servers.deferred import Deferred
@@ -85,6 +85,9 @@ class HomeView(SignedInMixin, View):
                 create_server(
                     self.person, form.server_name, display_name=label, by=self.actor
                 )
+            except Conflict:
+                words = f"You have a server “{form.server_name}” already."
+                form.add_error("display_name", f"{words} Choose another name.")
             except Refusal as refusal:
                 form.add_error("display_name", refusal.message)
             else:

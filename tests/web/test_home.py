@@ -194,7 +194,7 @@ class TestNamedServers:
             ("a\x00b", "can"),
             ("\u200b", "can&#x27;t be shown"),
             ("w" * 256, "at most 255"),
-            ("Taken", "already has server taken"),
+            ("Taken", "You have a server “taken” already."),
         ],
     )
     def test_what_is_wrong_with_a_name_is_said_beside_it(
