@@ -16,7 +16,9 @@ from tests.factories import PASSWORD, make_user
 
 
 @pytest.fixture
-def person(transactional_db):
+def person(transactional_db, configure):
+    # There is no controller that could start a server at sign-in.
+    configure(redirect_to_server=False)
     return make_user("ada", password=PASSWORD)
 
 
