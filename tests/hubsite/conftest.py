@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,11 +26,20 @@ PATIENCE = 60.0
 
 
 def free_ports(count: int) -> list[int]:
+    """Choose ports at which nobody listens.
+
+    Not among those that the system gives to outgoing connections: one could be gone
+    while a hub is down for a moment.
+    """
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            port = random.SystemRandom().randint(24000, 32000)
+            each = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                each.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
