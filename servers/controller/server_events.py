@@ -58,7 +58,8 @@ async def run(controller: Controller) -> None:
     try:
         while True:
             event = await queue.get()
-            emit = emit or await asyncio.to_thread(emitter)
+            if emit is None:
+                emit = await asyncio.to_thread(emitter)
             await asyncio.to_thread(_emit, emit, event)
     finally:
         while emit and not queue.empty():
