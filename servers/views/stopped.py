@@ -11,6 +11,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import (
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseRedirect,
@@ -69,7 +70,11 @@ class StoppedServerView(View):
             access = request.user.access
         first = rest.partition("/")[0]
         user = require_server_scope(access, "access:servers", owner, "", first)
-        return self.answer(request, access, user, rest)
+        name = self.server_name(user, first)
+        if not access.allows("access:servers", obj=server_target(user.name, name)):
+            # What may be used is another server of the same user.
+            raise Http404
+        return self.answer(request, access, user, name, rest)
 
     def require_own_script(self, request: HttpRequest) -> None:
         """Refuse what a page of ours did not send for somebody who is signed in."""
@@ -106,9 +111,8 @@ class StoppedServerView(View):
         return f"{path}?{query}" if query else path
 
     def answer(
-        self, request: HttpRequest, access: Access, user: User, rest: str
+        self, request: HttpRequest, access: Access, user: User, name: str, rest: str
     ) -> HttpResponse:
-        name = self.server_name(user, rest.partition("/")[0])
         server = find_server(user, name) or Server(user=user, name=name)
         if server.ready:
             return self.send_back(server)

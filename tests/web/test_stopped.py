@@ -90,6 +90,27 @@ def test_who_has_a_server_is_not_told(
     assert bearer(make_token(mallory)[1]).get(f"/hub/user/{owner}/").status_code == 404
 
 
+def test_a_guest_at_one_server_learns_nothing_of_the_others(
+    alan: User, mallory: User, as_: Any, configure: Any
+) -> None:
+    configure(allow_named_servers=True)
+    make_share(make_server(alan), user=mallory)
+    make_server(alan, "lab", display_name="Surprise", ready=True)
+
+    assert as_(mallory).get("/hub/user/alan/tree").status_code == 424
+    assert as_(mallory).get("/hub/user/alan/lab/tree").status_code == 404
+
+
+def test_a_name_that_no_server_has_opens_no_other(
+    alan: User, bearer: Any, configure: Any
+) -> None:
+    configure(allow_named_servers=True)
+    make_server(alan, ready=True)
+    guest = bearer(make_token(alan, scopes=["access:servers!server=alan/gone"])[1])
+
+    assert guest.get("/hub/user/alan/gone/tree").status_code == 404
+
+
 def test_names_that_cannot_be_are_not_found(ada: User, as_: Any) -> None:
     client = as_(ada)
 
