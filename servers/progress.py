@@ -54,12 +54,14 @@ async def follow(server: Server, beat: float) -> AsyncIterator[dict[str, Any] | 
     """Yield the events of a start until its last; None as a sign of life each beat.
 
     The last one is written by the controller. Where that has not done so, after a
-    fall for instance, one is made up from what the row says.
+    fall for instance, one is made up from what the row says. So it is of a server
+    that is being verified: what its start has told is over, and said that it is ready.
     """
     generation = server.generation
+    wants_events = server.pending != Server.Pending.CHECK
     next_beat = time.monotonic() + beat
     yield None
-    async with waiting_for(server.pk, wants_events=True) as waiter:
+    async with waiting_for(server.pk, wants_events=wants_events) as waiter:
         while True:
             changed = await waiter.next(max(next_beat - time.monotonic(), 0))
             events, waiter.events = waiter.events, []

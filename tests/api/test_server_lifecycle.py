@@ -491,6 +491,28 @@ def test_the_last_event_is_made_up_if_the_controller_left_none(
     ]
 
 
+def test_a_server_that_is_verified_is_not_ready_before_it_is(
+    admin: BearerClient, alan: User, settler: Settler
+) -> None:
+    assert admin.post(OWN).status_code == 201
+    server = the_server()
+    settler.tell(server, progress=100, ready=True, message="Server ready")
+    checked = Server.objects.filter(pk=server.pk)
+    checked.update(ready=False, pending="check")
+
+    def find_it_gone() -> None:
+        if settler.turns > checking:
+            checked.update(pending=None, wanted="stopped")
+
+    checking = settler.turns + 3
+    settler.before.append(find_it_gone)
+
+    events = frames(admin.get(f"{OWN}/progress"))
+
+    assert [event.get("ready") for event in events] == [None]
+    assert events[0]["failed"]
+
+
 def test_events_of_earlier_starts_are_forgotten(
     admin: BearerClient, alan: User, settler: Settler
 ) -> None:
