@@ -12,6 +12,8 @@ import structlog
 
 from servers.controller.hosting.facts import ServerFacts
 from servers.controller.hosting.failures import SpawnFailed
+from servers.controller.hosting.texts import storable
+from servers.controller.leadership import Lost
 
 if TYPE_CHECKING:
     from servers.controller.hosting.host import HostedSpawner
@@ -34,10 +36,17 @@ async def answer(controller: Controller, inquiry_id: int) -> None:
             reply = await ANSWERS[kind](controller, payload)
     except SpawnFailed as failure:
         reply = {"error": failure.message, "status": failure.status}
-    except (LookupError, TypeError, ValueError, TimeoutError) as problem:
+    except TimeoutError:
+        log.exception("A question is not answered in time", kind=kind)
+        reply = {"error": "no answer in time", "status": 500}
+    except Lost:
+        raise
+    except Exception as problem:
+        # Whatever the site's classes do wrong, it ends nobody's term: the question
+        # would be waiting for the next one.
         log.exception("A question can't be answered", kind=kind)
-        reply = {"error": str(problem) or "no answer in time", "status": 500}
-    await controller.ask(controller.records.answer, inquiry_id, reply)
+        reply = {"error": str(problem) or type(problem).__name__, "status": 500}
+    await controller.ask(controller.records.answer, inquiry_id, storable(reply))
 
 
 async def _poll(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,25 @@ def test_start_that_hangs_is_ended(site: Site):
     assert not site.processes() and not site.routes()
 
 
+UNSTORABLE = r"""
+def refuse(spawner):
+    raise RuntimeError("no file \udcff\0 here")
+
+c.Spawner.pre_spawn_hook = refuse
+"""
+
+
+def test_start_fails_whatever_its_reason_is_written_in(site: Site):
+    site.configure(lines=UNSTORABLE)
+    site.controller()
+    site.start()
+
+    row = site.settled()
+
+    assert row.failure == "no file ?\ufffd here"
+    assert row.generation == 1 and not row.pending
+
+
 def test_start_that_ends_at_once_fails_promptly(site: Site):
     site.configure("--exit", "3")
     site.controller()

@@ -101,3 +101,31 @@ def test_spawner_forgets_a_server_whose_user_is_gone(site: Site, tmp_path: Path)
     delete_user(row.user, by=Actor("user", "ada"))
 
     assert until(lambda: place.exists() and place.read_text()) == "alan/"
+
+
+def test_a_class_that_cannot_be_loaded_ends_no_term(site: Site):
+    (site.folder / "brokenspawner.py").write_text("raise RuntimeError('no licence')")
+    site.configure(lines="c.JupyterHub.spawner_class = 'brokenspawner.Spawner'")
+    site.user("alan")
+    controller = site.controller(PYTHONPATH=str(site.folder))
+
+    answer = ask("options_form", 15, owner="alan", server_name="")
+
+    assert answer["status"] == 500 and "no licence" in answer["error"]
+    assert not controller.says("Not leading")
+
+
+UNSTORABLE = r"""
+c.Spawner.options_form = "<label>\0 \udcff <input name='size'></label>"
+"""
+
+
+def test_forms_that_no_database_holds_are_mended(site: Site):
+    site.configure(lines=UNSTORABLE)
+    site.user("alan")
+    controller = site.controller()
+
+    form = ask("options_form", 15, owner="alan", server_name="")
+
+    assert form == {"form": "<label>\ufffd ? <input name='size'></label>"}
+    assert not controller.says("Not leading")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from servers.controller.hosting.texts import storable
+
 
 class SpawnFailed(Exception):
     """A start that came to nothing.
@@ -19,9 +21,9 @@ class SpawnFailed(Exception):
         reason: str = "error",
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message: str = storable(message)
         self.status = status
-        self.html_message = html_message
+        self.html_message: str = storable(html_message)
         self.reason = reason
 
     @property

@@ -28,6 +28,7 @@ from servers.controller.hosting import classes, doubts, options
 from servers.controller.hosting.facts import ServerFacts
 from servers.controller.hosting.failures import SpawnFailed
 from servers.controller.hosting.processes import LocalProcess
+from servers.controller.hosting.texts import storable
 
 log = structlog.get_logger("hub.spawner")
 
@@ -424,5 +425,5 @@ def _as_json(value: Any) -> dict[str, Any]:
     with suppress(TypeError, ValueError):
         loaded = json.loads(json.dumps(value, default=str))
         if isinstance(loaded, dict):
-            return loaded
+            return dict(storable(loaded))
     return {}
