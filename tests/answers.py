@@ -27,6 +27,7 @@ class Answers:
     def __init__(self) -> None:
         self.form = ""
         self.error = ""
+        self.form_error = ""
         self.is_silent = False
         self.dead: set[int] = set()
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -37,6 +38,8 @@ class Answers:
             raise NoAnswer(kind)
         if kind == "poll":
             return {"alive": await asyncio.to_thread(self.poll, **payload)}
+        if kind == "options_form" and self.form_error:
+            return {"error": self.form_error, "status": 500}
         if kind == "options_form":
             return {"form": self.form}
         if self.error:

@@ -48,6 +48,10 @@ FORM_POLICY: Final = {
 Fields = dict[str, list[str]]
 
 
+class FormMissing(Invalid):
+    """The form of options can't be made; the controller says why."""
+
+
 class Start(ServerPage, View):
     """A way to start a server."""
 
@@ -94,7 +98,10 @@ class Start(ServerPage, View):
         return answer
 
     async def ask_for_form(self) -> str:
-        return str((await self.ask("options_form"))["form"] or "")
+        answer = await self.ask("options_form")
+        if "error" in answer:
+            raise FormMissing(answer["error"])
+        return str(answer["form"] or "")
 
     async def start_with(self, fields: Fields, files: Any = None) -> HttpResponse:
         """Start with what was filled in, or say what is wrong with it."""
@@ -121,6 +128,8 @@ class Start(ServerPage, View):
             return await waiting
         except NoAnswer:
             return await asyncio.to_thread(self.show_silence)
+        except FormMissing as failure:
+            return await asyncio.to_thread(partial(self.refuse, failure, status=500))
 
     # Answers
 

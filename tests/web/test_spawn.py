@@ -123,6 +123,22 @@ def test_a_hub_that_is_full_says_when_to_come_again(
     assert "Try again" in reply.content.decode()
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_form_that_cannot_be_made_starts_nothing(
+    alan: User, as_: Any, answers: Any, method: str
+) -> None:
+    answers.form_error = "KubeSpawner can't be used: <no> cluster"
+    client = as_(alan)
+
+    path = "/hub/spawn" if method == "get" else "/hub/servers/start"
+    reply = getattr(client, method)(path)
+
+    assert reply.status_code == 500
+    page = reply.content.decode()
+    assert "KubeSpawner can&#x27;t be used: &lt;no&gt; cluster" in page
+    assert not Server.objects.exists()
+
+
 def test_a_controller_that_is_silent_starts_nothing(
     alan: User, as_: Any, answers: Any
 ) -> None:
