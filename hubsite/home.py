@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -81,6 +82,9 @@ class HomeView(SignedInMixin, View):
         form = AddServerForm(request.POST)
         if form.is_valid():
             label = form.cleaned_data["display_name"]
+            target = server_target(self.person.name, form.server_name)
+            if not self.person.access.allows("servers", obj=target):
+                raise PermissionDenied("Your account may not start servers.")
             try:
                 create_server(
                     self.person, form.server_name, display_name=label, by=self.actor

@@ -187,6 +187,16 @@ class TestNamedServers:
         assert (server.name, server.display_name) == (name, " ".join(typed.split()))
         assert not server.is_active
 
+    def test_only_whoever_may_start_servers_adds_any(self, as_):
+        person = make_user("rolf", roles=[])
+
+        page = as_(person).get("/hub/home").content.decode()
+        reply = as_(person).post("/hub/home", {"display_name": "Lab"})
+
+        assert 'name="display_name"' not in page
+        assert reply.status_code == 403
+        assert not Server.objects.exists()
+
     @pytest.mark.parametrize(
         ("typed", "words"),
         [
