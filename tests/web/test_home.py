@@ -195,7 +195,7 @@ class TestNamedServers:
 
         assert 'name="display_name"' not in page
         assert reply.status_code == 403
-        assert not Server.objects.exists()
+        assert not person.servers.exists()
 
     @pytest.mark.parametrize(
         ("typed", "words"),
