@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from servers.changes import Changes
 from servers.models import Server, ServerEvent
@@ -135,7 +135,8 @@ class Lookout:
                 {waiter.server_id for waiter in followers},
                 min((waiter.last_event for waiter in followers), default=0),
             )
-        except DatabaseError:
+        except Exception:
+            # All who wait depend on the next look.
             logger.warning("Servers can't be looked at; trying again", exc_info=True)
             await asyncio.sleep(PAUSE)
             self.due.set()
@@ -165,7 +166,7 @@ def look_at(
         }
         # Events after rows: whoever sees a server settled sees its last event, too.
         events = read_events(followed, last_event) if followed else {}
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         # A connection that broke is not used again; a request would see to that, but
         # none may come to this thread.
         connection.close_if_unusable_or_obsolete()

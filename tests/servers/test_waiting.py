@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from django.db import InterfaceError
 
 from servers import waiting
 from servers.actions import start_server, stop_server
@@ -104,6 +105,28 @@ def test_all_who_wait_share_their_looks(
     assert all(len(events) == 3 for events in told)
     assert max(looks) == 40
     assert len(looks) < 40
+
+
+@pytest.mark.parametrize("error", [InterfaceError, ValueError])
+def test_a_look_that_fails_is_not_the_last(
+    settler: Settler, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    look_at, failures = waiting.look_at, [error("odd")]
+
+    def fail_once(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return look_at(*arguments)
+
+    monkeypatch.setattr(waiting, "look_at", fail_once)
+    monkeypatch.setattr(waiting, "PAUSE", 0.01)
+    (server,) = begin()
+
+    async def events() -> list[Any]:
+        async with asyncio.timeout(5):
+            return [event async for event in follow(server, 8) if event]
+
+    assert run(events)[-1]["ready"]
 
 
 def test_questions_are_answered_and_forgotten(settler: Settler) -> None:
