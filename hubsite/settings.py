@@ -144,6 +144,24 @@ def read_environment() -> Site:
         raise ConfigError(f"{variable}: {first['msg']}") from None
 
 
+# Variables that give the hub away to whoever reads them.
+SECRET_VARIABLES = (
+    *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
+    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_EMAIL_PASSWORD"),
+    *("HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
+)
+
+
+def forget_secrets() -> None:
+    """Take secrets out of the environment: what a process starts inherits that.
+
+    Spawners for batch systems run commands as the owners of servers, and those may
+    read the environment of their own processes.
+    """
+    for name in SECRET_VARIABLES:
+        os.environ.pop(name, None)
+
+
 def unknown_variables() -> list[str]:
     """Name the variables that look like ours and mean nothing.
 

@@ -298,3 +298,39 @@ def test_signal_stops_all_servers(site: Site):
 
     assert not site.processes() and not site.routes()
     assert not Server.objects.filter(ready=True).exists()
+
+
+TELLTALE = """
+import subprocess
+
+def tell(spawner):
+    with open({place!r}, "wb") as file:
+        subprocess.run(["env", "-0"], stdout=file, check=True)
+
+c.Spawner.pre_spawn_hook = tell
+"""
+
+
+def test_programs_of_a_spawner_inherit_no_secret_of_the_hub(site: Site):
+    """batchspawner runs commands as the owner, who may read their environment."""
+    place = site.folder / "environment"
+    site.configure(lines=TELLTALE.format(place=str(place)))
+    secrets = {
+        "HUB_SECRET_KEY": "secret-1" * 8,
+        "HUB_SECRET_KEY_FALLBACKS": "secret-2" * 8,
+        "HUB_TAG_KEYS": "secret-3" * 8,
+        "HUB_EMAIL_PASSWORD": "secret-4",
+        "HUB_OIDC_CLIENT_SECRET": "secret-5",
+        "CONFIGPROXY_AUTH_TOKEN": "secret-6",
+    }
+    site.controller(**secrets)
+    site.start()
+    assert site.settled().ready
+
+    inherited = dict(
+        entry.split("=", 1) for entry in place.read_text().split("\0") if entry
+    )
+
+    assert not {*secrets, "HUB_DATABASE_URL", "HUB_REDIS_URL"} & inherited.keys()
+    assert "secret-" not in str(inherited)
+    assert inherited["HUB_DATA_DIR"] == str(site.folder)

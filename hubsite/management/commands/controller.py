@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
 from hubsite.prepare import is_current
+from hubsite.settings import forget_secrets
 
 
 class Command(BaseCommand):
@@ -35,6 +36,7 @@ class Command(BaseCommand):
         from servers.controller.background import BACKGROUND
         from servers.controller.process import serve
 
+        forget_secrets()
         status = serve(BACKGROUND)
         logging.shutdown()
         sys.stdout.flush()

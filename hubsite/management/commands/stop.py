@@ -21,6 +21,7 @@ from hubsite import proxy_process
 from hubsite.children import open_log
 from hubsite.commandline import add_place_options
 from hubsite.prepare import is_current
+from hubsite.settings import forget_secrets
 from servers import routes
 from servers.actions import stop_servers
 from servers.controller.process import serve
@@ -116,6 +117,7 @@ def lead_until(condition: Callable[[], bool]) -> bool:
     os.dup2(log, 2)
     try:
         Thread(target=watch, daemon=True).start()
+        forget_secrets()
         serve()
     finally:
         os.dup2(shown, 2)
