@@ -202,7 +202,7 @@ def purge_expired(now: datetime | None = None, *, by: Actor | None = None) -> in
     if purged:
         expired.delete()
         by = by or Actor.system("purge")
-        record(by, "token.expire", "token", _several(purged), tokens=purged)
+        record(by, "token.expire", "token", _only(purged), names=purged)
     return len(purged)
 
 
@@ -298,7 +298,7 @@ def _change(
     names = [f"a{pk}" for pk in locked.values_list("pk", flat=True)]
     if names:
         tokens.update(**columns)
-        record(by, f"token.{act}", "token", _several(names), tokens=names)
+        record(by, f"token.{act}", "token", _only(names), names=names)
     return len(names)
 
 
@@ -312,5 +312,6 @@ def _token_that_was_minted_here(secret: str) -> APIToken:
     return known
 
 
-def _several(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} tokens"
+def _only(names: list[str]) -> str:
+    """Return the one name; acts on several are told by the list of them."""
+    return names[0] if len(names) == 1 else ""

@@ -164,7 +164,7 @@ def test_end_takes_token_client_and_what_visitors_hold(
     assert server.token is None
     # One act tells of both.
     act = Event.objects.get(action="token.revoke")
-    assert act.actor_kind == "system" and len(act.detail["tokens"]) == 2
+    assert act.actor_kind == "system" and len(act.detail["names"]) == 2
     # A purge may take them.
     visitors.refresh_from_db()
     assert visitors.expires_at is not None
