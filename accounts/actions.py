@@ -322,6 +322,8 @@ def delete_user(user: User, *, by: Actor) -> None:
     Of several who do so at once, one has done it.
     """
     refuse_own_deletion(user, by)
+    # Whoever starts this user's server at this moment has done so, or can't any more.
+    User.objects.select_for_update().filter(pk=user.pk).first()
     _refuse_hindered(user)
     record(by, "user.delete", "user", user.name)
     for departure in departures:

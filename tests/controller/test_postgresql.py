@@ -8,15 +8,19 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import pytest
-from django.db import connection
+from django.db import connection, connections, transaction
 
 import start
+from accounts.actions import delete_user
+from scopes.refusals import Invalid
+from servers.actions import start_server
 from servers.controller.leadership import LOCK_KEY
 from servers.models import Server
 from tests.controller.conftest import fill
-from tests.controller.site import Site, until
+from tests.controller.site import BY, Site, until
 
 HOLDERS = (
     "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database "
@@ -176,3 +180,26 @@ def test_database_is_restarted(own_server: OwnServer, make_site: Callable[[str],
     site.stop()
     assert not site.settled(seconds=30).ready
     assert Server.objects.filter(ready=True).count() == 1
+
+
+def test_user_whose_server_is_just_being_started_stays(postgresql_site: Site):
+    user = postgresql_site.user("alan")
+    has_started, may_commit = Event(), Event()
+
+    def start_slowly() -> None:
+        with transaction.atomic():
+            start_server(user, "", by=BY)
+            has_started.set()
+            may_commit.wait(10)
+        connections.close_all()
+
+    thread = Thread(target=start_slowly)
+    thread.start()
+    assert has_started.wait(10)
+    Timer(0.5, may_commit.set).start()
+
+    with pytest.raises(Invalid, match="active"):
+        delete_user(user, by=BY)
+
+    thread.join()
+    assert Server.objects.get().user == user
