@@ -105,6 +105,9 @@ class Start(ServerPage, View):
 
     async def start_with(self, fields: Fields, files: Any = None) -> HttpResponse:
         """Start with what was filled in, or say what is wrong with it."""
+        if holds_nul([fields, files]):
+            refusal = Invalid("The options hold a NUL character, which can't be kept.")
+            return await asyncio.to_thread(self.refuse, refusal)
         answer = await self.ask("options_from_form", fields=fields, files=files or {})
         if "options" in answer:
             return await self.start(answer["options"])
@@ -247,6 +250,15 @@ def asked_options(request: HttpRequest) -> Fields:
         if key.startswith(PREFIX) and key != PREFIX
     }
     return prefixed or {key: values for key, values in found.items() if key != PREFIX}
+
+
+def holds_nul(value: Any) -> bool:
+    """Say whether a text in lists and dictionaries has what no database stores."""
+    if isinstance(value, dict):
+        return any(map(holds_nul, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def sent_files(request: HttpRequest) -> dict[str, list[dict[str, str]]]:

@@ -318,6 +318,20 @@ class TestForm:
         assert FORM in reply.content.decode()
         assert not Server.objects.exists()
 
+    @pytest.mark.parametrize("fields", [{"size": "a\0b"}, {"si\0ze": "big"}])
+    def test_what_no_database_stores_is_refused(
+        self, alan: User, as_: Any, fields: dict[str, str]
+    ) -> None:
+        client = as_(alan)
+
+        filled_in = client.post("/hub/spawn", fields)
+        asked_for = client.get(
+            "/hub/spawn", {f"opt-{key}": value for key, value in fields.items()}
+        )
+
+        assert (filled_in.status_code, asked_for.status_code) == (400, 400)
+        assert not Server.objects.exists()
+
     @pytest.mark.parametrize("state", [{"ready": True}, {"pending": "spawn"}])
     def test_nothing_is_started_twice(self, alan: User, as_: Any, state: Any) -> None:
         make_server(alan, **state)
