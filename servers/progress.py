@@ -33,6 +33,11 @@ def failed_event(message: str = "") -> dict[str, Any]:
     return {"progress": 100, "failed": True, "message": said}
 
 
+def cancelled_event() -> dict[str, Any]:
+    """Tell that a start was given up because it was not wanted any more."""
+    return failed_event() | {"message": CANCELLED}
+
+
 def is_last(event: dict[str, Any]) -> bool:
     return bool(event.get("ready") or event.get("failed"))
 
@@ -82,7 +87,7 @@ def _end(seen: Sight | None, generation: int, server: Server) -> dict[str, Any] 
     """Say how a start has ended if its row says so, or None if it has not."""
     if seen is None or seen.generation != generation:
         # It was removed, or stopped, perhaps to be started once more.
-        return failed_event() | {"message": CANCELLED}
+        return cancelled_event()
     if seen.ready:
         return ready_event(server.user.name, server.name)
     if seen.has_settled(generation):

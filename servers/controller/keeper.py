@@ -15,7 +15,6 @@ import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -30,6 +29,7 @@ from servers.controller.progress import Progress
 from servers.controller.readiness import NotReady, until_ready
 from servers.controller.records import Outcome, Records, Row
 from servers.models import Server
+from servers.progress import cancelled_event, failed_event, ready_event
 from servers.proxy import ProxyError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ WITHDRAW_PATIENCE = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # A start that failed is given up though what it left can't be stopped.
 CLEANUP_TRIES = 4
-CANCELLED = {"progress": 100, "failed": True, "message": "Spawn cancelled"}
 
 
 class Keeper:
@@ -210,7 +209,9 @@ class Keeper:
             ) from None
         await self._publish(url)
         events = await self._end_progress()
-        final = await spawner.ready_event(ready_event(row.facts.path))
+        final = await spawner.ready_event(
+            ready_event(row.facts.user_name, row.facts.name)
+        )
         if not await self.controller.ask(
             self.records.settle_ready,
             *(row, spawner.state(), url, [*events, final]),
@@ -258,11 +259,7 @@ class Keeper:
             limit = self.spawner.consecutive_failure_limit
             spawner = await self._end(self.spawner, tries=CLEANUP_TRIES, now=True)
             state = spawner.state()
-        event = {
-            "progress": 100,
-            "failed": True,
-            "message": f"Spawn failed: {failure.message}",
-        }
+        event = failed_event(failure.message)
         if failure.html_message:
             event["html_message"] = failure.html_message
         settled = await self.controller.ask(
@@ -399,7 +396,7 @@ class Keeper:
                 *(row, state),
                 resumes=resumes,
                 forgotten=forgotten,
-                cancelled=CANCELLED,
+                cancelled=cancelled_event(),
             )
             if outcome is not Outcome.TO_FORGET:
                 break
@@ -517,16 +514,6 @@ class Keeper:
         if self.spawner is None:
             raise RuntimeError("a server without spawner")
         return self.spawner
-
-
-def ready_event(path: str) -> dict[str, Any]:
-    return {
-        "progress": 100,
-        "ready": True,
-        "message": f"Server ready at {path}",
-        "html_message": f'Server ready at <a href="{escape(path)}">{escape(path)}</a>',
-        "url": path,
-    }
 
 
 def _interval(spawner: HostedSpawner) -> float | None:
