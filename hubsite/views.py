@@ -108,10 +108,16 @@ TITLES = {
     500: "Something broke",
     503: "Not ready",
 }
+SILENT = {"user": "server", "services": "service"}
 
 
 def error_page(request: HttpRequest, code: int) -> HttpResponse:
     """The page of an error as such; the proxy shows it in place of its own."""
+    # The proxy tells whose address it was that nobody answered at.
+    asked = request.GET.get("url", "").removeprefix(settings.HUB.base_url)
+    kind = SILENT.get(asked.partition("/")[0])
+    if code == HTTPStatus.SERVICE_UNAVAILABLE and kind:
+        return render(request, "silent.html", {"code": code, "kind": kind})
     return _render_error(request, code, status=200)
 
 

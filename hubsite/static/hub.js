@@ -125,7 +125,9 @@
       }
       if (event.ready || event.failed) {
         source.close();
-        location.reload();
+        // Of two windows that sign in to one server at the very same moment, the
+        // server refuses one. So those that nobody looks at come a little later.
+        setTimeout(() => location.reload(), document.hidden ? 1500 : 0);
       }
     };
     // Who cancels it goes elsewhere, and must not be called back by its end.

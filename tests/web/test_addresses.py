@@ -96,6 +96,22 @@ def test_nobody_signed_in_is_needed_for_an_error_page():
     assert "There is nothing here" in page
 
 
+@pytest.mark.parametrize(
+    ("path", "title", "way"),
+    [
+        ("/user/ada/lab%3Freset", "This server does not answer", "/hub/home"),
+        ("/services/portal/", "This service does not answer", "/hub/"),
+        ("/hub/home", "Not ready", "/hub/"),
+        ("", "Not ready", "/hub/"),
+    ],
+)
+def test_the_proxy_says_who_is_silent(path, title, way):
+    page = Client().get(f"/hub/error/503?url={path}").content.decode()
+
+    assert f"<h1>{title}</h1>" in page
+    assert f'<a class="button" href="{way}">' in page
+
+
 def test_a_failure_is_a_page_too(monkeypatch, as_, mallory):
     from hubsite import home
 
