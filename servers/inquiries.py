@@ -9,7 +9,8 @@ Kinds of questions, their payloads and answers:
 * `options_from_form` `{"owner", "server_name", "fields", "files"}`: what somebody
   filled in; `{"options": {...}}`, or `{"error": text, "status": 400}`.
 * `forget` `{"server_id", "user_id", "owner", "server_name", "state"}`: a server whose
-  row is gone leaves nothing behind; `{}`. Nobody waits for this one.
+  row is gone leaves nothing behind; `{}`. Nobody waits for this one, but a server of
+  the same name: it starts only afterwards.
 
 A question is a row for as long as somebody waits for its answer: what people fill
 in is nobody else's business, so it stays no longer.
@@ -19,15 +20,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from servers.changes import Changes, announce
 from servers.models import Inquiry
 
 PATIENCE = 5.0
 INTERVAL = 0.05
+# Nobody waits for an answer for so long.
+KEPT = timedelta(minutes=5)
 
 
 class NoAnswer(Exception):
@@ -84,6 +89,15 @@ def answered(inquiry: Inquiry) -> bool:
         return False
     inquiry.answer, inquiry.answered_at = row["answer"], row["answered_at"]
     return True
+
+
+def abandoned(now: datetime) -> QuerySet[Inquiry]:
+    """Return the questions that nobody waits for, since who asked has died.
+
+    What is to be forgotten must be, however long no controller was there.
+    """
+    old = Inquiry.objects.filter(asked_at__lt=now - KEPT)
+    return old.exclude(kind="forget", answered_at=None)
 
 
 def withdraw(inquiry: Inquiry) -> None:

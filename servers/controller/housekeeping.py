@@ -23,7 +23,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Actor
 from oauth.models import OAuthCode
-from servers.models import ACTIVE, Inquiry, Server, ServerEvent, ShareCode
+from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from servers.proxy import ProxyError
 from servers.routes import proxy
 from tokens.actions import purge_expired
@@ -38,9 +38,8 @@ BY = Actor.system("housekeeping")
 BATCH = 500
 # Seconds between two removals of what is over.
 TIDY_EVERY = 300.0
-# How long it is kept what was said while a server started, and what was asked.
+# How long it is kept what was said while a server started.
 EVENTS_KEPT = timedelta(days=30)
-INQUIRIES_KEPT = timedelta(minutes=10)
 SESSION_STORED = timedelta(hours=1)
 
 # When a server was last used: owner, name, and the moment.
@@ -168,7 +167,6 @@ def tidy(now: datetime) -> dict[str, int]:
                 server__in=Server.objects.filter(ACTIVE).values("pk")
             )
         ),
-        "questions": _delete(Inquiry.objects.filter(asked_at__lt=now - INQUIRIES_KEPT)),
     }
 
 

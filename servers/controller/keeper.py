@@ -12,7 +12,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ log = structlog.get_logger("hub.controller")
 STOP_PATIENCE = 90.0
 POLL_PATIENCE = 60.0
 WITHDRAW_PATIENCE = 5.0
+FORGET_LOOK = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # A start that failed is given up though what it left can't be stopped.
 CLEANUP_TRIES = 4
@@ -178,6 +179,9 @@ class Keeper:
         row = self.row
         url = await self._resume() if row.facts.attempt else ""
         if not url:
+            # What is removed for ever must not be what this start makes.
+            while await self.controller.ask(self.records.is_being_forgotten, row):
+                await asyncio.sleep(FORGET_LOOK)
             attempt = secrets.token_hex(8)
             row = replace(
                 row,
@@ -340,9 +344,11 @@ class Keeper:
                             await self._woken.wait()
                 if self._wished.is_set():
                     break
+                # Who asks while the spawner is being asked gets a later look.
+                asked = list(self._questions)
                 if await self._has_ended(spawner):
                     return
-                self._answer(True)
+                self._answer(True, asked)
         finally:
             self.watching = False
         self._answer(True)
@@ -365,9 +371,12 @@ class Keeper:
         await self._stop(why="exit", status=status)
         return True
 
-    def _answer(self, alive: bool) -> None:
-        questions, self._questions = self._questions, []
-        for question in questions:
+    def _answer(
+        self, alive: bool, asked: Sequence[asyncio.Future[bool]] | None = None
+    ) -> None:
+        """Answer those who have asked whether the process lives, or some of them."""
+        for question in list(self._questions) if asked is None else asked:
+            self._questions.remove(question)
             if not question.done():
                 question.set_result(alive)
 

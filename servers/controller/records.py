@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from servers.controller import credentials
 from servers.controller.credentials import Requested
 from servers.controller.hosting.facts import ServerFacts
 from servers.controller.leadership import Lost
+from servers.inquiries import abandoned
 from servers.models import ACTIVE, Inquiry, Leadership, Server, ServerEvent
 
 T = TypeVar("T")
@@ -36,8 +37,6 @@ Event = dict[str, Any]
 BY = Actor.system("controller")
 # What the controller has to do something about; the others just run.
 UNSETTLED = ~Q(generation=F("settled")) | Q(pending__isnull=False)
-# Nobody waits for an answer for so long.
-FORGOTTEN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +325,20 @@ class Records:
             announce()
 
     def forget_questions(self) -> None:
-        """Delete what nobody waits for, since who asked has died."""
-        old = Inquiry.objects.filter(asked_at__lt=timezone.now() - FORGOTTEN)
+        """Delete what nobody waits for any more."""
+        old = abandoned(timezone.now())
         if old.exists():
             with self.fenced():
                 old.delete()
+
+    def is_being_forgotten(self, row: Row) -> bool:
+        """Tell whether an earlier server of this name is still to be forgotten."""
+        called = (row.facts.user_name, row.facts.name)
+        asked = Inquiry.objects.filter(kind="forget", answered_at=None)
+        return any(
+            (payload["owner"], payload["server_name"]) == called
+            for payload in asked.values_list("payload", flat=True)
+        )
 
     def facts_of(self, owner: str, server_name: str) -> ServerFacts | None:
         """Return what a spawner may know of a server, that may not exist yet."""

@@ -19,7 +19,7 @@ from accounts.models import User
 from oauth.models import OAuthCode
 from servers.controller import housekeeping
 from servers.controller.housekeeping import raise_activity, read_uses, tidy
-from servers.models import Inquiry, Server, ServerEvent, ShareCode
+from servers.models import Server, ServerEvent, ShareCode
 from servers.proxy import ProxyError
 from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
@@ -169,8 +169,6 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
             ServerEvent.objects.create(
                 server=server, generation=1, data={}, created=created
             )
-    Inquiry.objects.create(kind="poll", asked_at=now - hour)
-    Inquiry.objects.create(kind="poll", asked_at=now)
 
     removed = tidy(now)
 
@@ -180,7 +178,6 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
         "invitations": 1,
         "sessions": 2,
         "events": 1,
-        "questions": 1,
     }
     assert list(type(token).objects.all()) == [kept_token]
     assert OAuthCode.objects.get().handle == "1"

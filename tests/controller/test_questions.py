@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
+
+from django.utils import timezone
 
 from accounts.actions import delete_user
 from audit.models import Actor
-from servers.actions import stop_server
-from servers.inquiries import ask
+from servers.actions import delete_server, stop_server
+from servers.changes import announce
+from servers.controller.hosting.processes import beginning
+from servers.inquiries import abandoned, ask
+from servers.models import Inquiry
 from tests.controller.site import Site, until
 
 FORM = """
@@ -34,6 +40,7 @@ def test_poll_tells_the_living_from_the_dead(site: Site):
     assert ask("poll", server_id=row.pk) == {"alive": True}
 
     os.kill(row.state["pid"], signal.SIGKILL)
+    until(lambda: beginning(row.state["pid"]) is None)
     began = time.monotonic()
     assert ask("poll", server_id=row.pk) == {"alive": False}
 
@@ -41,6 +48,36 @@ def test_poll_tells_the_living_from_the_dead(site: Site):
     assert time.monotonic() - began < 3
     assert not site.row().ready and site.row().pending is None
     assert ask("poll", server_id=row.pk) == {"alive": False}
+
+
+SLOW_TO_LOOK = """
+import asyncio
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+class Slow(SimpleLocalProcessSpawner):
+    async def poll(self):
+        status = await super().poll()
+        await asyncio.sleep(1)
+        return status
+
+c.JupyterHub.spawner_class = Slow
+"""
+
+
+def test_poll_begins_after_it_was_asked_for(site: Site):
+    site.configure(lines=SLOW_TO_LOOK)
+    site.controller()
+    site.start()
+    row = site.settled()
+    before = Inquiry.objects.create(kind="poll", payload={"server_id": row.pk})
+    announce()
+    time.sleep(0.5)
+
+    os.kill(row.state["pid"], signal.SIGKILL)
+
+    assert ask("poll", server_id=row.pk) == {"alive": False}
+    before.refresh_from_db()
+    assert before.answer == {"alive": True}
 
 
 def test_form_of_options(site: Site):
@@ -129,3 +166,65 @@ def test_forms_that_no_database_holds_are_mended(site: Site):
 
     assert form == {"form": "<label>\ufffd ? <input name='size'></label>"}
     assert not controller.says("Not leading")
+
+
+SLOW_TO_FORGET = """
+import asyncio
+from pathlib import Path
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+def note(word):
+    with Path({place!r}).open("a") as file:
+        print(word, file=file)
+
+class Slow(SimpleLocalProcessSpawner):
+    async def start(self):
+        note("start")
+        return await super().start()
+
+    async def delete_forever(self):
+        note("forgetting")
+        await asyncio.sleep(1)
+        note("forgotten")
+
+c.JupyterHub.spawner_class = Slow
+"""
+
+
+def test_what_is_to_be_forgotten_is_before_its_name_is_used_again(
+    site: Site, tmp_path: Path
+):
+    place = tmp_path / "acts"
+    site.configure(lines=SLOW_TO_FORGET.format(place=str(place)))
+    site.controller()
+    site.start(name="lab")
+    site.settled(name="lab")
+    site.stop(name="lab")
+    site.settled(name="lab")
+
+    delete_server(site.user("alan"), "lab", by=Actor("user", "alan"))
+    site.start(name="lab")
+
+    assert site.settled(name="lab").ready
+    acts = place.read_text().split()
+    assert acts == ["start", "forgetting", "forgotten", "start"]
+
+
+def test_what_is_to_be_forgotten_is_so_however_late(site: Site, tmp_path: Path):
+    place = tmp_path / "forgotten"
+    site.configure(lines=FORGETFUL.format(place=str(place)))
+    asked = {"server_id": 1, "user_id": 1, "owner": "alan", "server_name": "lab"}
+    long_ago = timezone.now() - timedelta(days=1)
+    Inquiry.objects.create(
+        kind="forget", payload={**asked, "state": {}}, asked_at=long_ago
+    )
+    Inquiry.objects.create(kind="poll", payload={"server_id": 1}, asked_at=long_ago)
+
+    abandoned(timezone.now()).delete()
+
+    assert Inquiry.objects.get().kind == "forget"
+    site.controller()
+    assert until(lambda: place.exists() and place.read_text()) == "alan/lab"
+    until(lambda: not Inquiry.objects.filter(answered_at=None).exists())
+    abandoned(timezone.now()).delete()
+    assert not Inquiry.objects.exists()
