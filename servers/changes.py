@@ -49,6 +49,12 @@ def announce() -> None:
             cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
 
+def is_in_memory() -> bool:
+    """Say whether the database is one of SQLite's that live in a process, for tests."""
+    own: Any = connections["default"]
+    return own.vendor == "sqlite" and bool(own.is_in_memory_db())
+
+
 class Changes:
     """What one waiter has not heard of yet; enter it before the first look at rows.
 
@@ -141,7 +147,7 @@ class Watcher:
 
     async def _watch_sqlite(self) -> None:
         path = str(connections["default"].settings_dict["NAME"])
-        if "memory" in path:
+        if is_in_memory():
             # Nobody counts the changes of a database that lives in this process.
             while self._waiters:
                 self._tell()

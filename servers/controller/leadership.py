@@ -23,7 +23,7 @@ import structlog
 from django.conf import settings
 from django.db import connections
 
-from servers.changes import direct_address
+from servers.changes import direct_address, is_in_memory
 
 log = structlog.get_logger("hub.controller")
 
@@ -58,7 +58,7 @@ def new_lock() -> Lock:
     if connections["default"].vendor == "postgresql":
         return SessionLock()
     name = str(connections["default"].settings_dict["NAME"])
-    folder = settings.DATA_DIR if "memory" in name else Path(name).absolute().parent
+    folder = settings.DATA_DIR if is_in_memory() else Path(name).absolute().parent
     return FileLock(folder / "controller.lock")
 
 

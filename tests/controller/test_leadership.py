@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.db.models import F
 from django.utils import timezone
 
 from servers.controller.credentials import Requested
 from servers.controller.hosting.facts import ServerFacts
-from servers.controller.leadership import Lost
+from servers.controller.leadership import FileLock, Lost, new_lock
 from servers.controller.records import Outcome, Records, take_over
 from servers.models import Inquiry, Leadership, Server
-from tests.controller.site import Site, until
+from tests.controller.site import Site, default_database, until
 from tests.factories import make_server, make_user
 from tokens.models import APIToken
 
@@ -166,3 +168,12 @@ def test_lock_file_that_is_gone_ends_the_term(sqlite_site: Site):
     assert row.ready and row.state["pid"] == pid and site.processes() == [pid]
     until(lambda: second.says("Standing by"))
     assert site.epoch() in (2, 3)
+
+
+def test_the_lock_is_beside_the_database_whatever_its_folder_is_called(tmp_path: Path):
+    folder = tmp_path / "memory"
+
+    with default_database(f"sqlite:///{folder}/hub.sqlite3"):
+        lock = new_lock()
+
+    assert isinstance(lock, FileLock) and lock.path == folder / "controller.lock"
