@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    Page,
+    sync_playwright,
+)
+from playwright.sync_api import Error as PlaywrightError
 
 from accounts.models import User
 
@@ -25,6 +35,8 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
 
 AXE = settings.BASE_DIR / "node_modules" / "axe-core" / "axe.min.js"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# Seconds that a browser has to close a window.
+CLOSING = 20.0
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 320)
 WIDER = """() => {
@@ -40,10 +52,57 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+class Chromium:
+    """The machine's browser, started anew if it has been ended."""
+
+    def __init__(self, kind: BrowserType, program: str) -> None:
+        self.kind = kind
+        self.program = program
+        self.browser = self.launch()
+
+    def launch(self) -> Browser:
+        return self.kind.launch(executable_path=self.program, args=[self.mark])
+
+    @property
+    def mark(self) -> str:
+        """What tells its processes from those of other browsers."""
+        return f"--hub-tests={os.getpid()}"
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        if not self.browser.is_connected():
+            self.browser = self.launch()
+        return self.browser.new_context(**options)
+
+    def close(self, contexts: Iterable[BrowserContext]) -> None:
+        """Close windows. The browser hangs over that at times, and is ended then."""
+        with self.ended_after(CLOSING), suppress(PlaywrightError):
+            for context in contexts:
+                context.close()
+
+    def end(self) -> None:
+        with self.ended_after(CLOSING), suppress(PlaywrightError):
+            self.browser.close()
+
+    @contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        timer = threading.Timer(seconds, self.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def kill(self) -> None:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if self.mark in process.cmdline():
+                    process.kill()
+
+
 # Not for the whole session: as long as it is there this thread has a running event
 # loop, and tests of other folders that start one of their own would fail.
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium() -> Iterator[Chromium]:
     """Start the machine's own browser; without one there is nothing to test."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = os.environ.get("CHROMIUM") or next(
@@ -55,11 +114,9 @@ def chromium() -> Iterator[Browser]:
             "the variable CHROMIUM."
         )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which(found) or found
-        )
-        yield browser
-        browser.close()
+        chromium = Chromium(playwright.chromium, shutil.which(found) or found)
+        yield chromium
+        chromium.end()
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +187,7 @@ class Window:
 
 @pytest.fixture
 def window(
-    chromium: Browser, live_server: Any, axe: str
+    chromium: Chromium, live_server: Any, axe: str
 ) -> Iterator[Callable[..., Window]]:
     """Open a window: `window(user)` is signed in, `window()` is nobody's."""
     contexts: list[BrowserContext] = []
@@ -157,8 +214,7 @@ def window(
         return Window(context.new_page(), live_server.url, axe)
 
     yield open_window
-    for context in contexts:
-        context.close()
+    chromium.close(contexts)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.browser.conftest import Chromium
 from tests.hubsite.conftest import RunningHub
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("notebook")]
@@ -58,11 +59,11 @@ def servers_of(hub: RunningHub) -> list[int]:
 
 
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
+def context(chromium: Chromium) -> Iterator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(60_000)
     yield context
-    context.close()
+    chromium.close([context])
 
 
 def sign_in(page: Page, hub: RunningHub) -> None:

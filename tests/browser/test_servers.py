@@ -240,6 +240,17 @@ def test_home_stays_where_one_is(window: Open, with_servers: User) -> None:
     expect(typed).to_be_focused()
 
 
+def test_home_is_not_what_the_browser_kept(window: Open, ada: User) -> None:
+    server = make_server(ada)
+    page = window(ada).open("/hub/home")
+    page.get_by_role("link", name="Token", exact=True).click()
+    Server.objects.filter(pk=server.pk).update(ready=True, started=timezone.now())
+
+    page.go_back()
+
+    expect(page.get_by_role("link", name="Open my server")).to_be_visible()
+
+
 # Starting
 
 

@@ -12,9 +12,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from servers.models import Share
+from tests.browser.conftest import Chromium
 from tests.factories import make_server, make_share, make_user
 from tests.hubsite.conftest import RunningHub
 
@@ -121,7 +122,7 @@ c.Spawner.start_timeout = c.Spawner.http_timeout = {PATIENCE}
 
 
 @pytest.fixture
-def enter(chromium: Browser, hub: RunningHub) -> Iterator[Callable[[str], Page]]:
+def enter(chromium: Chromium, hub: RunningHub) -> Iterator[Callable[[str], Page]]:
     """Return what signs somebody in, in a browser of their own."""
     contexts: list[BrowserContext] = []
 
@@ -138,8 +139,7 @@ def enter(chromium: Browser, hub: RunningHub) -> Iterator[Callable[[str], Page]]
         return page
 
     yield sign_in
-    for context in contexts:
-        context.close()
+    chromium.close(contexts)
 
 
 def ask(hub: RunningHub, path: str, name: str, body: Any = None) -> tuple[int, Any]:

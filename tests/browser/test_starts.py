@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import Window
+from tests.browser.conftest import Chromium, Window
 from tests.hubsite.conftest import RunningHub
 from tests.servers import stub
 
@@ -118,7 +118,7 @@ def servers_of(hub: RunningHub, user: str = "") -> list[int]:
 
 @pytest.fixture
 def visit(
-    hub: RunningHub, chromium: Browser, axe: str
+    hub: RunningHub, chromium: Chromium, axe: str
 ) -> Iterator[Callable[[str], Window]]:
     """Sign somebody in, in a window of their own, and wait for their home."""
     contexts: list[BrowserContext] = []
@@ -140,8 +140,7 @@ def visit(
         return window
 
     yield sign_in
-    for context in contexts:
-        context.close()
+    chromium.close(contexts)
 
 
 def answer_of(page: Page) -> Any:

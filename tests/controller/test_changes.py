@@ -62,12 +62,14 @@ def test_all_waiters_hear(site: Site):
 def test_silence_ends_with_the_time(site: Site):
     async def scenario() -> float:
         async with Changes() as changes:
-            # A database that was just opened may seem to have changed once more.
-            await changes.next(0.2)
-            await changes.next(0.2)
-            began = time.monotonic()
-            await changes.next(0.2)
-            return time.monotonic() - began
+            # A database that was just opened may seem to have changed once more, and
+            # on a busy machine that shows late.
+            longest = 0.0
+            for _ in range(5):
+                began = time.monotonic()
+                await changes.next(0.2)
+                longest = max(longest, time.monotonic() - began)
+            return longest
 
     assert 0.15 < asyncio.run(scenario()) < 2
 

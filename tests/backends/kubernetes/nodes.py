@@ -58,6 +58,10 @@ class Nodes:
                 listing = reply.json()
                 for pod in listing["items"]:
                     self.see("MODIFIED", pod)
+                # Of those that went between two watches nobody tells.
+                there = {pod["metadata"]["uid"] for pod in listing["items"]}
+                for uid in self.running.keys() - there:
+                    self.kill(uid, 0)
                 version = listing["metadata"]["resourceVersion"]
                 with self.session.get(
                     f"{self.root}/pods",
