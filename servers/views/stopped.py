@@ -53,10 +53,12 @@ class StoppedServerView(View):
     def dispatch(
         self, request: HttpRequest, owner: str, rest: str = ""
     ) -> HttpResponse:
+        presented = TokenAuthentication().authenticate(request)
         if request.method not in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
+            if presented is None and request.method != "OPTIONS":
+                self.require_own_script(request)
             context = {"code": 405, "title": "Servers are not asked like this"}
             return render(request, "error.html", context, status=405)
-        presented = TokenAuthentication().authenticate(request)
         if request.method not in ("GET", "HEAD"):
             # The answer depends on nothing but the address, and tells nothing else.
             if presented is None:
@@ -69,12 +71,27 @@ class StoppedServerView(View):
         else:
             access = request.user.access
         first = rest.partition("/")[0]
+        try:
+            user, name = self.require_access(access, owner, first)
+        except Http404:
+            if presented is None or isinstance(presented[1].owner, User):
+                raise
+            # A service reads no pages; JupyterHub sends it nothing but the status.
+            return HttpResponse(status=404)
+        return self.answer(request, access, user, name, rest)
+
+    def require_access(
+        self, access: Access, owner: str, first: str
+    ) -> tuple[User, str]:
+        """Return which server is meant, or find nothing.
+
+        What may be used may be another server of the same user.
+        """
         user = require_server_scope(access, "access:servers", owner, "", first)
         name = self.server_name(user, first)
         if not access.allows("access:servers", obj=server_target(user.name, name)):
-            # What may be used is another server of the same user.
             raise Http404
-        return self.answer(request, access, user, name, rest)
+        return user, name
 
     def require_own_script(self, request: HttpRequest) -> None:
         """Refuse what a page of ours did not send for somebody who is signed in."""
@@ -99,16 +116,19 @@ class StoppedServerView(View):
         return 503 if settings.HUB.use_legacy_stopped_server_status_code else 424
 
     @property
-    def address(self) -> str:
-        """The path as it was asked for, outside of the hub's part."""
-        base = settings.HUB.base_url
+    def asked_for(self) -> str:
+        """The path and the query as they were asked for."""
         # As the client has spelt it, for names may hold what addresses can't.
         spelt = self.request.META.get("RAW_URI", "").partition("?")[0]
-        path = (spelt or quote(self.request.path, safe=SAFE)).replace(
-            f"{base}hub/", base, 1
-        )
+        path = spelt or quote(self.request.path, safe=SAFE)
         query = self.request.META.get("QUERY_STRING")
         return f"{path}?{query}" if query else path
+
+    @property
+    def address(self) -> str:
+        """What was asked for, outside of the hub's part."""
+        base = settings.HUB.base_url
+        return self.asked_for.replace(f"{base}hub/", base, 1)
 
     def answer(
         self, request: HttpRequest, access: Access, user: User, name: str, rest: str
@@ -122,7 +142,8 @@ class StoppedServerView(View):
             return self.answer_program(request, user.name, name)
         can_start = access.allows("servers", obj=server_target(user.name, name))
         if can_start and (server.pending or server.failure):
-            path = pending_path(user.name, name, self.address)
+            # The way JupyterHub leads, which comes by here once more.
+            path = pending_path(user.name, name, self.asked_for)
             return HttpResponse(status=303, headers={"Location": path})
         context = {
             "status": self.status,
@@ -186,6 +207,9 @@ class UserRedirectView(SignedInMixin, View):
     def get(self, request: HttpRequest, rest: str = "") -> HttpResponse:
         name = settings.HUB.default_server_name
         target = server_path(self.person.name, name) + quote(rest, safe="/@")
+        if name and not rest:
+            # As JupyterHub spells it; the server itself adds the slash.
+            target = target.rstrip("/")
         if query := request.META.get("QUERY_STRING"):
             target += f"?{query}"
         return HttpResponseRedirect(spawn_path(self.person.name, name, target))

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from tests.factories import make_server, make_share, make_token
+from tests.factories import make_server, make_service, make_share, make_token
 
 pytestmark = pytest.mark.django_db
 
@@ -165,6 +165,22 @@ def test_forged_calls_are_refused(alan: User) -> None:
     assert forged.status_code == 403
 
 
+@pytest.mark.parametrize("method", ["put", "post", "patch", "delete"])
+def test_forged_calls_of_any_kind_are_refused(alan: User, method: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alan, "accounts.backends.HubBackend")
+
+    assert getattr(client, method)("/hub/user/alan/lab").status_code == 403
+
+
+def test_services_find_no_page(alan: User, bearer: Any) -> None:
+    client = bearer(make_token(make_service("reader"))[1])
+
+    reply = client.get("/hub/user/alan/lab")
+
+    assert (reply.status_code, reply.content) == (404, b"")
+
+
 # To one's own
 
 
@@ -193,6 +209,8 @@ def test_leads_to_the_server_that_is_the_default(
     reply = as_(alan).get("/hub/user-redirect/tree")
 
     assert reply["Location"] == ("/hub/spawn/alan/lab?next=%2Fuser%2Falan%2Flab%2Ftree")
+    reply = as_(alan).get("/hub/user-redirect/")
+    assert reply["Location"] == "/hub/spawn/alan/lab?next=%2Fuser%2Falan%2Flab"
 
 
 # Servers that are not stopped
@@ -266,7 +284,8 @@ def test_what_happens_is_shown_where_it_can_be_watched(
     reply = client.get("/hub/user/alan/lab")
 
     assert reply.status_code == 303
-    assert reply["Location"] == "/hub/spawn-pending/alan?next=%2Fuser%2Falan%2Flab"
+    path = "/hub/spawn-pending/alan?next=%2Fhub%2Fuser%2Falan%2Flab"
+    assert reply["Location"] == path
     assert client.get("/hub/user/alan/api/status").status_code == 424
 
 
