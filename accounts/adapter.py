@@ -51,6 +51,9 @@ session_endings: list[SessionEnding] = []
 SigningOut = Callable[[User, Actor], object]
 signings_out: list[SigningOut] = []
 
+# What else a sign-in brings about, called with who signed in.
+signings_in: list[Callable[[User], object]] = []
+
 
 def local_path(request: HttpRequest, url: str) -> str:
     """Reduce an address on this hub to its path; return nothing for any other.
@@ -100,15 +103,20 @@ def public_origin() -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
-def with_parameters(request: HttpRequest, target: str) -> str:
-    """Carry the request's own parameters along to where it is sent by default."""
-    carried = [
+def carried_parameters(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
+    """Return what a request's address says that is to be said to the next one."""
+    return [
         (key, value)
         for key, values in request.GET.lists()
-        if key not in ("next", "_xsrf")
+        if key not in but
         for value in values
         if value
     ]
+
+
+def with_parameters(request: HttpRequest, target: str) -> str:
+    """Carry the request's own parameters along to where it is sent by default."""
+    carried = carried_parameters(request, "next", "_xsrf")
     return f"{target}?{urlencode(carried)}" if carried else target
 
 
@@ -206,6 +214,8 @@ class AccountAdapter(DefaultAccountAdapter):
         response = super().post_login(request, user, **kwargs)
         set_session_id_cookie(request, response)
         record(actor_of(request, user), "session.login", "user", user.name)
+        for signing_in in signings_in:
+            signing_in(user)
         return response
 
     def logout(self, request: HttpRequest) -> None:

@@ -265,7 +265,10 @@ def stop_server(
         server = _locked(user, name)
         if server is None and name:
             raise NotFound(f"{user.name} has no server named '{name}'")
-        if server is None or not server.is_active:
+        if server is None:
+            know_default_server(user)
+            return None
+        if not server.is_active:
             if remove:
                 delete_server(user, name, by=by)
             return None
@@ -282,6 +285,15 @@ def stop_server(
             record(by, "server.stop", "server", str(server))
             announce()
     return server
+
+
+def know_default_server(user: User) -> None:
+    """Make the row of a default server that nobody has used yet.
+
+    Who asks for the progress of one that is not known is told so, as in JupyterHub;
+    signing in and calls that act on it make it known.
+    """
+    Server.objects.get_or_create(user=user, name="", defaults={"user_options": {}})
 
 
 @transaction.atomic

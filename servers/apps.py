@@ -6,9 +6,10 @@ class ServersConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.actions import closings, departures, hindrances
-        from accounts.adapter import running_places, signings_out
+        from accounts.adapter import running_places, signings_in, signings_out
         from accounts.rights import register_source
         from servers.actions import (
+            know_default_server,
             stop_servers_at_sign_out,
             stop_servers_of,
             why_user_is_busy,
@@ -25,3 +26,4 @@ class ServersConfig(AppConfig):
             departures.append(release_servers_of)
             signings_out.append(stop_servers_at_sign_out)
             running_places.append(path_of_running)
+            signings_in.append(know_default_server)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 
-from accounts.adapter import local_path
+from accounts.adapter import carried_parameters, local_path, with_parameters
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from scopes.access import Access
@@ -78,6 +79,19 @@ class ServerPage(SignedInMixin):
         return local_path(self.request, asked)
 
     @property
+    def pending_url(self) -> str:
+        """Where this server is watched; what the page was asked with comes along."""
+        path = pending_path(self.owner.name, self.server_name)
+        carried = carried_parameters(self.request, "next", "display_name")
+        if self.next_url:
+            carried.append(("next", self.next_url))
+        return f"{path}?{urlencode(carried, quote_via=quote)}" if carried else path
+
+    def url_of(self, server: Server) -> str:
+        """Where to go now that the server runs."""
+        return self.next_url or with_parameters(self.request, server.path)
+
+    @property
     def is_own(self) -> bool:
         return self.owner.pk == self.person.pk
 
@@ -100,9 +114,7 @@ class ServerPage(SignedInMixin):
             "server": server,
             "server_name": self.server_name,
             "next_url": self.next_url,
-            "pending_url": pending_path(
-                self.owner.name, self.server_name, self.next_url
-            ),
+            "pending_url": self.pending_url,
             # Middleware has looked at the messages by the time that a page which
             # waited is made, so they are taken out before.
             **({"messages": self.messages} if hasattr(self, "messages") else {}),

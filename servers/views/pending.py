@@ -26,7 +26,7 @@ class PendingView(ServerPage, View):
         if server is None and server_name:
             raise Http404
         if server is not None and server.ready:
-            return self.go(self.next_url or server.path)
+            return self.go(self.url_of(server))
         if server is not None and server.pending == Server.Pending.STOP:
             return self.show("servers/stopping.html", server)
         if server is not None and server.pending:

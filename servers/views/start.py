@@ -21,7 +21,7 @@ from django.views.generic import View
 
 from scopes.refusals import Invalid, Refusal
 from servers.actions import AlreadyRunning, start_server
-from servers.addresses import pending_path, spawn_path
+from servers.addresses import spawn_path
 from servers.inquiries import NoAnswer, ask_async
 from servers.models import Server
 from servers.views.pages import ServerPage, find_server
@@ -74,7 +74,7 @@ class Start(ServerPage, View):
                 by=self.actor,
             )
         except AlreadyRunning as refusal:
-            return self.go(self.next_url or refusal.server.path)
+            return self.go(self.url_of(refusal.server))
         except Refusal as refusal:
             if form is None:
                 form = await self.ask_for_form()
@@ -85,7 +85,7 @@ class Start(ServerPage, View):
         if settled is not None and settled.failure:
             settled.user = self.owner
             return await asyncio.to_thread(self.show_failure, settled)
-        return self.go(pending_path(self.owner.name, self.server_name, self.next_url))
+        return self.go(self.pending_url)
 
     async def ask(self, kind: str, **more: Any) -> dict[str, Any]:
         answer: dict[str, Any] = await ask_async(
@@ -183,21 +183,30 @@ class SpawnView(Start):
 
     http_method_names = ["get", "post", "options"]  # noqa: RUF012
 
+    def find_or_name(self, owner: str, server_name: str) -> Server | None:
+        """Return the server; the address may say what a new one is to be called."""
+        self.find(owner or self.person.name, server_name)
+        server = find_server(self.owner, server_name)
+        if server is None:
+            self.display_name = self.request.GET.get("display_name", "")
+        return server
+
     def get(
         self, request: HttpRequest, owner: str = "", server_name: str = ""
     ) -> HttpResponse:
-        self.find(owner or self.person.name, server_name)
-        self.display_name = request.GET.get("display_name", "")
-        server = find_server(self.owner, server_name)
+        server = self.find_or_name(owner, server_name)
         if server is not None and server.pending:
-            return self.go(pending_path(self.owner.name, server_name, self.next_url))
+            return self.go(self.pending_url)
         return self.later(
             partial(self.unless_unanswered, self.begin(server, asked_options(request)))
         )
 
     async def begin(self, server: Server | None, options: Fields) -> HttpResponse:
         if server is not None and server.ready and not await self.is_dead(server):
-            return self.go(self.next_url or server.path)
+            return self.go(self.url_of(server))
+        if PREFIX in self.request.GET:
+            refusal = Invalid(f"An option needs a name: {PREFIX}")
+            return await asyncio.to_thread(self.refuse, refusal, server, status=422)
         if options:
             return await self.start_with(options)
         form = await self.ask_for_form()
@@ -208,9 +217,7 @@ class SpawnView(Start):
     def post(
         self, request: HttpRequest, owner: str = "", server_name: str = ""
     ) -> HttpResponse:
-        self.find(owner or self.person.name, server_name)
-        self.display_name = request.GET.get("display_name", "")
-        server = find_server(self.owner, server_name)
+        server = self.find_or_name(owner, server_name)
         if server is not None and server.is_active:
             state = f"pending {server.pending}" if server.pending else "already running"
             return self.refuse(Invalid(f"{server.label} is {state}"), server)
@@ -247,9 +254,9 @@ def asked_options(request: HttpRequest) -> Fields:
     prefixed = {
         key.removeprefix(PREFIX): values
         for key, values in found.items()
-        if key.startswith(PREFIX) and key != PREFIX
+        if key.startswith(PREFIX)
     }
-    return prefixed or {key: values for key, values in found.items() if key != PREFIX}
+    return prefixed or found
 
 
 def holds_nul(value: Any) -> bool:

@@ -341,9 +341,16 @@ def test_what_is_stopped_needs_no_stopping(alan: User, named: None) -> None:
 
     assert stop_server(alan, "", by=BY) is None
     assert stop_server(alan, "lab", by=BY) is None
-    assert Server.objects.get().generation == 0
+    assert [server.generation for server in Server.objects.all()] == [0, 0]
     with pytest.raises(NotFound):
         stop_server(alan, "none", by=BY)
+
+
+def test_a_default_server_is_known_once_it_is_stopped(alan: User) -> None:
+    assert stop_server(alan, "", by=BY) is None
+
+    server = Server.objects.get()
+    assert (server.name, server.generation, server.is_active) == ("", 0, False)
 
 
 def test_many_are_stopped_in_few_queries(

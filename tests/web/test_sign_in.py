@@ -37,6 +37,13 @@ def test_leads_to_a_server_that_is_there(person, browser, state):
     assert browser.get("/hub/login")["Location"] == "/user/ada/"
 
 
+def test_makes_the_default_server_known(person, browser):
+    browser.sign_in("ada")
+
+    server = person.servers.get()
+    assert (server.name, server.generation, server.is_active) == ("", 0, False)
+
+
 def test_leads_to_no_other_server_than_the_default_one(person, browser):
     make_server(person, "lab", ready=True)
     make_server(make_user("grace"), ready=True)

@@ -57,6 +57,37 @@ def test_where_to_go_comes_along(alan: User, as_: Any) -> None:
     assert reply["Location"] == target
 
 
+@pytest.mark.parametrize(
+    ("query", "pending", "running"),
+    [
+        (
+            "?opt-a=1&opt-a=2&next=/hub/token",
+            "?opt-a=1&opt-a=2&next=%2Fhub%2Ftoken",
+            "",
+        ),
+        ("?opt-a=1&b=%C3%B6", "?opt-a=1&b=%C3%B6", "?opt-a=1&b=%C3%B6"),
+        ("?display_name=X&opt-a=", "", "?display_name=X"),
+    ],
+)
+def test_what_was_asked_with_comes_along(
+    alan: User, as_: Any, query: str, pending: str, running: str
+) -> None:
+    client = as_(alan)
+
+    reply = client.get(f"/hub/spawn{query}")
+
+    assert reply["Location"] == f"/hub/spawn-pending/alan{pending}"
+    Server.objects.update(pending=None, ready=True)
+    target = f"/user/alan/{running}" if "next" not in query else "/hub/token"
+    assert client.get(f"/hub/spawn{query}")["Location"] == target
+    assert client.get(f"/hub/spawn-pending/alan{query}")["Location"] == target
+
+
+def test_options_need_names(alan: User, as_: Any) -> None:
+    assert as_(alan).get("/hub/spawn?opt-=1").status_code == 422
+    assert not Server.objects.exists()
+
+
 def test_nobody_is_led_elsewhere(alan: User, as_: Any) -> None:
     reply = as_(alan).get("/hub/spawn?next=//evil.example/")
 
@@ -168,6 +199,17 @@ def test_a_named_server_is_created_with_its_start(
     server = only_server()
     assert (server.name, server.display_name) == ("lab", "My Läb")
     assert server.pending == "spawn"
+
+
+def test_a_link_gives_no_other_name_to_what_has_one(
+    alan: User, as_: Any, configure: Any
+) -> None:
+    configure(allow_named_servers=True)
+    make_server(alan, "lab", display_name="Mine")
+
+    as_(alan).get("/hub/spawn/alan/lab?display_name=Other")
+
+    assert only_server().display_name == "Mine"
 
 
 @pytest.mark.parametrize(
