@@ -51,8 +51,8 @@ def announce() -> None:
 
 def is_in_memory() -> bool:
     """Say whether the database is one of SQLite's that live in a process, for tests."""
-    own: Any = connections["default"]
-    return own.vendor == "sqlite" and bool(own.is_in_memory_db())
+    name = str(connections.settings["default"]["NAME"])
+    return name == ":memory:" or "mode=memory" in name
 
 
 class Changes:
@@ -146,7 +146,7 @@ class Watcher:
                 self._tell()
 
     async def _watch_sqlite(self) -> None:
-        path = str(connections["default"].settings_dict["NAME"])
+        path = str(connections.settings["default"]["NAME"])
         if is_in_memory():
             # Nobody counts the changes of a database that lives in this process.
             while self._waiters:
