@@ -46,6 +46,13 @@ def test_for_strangers(path, status, location):
     assert response.get("Location") == location
 
 
+def test_the_logo_is_made_of_pixels():
+    response = Client().get("/hub/logo")
+
+    assert response["Content-Type"] == "image/png"
+    assert b"".join(response.streaming_content).startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("path", ["//evil.example", "//evil.example/..", "/%0aevil"])
 def test_no_address_leads_elsewhere(path):
     response = Client().get("/", PATH_INFO=path)
