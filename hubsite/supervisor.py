@@ -57,7 +57,7 @@ def supervise() -> int:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
-        pid_file = (data_dir / "hub.pid").open("a+")
+        pid_file = open(data_dir / "hub.pid", "a+", opener=_privately)  # noqa: SIM115
     except OSError as error:
         print(
             f"ERROR: {data_dir} can't hold the hub's data: {error.strerror}",
@@ -175,7 +175,8 @@ class Supervisor:
     def say(self, line: str) -> None:
         with suppress(OSError):
             print(line, file=sys.stderr, flush=True)
-        with suppress(OSError), (self.logs / "hub.log").open("a") as file:
+        path = self.logs / "hub.log"
+        with suppress(OSError), open(path, "a", opener=_privately) as file:
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             file.write(f"{moment} {line}\n")
 
@@ -471,6 +472,10 @@ class Supervisor:
             f"{' and '.join(what)} {verb} on; the next start adopts what "
             f"runs. To stop it:\n    {shlex.join(command)}"
         )
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _servers(number: int) -> str:

@@ -96,7 +96,9 @@ class Exposition:
         beside = self.path.with_suffix(f".{os.getpid()}")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside.write_bytes(generate_latest(self.registry))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
+                file.write(generate_latest(self.registry))
             beside.replace(self.path)
         except OSError as error:
             with suppress(OSError):
