@@ -138,7 +138,9 @@
   };
 
   const read = async (address) => {
-    const response = await fetch(address, { headers: { Accept: "text/html" } });
+    // On the way back browsers take what they kept, unless they are told not to.
+    const how = { headers: { Accept: "text/html" }, cache: "no-store" };
+    const response = await fetch(address, how);
     if (response.redirected) location.reload();
     return new DOMParser().parseFromString(await response.text(), "text/html");
   };
@@ -202,7 +204,10 @@
     if (waits) lookAgain(Number(waits.dataset.lookAgain));
     const goes = document.querySelector("[data-go]");
     if (goes) setTimeout(() => location.assign(goes.dataset.go), goes.dataset.goAfter * 1000);
-    watch();
+    // Who comes back may be shown how it was.
+    const [came] = performance.getEntriesByType("navigation");
+    if (came?.type === "back_forward" && document.querySelector("[data-live]")) refresh();
+    else watch();
   });
 
   document.addEventListener("visibilitychange", () => {

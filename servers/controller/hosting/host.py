@@ -55,8 +55,11 @@ class Host:
         )
         from jupyterhub.spawner import Spawner
 
-        if not issubclass(self.spawner_class, Spawner):
-            raise classes.UnknownSpawner(f"{spawner_class} is no Spawner")
+        found = self.spawner_class
+        if not (isinstance(found, type) and issubclass(found, Spawner)):
+            raise classes.UnknownSpawner(
+                f"{spawner_class} is no Spawner; see c.JupyterHub.spawner_class"
+            )
         make_findable()
 
     def spawner(
