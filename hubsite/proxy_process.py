@@ -101,6 +101,21 @@ def takes_orders(api_url: str, auth_token: str) -> bool:
     return True
 
 
+def give_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
+    """Tell a proxy that is starting where all these lead, once it listens."""
+    deadline = time.monotonic() + GRACE * 3
+    for path, route in routes.items():
+        data = {key: value for key, value in route.items() if key != "target"}
+        while True:
+            try:
+                client.add_route(path, route["target"], **data)
+                break
+            except ProxyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
 def proxy_command(facts: dict[str, Any]) -> list[str]:
     """Return how the proxy is called for what the first web process tells."""
     bind, api = urlsplit(facts["bind_url"]), urlsplit(facts["proxy_api_url"])

@@ -232,19 +232,16 @@ class Supervisor:
     def start_proxy(self) -> None:
         """Start the proxy, or adopt the one that an earlier hub has left."""
         facts = self.facts
+        outlives = not facts["cleanup_proxy"]
         command = proxy_process.proxy_command(facts)
-        env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=facts["proxy_auth_token"])
-
-        def child(log: PipedLog | OwnLog) -> Child:
-            outlives = not facts["cleanup_proxy"]
-            return Child("proxy", lambda: command, env, log, outlives=outlives)
-
         if left := proxy_process.find_survivor(self.data_dir):
             if left.command == command and proxy_process.takes_orders(
                 facts["proxy_api_url"], facts["proxy_auth_token"]
             ):
                 self.say(f"The proxy of an earlier run goes on (process {left.pid})")
-                adopted = child(OwnLog("proxy", self.logs))
+                adopted = self.proxy_child(
+                    OwnLog("proxy", self.logs), outlives=outlives
+                )
                 adopted.adopt(left)
                 self.children["proxy"] = adopted
                 return
@@ -253,8 +250,13 @@ class Supervisor:
         # It would run on without the port, and say nothing.
         for place in ("bind_url", "proxy_api_url"):
             proxy_process.check_free(facts[place])
-        kind = PipedLog if facts["cleanup_proxy"] else OwnLog
-        self.run_child(child(kind("proxy", self.logs)))
+        kind = OwnLog if outlives else PipedLog
+        self.run_child(self.proxy_child(kind("proxy", self.logs), outlives=outlives))
+
+    def proxy_child(self, log: PipedLog | OwnLog, *, outlives: bool) -> Child:
+        command = proxy_process.proxy_command(self.facts)
+        env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=self.facts["proxy_auth_token"])
+        return Child("proxy", lambda: command, env, log, outlives=outlives)
 
     def start_controller(self) -> None:
         command = [sys.executable, str(ROOT / "manage.py"), "controller"]
@@ -269,7 +271,8 @@ class Supervisor:
         """Notice children that ended, and start them again after a pause."""
         for child in list(self.children.values()):
             status = child.process.poll()
-            if status is None:
+            if status is None or self.children.get(child.name) is not child:
+                # It runs, or ended meanwhile with the one before it.
                 continue
             if child.output:
                 with suppress(KeyError):
@@ -427,11 +430,31 @@ class Supervisor:
             grace = SERVERS_GRACE
             self.stop_servers(child, None)
         elif child.name == "proxy" and not self.facts.get("cleanup_proxy", True):
+            if not child.outlives:
+                self.replace_proxy(child)
             del self.children["proxy"]
             return
         else:
             child.signal(LEAVE)
         self.later(grace, partial(child.signal, signal.SIGKILL))
+
+    def replace_proxy(self, child: Child) -> None:
+        """Put a proxy that can outlive the hub in the place of one that can't.
+
+        The kernel ends that with this process, and nobody would read what it writes.
+        Open connections are cut, and what has a route is reached again in a moment.
+        """
+        client = self.proxy_client()
+        with suppress(ProxyError):
+            routes = client.routes()
+            child.signal(signal.SIGKILL)
+            while child.process.poll() is None:
+                time.sleep(0.01)
+            if child.output:
+                self.selector.unregister(child.output)
+            child.bury()
+            self.run_child(self.proxy_child(OwnLog("proxy", self.logs), outlives=True))
+            proxy_process.give_routes(client, routes)
 
     def stop_servers(self, controller: Child, told: int | None) -> None:
         """Have the controller stop all servers and end; say how far that has come."""

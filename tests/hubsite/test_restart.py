@@ -264,9 +264,6 @@ def test_servers_of_a_hub_that_was_killed_are_adopted(site: RunningHub) -> None:
 def test_whoever_ends_the_hub_says_what_ends_with_it(
     site: RunningHub, said: dict[str, bool], left: set[str]
 ) -> None:
-    if "proxy" in said:
-        # One that would end with the hub can't outlive it.
-        site.declare("c.JupyterHub.cleanup_proxy = False")
     site.start()
     start_server(site)
 
@@ -278,8 +275,25 @@ def test_whoever_ends_the_hub_says_what_ends_with_it(
         return
     # What was said once is not said for ever.
     site.start()
-    site.call("POST", "api/shutdown", SECRET, {"proxy": True})
-    assert site.process.wait(60) == 0
+    assert site.stop() == 0
+    assert site.pids() == {}
+
+
+def test_a_proxy_that_would_end_with_the_hub_stays_if_told_to(
+    site: RunningHub,
+) -> None:
+    site.start()
+    pid = start_server(site)
+    said = {"servers": False, "proxy": False}
+
+    site.call("POST", "api/shutdown", SECRET, said)
+
+    assert site.process and site.process.wait(60) == 0
+    assert set(site.pids()) == {"talker", "proxy"}
+    assert server_pid(site) == pid
+    site.start()
+    wait_until(lambda: server_pid(site) == pid, "the server is reached again")
+    assert site.stop() == 0
     assert site.pids() == {}
 
 
