@@ -166,6 +166,8 @@ def explain(failure: Exception, path: str) -> HttpResponse:
         case OperationalError():
             # Writers queue in the database; one that waited in vain may try again.
             logger.error("The database did not answer %s", path, exc_info=failure)
+            if "disk is full" in str(failure) or "No space left" in str(failure):
+                return error(503, "The hub's disk is full, so nothing was changed.")
             return error(503, "The database is busy; try again in a moment.")
         case _:
             logger.error("Uncaught while answering %s", path, exc_info=failure)

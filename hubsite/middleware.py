@@ -29,6 +29,7 @@ from django.utils.cache import get_conditional_response
 
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
+from hubsite.views import method_not_allowed
 from servers.deferred import AWAITS, Deferred
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -76,6 +77,8 @@ class HubMiddleware:
             response = self.short_way(request)
         else:
             response = self.long_way(request)
+            if response.status_code == 405 and asks_for_a_page(request):
+                response = method_not_allowed(request, response)
         if not isinstance(response, Deferred):
             return self.finish(request, began, is_api, response)
         response.finish = partial(self.finish, request, began, is_api)
@@ -131,6 +134,10 @@ class HubMiddleware:
 
 
 STRANGER = AnonymousUser()
+
+
+def asks_for_a_page(request: HttpRequest) -> bool:
+    return request.method == "GET" and "text/html" in request.headers.get("Accept", "")
 
 
 def answer_alone(request: HttpRequest) -> HttpResponseBase:

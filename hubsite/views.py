@@ -17,6 +17,7 @@ from django.http import (
     HttpResponsePermanentRedirect,
     HttpResponseRedirect,
 )
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
@@ -131,6 +132,19 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _render_error(request, 404)
+
+
+def method_not_allowed(
+    request: HttpRequest, refused: HttpResponseBase
+) -> HttpResponseBase:
+    """Put a page in place of an empty answer: addresses of forms get bookmarked."""
+    if getattr(refused, "content", b""):
+        return refused
+    page = _render_error(
+        request, 405, "This address only takes what is sent from a page of the hub."
+    )
+    page.headers["Allow"] = refused.headers.get("Allow", "")
+    return page
 
 
 def too_many_requests(request: HttpRequest) -> HttpResponse:

@@ -231,6 +231,7 @@ def test_large_bodies_are_refused(admin: BearerClient, settings: Any) -> None:
         (IntegrityError(), 409),
         (User.DoesNotExist(), 409),
         (OperationalError(), 503),
+        (OperationalError("database or disk is full"), 503),
         (ZeroDivisionError(), 500),
     ],
 )

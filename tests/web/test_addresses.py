@@ -119,6 +119,15 @@ def test_the_proxy_says_who_is_silent(path, title, way):
     assert f'<a class="button" href="{way}">' in page
 
 
+@pytest.mark.parametrize("path", ["shares/invite", "servers/stop"])
+def test_the_address_of_a_form_is_a_page_too(as_, mallory, path):
+    response = as_(mallory).get(f"/hub/{path}", headers={"Accept": "text/html"})
+
+    assert response.status_code == 405
+    assert response.headers["Allow"] == "POST, OPTIONS"
+    assert "That can&#x27;t be done here" in response.content.decode()
+
+
 def test_a_failure_is_a_page_too(monkeypatch, as_, mallory):
     from hubsite import home
 
