@@ -65,7 +65,6 @@ def run(argv: Sequence[str]) -> None:
 
             sys.exit(supervise())
     from django.db import OperationalError
-    from django.db.migrations.exceptions import MigrationSchemaMissing
 
     from hubsite.config import ConfigError
     from scopes.refusals import Refusal
@@ -76,7 +75,7 @@ def run(argv: Sequence[str]) -> None:
         execute_from_command_line(list(argv))
     except ConfigError as error:
         sys.exit(f"ERROR: {error}")
-    except (OperationalError, MigrationSchemaMissing) as error:
+    except OperationalError as error:
         reason = str(error).partition("\n")[0]
         sys.exit(f"ERROR: The database can't be used: {reason}")
     except PermissionError as error:

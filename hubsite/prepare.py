@@ -13,7 +13,8 @@ from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.tokens import default_token_generator
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
+from django.db.migrations.exceptions import MigrationSchemaMissing
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Q
 from django.urls import NoReverseMatch, reverse
@@ -26,6 +27,7 @@ from audit.models import Actor
 from hubsite.config import ConfigError
 from hubsite.reconcile import reconcile
 from hubsite.settings import unknown_variables
+from servers.controller.hosting.classes import BUILT_IN
 
 OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
 
@@ -45,9 +47,21 @@ def prepare() -> dict[str, Any]:
             for name in unknown_variables()
         ),
         *settings.HUB.remarks,
+        *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
         *reconcile(settings.HUB),
     ]
     return {"remarks": remarks, "welcome": welcome_path()}
+
+
+def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
+    """Say so before people sign in, if hardly any server will start."""
+    if user_id == 0 or spawner_class != BUILT_IN["default"]:
+        return []
+    return [
+        "JupyterHub.spawner_class: LocalProcessSpawner starts servers as the system's "
+        "accounts of their owners, which takes root, and this hub does not run as root;"
+        ' `c.JupyterHub.spawner_class = "simple"` starts them all as its own account'
+    ]
 
 
 def migrate() -> None:
@@ -61,6 +75,10 @@ def migrate() -> None:
     if not child:
         try:
             _migrate()
+        except (OperationalError, MigrationSchemaMissing) as error:
+            reason = str(error).partition("\n")[0]
+            print(f"ERROR: The database can't be used: {reason}", file=sys.stderr)
+            os._exit(1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

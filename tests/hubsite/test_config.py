@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubsite.config import ConfigError, HubConfig, load_config
+from hubsite.prepare import who_starts_servers
 
 Load = Callable[[str], HubConfig]
 
@@ -318,3 +319,17 @@ def test_without_a_file_servers_run_as_the_hub_does(tmp_path: Path) -> None:
     assert hub.spawner_class == "jupyterhub.spawner.SimpleLocalProcessSpawner"
     template = hub.raw["SimpleLocalProcessSpawner"]["home_dir_template"]
     assert template.format(username="ada") == f"{tmp_path}/{{odd}}/ada"
+
+
+@pytest.mark.parametrize(
+    ("spawner_class", "user_id", "said"),
+    [
+        ("jupyterhub.spawner.LocalProcessSpawner", 1000, 1),
+        ("jupyterhub.spawner.LocalProcessSpawner", 0, 0),
+        ("jupyterhub.spawner.SimpleLocalProcessSpawner", 1000, 0),
+    ],
+)
+def test_accounts_of_the_system_take_root(
+    spawner_class: str, user_id: int, said: int
+) -> None:
+    assert len(who_starts_servers(spawner_class, user_id)) == said
