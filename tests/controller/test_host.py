@@ -707,7 +707,17 @@ def test_class_may_be_given_itself(config: Config) -> None:
     assert Host(config, "whatever.Own").spawner(facts()).spawner.greeting == "hello"
 
 
-@pytest.mark.parametrize("name", ["pathlib.Path", "jupyterhub.spawner.Nothing"])
+def test_spawner_that_cant_be_made(config: Config) -> None:
+    """KubeSpawner looks for its cluster at once."""
+    config.SimpleLocalProcessSpawner.port = "many"
+
+    with pytest.raises(SpawnFailed, match="SimpleLocalProcessSpawner can't be used"):
+        Host(config, "simple").spawner(facts())
+
+
+@pytest.mark.parametrize(
+    "name", ["pathlib.Path", "os.path.join", "jupyterhub.spawner.Nothing"]
+)
 def test_what_is_no_spawner_is_refused(config: Config, name: str) -> None:
     with pytest.raises(UnknownSpawner):
         Host(config, name)
