@@ -21,7 +21,7 @@ from tests.browser.conftest import Chromium, Window
 from tests.hubsite.conftest import RunningHub
 from tests.servers import stub
 
-pytestmark = pytest.mark.xdist_group("starts")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("starts")]
 
 PATIENCE = 60_000
 PASSWORD = "open-sesame"

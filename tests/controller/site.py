@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from asyncio.events import _set_running_loop
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from accounts.models import User
@@ -274,12 +277,30 @@ def default_database(url: str) -> Iterator[None]:
     before = connections["default"], connections.settings["default"]
     own = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "default")
     # Event loops and other threads make connections of their own from the settings.
-    connections["default"], connections.settings["default"] = own, settings
+    _use(own, settings)
     try:
         yield
     finally:
         own.close()
-        connections["default"], connections.settings["default"] = before
+        _use(*before)
+
+
+def _use(default: BaseDatabaseWrapper, settings: dict[str, Any]) -> None:
+    """Make a connection the default one, for code on event loops as well.
+
+    Django keeps two: one for each thread, and one for each context of a loop. The
+    latter is left behind by a browser test, whose loop runs in this same context, and
+    handed down to every loop that is begun later.
+    """
+    connections.settings["default"] = settings
+    connections["default"] = default
+    loop = asyncio.new_event_loop()
+    _set_running_loop(loop)
+    try:
+        connections["default"] = default
+    finally:
+        _set_running_loop(None)
+        loop.close()
 
 
 def copy_sqlite(template: Path, target: Path) -> str:

@@ -15,6 +15,9 @@ from servers.models import Leadership, Server
 from tests.controller.site import BY, Site, until
 from tokens.models import APIToken
 
+# Each test starts controllers, and some of them several times.
+pytestmark = pytest.mark.slow
+
 
 def test_starts_and_stops(site: Site):
     site.controller()

@@ -17,6 +17,9 @@ from tests.controller.site import Site, default_database, until
 from tests.factories import make_server, make_user
 from tokens.models import APIToken
 
+# Each test starts controllers, and some of them several times.
+pytestmark = pytest.mark.slow
+
 WRITES = {
     "begin": lambda records, row: records.begin(row, "0123456789abcdef", Requested()),
     "rehash": lambda records, row: records.rehash(row, "x" * 32, Requested()),

@@ -22,6 +22,9 @@ from servers.models import Server
 from tests.controller.conftest import fill
 from tests.controller.site import BY, Site, until
 
+# Each test starts controllers, and some of them several times.
+pytestmark = pytest.mark.slow
+
 HOLDERS = (
     "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database "
     "WHERE locktype = 'advisory' AND objid = %s AND granted "
@@ -153,7 +156,6 @@ def own_server() -> Iterator[OwnServer]:
             server.process.wait(10)
 
 
-@pytest.mark.slow
 def test_database_is_restarted(own_server: OwnServer, make_site: Callable[[str], Site]):
     """Servers run on, a start under way succeeds, nothing is doubled."""
     site = make_site(own_server.url)

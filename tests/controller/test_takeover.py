@@ -12,6 +12,9 @@ from servers.models import Leadership, Server
 from tests.controller.site import Site, until
 from tokens.models import APIToken
 
+# Each test starts controllers, and some of them several times.
+pytestmark = pytest.mark.slow
+
 # A spawner that has its controller killed at one moment of the first start.
 DEADLY = """
 import os, signal
@@ -225,7 +228,6 @@ def test_two_that_start_at_once_do_everything_once(site: Site):
     assert site.processes() == sorted(pids)
 
 
-@pytest.mark.slow
 def test_killed_again_and_again(site: Site):
     """Starts and stops come while controllers are killed at any moment."""
     names = [f"user{number}" for number in range(8)]

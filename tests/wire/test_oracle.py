@@ -32,6 +32,9 @@ AREAS = {
 }
 
 EVERY = load_scenarios(ORACLE / "scenarios")
+
+# Configurations under which notebook servers are started.
+WITH_SERVERS = {"servers", "broken"}
 _serial = count()
 
 
@@ -69,8 +72,10 @@ def takes(
 
 
 def grouped(scenario: Scenario) -> Any:
-    group = pytest.mark.xdist_group(f"oracle-{scenario.config}")
-    return pytest.param(scenario, id=scenario.id, marks=group)
+    marks = [pytest.mark.xdist_group(f"oracle-{scenario.config}")]
+    if scenario.config in WITH_SERVERS:
+        marks.append(pytest.mark.slow)
+    return pytest.param(scenario, id=scenario.id, marks=marks)
 
 
 @pytest.mark.oracle
