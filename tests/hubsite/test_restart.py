@@ -10,7 +10,8 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
 from urllib.request import Request, urlopen
@@ -82,6 +83,11 @@ def adopted(hub: RunningHub) -> bool:
     with urlopen(request, timeout=5) as reply:
         servers = json.loads(reply.read())["servers"]
     return bool(servers and servers[""]["ready"])
+
+
+def pending(hub: RunningHub) -> set[str]:
+    """Return whose default servers are about to start."""
+    return {user["name"] for user in hub.get("api/users", SECRET) if user["pending"]}
 
 
 def routes(hub: RunningHub) -> set[str]:
@@ -250,6 +256,39 @@ def test_servers_of_a_hub_that_was_killed_are_adopted(site: RunningHub) -> None:
     wait_until(lambda: set(site.pids()) == {"talker"}, "only the server runs")
     site.start()
     wait_until(lambda: server_pid(site) == pid, "the server is reached again")
+    assert site.stop() == 0
+    assert site.pids() == {}
+
+
+def test_a_start_outlives_the_web_process_that_was_asked(site: RunningHub) -> None:
+    site.declare(
+        """
+async def slowly(spawner):
+    import asyncio
+    await asyncio.sleep(3)
+
+c.Spawner.pre_spawn_hook = slowly
+"""
+    )
+    site.start()
+    told: list[int] = []
+
+    def ask() -> None:
+        with suppress(OSError, HTTPException):
+            told.append(start_server(site))
+
+    asking = Thread(target=ask)
+    asking.start()
+    wait_until(lambda: "ada" in pending(site), "the start is under way")
+    os.kill(site.pids()["web"], signal.SIGKILL)
+    asking.join()
+
+    assert told == []
+    wait_until(lambda: status_of(f"{site.url}health") == 200, "web is back")
+    wait_until(lambda: adopted(site), "the server is ready all the same")
+    names = [name for name, _ in site.processes()]
+    assert names.count("talker") == 1
+    assert server_pid(site) == site.pids()["talker"]
     assert site.stop() == 0
     assert site.pids() == {}
 
