@@ -62,8 +62,14 @@ def start_server(hub: RunningHub) -> int:
     )
     with urlopen(request, timeout=30) as reply:
         assert reply.status in (201, 202)
-    wait_until(lambda: server_pid(hub), "the server is reached")
-    return server_pid(hub)
+    answers: list[int] = []
+
+    def is_reached() -> bool:
+        answers.append(server_pid(hub))
+        return bool(answers[-1])
+
+    wait_until(is_reached, "the server is reached")
+    return answers[-1]
 
 
 def server_pid(hub: RunningHub) -> int:
