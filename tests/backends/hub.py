@@ -20,8 +20,9 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from hubsite.proxy_process import find_proxy
-from tests.backends.machine import free_ports, processes, wait_until
+from tests.backends.machine import processes, wait_until
 from tests.backends.sites import Site
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 90.0

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 PATIENCE = 30.0
@@ -19,14 +17,6 @@ class Unavailable(Exception):
 def find(program: str) -> str | None:
     """Return where a program is; daemons live off ordinary accounts' search path."""
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def wait_until(

@@ -25,10 +25,10 @@ from tests.backends.machine import (
     PATIENCE,
     Unavailable,
     find,
-    free_ports,
     processes,
     wait_until,
 )
+from tests.ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PACKAGES = "slurmctld slurmd slurm-client munge"

@@ -22,11 +22,11 @@ from services.models import Service
 from tests.factories import make_service, make_token
 from tests.hubsite.conftest import (  # noqa: F401 - a fixture
     RunningHub,
-    free_ports,
     hub,
     status_of,
     wait_until,
 )
+from tests.ports import free_ports
 from tokens.models import APIToken
 from tokens.verification import verify
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from itertools import chain, repeat
 import pytest
 
 from servers.controller.readiness import NotReady, status_of, until_ready
+from tests.ports import free_ports
 
 
 @asynccontextmanager
@@ -42,12 +42,6 @@ async def alive() -> None:
     return None
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.mark.parametrize("status", [200, 302, 403, 404])
 def test_any_answer_but_an_error_will_do(status: int):
     async def scenario() -> None:
@@ -69,7 +63,7 @@ def test_errors_and_nonsense_are_asked_again():
 
 def test_late_server_is_noticed_soon():
     async def scenario() -> float:
-        port = free_port()
+        (port,) = free_ports(1)
         url = f"http://127.0.0.1:{port}/user/a%20b/"
         waiting = asyncio.create_task(until_ready(url, 10, alive))
         await asyncio.sleep(1)
@@ -86,7 +80,8 @@ def test_end_of_the_process_is_noticed_before_time_is_up():
         return 3
 
     async def scenario() -> None:
-        await until_ready(f"http://127.0.0.1:{free_port()}/", 30, dead)
+        (port,) = free_ports(1)
+        await until_ready(f"http://127.0.0.1:{port}/", 30, dead)
 
     began = time.monotonic()
     with pytest.raises(NotReady) as refused:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -20,26 +18,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.databases import fresh_database
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Choose ports at which nobody listens.
-
-    Not among those that the system gives to outgoing connections: one could be gone
-    while a hub is down for a moment.
-    """
-    found: list[int] = []
-    with ExitStack() as stack:
-        while len(found) < count:
-            port = random.SystemRandom().randint(24000, 32000)
-            each = stack.enter_context(socket.socket())
-            with suppress(OSError):
-                each.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:

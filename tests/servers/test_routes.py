@@ -19,7 +19,8 @@ from servers.models import Server
 from servers.proxy import ProxyClient, ProxyError
 from servers.routes import check_routes, publish_server, server_route, withdraw_server
 from tests.factories import make_server, make_service, make_user
-from tests.hubsite.conftest import free_ports, status_of, wait_until
+from tests.hubsite.conftest import status_of, wait_until
+from tests.ports import free_ports
 
 SECRET = "between-hub-and-proxy"
 ODD_NAMES = [

@@ -17,11 +17,11 @@ import requests
 
 from tests.hubsite.conftest import (  # noqa: F401 - a fixture
     RunningHub,
-    free_ports,
     hub,
     status_of,
     wait_until,
 )
+from tests.ports import free_ports
 
 WHOAMI = Path(__file__).with_name("whoami.py")
 STUB = Path(__file__).parent.parent / "servers" / "stub.py"

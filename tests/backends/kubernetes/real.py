@@ -12,7 +12,8 @@ import requests
 
 from tests.backends.kubernetes.nodes import NAMESPACE, NODE
 from tests.backends.kubernetes.standin import Object
-from tests.backends.machine import free_ports, wait_until
+from tests.backends.machine import wait_until
+from tests.ports import free_ports
 
 
 class RealAPI:
