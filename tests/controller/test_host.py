@@ -6,6 +6,7 @@ These run against every release that is supported; see `test_oldest`.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import signal
 import subprocess
@@ -255,6 +256,23 @@ def test_spawner_that_moves_its_server_has_the_address_stored(config: Config) ->
     assert run(hosted.poll()) is None
     assert told == ["http://10.0.0.2:9999/user/alan/"]
     assert run(hosted.current_url()) == told[0]
+
+
+def test_question_that_nobody_waits_for_any_more_is_answered(config: Config) -> None:
+    config.SlurmSpawner.exec_prefix = ""
+    config.SlurmSpawner.batch_query_cmd = "sleep 0.5; echo RUNNING n1"
+    hosted = Host(config, "batchspawner.SlurmSpawner").spawner(
+        facts(getpass.getuser(), state={"job_id": "4711"})
+    )
+
+    async def scenario() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await hosted.poll()
+        assert await hosted.poll() is None
+        assert hosted.state()["job_id"] == "4711"
+
+    run(scenario())
 
 
 def test_token_that_a_container_kept(config: Config) -> None:

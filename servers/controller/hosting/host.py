@@ -102,6 +102,7 @@ class HostedSpawner:
         self.facts = facts
         self.on_state = on_state
         self.told: tuple[dict[str, Any], str] | None = None
+        self.asking: set[asyncio.Future[int | None]] = set()
         self.user_options = options.unpack(facts.user_options)
         self.row = facade.HostedRow(facts, self.user_options)
         hub = facade.hub()
@@ -315,7 +316,19 @@ class HostedSpawner:
     # Running and stopping
 
     async def poll(self) -> int | None:
-        """Return None while the server runs, else its exit status, 0 if unknown."""
+        """Return None while the server runs, else its exit status, 0 if unknown.
+
+        A spawner is always let answer, also if the caller is cancelled meanwhile:
+        batchspawner kills the command with which it asks, takes that for the answer
+        that there is no such job, and forgets a job that runs on.
+        """
+        asking = asyncio.ensure_future(self._poll())
+        # The event loop itself does not keep it.
+        self.asking.add(asking)
+        asking.add_done_callback(self.asking.discard)
+        return await asyncio.shield(asking)
+
+    async def _poll(self) -> int | None:
         doubts.drop_broken(self.spawner)
         status = await self._awaited(self.spawner.poll())
         if self.process is not None:
