@@ -1,4 +1,4 @@
-"""Ports for what tests start, each given out once.
+"""Ports for what tests start.
 
 Parallel tests must not be given the same ports, nor one whose owner has just ended:
 its test may still look whether anybody listens there. So each worker of the tests has a
@@ -18,6 +18,7 @@ FIRST, COUNT = 24000, 1000
 RANGES = 8
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_first = FIRST + _worker % RANGES * COUNT
 _next = random.SystemRandom().randrange(COUNT)
 
 
@@ -26,11 +27,11 @@ def free_ports(count: int) -> list[int]:
     global _next
     found: list[int] = []
     for _ in range(COUNT):
-        port = FIRST + _worker % RANGES * COUNT + _next
+        port = _first + _next
         _next = (_next + 1) % COUNT
         with socket.socket() as tried, suppress(OSError):
             tried.bind(("127.0.0.1", port))
             found.append(port)
         if len(found) == count:
             return found
-    raise RuntimeError(f"of {COUNT} ports from {FIRST} on, not even {count} are free")
+    raise RuntimeError(f"of {COUNT} ports from {_first} on, not even {count} are free")

@@ -318,9 +318,9 @@ class HostedSpawner:
     async def poll(self) -> int | None:
         """Return None while the server runs, else its exit status, 0 if unknown.
 
-        A spawner is always let answer, also if the caller is cancelled meanwhile:
-        batchspawner kills the command with which it asks, takes that for the answer
-        that there is no such job, and forgets a job that runs on.
+        The spawner goes on to its answer even if the caller is cancelled meanwhile:
+        batchspawner would kill the command with which it asks, take that for the
+        answer that there is no such job, and forget a job that runs on.
         """
         asking = asyncio.ensure_future(self._poll())
         # The event loop itself does not keep it.
