@@ -19,7 +19,6 @@ and a dozen calls for each. A request takes one of three ways:
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import signal
@@ -52,6 +51,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from api.paths import ENCODED_SLASH
 from servers.deferred import AWAITS, CLIENT_GONE, Deferred
+from servers.shutdown import die_with
 
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -541,15 +541,6 @@ class Prefork:
             # It may have ended and not have been counted out yet.
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however it ends."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit("the server ended while this worker started")
 
 
 def load_hub() -> WSGIHandler:

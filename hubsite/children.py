@@ -15,10 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
-from servers.shutdown import die_with_parent
+from servers.shutdown import die_with
 
 # Lines wait this long for company: each wake-up costs more than many lines.
 PIPE_SIZE = 1 << 20
@@ -170,7 +171,7 @@ class Child:
                 pass_fds=pass_fds,
                 # Ctrl-C reaches the supervisor alone, which ends things in order.
                 start_new_session=True,
-                preexec_fn=self._settle,
+                preexec_fn=partial(self._settle, os.getpid()),
             )
         finally:
             os.close(writing)
@@ -181,9 +182,9 @@ class Child:
         except OSError:
             return os.open(os.devnull, os.O_WRONLY)
 
-    def _settle(self) -> None:
+    def _settle(self, parent: int) -> None:
         if not self.outlives:
-            die_with_parent()
+            die_with(parent)
         # A shell that starts the hub in the background has it ignored by all.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         for number in self.deaf_to:

@@ -26,10 +26,13 @@ PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it is gone."""
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, however it ends."""
     if _prctl:
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The kernel says nothing of a parent that had ended before that.
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -29,7 +30,7 @@ from django.utils import timezone
 from audit.models import Actor
 from oauth.actions import PREFIX, follow_services
 from servers.controller.readiness import status_of
-from servers.shutdown import die_with_parent
+from servers.shutdown import die_with
 from services.models import Service
 from tokens.actions import issue_token, revoke_tokens
 from tokens.models import APIToken
@@ -224,7 +225,7 @@ class Runner:
             cwd=program.cwd,
             # A group of its own, so that whatever it starts can be ended with it.
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=partial(die_with, os.getpid()),
             **_identity(program.user),
         )
         log.info("A service runs", service=program.name, pid=process.pid)

@@ -100,6 +100,16 @@ def test_nothing_outlives_a_killed_supervisor(dummy: RunningHub) -> None:
     wait_until(lambda: not dummy.pids(), "all its processes are gone")
 
 
+@pytest.mark.parametrize(("parent", "status"), [("getppid", 0), ("getpid", -9)])
+def test_a_child_whose_parent_has_just_been_killed_ends(
+    parent: str, status: int
+) -> None:
+    """The parent may be gone before the kernel can be asked to look at it."""
+    program = f"import os, servers.shutdown as s; s.die_with(os.{parent}())"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert ended.returncode == status
+
+
 @pytest.mark.slow
 def test_new_proxy_learns_routes_that_were_added_meanwhile(dummy: RunningHub) -> None:
     proxy = ProxyClient(f"http://127.0.0.1:{dummy.api_port}", "known-to-both")
