@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("notebook")]
 
 # JupyterLab is up in a few seconds, and in many more on a machine that is busy.
 PATIENCE = 240
+# Seconds that a process of a server may take to see that its server has ended.
+LINGER = 20
 NAME, PASSWORD = "ada", "open-sesame"
 
 
@@ -40,21 +42,35 @@ c.Spawner.start_timeout = c.Spawner.http_timeout = {PATIENCE}
     hub.start()
     yield hub
     hub.stop()
-    left = servers_of(hub)
+    left = left_of(hub)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, "servers run on after their hub"
 
 
-def servers_of(hub: RunningHub) -> list[int]:
-    """Return the processes that this hub's servers are made of, kernels included."""
+def left_of(hub: RunningHub) -> dict[int, bytes]:
+    """Return what still runs of this hub's servers after a while.
+
+    A kernel whose server was killed sees within a second that it is alone, and ends.
+    """
+    deadline = time.monotonic() + LINGER
+    while (left := servers_of(hub)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def servers_of(hub: RunningHub) -> dict[int, bytes]:
+    """Return the processes that this hub's servers are made of, kernels included.
+
+    Each with its command line.
+    """
     entry = f"JUPYTERHUB_API_URL=http://127.0.0.1:{hub.hub_port}/hub/api".encode()
-    found = []
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             # That of a zombie is empty.
             if entry in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+                found[int(folder.name)] = (folder / "cmdline").read_bytes()
     return found
 
 
@@ -125,6 +141,6 @@ def test_from_sign_in_to_a_cells_output_and_back(
 
     start = home.get_by_role("button", name="Start my server")
     expect(start).to_be_visible(timeout=PATIENCE * 1000)
-    assert not servers_of(hub)
+    assert not left_of(hub)
     home.goto(f"{origin}/user/{NAME}/lab")
     expect(home.get_by_role("heading", name="Server not running")).to_be_visible()
