@@ -5,8 +5,8 @@ Django's own ASGI handler would open a new thread, and with it a new database
 connection, for every request; and ASGI itself would cost a task on the event loop
 and a dozen calls for each. A request takes one of three ways:
 
-* inline, as soon as it has been read: short calls of the API with a token, on SQLite.
-  A change of threads would cost as much as all the rest of them;
+* inline, as soon as it has been read: short calls of the API with a token, if the
+  database is near. A change of threads would cost as much as all the rest of them;
 * in a thread of a small fixed pool, whose threads keep their connections:
   everything else, because it may write, wait or take long;
 * as an event stream: a view returns a `StreamingHttpResponse` over an *async*
@@ -40,7 +40,7 @@ import structlog
 import uvicorn
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import connections
+from django.db import connection, connections
 from django.http import HttpResponse, JsonResponse
 from django.urls import get_resolver
 from uvicorn.protocols.http.httptools_impl import (
@@ -50,6 +50,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from api.paths import ENCODED_SLASH
+from audit.statements import round_trip
 from servers.deferred import AWAITS, CLIENT_GONE, Deferred
 from servers.shutdown import die_with
 
@@ -64,6 +65,10 @@ POOL_THREADS = 8
 # Python's 5 ms a bulk call would hold up everybody else's request at each of its
 # queries; see docs/decisions.md for what was measured.
 SWITCH_INTERVAL = 0.0005
+
+# Seconds that a near database takes to answer. The loop waits for it in short calls,
+# and with more than this a thread that waits in its place is the cheaper way.
+NEAR = 0.0005
 
 # Seconds: for open streams and requests after SIGTERM; for a client to send the
 # head of a request; for a connection without any. A proxy keeps connections longer
@@ -92,12 +97,15 @@ class Bridge:
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
         self.answer_short = getattr(wsgi, "answer_short", lambda e: wsgi(e, discard))
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
-        self.user_prefix = self.api_prefix + b"user"
+        self.user_path = self.api_prefix + b"user"
+        self.users_prefix = self.api_prefix + b"users/"
+        self.users_path = self.api_prefix + b"users"
         self.group_prefix = self.api_prefix + b"groups/"
         self.body_limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        self.answers_inline = settings.DATABASES["default"]["ENGINE"].endswith(
-            "sqlite3"
-        )
+        # Whether short calls are answered inline; those that take their database a
+        # while only where it works in this process anyway.
+        self.answers_inline = False
+        self.is_embedded = connection.vendor == "sqlite"
         self.trusted = [
             ip_network(network) for network in getattr(settings, "TRUSTED_PROXIES", ())
         ]
@@ -118,6 +126,10 @@ class Bridge:
 
     # The short way
 
+    def look_for_database(self) -> None:
+        """Find out whether the database is near; to be called where requests are."""
+        self.answers_inline = round_trip() < NEAR
+
     def is_short(self, scope: dict[str, Any]) -> bool:
         """Say whether a request is answered inline.
 
@@ -134,19 +146,24 @@ class Bridge:
             return False
         if scope["method"] == "GET":
             return BODY.isdisjoint(headers) and (
-                path.startswith(self.user_prefix)
-                or (
-                    path.startswith(self.group_prefix)
-                    and b"/" not in path[len(self.group_prefix) :]
-                )
+                path == self.user_path
+                or path.startswith(self.users_prefix)
+                or (self.is_embedded and self.is_list(path))
             )
         length = headers.get(b"content-length", b"")
         return (
             scope["method"] == "POST"
-            and path.startswith(self.user_prefix)
+            and path.startswith(self.users_prefix)
             and path.endswith(b"/activity")
             and length.isdigit()
             and int(length) <= SHORT_BODY
+        )
+
+    def is_list(self, path: bytes) -> bool:
+        """Say whether this names all users or one group with its members."""
+        return path == self.users_path or (
+            path.startswith(self.group_prefix)
+            and b"/" not in path[len(self.group_prefix) :]
         )
 
     def answer_here(self, scope: dict[str, Any], body: bytes) -> Answer:
@@ -586,9 +603,11 @@ def serve(
 def work(application: WSGIHandler, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     sys.setswitchinterval(SWITCH_INTERVAL)
+    bridge = Bridge(application)
+    bridge.look_for_database()
     server = uvicorn.Server(
         uvicorn.Config(
-            cast(Any, Bridge(application)),
+            cast(Any, bridge),
             http=Connection,
             loop="asyncio",
             ws="none",

@@ -18,13 +18,14 @@ from tokens import activity, verification  # noqa: E402 - models need the setup 
 
 
 class HubHandler(WSGIHandler):
-    """Django's handler, with a shorter way for short calls on SQLite."""
+    """Django's handler, with a shorter way for short calls."""
 
     def answer_short(self, environ: dict[str, object]) -> HttpResponseBase:
         """Answer a request without the signals that Django sends around it.
 
         Their receivers look for connections, to the database and the cache, that are
-        too old or broken, and cost as much as a query does. SQLite's are neither.
+        too old or broken, and cost as much as a query does. Ours have no age, and a
+        broken one shows at the query that begins each call.
         """
         chain: Any = self._middleware_chain  # type: ignore[attr-defined]
         response: HttpResponseBase = chain(self.request_class(environ))

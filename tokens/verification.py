@@ -51,24 +51,45 @@ Row = Sequence[Any]
 DEAD: Final = (
     "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
     " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
-    " WHEN t.service_id IS NULL AND NOT u.is_active THEN 'inactive owner' END"
+    " WHEN {inactive} THEN 'inactive owner' END"
 )
 # The beginning of each row; the owner's rights and then the facts follow.
 HEAD: Final = (
     "t.id",
     "t.digest",
     "t.origin",
-    "t.scopes",
+    # JSON goes in as text, for what is worked out from it is remembered by its text;
+    # and SQLite takes a text for JSON where it came from, until it is appended to.
+    "CAST(t.scopes AS text) || ''",
     "t.client_id",
     "t.session_id",
     "CASE WHEN substr(t.note, 1, 10) = 'Server at ' THEN 1 ELSE 0 END",
-    "CASE WHEN t.service_id IS NULL THEN 'user' ELSE 'service' END",
-    "coalesce(t.service_id, t.user_id)",
-    "coalesce(s.name, u.name)",
     "{client}",
+    "{owner_kind}",
+    "{owner_id}",
+    "{owner_name}",
 )
 ID, DIGEST, ORIGIN, SCOPES, CLIENT_ID, SESSION_ID = range(6)
-OF_SERVER, OWNER_KIND, OWNER_ID, OWNER_NAME, CLIENT = range(6, 11)
+OF_SERVER, CLIENT, OWNER_KIND, OWNER_ID, OWNER_NAME = range(6, 11)
+# What is known of an owner before its rights, for each kind of owner.
+OWNER: Final = {
+    "user": {
+        "inactive": "NOT u.is_active",
+        "owner_kind": "'user'",
+        "owner_id": "t.user_id",
+        "owner_name": "u.name",
+    },
+    "service": {
+        "inactive": "FALSE",
+        "owner_kind": "'service'",
+        "owner_id": "t.service_id",
+        "owner_name": "s.name",
+    },
+}
+OWNER_TABLE: Final = {
+    "user": "accounts_user u ON u.id = t.user_id",
+    "service": "services_service s ON s.id = t.service_id",
+}
 
 # Writes SQL expressions by name for a kind of owner and a database vendor; the
 # tables are known as t (token), u (user) and s (service).
@@ -186,7 +207,9 @@ def verify(secret: str) -> Bearer | None:
         public_id = bearer.public_id
     elif not (public_id := _public_id(secret)):
         return _refuse("forged")
-    found = first_row(_statement(connection.vendor), (public_id,))
+    # A token keeps the kind of its owner.
+    kind = "" if bearer is None else bearer.owner_kind
+    found = first_row(_statement(connection.vendor, kind), (public_id,))
     if found is None:
         return _refuse("unknown")
     dead, expires_at, text = found
@@ -290,11 +313,13 @@ def _renew_digest(secret: str, row: Row) -> Row:
 
 
 @cache
-def _statement(vendor: str) -> str:
+def _statement(vendor: str, kind: str = "") -> str:
     """Write the one query: what may refuse the token, and all else as one text.
 
     The text is compared at every request and taken apart when it has changed. As
-    columns, most of the time would go into making objects of them.
+    columns, most of the time would go into making objects of them. It is the same
+    whether the query is for any owner or for one `kind`; that is shorter, and
+    PostgreSQL sets about every part of a query, whether it comes to it or not.
     """
     is_postgresql = vendor == "postgresql"
     expires_at = (
@@ -302,28 +327,31 @@ def _statement(vendor: str) -> str:
         if is_postgresql
         else "t.expires_at || ''"
     )
+
+    def of_owner(of_user: str, of_service: str) -> str:
+        # Only the owner's own expressions are worked out, never both.
+        if kind:
+            return of_user if kind == "user" else of_service
+        return f"CASE WHEN t.service_id IS NULL THEN {of_user} ELSE {of_service} END"
+
     user, service = (
-        (*columns(kind), *_fact_columns(kind, vendor).values())
-        for kind in ("user", "service")
+        (*columns(each), *_fact_columns(each, vendor).values()) for each in OWNER
     )
-    # Only the owner's own expressions are worked out, never both.
-    rest = [
-        f"CASE WHEN t.service_id IS NULL THEN {of_user} ELSE {of_service} END"
-        for of_user, of_service in zip(user, service, strict=True)
-    ]
-    head = [part.format(client=clients.column(vendor)) for part in HEAD]
-    # JSON goes in as text, for what is worked out from it is remembered by its text;
-    # and SQLite takes a text for JSON where it came from, until it is appended to.
-    head[SCOPES] = f"CAST({head[SCOPES]} AS text) || ''"
+    rest = [of_owner(*both) for both in zip(user, service, strict=True)]
+    owner = {
+        name: of_owner(OWNER["user"][name], OWNER["service"][name])
+        for name in OWNER["user"]
+    }
+    head = [part.format(client=clients.column(vendor), **owner) for part in HEAD]
     parts = ", ".join((*head, *(f"{part} || ''" for part in rest)))
     array = (
         f"json_build_array({parts})::text" if is_postgresql else f"json_array({parts})"
     )
+    tables = [OWNER_TABLE[kind]] if kind else OWNER_TABLE.values()
+    joins = " ".join(f"LEFT JOIN {table}" for table in tables)
     return (
-        f"SELECT {DEAD}, {expires_at}, {array} FROM tokens_apitoken t"  # noqa: S608
-        " LEFT JOIN accounts_user u ON u.id = t.user_id"
-        " LEFT JOIN services_service s ON s.id = t.service_id"
-        " WHERE t.public_id = %s"
+        f"SELECT {DEAD.format(**owner)}, {expires_at}, {array}"  # noqa: S608
+        f" FROM tokens_apitoken t {joins} WHERE t.public_id = %s"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import socket
@@ -26,7 +27,7 @@ from uvicorn.server import ServerState
 
 from api.base import PUBLIC, HubAPIView, reply
 from api.paths import ENCODED_SLASH
-from hubsite import middleware
+from hubsite import bridge, middleware
 from hubsite.bridge import Bridge, Connection, discard
 from hubsite.wsgi import HubHandler
 from scopes.refusals import Conflict
@@ -260,34 +261,48 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
 @pytest.mark.parametrize(
     ("path", "method", "headers", "inline"),
     [
-        ("/hub/api/user", "GET", TOKEN, True),
-        ("/hub/api/users/ada", "GET", TOKEN, True),
-        ("/hub/api/users", "GET", TOKEN, True),
-        ("/hub/api/users", "POST", TOKEN, False),
-        ("/hub/api/users/ada/activity", "POST", EMPTY, True),
-        ("/hub/api/users/ada/activity", "POST", TOKEN, False),
-        ("/hub/api/users/ada/activity", "POST", {**EMPTY, "cookie": "a=1"}, False),
-        ("/hub/api/users/ada/tokens", "POST", EMPTY, False),
-        ("/hub/api/user", "GET", {}, False),
-        ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, False),
-        ("/hub/api/user", "GET", {**TOKEN, "content-length": "0"}, False),
-        ("/hub/api/groups/big", "GET", TOKEN, True),
-        ("/hub/api/groups/big/shared", "GET", TOKEN, False),
-        ("/hub/api/groups", "GET", TOKEN, False),
-        ("/hub/api/proxy", "GET", TOKEN, False),
-        ("/hub/home", "GET", TOKEN, False),
+        ("/hub/api/user", "GET", TOKEN, "near"),
+        ("/hub/api/users/ada", "GET", TOKEN, "near"),
+        ("/hub/api/users", "GET", TOKEN, "embedded"),
+        ("/hub/api/users?limit=200", "GET", TOKEN, "embedded"),
+        ("/hub/api/users", "POST", TOKEN, ""),
+        ("/hub/api/users/ada/activity", "POST", EMPTY, "near"),
+        ("/hub/api/users/ada/activity", "POST", TOKEN, ""),
+        ("/hub/api/users/ada/activity", "POST", {**EMPTY, "cookie": "a=1"}, ""),
+        ("/hub/api/users/ada/tokens", "POST", EMPTY, ""),
+        ("/hub/api/user", "GET", {}, ""),
+        ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, ""),
+        ("/hub/api/user", "GET", {**TOKEN, "content-length": "0"}, ""),
+        ("/hub/api/groups/big", "GET", TOKEN, "embedded"),
+        ("/hub/api/groups/big/shared", "GET", TOKEN, ""),
+        ("/hub/api/groups", "GET", TOKEN, ""),
+        ("/hub/api/proxy", "GET", TOKEN, ""),
+        ("/hub/home", "GET", TOKEN, ""),
     ],
 )
 def test_only_short_calls_run_on_the_loop(
-    path: str, method: str, headers: dict[str, str], inline: bool
+    path: str, method: str, headers: dict[str, str], inline: str
 ) -> None:
-    call = Call(echo, answers_inline=True)(path, method, headers)
-    assert (call.thread == threading.main_thread().name) is inline
+    for database, answers in {
+        "embedded": {"answers_inline": True, "is_embedded": True},
+        "near": {"answers_inline": True, "is_embedded": False},
+        "far": {"answers_inline": False, "is_embedded": False},
+    }.items():
+        call = Call(echo, **answers)(path, method, headers)
+        is_on_loop = call.thread == threading.main_thread().name
+        assert is_on_loop is (bool(inline) and database in ("embedded", inline))
 
 
-def test_nothing_runs_on_the_loop_where_queries_wait_for_a_network() -> None:
-    call = Call(echo, answers_inline=False)(headers=TOKEN)
-    assert call.thread.startswith("web")
+def test_a_database_is_near_or_far_by_the_time_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = {"method": "GET", "raw_path": b"/hub/api/user"}
+    short["headers"] = [(b"authorization", b"token x")]
+    app = Bridge(echo)  # type: ignore[arg-type]
+    for taken, is_near in ((0.0001, True), (0.001, False), (math.inf, False)):
+        monkeypatch.setattr(bridge, "round_trip", lambda taken=taken: taken)
+        app.look_for_database()
+        assert app.is_short(short) is is_near
 
 
 def test_a_body_is_asked_for_where_the_client_waits_for_that() -> None:
@@ -479,7 +494,7 @@ def test_other_servers_wait_in_the_thread_of_the_request(logged: Any) -> None:
 
 def test_a_read_is_awaited_wherever_it_begins(logged: Any) -> None:
     read = HubHandler().answer_short
-    call = Call(read, answers_inline=True, user_prefix=b"/hub/api/waiting")
+    call = Call(read, answers_inline=True, user_path=b"/hub/api/waiting")
     call("/hub/api/waiting", headers={"authorization": "none"})
     assert call.thread == threading.main_thread().name
     assert call.status == 201

@@ -1,0 +1,93 @@
+"""Reads with little around them, on connections that break."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from audit import statements
+from audit.statements import first_row, round_trip
+
+LOST = "the connection is lost"
+
+
+class Broken:
+    """A driver's connection that is of no more use."""
+
+    def execute(self, *arguments: Any) -> Any:
+        raise connection.Database.OperationalError(LOST)
+
+    cursor = execute
+
+    def close(self) -> None:
+        """Nothing is left to be closed."""
+
+
+def lose_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the connection behind Django's back: a real one where there is a server."""
+    if connection.vendor == "postgresql":
+        driver = connection.connection
+        with suppress(connection.Database.OperationalError):
+            driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return
+    real = connection.connection
+    monkeypatch.setattr(connection, "connection", Broken())
+    monkeypatch.setattr(
+        connection, "is_usable", lambda: not isinstance(connection.connection, Broken)
+    )
+    # A database in memory ends with its connection, so that is put back.
+    monkeypatch.setattr(connection, "close", lambda: put_back(real))
+
+
+def put_back(real: Any) -> None:
+    connection.connection = real
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert first_row("SELECT 1", ()) == (1,)
+    lose_connection(monkeypatch)
+
+    assert first_row("SELECT 2", ()) == (2,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_within_a_transaction_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OperationalError), transaction.atomic():
+        assert first_row("SELECT 1", ()) == (1,)
+        lose_connection(monkeypatch)
+        try:
+            first_row("SELECT 2", ())
+        finally:
+            monkeypatch.undo()
+
+
+@pytest.mark.django_db
+def test_a_wrong_statement_is_told_as_it_is() -> None:
+    with pytest.raises(Exception, match="nothing_of_the_kind"), transaction.atomic():
+        first_row("SELECT * FROM nothing_of_the_kind", ())
+
+
+@pytest.mark.django_db
+def test_who_watches_queries_sees_these(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        first_row("SELECT 1", ())
+
+
+@pytest.mark.django_db
+def test_the_way_to_a_database_is_measured() -> None:
+    assert 0 < round_trip() < 1
+
+
+def test_a_database_that_is_not_there_is_infinitely_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OperationalError(LOST)
+
+    monkeypatch.setattr(statements, "first_row", fail)
+    assert round_trip() == math.inf
