@@ -10,8 +10,8 @@ from typing import Any
 
 from django.conf import settings
 
+from api.description import Operation, Schema, listed, paged, query, ref, table
 from api.groups import GROUP, GROUPS
-from api.schema import Operation, Schema, listed, paged, query, ref, table
 from api.services import SERVICE
 from api.shapes import FLAG, NAMES, OBJECT, TEXT
 from api.shares import CODE, SHARE

@@ -11,10 +11,9 @@ from django.urls import re_path
 from api import (
     authorizations,
     batchspawner,
+    description,
     groups,
     hub,
-    operations,  # noqa: F401  (fills the table that the description is made of)
-    schema,
     servers,
     services,
     shares,
@@ -36,6 +35,6 @@ urlpatterns = [
     *batchspawner.urlpatterns,
     *hub.urlpatterns,
     *authorizations.urlpatterns,
-    *schema.urlpatterns,
+    *description.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]

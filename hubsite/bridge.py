@@ -51,6 +51,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from api.paths import ENCODED_SLASH
 from audit.statements import round_trip
+from hubsite.loading import while_loading
 from servers.deferred import AWAITS, CLIENT_GONE, Deferred
 from servers.shutdown import die_with
 
@@ -585,9 +586,10 @@ def serve(
     # Accepted connections inherit it; without it an answer waits for the client's
     # delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    application = load()
-    # All that workers need is loaded before they are forked, and shared by them.
-    len(get_resolver().url_patterns)
+    with while_loading():
+        application = load()
+        # All that workers need is loaded before they are forked, and shared by them.
+        len(get_resolver().url_patterns)
     # A connection must not be shared.
     connections.close_all()
     # What lives now lives as long as the process: without this a full collection

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from hubsite.loading import while_loading
+
 DEFAULT_CONFIG = "jupyterhub_config.py"
 OWN_COMMANDS = frozenset({"hub", "web", "controller", "stop", "token", "routes"})
 
@@ -64,14 +66,17 @@ def run(argv: Sequence[str]) -> None:
             from hubsite.supervisor import supervise
 
             sys.exit(supervise())
-    from django.db import OperationalError
+    with while_loading():
+        import django
+        from django.core.management import execute_from_command_line
+        from django.db import OperationalError
 
-    from hubsite.config import ConfigError
-    from scopes.refusals import Refusal
+        from hubsite.config import ConfigError
+        from scopes.refusals import Refusal
 
     try:
-        from django.core.management import execute_from_command_line
-
+        with while_loading():
+            django.setup()
         execute_from_command_line(list(argv))
     except ConfigError as error:
         sys.exit(f"ERROR: {error}")

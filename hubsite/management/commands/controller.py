@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
+from hubsite.loading import while_loading
 from hubsite.prepare import is_current
 from hubsite.settings import forget_secrets
 
@@ -33,8 +34,9 @@ class Command(BaseCommand):
                 "The database is not up to date: start with `manage.py hub`, or "
                 "with `manage.py web --prepare`"
             )
-        from servers.controller.background import BACKGROUND
-        from servers.controller.process import serve
+        with while_loading():
+            from servers.controller.background import BACKGROUND
+            from servers.controller.process import serve
 
         forget_secrets()
         status = serve(BACKGROUND)

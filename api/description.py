@@ -1,0 +1,108 @@
+"""What the API tells of itself, and the words in which that is written down.
+
+Views hold no word of it. The table, which `operations.py` fills, says for each method
+of each address what it takes and answers; `schema.py` makes OpenAPI of that. Both are
+loaded when somebody asks, and most processes are never asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import yaml
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import path
+
+from api.base import PUBLIC, APIRequest, HubAPIView
+from api.bodies import Body
+
+Schema = Mapping[str, Any]
+
+
+def ref(name: str) -> Schema:
+    """Point to a shape by its name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def listed(name: str) -> Schema:
+    """Describe a list of shapes."""
+    return {"type": "array", "items": ref(name)}
+
+
+def paged(items: Schema) -> Schema:
+    """Describe a page of a list inside its envelope."""
+    return {
+        "type": "object",
+        "required": ["items", "_pagination"],
+        "properties": {"items": items, "_pagination": ref("Pagination")},
+    }
+
+
+def query(name: str, description: str, **schema: Any) -> Schema:
+    """Describe a parameter of the query; text unless `schema` says otherwise."""
+    return {
+        "name": name,
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one method of one address takes and answers.
+
+    `answers` maps a status to the schema of its body, or None if there is none.
+    """
+
+    summary: str
+    answers: Mapping[int, Schema | None]
+    body: Body | Schema | None = None
+    body_required: bool = False
+    query: tuple[Schema, ...] = ()
+    refusals: tuple[int, ...] = ()
+    deprecated: bool = False
+    media_type: str = "application/json"
+
+
+@dataclass(slots=True)
+class Table:
+    """All operations by method and address, as in `GET /users/{name}`."""
+
+    operations: dict[str, Operation] = field(default_factory=dict)
+    # Described in full, as OpenAPI has it: addresses of other rooms, by address and
+    # method.
+    beside: dict[str, dict[str, Schema]] = field(default_factory=dict)
+
+    def find(self, method: str, path: str) -> Operation | None:
+        prefix = f"{settings.HUB.base_url}hub/api"
+        return self.operations.get(f"{method.upper()} {path.removeprefix(prefix)}")
+
+
+table = Table()
+
+
+class DescriptionView(HubAPIView):
+    """The OpenAPI description, for whoever writes a client."""
+
+    scopes = {"GET": PUBLIC}  # noqa: RUF012
+
+    def get(self, request: APIRequest, form: str) -> HttpResponse:
+        from api.schema import description
+
+        if form == "yaml":
+            text = yaml.safe_dump(description(), sort_keys=False, allow_unicode=True)
+            return HttpResponse(text, content_type="application/yaml")
+        return HttpResponse(
+            orjson.dumps(description()), content_type="application/json"
+        )
+
+
+urlpatterns = [
+    path("openapi.json", DescriptionView.as_view(), {"form": "json"}, "openapi"),
+    path("openapi.yaml", DescriptionView.as_view(), {"form": "yaml"}, "openapi-yaml"),
+]
