@@ -197,13 +197,13 @@ def test(arguments: Sequence[str]) -> int:
     rest = [argument for argument in arguments if argument != "--quick"]
     set_up(tests=True)
     env = {name: value for name, value in os.environ.items() if name[:4] != "HUB_"}
-    env["CHROMIUM"] = find_chromium()
     pytest = [str(PYTHON), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *rest]
     with tempfile.TemporaryDirectory(prefix="hub-test-") as folder:
         env["HUB_DATA_DIR"] = folder
         if quick:
-            print("Tests on SQLite, without the slow ones", flush=True)
-            return _pytest([*pytest, "-m", "not slow"], env)
+            print("Tests on SQLite, without a browser and what is slow", flush=True)
+            return _pytest([*pytest, "-m", "not slow and not browser"], env)
+        env["CHROMIUM"] = find_chromium()
         install_oldest()
         # Found before the first run, so that a machine without one hears it early.
         find_slurm()
