@@ -317,6 +317,14 @@ def database(url: str) -> dict[str, Any]:
         options.setdefault("server_side_binding", True)
         options.setdefault("prepare_threshold", 1)
         options.setdefault("connect_timeout", 5)
+        # A server whose host is gone is noticed within half a minute, even if the
+        # network swallows everything, and not within the quarter of an hour that
+        # the kernel would wait.
+        options.setdefault("keepalives", 1)
+        options.setdefault("keepalives_idle", 10)
+        options.setdefault("keepalives_interval", 3)
+        options.setdefault("keepalives_count", 3)
+        options.setdefault("tcp_user_timeout", 20_000)
     else:
         raise ConfigError("HUB_DATABASE_URL: only SQLite and PostgreSQL are supported")
     return found

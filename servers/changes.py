@@ -28,15 +28,6 @@ INTERVAL = 0.05
 # A connection to PostgreSQL costs more to make than to keep for a while.
 LINGER = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-# What a connection needs beside its address, to notice that the other end is gone:
-# within half a minute, even if the network swallows everything.
-KEEPALIVES = {
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20000,
-}
 
 
 def announce() -> None:
@@ -196,4 +187,4 @@ def direct_address() -> dict[str, Any]:
     """
     known = connections["default"].get_connection_params()
     ours = ("cursor_factory", "context", "prepare_threshold")
-    return {key: value for key, value in known.items() if key not in ours} | KEEPALIVES
+    return {key: value for key, value in known.items() if key not in ours}

@@ -15,7 +15,6 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db import connections as all_connections
 
-from servers.changes import KEEPALIVES
 from servers.controller.leadership import Lost
 
 log = structlog.get_logger("hub.controller")
@@ -125,17 +124,15 @@ def first_line(error: BaseException) -> str:
 
 
 def notice_broken_connections() -> None:
-    """Have the connections of this process notice when the other end is gone.
+    """Have the server notice when this process is gone.
 
-    Both ends: a transaction of a controller that can't be reached any more would
-    keep the next one waiting.
+    A transaction of a controller that can't be reached any more would keep the next
+    one waiting. This end notices by the options of all connections.
     """
     known = all_connections.settings["default"]
     if not known["ENGINE"].endswith("postgresql"):
         return
     options: dict[str, Any] = known.setdefault("OPTIONS", {})
-    for key, value in KEEPALIVES.items():
-        options.setdefault(key, value)
     options["options"] = " ".join(
         (
             options.get("options", ""),

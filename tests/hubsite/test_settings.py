@@ -126,6 +126,13 @@ def test_postgresql_keeps_its_connection_and_statements() -> None:
     assert found["OPTIONS"]["server_side_binding"]
 
 
+def test_postgresql_that_is_gone_is_noticed_soon() -> None:
+    options = database("postgresql://ada@db.example/hub?keepalives_idle=60")["OPTIONS"]
+    assert options["tcp_user_timeout"] == 20_000
+    # The site's own word counts.
+    assert options["keepalives_idle"] in (60, "60")
+
+
 @pytest.mark.parametrize(
     "url", ["mysql://h/n", "no-address", "postgresq://a:secret@h/n"]
 )
