@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from servers.lifetimes import beginning
 from servers.proxy import ProxyClient, ProxyError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,13 +58,14 @@ class Survivor:
 
 def started(pid: int) -> str:
     """Return what tells a process from others with its id; "" if it does not run."""
+    since = beginning(pid)
+    if since is None:
+        return ""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-    state, since = fields[0], fields[19]
-    return "" if state in "ZX" else f"{boot} {since}"
+    return f"{boot} {since}"
 
 
 def remember(data_dir: Path, pid: int, command: list[str]) -> None:

@@ -23,7 +23,7 @@ from servers.controller.hosting.classes import UnknownSpawner
 from servers.controller.hosting.facts import ServerFacts
 from servers.controller.hosting.failures import SpawnFailed
 from servers.controller.hosting.host import Host, HostedSpawner
-from servers.controller.hosting.processes import beginning
+from servers.lifetimes import beginning
 from tests.controller.hosting import (
     configuration,
     environment,

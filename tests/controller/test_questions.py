@@ -14,8 +14,8 @@ from accounts.actions import delete_user
 from audit.models import Actor
 from servers.actions import delete_server, stop_server
 from servers.changes import announce
-from servers.controller.hosting.processes import beginning
 from servers.inquiries import abandoned, ask
+from servers.lifetimes import beginning
 from servers.models import Inquiry
 from tests.controller.site import Site, until
 

@@ -13,7 +13,7 @@ from traitlets.config import Config
 
 from servers.controller import recovery
 from servers.controller.hosting.host import Host
-from servers.controller.hosting.processes import beginning
+from servers.lifetimes import beginning
 from tests.controller.hosting import configuration, facts, get, run
 
 

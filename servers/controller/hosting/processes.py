@@ -20,6 +20,7 @@ import structlog
 from django.conf import settings
 
 from servers.controller.hosting.facts import ServerFacts
+from servers.lifetimes import beginning
 
 log = structlog.get_logger("hub.spawner")
 
@@ -27,19 +28,6 @@ STARTED: Final = "pid_started"
 LOG_LIMIT: Final = 5 << 20
 LOG_NAME_LENGTH: Final = 200
 LAST_BYTES, LAST_LINES = 4096, 20
-
-
-def beginning(pid: int) -> int | None:
-    """Return when a process began, in ticks since boot; None if none lives."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # The second field is a name in brackets that may hold anything.
-    fields = stat.rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return int(fields[19])
 
 
 class LocalProcess:
