@@ -92,6 +92,7 @@ class DescriptionView(HubAPIView):
     scopes = {"GET": PUBLIC}  # noqa: RUF012
 
     def get(self, request: APIRequest, form: str) -> HttpResponse:
+        # It loads what makes OpenAPI, which takes a twentieth of a start.
         from api.schema import description
 
         if form == "yaml":

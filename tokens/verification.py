@@ -347,8 +347,12 @@ def _statement(vendor: str, kind: str = "") -> str:
     array = (
         f"json_build_array({parts})::text" if is_postgresql else f"json_array({parts})"
     )
-    tables = [OWNER_TABLE[kind]] if kind else OWNER_TABLE.values()
-    joins = " ".join(f"LEFT JOIN {table}" for table in tables)
+    # Of another kind than was said there is no row, so the token is refused.
+    joins = (
+        f"JOIN {OWNER_TABLE[kind]}"
+        if kind
+        else " ".join(f"LEFT JOIN {table}" for table in OWNER_TABLE.values())
+    )
     return (
         f"SELECT {DEAD.format(**owner)}, {expires_at}, {array}"  # noqa: S608
         f" FROM tokens_apitoken t {joins} WHERE t.public_id = %s"

@@ -423,6 +423,19 @@ def test_rooms_to_the_right_read_facts_in_the_same_query(
     assert service_facts == {"mail": None, "address": None}
 
 
+def test_a_known_token_that_changes_hands_by_hand_is_refused(
+    alan: User, ci: Service
+) -> None:
+    token, secret = make_token(alan)
+    assert verify(secret).owner_kind == "user"
+    APIToken.objects.filter(pk=token.pk).update(user=None, service=ci)
+
+    assert verify(secret) is None
+
+    verification.forget()
+    assert verify(secret).owner_kind == "service"
+
+
 def test_settings_name_the_prefix(alan: User, settings: Any) -> None:
     settings.TOKEN_PREFIX = "campus"
 
