@@ -27,7 +27,7 @@ from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
-from audit.statements import first_row
+from audit.statements import first_row, vendor_in_use
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 
@@ -107,7 +107,7 @@ def sees_members(access: Access) -> bool:
 
 def group_text(request: APIRequest, name: str) -> str:
     """Return the JSON text of one group as the request may see it."""
-    selected = select_by_name(connection.vendor, sees_members(request.access))
+    selected = select_by_name(vendor_in_use(), sees_members(request.access))
     row = first_row(selected, (name,))
     if row is None:
         raise NotFound(f"No such group: {name}")
@@ -133,7 +133,7 @@ class GroupsView(HubAPIView):
             backwards, offset, limit = window or (False, 0, page.limit)
             order = "g.id DESC" if backwards else "g.id"
             cursor.execute(
-                f"SELECT {select(connection.vendor, sees_members(request.access))} "
+                f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
                 "FROM accounts_group g WHERE g.id IN (SELECT g.id "
                 f"FROM accounts_group g {where} ORDER BY {order} "
                 f"LIMIT %s OFFSET %s) ORDER BY {order}",
@@ -161,7 +161,7 @@ class GroupsView(HubAPIView):
         )
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {select(connection.vendor, sees_members(request.access))} "
+                f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
                 f"FROM {dialect().elements('t')} "
                 "JOIN accounts_group g ON g.name = t.value ORDER BY t.key",
                 [json.dumps([group.name for group in groups])],

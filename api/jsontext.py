@@ -13,7 +13,7 @@ Text may hold characters beyond ASCII; `reply_text` escapes them.
 
 from __future__ import annotations
 
-from django.db import connection
+from audit.statements import vendor_in_use
 
 
 class Common:
@@ -118,4 +118,4 @@ class PostgreSQL(Common):
 
 def dialect(vendor: str | None = None) -> type[SQLite] | type[PostgreSQL]:
     """Return the functions of a database; of the one in use if none is named."""
-    return PostgreSQL if (vendor or connection.vendor) == "postgresql" else SQLite
+    return PostgreSQL if (vendor or vendor_in_use()) == "postgresql" else SQLite

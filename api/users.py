@@ -36,7 +36,7 @@ from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
 from api.servers import default_server, patience, server_json
-from audit.statements import first_row
+from audit.statements import first_row, vendor_in_use
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.actions import stop_servers
@@ -141,7 +141,7 @@ def columns(vendor: str, with_stopped: bool = False) -> tuple[str, ...]:
 
 def select(with_stopped: bool) -> str:
     """Write the SELECT list for users `u`."""
-    return ", ".join(columns(connection.vendor, with_stopped))
+    return ", ".join(columns(vendor_in_use(), with_stopped))
 
 
 @cache
@@ -257,7 +257,7 @@ def user_text(request: APIRequest, name: str) -> str:
     """Return the JSON text of one user as the request may see them."""
     activity.flush()
     with_stopped = wants_stopped(request)
-    row = first_row(select_by_name(connection.vendor, with_stopped), (name,))
+    row = first_row(select_by_name(vendor_in_use(), with_stopped), (name,))
     if row is None:
         raise NotFound(f"No such user: {name}")
     return UserWriter(request.access, with_stopped).write_one(row)

@@ -23,6 +23,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 
+@cache
+def vendor_in_use() -> str:
+    """Name the kind of database; to ask its connection takes several calls.
+
+    It is another one in no process that has asked.
+    """
+    return connection.vendor
+
+
 def first_row(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
     """Return the first row of a SELECT, whose columns are text or numbers.
 
@@ -51,7 +60,7 @@ def _first_row(
         with database.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()
-    if database.vendor == "sqlite":
+    if vendor_in_use() == "sqlite":
         statement = _for_sqlite(statement)
     database.ensure_connection()
     with database.wrap_database_errors:

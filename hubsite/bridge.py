@@ -5,7 +5,7 @@ Django's own ASGI handler would open a new thread, and with it a new database
 connection, for every request; and ASGI itself would cost a task on the event loop
 and a dozen calls for each. A request takes one of three ways:
 
-* inline, as soon as it has been read: short calls of the API with a token, if the
+* inline, as soon as it has been read: short calls of the API by programs, if the
   database is near. A change of threads would cost as much as all the rest of them;
 * in a thread of a small fixed pool, whose threads keep their connections:
   everything else, because it may write, wait or take long;
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
@@ -51,6 +52,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from api.paths import ENCODED_SLASH
 from audit.statements import round_trip
+from hubsite.headers import kept
 from hubsite.loading import while_loading
 from servers.deferred import AWAITS, CLIENT_GONE, Deferred
 from servers.shutdown import die_with
@@ -77,6 +79,8 @@ NEAR = 0.0005
 KILL_TIMEOUT = 5
 HEAD_TIMEOUT = 30
 IDLE_TIMEOUT = 75
+# Seconds between two looks for connections whose time is over.
+SWEEP_INTERVAL = 2
 HEAD_LIMIT = 64 * 1024
 
 logger = structlog.get_logger(__name__)
@@ -98,7 +102,10 @@ class Bridge:
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="web")
         self.answer_short = getattr(wsgi, "answer_short", lambda e: wsgi(e, discard))
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
-        self.user_path = self.api_prefix + b"user"
+        # Who asks, and the version: what is asked most.
+        self.short_paths = frozenset(
+            (self.api_prefix[:-1], self.api_prefix, self.api_prefix + b"user")
+        )
         self.users_prefix = self.api_prefix + b"users/"
         self.users_path = self.api_prefix + b"users"
         self.group_prefix = self.api_prefix + b"groups/"
@@ -110,6 +117,8 @@ class Bridge:
         self.trusted = [
             ip_network(network) for network in getattr(settings, "TRUSTED_PROXIES", ())
         ]
+        # Whether somebody looks for connections whose time is over.
+        self.is_sweeping = False
         # The names of headers as WSGI spells them; bounded, for clients make up
         # names.
         self.spellings: dict[bytes, str] = {
@@ -134,7 +143,7 @@ class Bridge:
     def is_short(self, scope: dict[str, Any]) -> bool:
         """Say whether a request is answered inline.
 
-        Only calls with a token: a cookie's session may be written on the way. Only
+        Only calls without a cookie, whose session may be written on the way. Only
         reads of users, one page at most, and of one group: the members of many
         groups take long to read, and other reads ask the proxy. And reports of
         activity, which are kept in memory at first.
@@ -143,11 +152,11 @@ class Bridge:
             return False
         path: bytes = scope["raw_path"]
         headers = dict(scope["headers"])
-        if b"authorization" not in headers or b"cookie" in headers:
+        if b"cookie" in headers:
             return False
         if scope["method"] == "GET":
             return BODY.isdisjoint(headers) and (
-                path == self.user_path
+                path in self.short_paths
                 or path.startswith(self.users_prefix)
                 or (self.is_embedded and self.is_list(path))
             )
@@ -290,12 +299,11 @@ class Answer:
         self.response = response
         self.method = method
         self.status: int = response.status_code
-        self.headers: Headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in response.items()
-        ]
+        # As WSGI has it: each character stands for a byte.
+        self.headers = [*kept(response).values()]
         for cookie in response.cookies.values():
-            self.headers.append((b"set-cookie", cookie.OutputString().encode()))
+            text = cookie.OutputString().encode().decode("latin-1")
+            self.headers.append(("Set-Cookie", text))
         self.body: bytes | None = None
         if isinstance(response, Deferred):
             # Nothing of it is sent.
@@ -303,15 +311,18 @@ class Answer:
         elif not response.streaming:
             self.body = response.content
             if self.status not in (204, 304) and "Content-Length" not in response:
-                self.headers.append((b"content-length", b"%d" % len(self.body)))
+                self.headers.append(("Content-Length", str(len(self.body))))
         elif method == "HEAD":
             self.body = b""
 
     def in_full(self, more: Headers) -> bytes:
         """Write all of it, as HTTP/1.1 has it."""
-        lines = [b"%b: %b\r\n" % header for header in (*more, *self.headers)]
+        others = [b"%b: %b\r\n" % header for header in more]
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers])
         body = b"" if self.method == "HEAD" else self.body or b""
-        return b"".join((STATUS_LINE[self.status], *lines, b"\r\n", body))
+        return b"".join(
+            (STATUS_LINE[self.status], *others, lines.encode("latin-1"), b"\r\n", body)
+        )
 
     async def deliver(
         self, send: Send, receive: Receive, pool: ThreadPoolExecutor
@@ -324,7 +335,10 @@ class Answer:
         head = {
             "type": "http.response.start",
             "status": self.status,
-            "headers": self.headers,
+            "headers": [
+                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                for name, value in self.headers
+            ],
         }
         await send(head)
         if self.body is not None:
@@ -395,8 +409,10 @@ class Connection(HttpToolsProtocol):
 
     app: Any
     head_size = 0
-    in_head = True
+    in_head = False
     has_answered = False
+    # When the loop closes it, unless its client does something before.
+    deadline = math.inf
     # The request whose turn it is and whose body is still to come.
     unread: RequestResponseCycle | None = None
 
@@ -479,7 +495,10 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         # `asyncio.to_thread` shall lead into the pool, whose threads have connections.
         self.loop.set_default_executor(self.app.pool)
-        self.await_head()
+        self.deadline = self.loop.time() + HEAD_TIMEOUT
+        if not self.app.is_sweeping:
+            self.app.is_sweeping = True
+            close_overdue(self.loop, self.connections)
 
     def data_received(self, data: bytes) -> None:
         self.has_answered = False
@@ -488,23 +507,40 @@ class Connection(HttpToolsProtocol):
             self.head_size += len(data)
             if self.head_size > HEAD_LIMIT:
                 self.send_400_response("The request's head is too large.")
-            else:
-                self.await_head()
-
-    def await_head(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            HEAD_TIMEOUT, self.timeout_keep_alive_handler
-        )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.in_head = True
         self.head_size = 0
+        self.deadline = self.loop.time() + HEAD_TIMEOUT
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
         self.in_head = False
+        self.deadline = math.inf
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.deadline = self.loop.time() + IDLE_TIMEOUT
+
+
+def close_overdue(loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
+    """Close the connections whose time is over, again and again.
+
+    uvicorn has a timer for each request in its place, which costs as much as a query.
+    """
+    now = loop.time()
+    for each in tuple(connections):
+        if each.deadline < now:
+            each.timeout_keep_alive_handler()
+    loop.call_later(SWEEP_INTERVAL, close_overdue, loop, connections)
 
 
 class Prefork:

@@ -27,6 +27,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, resolve
 from django.utils.cache import get_conditional_response
 
+from hubsite.headers import kept, prepared
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
 from hubsite.views import method_not_allowed
@@ -54,11 +55,6 @@ class HubMiddleware:
         self.long_way = get_response
         self.short_way: Any = convert_exception_to_response(answer_alone)
         self.log = access_log()
-        self.headers = (
-            ("X-JupyterHub-Version", settings.HUB_VERSION),
-            ("Access-Control-Allow-Headers", "accept, content-type, authorization"),
-            ("X-Content-Type-Options", "nosniff"),
-        )
         prefix = settings.HUB_PREFIX
         self.api_root = f"{prefix}api"
         self.api_prefix = f"{prefix}api/"
@@ -66,7 +62,16 @@ class HubMiddleware:
         self.pages = (f"{prefix}api/docs/", f"{prefix}api/oauth2/authorize")
         frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
         self.page_policy = frames
-        self.api_policy = f"{frames}; default-src 'none'"
+        self.headers = prepared(
+            {
+                "X-JupyterHub-Version": settings.HUB_VERSION,
+                "Access-Control-Allow-Headers": "accept, content-type, authorization",
+                "X-Content-Type-Options": "nosniff",
+            }
+        )
+        self.api_headers = self.headers | prepared(
+            {"Content-Security-Policy": f"{frames}; default-src 'none'"}
+        )
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
@@ -110,11 +115,10 @@ class HubMiddleware:
     def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:
         """Say what JupyterHub says on every answer."""
         headers = response.headers
-        for name, value in self.headers:
-            headers[name] = value
         if is_api and not headers.get("Content-Type", "").startswith("text/html"):
-            headers["Content-Security-Policy"] = self.api_policy
+            kept(response).update(self.api_headers)
         else:
+            kept(response).update(self.headers)
             headers.setdefault("Content-Security-Policy", self.page_policy)
             # Pages are about whoever is signed in; nobody else may be shown them.
             headers.setdefault("Cache-Control", "private, no-cache")

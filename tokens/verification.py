@@ -15,7 +15,6 @@ From outside all refusals look alike; the reason goes to the debug log.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
 import threading
@@ -23,18 +22,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import blake2b
 from secrets import token_bytes
 from typing import Any, Final
 
 import orjson
-from django.db import connection
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
 from accounts.rights import access_of_token, columns, within_reach
 from audit.models import Actor
-from audit.statements import first_row
+from audit.statements import first_row, vendor_in_use
 from scopes.access import Access
 from services.models import Service
 from tokens import activity, clients, digests, format, keys
@@ -164,7 +163,7 @@ class Bearer:
     @property
     def facts(self) -> dict[str, Any]:
         """What `register_facts` asked for, by name."""
-        names = _fact_columns(self.owner_kind, connection.vendor)
+        names = _fact_columns(self.owner_kind, vendor_in_use())
         return dict(zip(names, self.row[len(self.row) - len(names) :], strict=True))
 
     @property
@@ -178,8 +177,9 @@ class Bearer:
         return Actor(self.owner_kind, self.owner_name, self.token_id, address)
 
 
-# By an HMAC of the secret, under a key that this process made for itself: no memory
-# of it gives a secret away.
+# By a MAC of the secret, under a key that this process made for itself: no memory of
+# it gives a secret away. BLAKE2 has a key of its own (RFC 7693), and takes a fifth of
+# the time of an HMAC.
 _proved: dict[bytes, Bearer] = {}
 _process_key = token_bytes(32)
 
@@ -200,7 +200,7 @@ def verify(secret: str) -> Bearer | None:
     """
     if len(secret) > format.MAX_LENGTH or not secret.isascii():
         return _refuse("no token")
-    mac = hmac.digest(_process_key, secret.encode(), "sha256")
+    mac = blake2b(secret.encode(), key=_process_key, digest_size=32).digest()
     bearer = _proved.get(mac)
     if bearer is not None:
         # Its form was checked when it was proved, and takes as long as the query.
@@ -209,7 +209,7 @@ def verify(secret: str) -> Bearer | None:
         return _refuse("forged")
     # A token keeps the kind of its owner.
     kind = "" if bearer is None else bearer.owner_kind
-    found = first_row(_statement(connection.vendor, kind), (public_id,))
+    found = first_row(_statement(vendor_in_use(), kind), (public_id,))
     if found is None:
         return _refuse("unknown")
     dead, expires_at, text = found

@@ -15,11 +15,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import uvicorn
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import Client
 from django.urls import path
@@ -28,8 +30,8 @@ from uvicorn.server import ServerState
 from api.base import PUBLIC, HubAPIView, reply
 from api.paths import ENCODED_SLASH
 from hubsite import bridge, middleware
-from hubsite.bridge import Bridge, Connection, discard
-from hubsite.wsgi import HubHandler
+from hubsite.bridge import Bridge, Connection, close_overdue, discard
+from hubsite.wsgi import HubHandler, ShortRequest
 from scopes.refusals import Conflict
 from servers.deferred import Deferred
 
@@ -270,7 +272,10 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
         ("/hub/api/users/ada/activity", "POST", TOKEN, ""),
         ("/hub/api/users/ada/activity", "POST", {**EMPTY, "cookie": "a=1"}, ""),
         ("/hub/api/users/ada/tokens", "POST", EMPTY, ""),
-        ("/hub/api/user", "GET", {}, ""),
+        ("/hub/api/user", "GET", {}, "near"),
+        ("/hub/api/", "GET", {}, "near"),
+        ("/hub/api", "GET", {}, "near"),
+        ("/hub/api/info", "GET", {}, ""),
         ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, ""),
         ("/hub/api/user", "GET", {**TOKEN, "content-length": "0"}, ""),
         ("/hub/api/groups/big", "GET", TOKEN, "embedded"),
@@ -323,6 +328,111 @@ def test_heads_are_answered_without_a_body() -> None:
 def test_empty_answers_have_no_length() -> None:
     call = Call(lambda environ: HttpResponse(status=204))(headers=TOKEN)
     assert "content-length" not in call.headers
+
+
+def test_cookies_arrive_as_they_were_set() -> None:
+    def bake(environ: dict[str, Any]) -> HttpResponse:
+        response = HttpResponse()
+        response.set_cookie("snack", "日")
+        return response
+
+    assert Call(bake)().headers["set-cookie"] == 'snack="日"; Path=/'
+
+
+HEAD = "GET /hub/api/user HTTP/1.1\r\n"
+BODY = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n123"
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"),
+    [
+        ("", bridge.HEAD_TIMEOUT),
+        (HEAD, bridge.HEAD_TIMEOUT),
+        (f"{HEAD}\r\n", bridge.IDLE_TIMEOUT),
+        (f"{HEAD}\r\n{HEAD}", bridge.HEAD_TIMEOUT),
+        (BODY, math.inf),
+    ],
+)
+def test_a_client_has_its_time_for_a_head_and_between_two(
+    sent: str, limit: float
+) -> None:
+    class Later:
+        """The loop's clock, so many seconds ahead."""
+
+        def __init__(self, seconds: float) -> None:
+            self.seconds = seconds
+            self.next: list[Any] = []
+
+        def time(self) -> float:
+            return asyncio.get_running_loop().time() + self.seconds
+
+        def call_later(self, *call: Any) -> None:
+            self.next.append(call)
+
+    async def travel() -> None:
+        app: Any = Bridge(lambda environ, start_response: echo(environ))  # type: ignore[arg-type]
+        app.answers_inline = True
+        config = uvicorn.Config(
+            app, interface="asgi3", proxy_headers=False, log_config=None
+        )
+        config.load()
+        server = ServerState()
+        connection = Connection(config, server, {})
+        wire = Wire("127.0.0.1")
+        connection.connection_made(wire)
+        # Byte by byte: who sends slowly gains no time by it.
+        for byte in sent.encode():
+            connection.data_received(bytes((byte,)))
+        for seconds in (0, min(limit, 1000) - 5, min(limit, 1000) + 5):
+            later: Any = Later(seconds)
+            close_overdue(later, server.connections)
+            assert wire.is_closing() is (seconds > limit)
+            assert len(later.next) == 1
+
+    asyncio.run(travel())
+
+
+def test_a_request_of_the_short_way_is_like_any_other() -> None:
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "QUERY_STRING": "a=1&b=%C3%A9",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8081",
+        "wsgi.url_scheme": "https",
+        "CONTENT_LENGTH": "7",
+    }
+    for place in ("/hub/api/user", "/hub/api/users/a b", "/hub/\xc3\xa9", "/hub/\xff"):
+        for content_type in ("application/json", "text/plain; charset=latin-1", ""):
+            read = []
+            for kind in (ShortRequest, WSGIRequest):
+                asked = {
+                    **environ,
+                    "PATH_INFO": place,
+                    "wsgi.input": BytesIO(b'{"a":1}'),
+                }
+                if content_type:
+                    asked["CONTENT_TYPE"] = content_type
+                request = kind(asked)
+                read.append(
+                    {
+                        **{name: vars(request)[name] for name in PARTS},
+                        "GET": request.GET.dict(),
+                        "encoding": request.encoding,
+                        "uri": request.build_absolute_uri(),
+                        "META": {**request.META, "wsgi.input": None},
+                        "body": request.body,
+                    }
+                )
+            assert read[0] == read[1]
+            assert read[0]["body"]
+
+
+# What Django's own request sets, but for its stream.
+PARTS = sorted(
+    vars(WSGIRequest({"REQUEST_METHOD": "GET", "wsgi.input": BytesIO()})).keys()
+    - {"environ", "META", "_stream"}
+)
 
 
 def test_iterators_of_both_kinds_are_streamed() -> None:
@@ -494,7 +604,7 @@ def test_other_servers_wait_in_the_thread_of_the_request(logged: Any) -> None:
 
 def test_a_read_is_awaited_wherever_it_begins(logged: Any) -> None:
     read = HubHandler().answer_short
-    call = Call(read, answers_inline=True, user_path=b"/hub/api/waiting")
+    call = Call(read, answers_inline=True, short_paths={b"/hub/api/waiting"})
     call("/hub/api/waiting", headers={"authorization": "none"})
     assert call.thread == threading.main_thread().name
     assert call.status == 201
