@@ -11,7 +11,6 @@ from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import orjson
-from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
 
@@ -27,7 +26,7 @@ from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
-from audit.statements import first_row, vendor_in_use
+from audit.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 
@@ -126,24 +125,22 @@ class GroupsView(HubAPIView):
         where, parameters = self.reached(request.access)
         total = None
         window = None
-        with connection.cursor() as cursor:
-            if page.offset:
-                total = self.count(cursor, where, parameters)
-                window = page.window(total)
-            backwards, offset, limit = window or (False, 0, page.limit)
-            order = "g.id DESC" if backwards else "g.id"
-            cursor.execute(
-                f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
-                "FROM accounts_group g WHERE g.id IN (SELECT g.id "
-                f"FROM accounts_group g {where} ORDER BY {order} "
-                f"LIMIT %s OFFSET %s) ORDER BY {order}",
-                [*parameters, limit, offset],
-            )
-            rows = cursor.fetchall()
-            if total is None:
-                total = page.total_after(len(rows))
-            if total is None and page.enveloped:
-                total = self.count(cursor, where, parameters)
+        if page.offset:
+            total = self.count(where, parameters)
+            window = page.window(total)
+        backwards, offset, limit = window or (False, 0, page.limit)
+        order = "g.id DESC" if backwards else "g.id"
+        rows = all_rows(
+            f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
+            "FROM accounts_group g WHERE g.id IN (SELECT g.id "
+            f"FROM accounts_group g {where} ORDER BY {order} "
+            f"LIMIT %s OFFSET %s) ORDER BY {order}",
+            [*parameters, limit, offset],
+        )
+        if total is None:
+            total = page.total_after(len(rows))
+        if total is None and page.enveloped:
+            total = self.count(where, parameters)
         if backwards:
             rows.reverse()
         texts = write_groups(rows, request.access)
@@ -159,14 +156,13 @@ class GroupsView(HubAPIView):
             users=check_names(data.get("users", []), "users"),
             by=request.actor,
         )
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
-                f"FROM {dialect().elements('t')} "
-                "JOIN accounts_group g ON g.name = t.value ORDER BY t.key",
-                [json.dumps([group.name for group in groups])],
-            )
-            texts = write_groups(cursor.fetchall(), request.access)
+        rows = all_rows(
+            f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
+            f"FROM {dialect().elements('t')} "
+            "JOIN accounts_group g ON g.name = t.value ORDER BY t.key",
+            [json.dumps([group.name for group in groups])],
+        )
+        texts = write_groups(rows, request.access)
         return reply_text(f"[{','.join(texts)}]", 201)
 
     @staticmethod
@@ -179,9 +175,10 @@ class GroupsView(HubAPIView):
         return f"WHERE g.id IN ({statement})", list(values)
 
     @staticmethod
-    def count(cursor: Any, where: str, parameters: list[Any]) -> int:
-        cursor.execute(f"SELECT count(*) FROM accounts_group g {where}", parameters)
-        return cursor.fetchone()[0]
+    def count(where: str, parameters: list[Any]) -> int:
+        statement = f"SELECT count(*) FROM accounts_group g {where}"
+        ((count,),) = all_rows(statement, parameters)
+        return count
 
 
 def require_group(name: str) -> Group:

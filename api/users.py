@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import orjson
-from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
@@ -36,7 +35,7 @@ from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
 from api.servers import default_server, patience, server_json
-from audit.statements import first_row, vendor_in_use
+from audit.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.actions import stop_servers
@@ -151,6 +150,21 @@ def select_by_name(vendor: str, with_stopped: bool) -> str:
     return f"SELECT {selected} FROM accounts_user u WHERE u.name = %s"
 
 
+@cache
+def select_written(vendor: str, keys: frozenset[str]) -> str:
+    """Write the SELECT list that yields users' JSON as text, and last their servers.
+
+    The text is the `template` of users without servers, filled in by the database:
+    that is cheaper than to take each value from it and to put it in here.
+    """
+    *values, servers = columns(vendor)
+    parts = ['\'{"kind":"user"\'']
+    for key, value in zip(COLUMNS, values, strict=True):
+        if key in keys:
+            parts += (f"',\"{key}\":'", value)
+    return f"{' || '.join(parts)} || '{idle(keys)}', {servers}"
+
+
 @lru_cache(maxsize=256)
 def template(keys: frozenset[str], with_servers: bool) -> str:
     """Write the format that turns a row into the JSON of those of its keys.
@@ -162,17 +176,16 @@ def template(keys: frozenset[str], with_servers: bool) -> str:
         f',"{key}":%s' if key in keys else "%.0s"  # one per column, seen or not
         for key in COLUMNS
     )
-    if with_servers:
-        rest = "%s"
-    else:
-        idle: dict[str, Any] = {
-            "server": None,
-            "pending": None,
-            "servers": {},
-            "auth_state": None,
-        }
-        rest = "%.0s" + _inner({key: idle[key] for key in idle if key in keys})
-    return f'{{"kind":"user"{columns}{rest}}}'
+    rest = "%s}" if with_servers else f"%.0s{idle(keys)}"
+    return f'{{"kind":"user"{columns}{rest}'
+
+
+@lru_cache(maxsize=256)
+def idle(keys: frozenset[str]) -> str:
+    """Write the end of the JSON of a user who has no server."""
+    told: dict[str, Any] = {"server": None, "pending": None, "servers": {}}
+    told["auth_state"] = None
+    return f"{_inner({key: told[key] for key in told if key in keys})}}}"
 
 
 class UserWriter:
@@ -182,22 +195,33 @@ class UserWriter:
         self.view: View = access.view("user")
         self.server_view: View = access.view("server")
         self.with_stopped = with_stopped
+        # What is seen of all alike, so that the database may write them; else None.
+        filters_servers = with_stopped or self.server_view.fixed is None
+        self.alike = None if filters_servers else self.view.fixed
+
+    @property
+    def selected(self) -> str:
+        """What has to be selected of users `u`, for `write`."""
+        if self.alike is not None:
+            return select_written(vendor_in_use(), self.alike)
+        return select(self.with_stopped)
 
     def write(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
         """Return the JSON texts of users, without those of whom nothing is seen."""
-        fixed = self.view.fixed
-        if fixed is None or self.with_stopped:
+        if self.alike is None:
             return [text for row in rows if (text := self.write_one(row))]
-        if not fixed:
+        if not self.alike:
             return []
-        idle = template(fixed, False)
         return [
-            idle % row if row[-1] is None else self.write_with_servers(row, fixed)
-            for row in rows
+            text if servers is None else self.add_servers(text, servers, self.alike)
+            for text, servers in rows
         ]
 
     def write_one(self, row: tuple[Any, ...]) -> str:
-        """Return the JSON text of one user; empty if nothing of them may be seen."""
+        """Return the JSON text of one user; empty if nothing of them may be seen.
+
+        The row is made of all `columns`.
+        """
         keys = self.view.fixed
         if keys is None:
             name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
@@ -206,16 +230,23 @@ class UserWriter:
             return ""
         if row[-1] is None and not self.with_stopped:
             return template(keys, False) % row
-        return self.write_with_servers(row, keys)
-
-    def write_with_servers(self, row: tuple[Any, ...], keys: frozenset[str]) -> str:
-        """Return the JSON text of one user who has servers to tell of."""
         name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
+        told = self.tell_of_servers(name, groups, row[-1] or "[]", keys)
+        return template(keys, True) % (*row[:-1], _inner(told))
+
+    def add_servers(self, text: str, servers: str, keys: frozenset[str]) -> str:
+        """Complete the text of a user whom the database wrote as if without servers."""
+        name = orjson.loads(text)["name"]
+        told = self.tell_of_servers(name, (), servers, keys)
+        return f"{text.removesuffix(idle(keys))}{_inner(told)}}}"
+
+    def tell_of_servers(
+        self, name: str, groups: Collection[str], rows: str, keys: frozenset[str]
+    ) -> dict[str, Any]:
+        """Return the keys that tell of a user's servers, whose `rows` are JSON."""
         servers: dict[str, Any] = {
             server.name: server
-            for server in (
-                ServerRow(*columns) for columns in orjson.loads(row[-1] or "[]")
-            )
+            for server in (ServerRow(*columns) for columns in orjson.loads(rows))
         }
         default = servers.get("")
         told: dict[str, Any] = {}
@@ -238,7 +269,7 @@ class UserWriter:
             told["servers"] = shown
         if "auth_state" in keys:
             told["auth_state"] = None
-        return template(keys, True) % (*row[:-1], _inner(told))
+        return told
 
 
 def _inner(data: dict[str, Any]) -> str:
@@ -317,25 +348,21 @@ class Selection:
         return cls(where, parameters)
 
     def count(self) -> int:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT count(*) FROM accounts_user u {self.where}", self.parameters
-            )
-            return cursor.fetchone()[0]
+        statement = f"SELECT count(*) FROM accounts_user u {self.where}"
+        ((count,),) = all_rows(statement, self.parameters)
+        return count
 
     def read(
-        self, order: str, limit: int, offset: int, with_stopped: bool
+        self, selected: str, order: str, limit: int, offset: int
     ) -> list[tuple[Any, ...]]:
         # The page is cut out first, from an index where there is one, so that roles,
         # groups and servers are looked up for its rows alone.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {select(with_stopped)} FROM accounts_user u WHERE u.id IN "
-                f"(SELECT u.id FROM accounts_user u {self.where} ORDER BY {order} "
-                f"LIMIT %s OFFSET %s) ORDER BY {order}",
-                [*self.parameters, limit, offset],
-            )
-            return cursor.fetchall()
+        return all_rows(
+            f"SELECT {selected} FROM accounts_user u WHERE u.id IN "
+            f"(SELECT u.id FROM accounts_user u {self.where} ORDER BY {order} "
+            f"LIMIT %s OFFSET %s) ORDER BY {order}",
+            [*self.parameters, limit, offset],
+        )
 
 
 def order_of(request: APIRequest) -> tuple[str, str]:
@@ -357,26 +384,27 @@ class UsersView(HubAPIView):
     def get(self, request: APIRequest) -> HttpResponse:
         page = Page.of(request)
         order, reverse = order_of(request)
-        selection, with_stopped = Selection.of(request), wants_stopped(request)
+        selection = Selection.of(request)
+        writer = UserWriter(request.access, wants_stopped(request))
         activity.flush()
         total = None
         if page.offset:
             total = selection.count()
             window = page.window(total)
             rows = selection.read(
+                writer.selected,
                 reverse if window.backwards else order,
                 window.limit,
                 window.offset,
-                with_stopped,
             )
             if window.backwards:
                 rows.reverse()
         else:
-            rows = selection.read(order, page.limit, 0, with_stopped)
+            rows = selection.read(writer.selected, order, page.limit, 0)
             total = page.total_after(len(rows))
             if total is None and page.enveloped:
                 total = selection.count()
-        texts = UserWriter(request.access, with_stopped).write(rows)
+        texts = writer.write(rows)
         return page.reply(f"[{','.join(texts)}]", total or 0, request)
 
     def post(self, request: APIRequest) -> HttpResponse:
@@ -389,13 +417,13 @@ class UsersView(HubAPIView):
         created = create_users(
             names, admin=admin, by=request.actor, by_admin=admin and is_admin(request)
         )
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {select(False)} FROM {dialect().elements('t')} "
-                "JOIN accounts_user u ON u.id = CAST(t.value AS bigint) ORDER BY t.key",
-                [json.dumps(as_often_as_asked(names, created))],
-            )
-            texts = UserWriter(request.access, False).write(cursor.fetchall())
+        writer = UserWriter(request.access, False)
+        rows = all_rows(
+            f"SELECT {writer.selected} FROM {dialect().elements('t')} "
+            "JOIN accounts_user u ON u.id = CAST(t.value AS bigint) ORDER BY t.key",
+            [json.dumps(as_often_as_asked(names, created))],
+        )
+        texts = writer.write(rows)
         return reply_text(f"[{','.join(texts)}]", 201)
 
 

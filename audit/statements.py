@@ -33,7 +33,13 @@ def vendor_in_use() -> str:
 
 
 def first_row(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Return the first row of a SELECT, whose columns are text or numbers.
+    """Return the first row of a SELECT; see `all_rows`."""
+    row: tuple[Any, ...] | None = _ask(statement, parameters, "fetchone")
+    return row
+
+
+def all_rows(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a SELECT, whose columns are text or numbers.
 
     `statement` is one of a few: what is made of it is kept. Django's cursor looks
     after things that such a read has not got: transactions, types, names of columns.
@@ -42,31 +48,34 @@ def first_row(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | No
     A connection that broke since it was used, as when the database was restarted,
     is made anew, once: a read that begins a request can be asked again.
     """
+    rows: list[tuple[Any, ...]] = _ask(statement, parameters, "fetchall")
+    return rows
+
+
+def _ask(statement: str, parameters: Sequence[Any], fetch: str) -> Any:
     database = connections[DEFAULT_DB_ALIAS]
     try:
-        return _first_row(database, statement, parameters)
+        return _ask_once(database, statement, parameters, fetch)
     except (InterfaceError, OperationalError):
         if database.in_atomic_block or database.is_usable():
             raise
         database.close()
-        return _first_row(database, statement, parameters)
+        return _ask_once(database, statement, parameters, fetch)
 
 
-def _first_row(
-    database: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]
-) -> tuple[Any, ...] | None:
+def _ask_once(
+    database: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any], fetch: str
+) -> Any:
     # Whoever watches queries, to log or to count them, watches Django's cursors.
     if database.queries_logged or database.execute_wrappers:
         with database.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return cursor.fetchone()
+            return getattr(cursor, fetch)()
     if vendor_in_use() == "sqlite":
         statement = _for_sqlite(statement)
     database.ensure_connection()
     with database.wrap_database_errors:
-        found = database.connection.execute(statement, parameters)
-        row: tuple[Any, ...] | None = found.fetchone()
-        return row
+        return getattr(database.connection.execute(statement, parameters), fetch)()
 
 
 def round_trip() -> float:
@@ -101,7 +110,7 @@ def insert(instance: Model) -> None:
     instance._state.db = DEFAULT_DB_ALIAS
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _for_sqlite(statement: str) -> str:
     return statement.replace("%s", "?").replace("%%", "%")
 

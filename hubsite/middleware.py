@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -173,7 +173,8 @@ def tag(request: HttpRequest, response: Any) -> Any:
     """Name what is answered, and answer 304 if the client has that already."""
     if response.status_code != 200 or response.streaming:
         return response
-    etag = f'"{blake2b(response.content, digest_size=12).hexdigest()}"'
+    # Processors have instructions for this hash, which halves its time for a page.
+    etag = f'"{sha256(response.content).hexdigest()[:24]}"'
     response.headers["ETag"] = etag
     if "HTTP_IF_NONE_MATCH" not in request.META:
         return response
