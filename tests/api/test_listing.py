@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from django.db import connection
@@ -345,6 +345,43 @@ def test_keys_are_trimmed_for_each_user(
     assert users["mallory"].keys() == {"kind", "name", "admin", "user_info"}
     assert users["alan"].keys() > {"roles", "groups", "created", "last_activity"}
     assert "servers" not in users["alan"]
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ("list:users", "read:users", "read:servers", "admin:server_state"),
+        ("list:users", "admin:users", "admin:servers"),
+        ("list:users", "read:users:activity", "read:servers"),
+        ("list:users", "read:users:groups", "delete:servers"),
+        ("list:users",),
+    ],
+)
+def test_a_list_shows_of_each_user_what_one_read_shows(
+    holding: Callable[..., BearerClient], scopes: tuple[str, ...]
+) -> None:
+    """Users of a list are written by the database, a single one is not."""
+    make_user("plain")
+    make_user(
+        'qu"o\\te %s ö 😀', admin=True, user_info={"a": "'", "n": 2**70, "%s": []}
+    )
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ada = make_user(
+        "ada", groups=[make_group("a'b"), make_group("ö")], last_activity=now
+    )
+    make_server(ada, "", ready=True, started=now, state={"pid": 1})
+    make_server(ada, "named", pending="spawn", user_options={"x": "'"})
+    make_server(make_user("idle"), "stopped")
+    reader = holding(*scopes)
+
+    listed = reader.get(f"{API}/users")
+
+    assert listed.status_code == 200
+    assert {"plain", "ada", "idle"} <= {user["name"] for user in listed.json()}
+    for user in listed.json():
+        alone = reader.get(f"{API}/users/{quote(user['name'], safe='')}")
+        assert alone.json() == user
+        assert list(alone.json()) == list(user)
 
 
 def test_groups_are_listed_by_the_same_rules(
