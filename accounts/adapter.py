@@ -21,7 +21,6 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
-from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -311,6 +310,9 @@ def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | No
     providers = get_social_adapter().list_providers(request)
     if len(providers) != 1:
         return None
+    # Loaded with the provider, and not without one: it brings a client for HTTP.
+    from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+
     try:
         response: HttpResponse = providers[0].redirect(
             request, process="login", next_url=target

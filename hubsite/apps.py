@@ -1,5 +1,17 @@
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
+from django.db import connection
+
+from hubsite.loading import left_out
+
+# This is the first of the installed apps. Django REST framework loads what its users
+# might want to use: a client for HTTP (6 MB), and the driver of PostgreSQL (9 MB) for
+# that database's own types of columns.
+with left_out(
+    "requests",
+    *(() if connection.vendor == "postgresql" else ("django.contrib.postgres",)),
+):
+    import rest_framework.compat  # noqa: F401
 
 
 class HubsiteConfig(AppConfig):

@@ -25,8 +25,8 @@ from accounts.actions import create_user
 from accounts.models import User
 from audit.models import Actor
 from hubsite.config import ConfigError
+from hubsite.environment import unknown_variables
 from hubsite.reconcile import reconcile
-from hubsite.settings import unknown_variables
 from servers.controller.hosting.classes import BUILT_IN
 
 OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")

@@ -12,11 +12,9 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from api.schema import description
 from hubsite.config import declared_fields
-from hubsite.settings import Site
+from hubsite.environment import variables
 from hubsite.unsupported import ADVICE
 from scopes.definitions import DEFAULT_ROLES, SCOPES
 
@@ -83,11 +81,10 @@ def _settings() -> Iterable[str]:
     yield ""
     yield "| variable | default | what it does |"
     yield "| --- | --- | --- |"
-    for name, known in Site.model_fields.items():
-        words = known.description or ""
+    for name, trait in variables().items():
         # The folder of this very checkout is nobody else's default.
-        default = "`data`" if name == "data_dir" else _default(known.default)
-        yield f"| `HUB_{name.upper()}` | {default} | {_cell(words)} |"
+        default = "`data`" if name == "HUB_DATA_DIR" else _default(trait.default())
+        yield f"| `{name}` | {default} | {_cell(trait.help)} |"
 
 
 def _scopes() -> Iterable[str]:
@@ -144,8 +141,6 @@ def _needs(operation: dict[str, Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        value = ""
     if isinstance(value, frozenset | tuple | dict | list) and value:
         return _cell(", ".join(f"`{each}`" for each in value))
     if value in (None, "") or isinstance(value, frozenset | tuple | dict | list):

@@ -1,185 +1,24 @@
 """Django settings: what the environment may say on top, Django's order below.
 
 `jupyterhub_config.py` describes the hub (`HUB`, see `config.py`); variables
-`HUB_*` describe the site it runs on. A variable that ends in `_FILE` names a file
-with the value, for secrets. An odd value stops the start and names itself.
+`HUB_*` describe the site it runs on (`SITE`, see `environment.py`).
 """
 
 from __future__ import annotations
 
 import os
-import re
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hubsite import logging as hub_logging
 from hubsite import secrets
 from hubsite.config import ConfigError, HubConfig, load_config
+from hubsite.environment import read_environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-# ----------------------------------------------------------------- the environment
-
-Words = Annotated[list[str], NoDecode]
-
-
-class Site(BaseSettings):
-    """The machine and the services around this hub, from variables `HUB_*`."""
-
-    model_config = SettingsConfigDict(env_prefix="HUB_", extra="forbid")
-
-    config: Path | None = Field(None, description="The `jupyterhub_config.py`.")
-    data_dir: Path = Field(
-        BASE_DIR / "data", description="Folder of database, secrets and logs."
-    )
-    database_url: str = Field(
-        "", description="`postgresql://…`; SQLite in the data folder if empty."
-    )
-    redis_url: str = Field("", description="Cache; a database table if empty.")
-    secret_key: SecretStr | None = Field(
-        None, description="Signs sessions; generated into the data folder if empty."
-    )
-    secret_key_fallbacks: Words = Field(
-        [], description="Older secret keys that still verify, separated by commas."
-    )
-    tag_keys: Words = Field(
-        [],
-        description="Keys of the tag in tokens, separated by commas: the first signs, "
-        "all verify.",
-    )
-    public_url: str = Field(
-        "", description="The address at which people reach the hub."
-    )
-    trusted_proxies: Words = Field(
-        ["127.0.0.1", "::1"],
-        description="Addresses and networks whose X-Forwarded-* is believed.",
-    )
-    keep_servers: bool = Field(
-        False,
-        description="Whether servers outlive the hub if `cleanup_servers` is not set; "
-        "`start.py` sets it.",
-    )
-    workers: int = Field(1, ge=1, le=256, description="Web processes.")
-    proxy_command: str = Field(
-        "", description="How configurable-http-proxy is called; found if empty."
-    )
-    controller_metrics: str = Field(
-        "",
-        description="Where the controller serves its own metrics (`HOST:PORT`), for "
-        "one that runs on another machine than the web processes.",
-    )
-    email_host: str = Field("", description="Mail server; none is sent if empty.")
-    email_port: int = Field(587, ge=1, le=65535, description="Its port.")
-    email_user: str = Field("", description="Name to sign in with there, if any.")
-    email_password: SecretStr = Field(SecretStr(""), description="Password to it.")
-    email_tls: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="`starttls`, `tls` from the start, or `none`."
-    )
-    email_from: str = Field("hub@localhost", description="Sender of mails.")
-    oidc_url: str = Field("", description="OpenID Connect: the provider's address.")
-    oidc_name: str = Field("Single sign-on", description="Text on its button.")
-    oidc_client_id: str = Field("", description="What the provider calls this hub.")
-    oidc_client_secret: SecretStr = Field(
-        SecretStr(""), description="The secret that goes with it."
-    )
-    oidc_username_claim: str = Field(
-        "preferred_username", description="The claim that holds the name of a person."
-    )
-    oidc_owns_names: bool = Field(
-        True,
-        description="Whether a name there signs in to the account of that name here; "
-        "set it to false if people may choose their name there.",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse."
-    )
-    log_format: Literal["auto", "text", "json"] = Field(
-        "auto",
-        description="`text`, `json`, or `auto`: text on a terminal and JSON elsewhere.",
-    )
-
-    @field_validator(
-        "secret_key_fallbacks", "tag_keys", "trusted_proxies", mode="before"
-    )
-    @classmethod
-    def split_at_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [word.strip() for word in value.split(",") if word.strip()]
-        return value
-
-    @field_validator("public_url", "oidc_url")
-    @classmethod
-    def be_an_address(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-            raise ValueError("expected an http or https address")
-        return value.rstrip("/")
-
-    @field_validator("data_dir", "config")
-    @classmethod
-    def be_absolute(cls, value: Path | None) -> Path | None:
-        return value and value.expanduser().absolute()
-
-
-def read_environment() -> Site:
-    """Return the site's settings, or stop with the variable that is wrong."""
-    from_files: dict[str, Any] = {}
-    for name in Site.model_fields:
-        variable = f"HUB_{name.upper()}_FILE"
-        if path := os.environ.get(variable):
-            try:
-                from_files[name] = Path(path).read_text("utf-8").strip()
-            except OSError as error:
-                raise ConfigError(f"{variable}: {error.strerror}: {path}") from None
-    try:
-        return Site(**from_files)
-    except ValidationError as error:
-        first = error.errors()[0]
-        variable = f"HUB_{str(first['loc'][0]).upper()}"
-        raise ConfigError(f"{variable}: {first['msg']}") from None
-
-
-# Variables that give the hub away to whoever reads them.
-SECRET_VARIABLES = (
-    *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
-    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_EMAIL_PASSWORD"),
-    *("HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
-)
-
-
-def forget_secrets() -> None:
-    """Take secrets out of the environment: what a process starts inherits that.
-
-    Spawners for batch systems run commands as the owners of servers, and those may
-    read the environment of their own processes.
-    """
-    for name in SECRET_VARIABLES:
-        os.environ.pop(name, None)
-
-
-def unknown_variables() -> list[str]:
-    """Name the variables that look like ours and mean nothing.
-
-    Kubernetes sets some for each service; what it makes of one called `hub` is not
-    a misspelling.
-    """
-    known = {f"HUB_{name.upper()}" for name in Site.model_fields}
-    known |= {f"{name}_FILE" for name in known} | {"HUB_KEEPER_PID"}
-    kubernetes = re.compile(r"HUB_(SERVICE|PORT)(_.*)?")
-    return sorted(
-        name
-        for name in os.environ
-        if name.startswith("HUB_")
-        and name not in known
-        and not kubernetes.fullmatch(name)
-        and not name.startswith("HUB_TEST_")
-    )
-
 
 SITE = read_environment()
 DATA_DIR = SITE.data_dir
@@ -193,11 +32,7 @@ TRUSTED_PROXIES = SITE.trusted_proxies
 
 # -------------------------------------------------------------------------- secrets
 
-SECRET_KEY = (
-    SITE.secret_key.get_secret_value()
-    if SITE.secret_key
-    else secrets.keep(DATA_DIR / "secrets" / "secret_key")
-)
+SECRET_KEY = SITE.secret_key or secrets.keep(DATA_DIR / "secrets" / "secret_key")
 SECRET_KEY_FALLBACKS = SITE.secret_key_fallbacks
 # The first signs the tags of tokens that are issued, all of them verify.
 TOKEN_TAG_KEYS: list[bytes] = [
@@ -233,7 +68,8 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.socialaccount",
-    "allauth.socialaccount.providers.openid_connect",
+    # Without a provider its client need not be loaded: it takes 6 MB.
+    *(["allauth.socialaccount.providers.openid_connect"] if SITE.oidc_url else []),
     "allauth.usersessions",
     "rest_framework",
     "drf_spectacular",
@@ -331,10 +167,6 @@ def database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": database(SITE.database_url)}
-if DATABASES["default"]["ENGINE"] == "hubsite.sqlite3":
-    # Django REST framework looks whether there are PostgreSQL's own types of columns,
-    # and so loads its driver, which would take a sixth of a start and 9 MB.
-    sys.modules.setdefault("django.contrib.postgres", cast(Any, None))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rate limits of sign-in count in the cache, so every process must share it. The
@@ -421,7 +253,7 @@ SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
                 "provider_id": "oidc",
                 "name": SITE.oidc_name,
                 "client_id": SITE.oidc_client_id,
-                "secret": SITE.oidc_client_secret.get_secret_value(),
+                "secret": SITE.oidc_client_secret,
                 "settings": {
                     "server_url": SITE.oidc_url,
                     "username_claim": SITE.oidc_username_claim,
@@ -483,7 +315,7 @@ EMAIL_BACKEND = (
 EMAIL_HOST = SITE.email_host
 EMAIL_PORT = SITE.email_port
 EMAIL_HOST_USER = SITE.email_user
-EMAIL_HOST_PASSWORD = SITE.email_password.get_secret_value()
+EMAIL_HOST_PASSWORD = SITE.email_password
 EMAIL_USE_TLS = SITE.email_tls == "starttls"
 EMAIL_USE_SSL = SITE.email_tls == "tls"
 EMAIL_TIMEOUT = 10

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from hubsite.config import PLAIN, declared_fields
+from hubsite.environment import variables
 from hubsite.management.commands import hub, reference, web
 from hubsite.metrics import REQUEST_DURATION, registry
 from hubsite.reference import pages
-from hubsite.settings import BASE_DIR, Site
+from hubsite.settings import BASE_DIR
 from hubsite.unsupported import ADVICE
 from scopes.definitions import SCOPES
 from servers.management.commands import routes
@@ -54,7 +55,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @each_page
 def test_variables_exist(page: Path) -> None:
-    known = {f"HUB_{name.upper()}" for name in Site.model_fields}
+    known = set(variables())
     known |= {f"{name}_FILE" for name in known} | {"HUB_<NAME>_FILE"}
     for found in re.findall(r"\bHUB_[A-Z<>_*]+", page.read_text("utf-8")):
         if found.endswith("*"):

@@ -14,8 +14,9 @@ import pytest
 
 from hubsite import secrets
 from hubsite.config import ConfigError
+from hubsite.environment import Site, read_environment, unknown_variables
 from hubsite.logging import conceal, tame
-from hubsite.settings import Site, database, read_environment, unknown_variables
+from hubsite.settings import database
 from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS
 from tests.hubsite.conftest import ROOT
 
@@ -63,6 +64,9 @@ def loaded(tmp_path: Path, expression: str, **variables: str) -> str:
         ("HUB_WORKERS", "4", "workers", 4),
         ("HUB_DATA_DIR", "relative", "data_dir", Path.cwd() / "relative"),
         ("HUB_LOG_FORMAT", "json", "log_format", "json"),
+        ("HUB_KEEP_SERVERS", "Yes", "keep_servers", True),
+        ("HUB_OIDC_OWNS_NAMES", "0", "oidc_owns_names", False),
+        ("HUB_CONFIG", "~/config.py", "config", Path.home() / "config.py"),
     ],
 )
 def test_variable_is_understood(
@@ -79,6 +83,8 @@ def test_variable_is_understood(
         ("HUB_PUBLIC_URL", "hub.example"),
         ("HUB_EMAIL_TLS", "perhaps"),
         ("HUB_LOG_LEVEL", "LOUD"),
+        ("HUB_KEEP_SERVERS", "perhaps"),
+        ("HUB_EMAIL_PORT", "65536"),
         ("HUB_SECRET_KEY_FILE", "/no/such/file"),
     ],
 )
@@ -88,15 +94,16 @@ def test_odd_value_stops_the_start_and_names_itself(
     with pytest.raises(ConfigError) as refusal:
         read(**{variable: value})
     assert str(refusal.value).startswith(f"{variable}: ")
+    assert value not in str(refusal.value).split() or variable.endswith("_FILE")
     assert "\n" not in str(refusal.value)
 
 
 def test_value_may_stand_in_a_file(read: Callable[..., Site], tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("from-a-file\n")
-    key = read(HUB_SECRET_KEY_FILE=str(file)).secret_key
-    assert key and key.get_secret_value() == "from-a-file"
-    assert "from-a-file" not in repr(key)
+    site = read(HUB_SECRET_KEY_FILE=str(file))
+    assert site.secret_key == "from-a-file"
+    assert "from-a-file" not in repr(site)
 
 
 def test_misspelt_variables_are_named(read: Callable[..., Site]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +14,19 @@ import jwt
 import pytest
 import requests
 from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.providers import registry
+from django.urls import include, path
 
 from accounts.models import User
 from tests.factories import PASSWORD, make_user
+from tests.hubsite.conftest import ROOT
 
 pytestmark = pytest.mark.django_db
+OIDC = "allauth.socialaccount.providers.openid_connect"
+urlpatterns = [
+    path("hub/accounts/", include(f"{OIDC}.urls")),
+    path("", include("hubsite.urls")),
+]
 ISSUER = "https://id.example"
 START = "/hub/accounts/oidc/oidc/login/"
 
@@ -31,7 +42,7 @@ class Provider:
         }
 
     def answer(self, url: str) -> requests.Response:
-        path = urlsplit(url).path
+        place = urlsplit(url).path
         response = requests.Response()
         response.status_code = 200
         response.headers["Content-Type"] = "application/json"
@@ -50,7 +61,7 @@ class Provider:
                 "id_token": self.id_token(),
             },
             "/me": self.person,
-        }[path]
+        }[place]
         response._content = requests.compat.json.dumps(content).encode()
         return response
 
@@ -62,6 +73,11 @@ class Provider:
 
 @pytest.fixture
 def provider(settings, monkeypatch):
+    """A hub that was started with a provider, as far as one process can be it."""
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, OIDC]
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setattr(registry, "provider_map", {})
+    monkeypatch.setattr(registry, "loaded", False)
     settings.SOCIALACCOUNT_PROVIDERS = {
         "openid_connect": {
             "APPS": [
@@ -251,3 +267,40 @@ def test_passwords_are_asked_for_on_the_hub(browser, configure):
     configure(auto_login_oauth2_authorize=True)
 
     assert browser.get(AUTHORIZE)["Location"].startswith("/hub/login?next=")
+
+
+def test_a_configured_provider_is_there_and_no_other(tmp_path):
+    asked = (
+        "import sys, django; django.setup()\n"
+        "from django.urls import reverse, NoReverseMatch\n"
+        "try: print(reverse('openid_connect_login', args=['oidc']))\n"
+        "except NoReverseMatch: print('requests' in sys.modules)"
+    )
+    env = {name: value for name, value in os.environ.items() if name[:4] != "HUB_"}
+    env |= {
+        "DJANGO_SETTINGS_MODULE": "hubsite.settings",
+        "HUB_DATA_DIR": str(tmp_path),
+    }
+    for more, answer in (({"HUB_OIDC_URL": ISSUER}, START), ({}, "False")):
+        ran = subprocess.run(
+            [sys.executable, "-c", asked],
+            env=env | more,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout.strip() == answer
+
+
+def test_an_account_outlives_its_provider(browser):
+    """Whoever signed in through a provider that was taken away can still see that."""
+    user = make_user("grace")
+    SocialAccount.objects.create(user=user, provider="oidc", uid="1")
+    browser.force_login(user)
+
+    page = browser.get("/hub/accounts/3rdparty/")
+
+    assert page.status_code == 200
+    user.delete()
+    assert not SocialAccount.objects.exists()

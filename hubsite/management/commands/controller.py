@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
+from hubsite.environment import forget_secrets
 from hubsite.loading import while_loading
 from hubsite.prepare import is_current
-from hubsite.settings import forget_secrets
 
 
 class Command(BaseCommand):

@@ -20,8 +20,8 @@ from audit.models import Actor
 from hubsite import proxy_process
 from hubsite.children import open_log
 from hubsite.commandline import add_place_options
+from hubsite.environment import forget_secrets
 from hubsite.prepare import is_current
-from hubsite.settings import forget_secrets
 from servers import routes
 from servers.actions import stop_servers
 from servers.controller.process import serve

@@ -1,0 +1,218 @@
+"""What the environment says of the site that a hub runs on: variables `HUB_*`.
+
+A variable that ends in `_FILE` names a file with the value, for secrets. An odd value
+stops the start and names itself; what it was is not repeated, for it may be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import traitlets
+from traitlets import HasTraits, TraitError, TraitType, Unicode
+
+from hubsite.config import ConfigError
+
+PREFIX = "HUB_"
+DEFAULT_DATA_DIR = Path(__file__).resolve().parent.parent / "data"
+
+# Variables that give the hub away to whoever reads them.
+SECRET_VARIABLES = (
+    *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
+    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_EMAIL_PASSWORD"),
+    *("HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
+)
+
+
+# Kinds of values, and how each is written in a variable
+
+
+class Place(traitlets.Path):
+    """A file or folder; from where the hub was started if it is relative."""
+
+    def from_string(self, text: str) -> Path:
+        return Path(text).expanduser().absolute()
+
+
+class Words(traitlets.List[str]):
+    """Words separated by commas."""
+
+    def from_string(self, text: str) -> list[str]:
+        return [word.strip() for word in text.split(",") if word.strip()]
+
+
+class Flag(traitlets.Bool[bool, bool]):
+    """Yes or no."""
+
+    info_text = "true or false"
+
+    def from_string(self, text: str) -> bool:
+        if text.lower() in ("true", "yes", "on", "1"):
+            return True
+        if text.lower() in ("false", "no", "off", "0"):
+            return False
+        raise ValueError(text)
+
+
+class Number(traitlets.Int[int, int]):
+    """A whole number between two others."""
+
+    def info(self) -> str:
+        return f"a whole number from {self.min} to {self.max}"
+
+
+class Choice(traitlets.Enum[str]):
+    """One of a few words."""
+
+    def info(self) -> str:
+        return f"one of {', '.join(self.values or ())}"
+
+    def from_string(self, text: str) -> str:
+        return self.validate(None, text)
+
+
+class Address(Unicode[str, str]):
+    """An address on the web, or nothing."""
+
+    info_text = "an http or https address"
+
+    def validate(self, obj: Any, value: Any) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            self.error(obj, value)
+        return str(value.rstrip("/"))
+
+
+class Site(HasTraits):
+    """The machine and the services around this hub."""
+
+    config = Place(None, allow_none=True, help="The `jupyterhub_config.py`.")
+    data_dir = Place(DEFAULT_DATA_DIR, help="Folder of database, secrets and logs.")
+    database_url = Unicode(help="`postgresql://…`; SQLite in the data folder if empty.")
+    redis_url = Unicode(help="Cache; a database table if empty.")
+    secret_key = Unicode(
+        help="Signs sessions; generated into the data folder if empty."
+    )
+    secret_key_fallbacks = Words(
+        help="Older secret keys that still verify, separated by commas."
+    )
+    tag_keys = Words(
+        help="Keys of the tag in tokens, separated by commas: the first signs, "
+        "all verify."
+    )
+    public_url = Address(help="The address at which people reach the hub.")
+    trusted_proxies = Words(
+        default_value=["127.0.0.1", "::1"],
+        help="Addresses and networks whose X-Forwarded-* is believed.",
+    )
+    keep_servers = Flag(
+        False,
+        help="Whether servers outlive the hub if `cleanup_servers` is not set; "
+        "`start.py` sets it.",
+    )
+    workers = Number(1, min=1, max=256, help="Web processes.")
+    proxy_command = Unicode(
+        help="How configurable-http-proxy is called; found if empty."
+    )
+    controller_metrics = Unicode(
+        help="Where the controller serves its own metrics (`HOST:PORT`), for "
+        "one that runs on another machine than the web processes.",
+    )
+    email_host = Unicode(help="Mail server; none is sent if empty.")
+    email_port = Number(587, min=1, max=65535, help="Its port.")
+    email_user = Unicode(help="Name to sign in with there, if any.")
+    email_password = Unicode(help="Password to it.")
+    email_tls = Choice(
+        ["starttls", "tls", "none"],
+        "starttls",
+        help="`starttls`, `tls` from the start, or `none`.",
+    )
+    email_from = Unicode("hub@localhost", help="Sender of mails.")
+    oidc_url = Address(help="OpenID Connect: the provider's address.")
+    oidc_name = Unicode("Single sign-on", help="Text on its button.")
+    oidc_client_id = Unicode(help="What the provider calls this hub.")
+    oidc_client_secret = Unicode(help="The secret that goes with it.")
+    oidc_username_claim = Unicode(
+        "preferred_username", help="The claim that holds the name of a person."
+    )
+    oidc_owns_names = Flag(
+        True,
+        help="Whether a name there signs in to the account of that name here; "
+        "set it to false if people may choose their name there.",
+    )
+    log_level = Choice(
+        ["DEBUG", "INFO", "WARNING", "ERROR"],
+        "INFO",
+        help="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse.",
+    )
+    log_format = Choice(
+        ["auto", "text", "json"],
+        "auto",
+        help="`text`, `json`, or `auto`: text on a terminal and JSON elsewhere.",
+    )
+
+
+def variables() -> dict[str, TraitType[Any, Any]]:
+    """Return what describes each setting by the name of its variable, in order."""
+    traits = vars(Site).items()
+    return {
+        f"{PREFIX}{name.upper()}": trait
+        for name, trait in traits
+        if isinstance(trait, TraitType)
+    }
+
+
+def read_environment() -> Site:
+    """Return the site's settings, or stop with the variable that is wrong."""
+    site = Site()
+    for variable, trait in variables().items():
+        text = _value_of(variable)
+        if text is None:
+            continue
+        try:
+            setattr(site, str(trait.name), trait.from_string(text))
+        except (TraitError, ValueError):
+            raise ConfigError(f"{variable}: expected {trait.info()}") from None
+    return site
+
+
+def _value_of(variable: str) -> str | None:
+    """Return what a variable holds, or the file that its sister names."""
+    path = os.environ.get(f"{variable}_FILE")
+    if not path:
+        return os.environ.get(variable)
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{variable}_FILE: {error.strerror}: {path}") from None
+
+
+def forget_secrets() -> None:
+    """Take secrets out of the environment: what a process starts inherits that.
+
+    Spawners for batch systems run commands as the owners of servers, and those may
+    read the environment of their own processes.
+    """
+    for name in SECRET_VARIABLES:
+        os.environ.pop(name, None)
+
+
+def unknown_variables() -> list[str]:
+    """Name the variables that look like ours and mean nothing.
+
+    Kubernetes sets some for each service; what it makes of one called `hub` is not
+    a misspelling.
+    """
+    known = {*variables(), "HUB_KEEPER_PID"}
+    known |= {f"{name}_FILE" for name in known}
+    kubernetes = re.compile(r"HUB_(SERVICE|PORT)(_.*)?")
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX)
+        and name not in known
+        and not kubernetes.fullmatch(name)
+        and not name.startswith("HUB_TEST_")
+    )
