@@ -50,9 +50,9 @@ class Flag(traitlets.Bool[bool, bool]):
     info_text = "true or false"
 
     def from_string(self, text: str) -> bool:
-        if text.lower() in ("true", "yes", "on", "1"):
+        if text.lower() in ("true", "t", "yes", "y", "on", "1"):
             return True
-        if text.lower() in ("false", "no", "off", "0"):
+        if text.lower() in ("false", "f", "no", "n", "off", "0"):
             return False
         raise ValueError(text)
 
@@ -169,7 +169,8 @@ def read_environment() -> Site:
     site = Site()
     for variable, trait in variables().items():
         text = _value_of(variable)
-        if text is None:
+        # An empty list is a list; anything else that is empty is not set.
+        if text is None or not (text or isinstance(trait, Words)):
             continue
         try:
             setattr(site, str(trait.name), trait.from_string(text))

@@ -64,6 +64,8 @@ def loaded(tmp_path: Path, expression: str, **variables: str) -> str:
         ("HUB_WORKERS", "4", "workers", 4),
         ("HUB_DATA_DIR", "relative", "data_dir", Path.cwd() / "relative"),
         ("HUB_LOG_FORMAT", "json", "log_format", "json"),
+        ("HUB_CONFIG", "", "config", None),
+        ("HUB_WORKERS", "", "workers", 1),
         ("HUB_KEEP_SERVERS", "Yes", "keep_servers", True),
         ("HUB_OIDC_OWNS_NAMES", "0", "oidc_owns_names", False),
         ("HUB_CONFIG", "~/config.py", "config", Path.home() / "config.py"),
