@@ -1,8 +1,7 @@
-"""What the API tells of itself, and the words in which that is written down.
+"""The words in which it is written down what the API takes and answers.
 
-Views hold no word of it. The table, which `operations.py` fills, says for each method
-of each address what it takes and answers; `schema.py` makes OpenAPI of that. Both are
-loaded when somebody asks, and most processes are never asked.
+Views hold no word of it. The table, which `operations.py` fills, says it for each
+method of each address; `schema.py` makes OpenAPI of that.
 """
 
 from __future__ import annotations
@@ -11,13 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-import yaml
 from django.conf import settings
-from django.http import HttpResponse
-from django.urls import path
 
-from api.base import PUBLIC, APIRequest, HubAPIView
 from api.bodies import Body
 
 Schema = Mapping[str, Any]
@@ -84,26 +78,3 @@ class Table:
 
 
 table = Table()
-
-
-class DescriptionView(HubAPIView):
-    """The OpenAPI description, for whoever writes a client."""
-
-    scopes = {"GET": PUBLIC}  # noqa: RUF012
-
-    def get(self, request: APIRequest, form: str) -> HttpResponse:
-        # It loads what makes OpenAPI, which takes a twentieth of a start.
-        from api.schema import description
-
-        if form == "yaml":
-            text = yaml.safe_dump(description(), sort_keys=False, allow_unicode=True)
-            return HttpResponse(text, content_type="application/yaml")
-        return HttpResponse(
-            orjson.dumps(description()), content_type="application/json"
-        )
-
-
-urlpatterns = [
-    path("openapi.json", DescriptionView.as_view(), {"form": "json"}, "openapi"),
-    path("openapi.yaml", DescriptionView.as_view(), {"form": "yaml"}, "openapi-yaml"),
-]

@@ -11,9 +11,9 @@ from django.urls import re_path
 from api import (
     authorizations,
     batchspawner,
-    description,
     groups,
     hub,
+    openapi,
     servers,
     services,
     shares,
@@ -35,6 +35,6 @@ urlpatterns = [
     *batchspawner.urlpatterns,
     *hub.urlpatterns,
     *authorizations.urlpatterns,
-    *description.urlpatterns,
+    *openapi.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]

@@ -270,7 +270,7 @@ def test_every_view_of_the_api_has_a_name_of_jupyterhub() -> None:
         if (name := handler_of(view, 200)).startswith("api.")
     }
     # JupyterHub does not describe itself.
-    assert unknown <= {"api.description.DescriptionView"}
+    assert unknown <= {"api.openapi.DescriptionView"}
 
 
 def test_no_name_stands_for_a_view_that_is_gone() -> None:

@@ -1,0 +1,39 @@
+"""Where the API tells of itself.
+
+What makes its description is loaded when somebody asks, for it takes a twentieth of a
+start, and most processes are never asked.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import orjson
+from django.http import HttpResponse
+from django.urls import path
+
+from api.base import PUBLIC, APIRequest, HubAPIView
+
+
+class DescriptionView(HubAPIView):
+    """The OpenAPI description, for whoever writes a client."""
+
+    scopes: ClassVar = {"GET": PUBLIC}
+
+    def get(self, request: APIRequest, form: str) -> HttpResponse:
+        from api.schema import description
+
+        if form == "yaml":
+            import yaml
+
+            text = yaml.safe_dump(description(), sort_keys=False, allow_unicode=True)
+            return HttpResponse(text, content_type="application/yaml")
+        return HttpResponse(
+            orjson.dumps(description()), content_type="application/json"
+        )
+
+
+urlpatterns = [
+    path("openapi.json", DescriptionView.as_view(), {"form": "json"}, "openapi"),
+    path("openapi.yaml", DescriptionView.as_view(), {"form": "yaml"}, "openapi-yaml"),
+]
