@@ -79,6 +79,9 @@ IS_ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
 # The keys that are a column each, in the order of the columns.
 COLUMNS = ("name", "admin", "user_info", "roles", "groups", "created", "last_activity")
 NAME, GROUPS = COLUMNS.index("name"), COLUMNS.index("groups")
+# How the JSON of every user begins; whoever sees one sees the name.
+BEFORE_NAME = '{"kind":"user","name":'
+JSON = json.JSONDecoder()
 
 # What is read of each server; the manner says how its JSON is made.
 SERVER_COLUMNS = {
@@ -236,7 +239,8 @@ class UserWriter:
 
     def add_servers(self, text: str, servers: str, keys: frozenset[str]) -> str:
         """Complete the text of a user whom the database wrote as if without servers."""
-        name = orjson.loads(text)["name"]
+        # Nothing but the name is read: what users tell of themselves may be anything.
+        name, _ = JSON.raw_decode(text, len(BEFORE_NAME))
         told = self.tell_of_servers(name, (), servers, keys)
         return f"{text.removesuffix(idle(keys))}{_inner(told)}}}"
 

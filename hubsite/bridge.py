@@ -130,7 +130,6 @@ class Bridge:
         """Answer a request; called in a thread of the pool."""
         environ = self.environ(scope, body)
         method = environ["REQUEST_METHOD"]
-        # A call with a token begins with a query that mends a broken connection.
         has_token = "HTTP_AUTHORIZATION" in environ and "HTTP_COOKIE" not in environ
         if has_token and scope["raw_path"].startswith(self.api_prefix):
             return Answer(self.answer_short(environ), method)

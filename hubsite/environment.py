@@ -30,6 +30,14 @@ SECRET_VARIABLES = (
 # Kinds of values, and how each is written in a variable
 
 
+class Text(Unicode[str, str]):
+    """Any text, as it stands."""
+
+    def from_string(self, text: str) -> str:
+        # Not as on a command line, where quotes and `~` would mean something.
+        return text
+
+
 class Place(traitlets.Path):
     """A file or folder; from where the hub was started if it is relative."""
 
@@ -74,7 +82,7 @@ class Choice(traitlets.Enum[str]):
         return self.validate(None, text)
 
 
-class Address(Unicode[str, str]):
+class Address(Text):
     """An address on the web, or nothing."""
 
     info_text = "an http or https address"
@@ -90,11 +98,9 @@ class Site(HasTraits):
 
     config = Place(None, allow_none=True, help="The `jupyterhub_config.py`.")
     data_dir = Place(DEFAULT_DATA_DIR, help="Folder of database, secrets and logs.")
-    database_url = Unicode(help="`postgresql://…`; SQLite in the data folder if empty.")
-    redis_url = Unicode(help="Cache; a database table if empty.")
-    secret_key = Unicode(
-        help="Signs sessions; generated into the data folder if empty."
-    )
+    database_url = Text(help="`postgresql://…`; SQLite in the data folder if empty.")
+    redis_url = Text(help="Cache; a database table if empty.")
+    secret_key = Text(help="Signs sessions; generated into the data folder if empty.")
     secret_key_fallbacks = Words(
         help="Older secret keys that still verify, separated by commas."
     )
@@ -113,28 +119,26 @@ class Site(HasTraits):
         "`start.py` sets it.",
     )
     workers = Number(1, min=1, max=256, help="Web processes.")
-    proxy_command = Unicode(
-        help="How configurable-http-proxy is called; found if empty."
-    )
-    controller_metrics = Unicode(
+    proxy_command = Text(help="How configurable-http-proxy is called; found if empty.")
+    controller_metrics = Text(
         help="Where the controller serves its own metrics (`HOST:PORT`), for "
         "one that runs on another machine than the web processes.",
     )
-    email_host = Unicode(help="Mail server; none is sent if empty.")
+    email_host = Text(help="Mail server; none is sent if empty.")
     email_port = Number(587, min=1, max=65535, help="Its port.")
-    email_user = Unicode(help="Name to sign in with there, if any.")
-    email_password = Unicode(help="Password to it.")
+    email_user = Text(help="Name to sign in with there, if any.")
+    email_password = Text(help="Password to it.")
     email_tls = Choice(
         ["starttls", "tls", "none"],
         "starttls",
         help="`starttls`, `tls` from the start, or `none`.",
     )
-    email_from = Unicode("hub@localhost", help="Sender of mails.")
+    email_from = Text("hub@localhost", help="Sender of mails.")
     oidc_url = Address(help="OpenID Connect: the provider's address.")
-    oidc_name = Unicode("Single sign-on", help="Text on its button.")
-    oidc_client_id = Unicode(help="What the provider calls this hub.")
-    oidc_client_secret = Unicode(help="The secret that goes with it.")
-    oidc_username_claim = Unicode(
+    oidc_name = Text("Single sign-on", help="Text on its button.")
+    oidc_client_id = Text(help="What the provider calls this hub.")
+    oidc_client_secret = Text(help="The secret that goes with it.")
+    oidc_username_claim = Text(
         "preferred_username", help="The claim that holds the name of a person."
     )
     oidc_owns_names = Flag(
@@ -206,13 +210,12 @@ def unknown_variables() -> list[str]:
     Kubernetes sets some for each service; what it makes of one called `hub` is not
     a misspelling.
     """
-    known = {*variables(), "HUB_KEEPER_PID"}
-    known |= {f"{name}_FILE" for name in known}
+    known = {*variables(), *(f"{name}_FILE" for name in variables()), "HUB_KEEPER_PID"}
     kubernetes = re.compile(r"HUB_(SERVICE|PORT)(_.*)?")
     return sorted(
         name
         for name in os.environ
-        if name.startswith(PREFIX)
+        if name.upper().startswith(PREFIX)
         and name not in known
         and not kubernetes.fullmatch(name)
         and not name.startswith("HUB_TEST_")

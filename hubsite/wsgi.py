@@ -9,6 +9,7 @@ from typing import Any
 
 import django
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.db import connection
 from django.http.response import HttpResponseBase
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
@@ -45,11 +46,14 @@ class HubHandler(WSGIHandler):
         """Answer a request without the signals that Django sends around it.
 
         Their receivers look for connections, to the database and the cache, that are
-        too old or broken, and cost as much as a query does. Ours have no age, and a
-        broken one shows at the query that begins each call.
+        too old or broken, and cost as much as a query does. Ours have no age. A broken
+        one shows at the query that begins a call with a token; where that was not the
+        first, the call has failed, and this thread had better not keep it.
         """
         chain: Any = self._middleware_chain  # type: ignore[attr-defined]
         response: HttpResponseBase = chain(ShortRequest(environ))
+        if response.status_code >= 500:
+            connection.close_if_unusable_or_obsolete()
         return response
 
     @contextmanager

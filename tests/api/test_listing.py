@@ -367,7 +367,11 @@ def test_a_list_shows_of_each_user_what_one_read_shows(
     )
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     ada = make_user(
-        "ada", groups=[make_group("a'b"), make_group("ö")], last_activity=now
+        "ada",
+        groups=[make_group("a'b"), make_group("ö")],
+        last_activity=now,
+        # More than a float holds.
+        user_info={"n": 10**400},
     )
     make_server(ada, "", ready=True, started=now, state={"pid": 1})
     make_server(ada, "named", pending="spawn", user_options={"x": "'"})

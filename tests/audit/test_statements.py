@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.db import OperationalError, connection, transaction
 
 from audit import statements
 from audit.statements import first_row, round_trip
+from hubsite.wsgi import application
 
 LOST = "the connection is lost"
 
@@ -18,7 +20,7 @@ LOST = "the connection is lost"
 class Broken:
     """A driver's connection that is of no more use."""
 
-    def execute(self, *arguments: Any) -> Any:
+    def execute(self, *arguments: Any, **options: Any) -> Any:
         raise connection.Database.OperationalError(LOST)
 
     cursor = execute
@@ -64,6 +66,35 @@ def test_within_a_transaction_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None
             first_row("SELECT 2", ())
         finally:
             monkeypatch.undo()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_call_that_fails_of_it_is_the_last_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call whose credential is no token asks nothing before its view does."""
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/hub/api/oauth2/token",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8081",
+        "HTTP_AUTHORIZATION": "Basic YTpi",
+        "CONTENT_TYPE": "application/x-www-form-urlencoded",
+        "wsgi.url_scheme": "http",
+    }
+    form = b"grant_type=authorization_code&code=c&redirect_uri=/&client_id=a"
+    statuses = []
+    for number in range(3):
+        if number == 1:
+            lose_connection(monkeypatch)
+        asked = {**environ, "CONTENT_LENGTH": str(len(form))}
+        answer = application.answer_short({**asked, "wsgi.input": BytesIO(form)})
+        statuses.append(answer.status_code)
+
+    first, broken, last = statuses
+    assert first < 500 <= broken
+    assert last == first
 
 
 @pytest.mark.django_db

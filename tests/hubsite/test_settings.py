@@ -27,7 +27,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
 
     def read(**variables: str) -> Site:
         for name in os.environ:
-            if name.startswith("HUB_"):
+            if name.upper().startswith("HUB_"):
                 monkeypatch.delenv(name)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -108,9 +108,20 @@ def test_value_may_stand_in_a_file(read: Callable[..., Site], tmp_path: Path) ->
     assert "from-a-file" not in repr(site)
 
 
+@pytest.mark.parametrize("text", ["~/x", "~root", '"q"', "'a b' 'c'", "${HOME}", "é"])
+@pytest.mark.filterwarnings("error")
+def test_text_is_taken_as_it_stands(
+    read: Callable[..., Site], tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{text}\n")
+    site = read(HUB_EMAIL_PASSWORD=text, HUB_SECRET_KEY_FILE=str(file))
+    assert site.email_password == site.secret_key == text
+
+
 def test_misspelt_variables_are_named(read: Callable[..., Site]) -> None:
-    read(HUB_WROKERS="4", HUB_WORKERS="4", HUB_SERVICE_HOST="10.0.0.1")
-    assert unknown_variables() == ["HUB_WROKERS"]
+    read(HUB_WROKERS="4", HUB_WORKERS="4", HUB_SERVICE_HOST="10.0.0.1", hub_workers="2")
+    assert unknown_variables() == ["HUB_WROKERS", "hub_workers"]
 
 
 def test_sqlite_is_the_default_and_lets_readers_read() -> None:
