@@ -73,7 +73,7 @@ def main() -> None:
         TRUSTED_PROXIES=[],
     )
     # The bridge reads settings when it is loaded.
-    from hubsite.bridge import serve
+    from hubsite.workers import serve
 
     serve("127.0.0.1", int(sys.argv[1]), load=get_wsgi_application)
 

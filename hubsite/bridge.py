@@ -19,43 +19,26 @@ and a dozen calls for each. A request takes one of three ways:
 from __future__ import annotations
 
 import asyncio
-import gc
-import math
-import os
-import signal
-import socket
 import sys
-import time
 from asyncio.events import _set_running_loop
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
 from contextvars import copy_context
-from functools import partial
 from io import BytesIO
 from ipaddress import ip_address, ip_network
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import structlog
-import uvicorn
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import connection, connections
+from django.db import connection
 from django.http import HttpResponse, JsonResponse
-from django.urls import get_resolver
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from api.paths import ENCODED_SLASH
 from audit.statements import round_trip
 from hubsite.headers import kept
-from hubsite.loading import while_loading
 from servers.deferred import AWAITS, CLIENT_GONE, Deferred
-from servers.shutdown import die_with
 
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]
@@ -64,26 +47,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 POOL_THREADS = 8
 
-# A thread that computes is asked for the interpreter lock after this time. At
-# Python's 5 ms a bulk call would hold up everybody else's request at each of its
-# queries; see docs/decisions.md for what was measured.
-SWITCH_INTERVAL = 0.0005
-
 # Seconds that a near database takes to answer. The loop waits for it in short calls,
 # and with more than this a thread that waits in its place is the cheaper way.
 NEAR = 0.0005
-
-# Seconds: for open streams and requests after SIGTERM; for a client to send the
-# head of a request; for a connection without any. A proxy keeps connections longer
-# than browsers do, and must not find them closed at the moment it uses them.
-KILL_TIMEOUT = 5
-HEAD_TIMEOUT = 30
-IDLE_TIMEOUT = 75
-# Seconds between two looks for connections whose time is over.
-SWEEP_INTERVAL = 2
-HEAD_LIMIT = 64 * 1024
-
-logger = structlog.get_logger(__name__)
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
@@ -402,273 +368,3 @@ class Answer:
 
 def discard(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
     """Take what WSGI tells of a response apart from it: we ask the response."""
-
-
-class Connection(HttpToolsProtocol):
-    """A client's connection; its client must come to the point in size and in time.
-
-    A request is answered when all of it has been read. Only what is streamed or
-    awaited becomes a task of uvicorn's.
-    """
-
-    app: Any
-    head_size = 0
-    in_head = False
-    has_answered = False
-    # When the loop closes it, unless its client does something before.
-    deadline = math.inf
-    # The request whose turn it is and whose body is still to come.
-    unread: RequestResponseCycle | None = None
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if not cycle.more_body or BODY.isdisjoint(
-            [n for n, _ in cycle.scope["headers"]]
-        ):
-            self.answer(cycle, app)
-            return
-        length = dict(cycle.scope["headers"]).get(b"content-length", b"")
-        if length.isdigit() and int(length) > app.body_limit:
-            self.send(cycle, app.refuse_body())
-            return
-        self.unread = cycle
-        if cycle.waiting_for_100_continue:
-            cycle.waiting_for_100_continue = False
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if self.unread is self.cycle:
-            # uvicorn waits here for an application that takes what there is.
-            self.flow.resume_reading()
-            if len(self.cycle.body) > self.app.body_limit:
-                self.unread = None
-                self.send(self.cycle, self.app.refuse_body())
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        if self.unread is self.cycle:
-            self.unread = None
-            self.answer(self.cycle, self.app)
-
-    def answer(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Answer a request that has been read."""
-        # One inline for each piece of data that arrives: who sends many requests at
-        # once must not have the loop for all of them.
-        if self.has_answered or not app.is_short(cycle.scope):
-            app.pool.submit(self.answer_in_pool, cycle, app)
-            return
-        self.has_answered = True
-        try:
-            answer = app.answer_here(cycle.scope, bytes(cycle.body))
-        except Exception:
-            logger.exception("uncaught while answering inline")
-            self.transport.close()
-        else:
-            self.send(cycle, answer)
-
-    def answer_in_pool(self, cycle: RequestResponseCycle, app: Any) -> None:
-        try:
-            answer = app.answer(cycle.scope, bytes(cycle.body))
-        except Exception:
-            logger.exception("uncaught while answering in the pool")
-            self.loop.call_soon_threadsafe(self.transport.close)
-        else:
-            self.loop.call_soon_threadsafe(self.send, cycle, answer)
-
-    def send(self, cycle: RequestResponseCycle, answer: Answer) -> None:
-        """Send an answer, at once if there is all of it."""
-        if answer.body is None:
-            pool = self.app.pool
-
-            async def deliver(scope: Any, receive: Any, send: Any) -> None:
-                await answer.deliver(send, receive, pool)
-
-            super()._start_asgi_task(cycle, deliver)  # type: ignore[arg-type]
-            return
-        headers = cycle.default_headers
-        if not cycle.keep_alive:
-            headers = [*headers, (b"connection", b"close")]
-        if not self.transport.is_closing():
-            self.transport.write(answer.in_full(headers))
-        cycle.response_started = cycle.response_complete = True
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        # `asyncio.to_thread` shall lead into the pool, whose threads have connections.
-        self.loop.set_default_executor(self.app.pool)
-        self.deadline = self.loop.time() + HEAD_TIMEOUT
-        if not self.app.is_sweeping:
-            self.app.is_sweeping = True
-            close_overdue(self.loop, self.connections)
-
-    def data_received(self, data: bytes) -> None:
-        self.has_answered = False
-        super().data_received(data)
-        if self.in_head:
-            self.head_size += len(data)
-            if self.head_size > HEAD_LIMIT:
-                self.send_400_response("The request's head is too large.")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.in_head = True
-        self.head_size = 0
-        self.deadline = self.loop.time() + HEAD_TIMEOUT
-
-    def on_headers_complete(self) -> None:
-        self.in_head = False
-        self.deadline = math.inf
-        super().on_headers_complete()
-
-    def on_response_complete(self) -> None:
-        """Go on with the next request, or wait for it."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self.deadline = self.loop.time() + IDLE_TIMEOUT
-
-
-def close_overdue(loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
-    """Close the connections whose time is over, again and again.
-
-    uvicorn has a timer for each request in its place, which costs as much as a query.
-    """
-    now = loop.time()
-    for each in tuple(connections):
-        if each.deadline < now:
-            each.timeout_keep_alive_handler()
-    loop.call_later(SWEEP_INTERVAL, close_overdue, loop, connections)
-
-
-class Prefork:
-    """The parent of several workers.
-
-    Workers are forked from it and share what it has loaded. One that dies is
-    replaced; when the parent ends, however it ends, all of them end.
-    """
-
-    def __init__(self, work: Callable[[], None], count: int) -> None:
-        self.work = work
-        self.count = count
-        self.children: set[int] = set()
-        self.stopping = False
-
-    def run(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.stop)
-        signal.signal(signal.SIGALRM, self.kill)
-        for _ in range(self.count):
-            self.fork()
-        while self.children:
-            pid, status = os.wait()
-            self.children.discard(pid)
-            if not self.stopping:
-                logger.error("web worker ended and is replaced", pid=pid, status=status)
-                # One that dies at its start must not keep the machine busy.
-                time.sleep(1)
-            if not self.stopping:
-                self.fork()
-
-    def fork(self) -> None:
-        parent = os.getpid()
-        if pid := os.fork():
-            self.children.add(pid)
-            return
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        die_with(parent)
-        self.work()
-        sys.exit()
-
-    def stop(self, *_: object) -> None:
-        self.stopping = True
-        self.send(signal.SIGTERM)
-        signal.alarm(2 * KILL_TIMEOUT)
-
-    def kill(self, *_: object) -> None:
-        self.send(signal.SIGKILL)
-
-    def send(self, number: int) -> None:
-        for pid in tuple(self.children):
-            # It may have ended and not have been counted out yet.
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-
-def load_hub() -> WSGIHandler:
-    """Load the hub; its settings are complete by then."""
-    from hubsite.wsgi import application
-
-    return application
-
-
-def serve(
-    address: str = "127.0.0.1",
-    port: int = 8081,
-    workers: int = 1,
-    load: Callable[[], WSGIHandler] = load_hub,
-) -> None:
-    """Serve the hub until SIGTERM or SIGINT; Django is set up already.
-
-    An address that is taken raises OSError.
-    """
-    listener = socket.create_server(
-        (address, port),
-        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-        backlog=2048,
-    )
-    # Accepted connections inherit it; without it an answer waits for the client's
-    # delayed acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with while_loading():
-        application = load()
-        # All that workers need is loaded before they are forked, and shared by them.
-        len(get_resolver().url_patterns)
-    # A connection must not be shared.
-    connections.close_all()
-    # What lives now lives as long as the process: without this a full collection
-    # would walk through all of it and stop every request for tens of milliseconds.
-    gc.collect()
-    gc.freeze()
-    if workers == 1:
-        work(application, listener)
-    else:
-        Prefork(partial(work, application, listener), workers).run()
-
-
-def work(application: WSGIHandler, listener: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT."""
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    bridge = Bridge(application)
-    bridge.look_for_database()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            cast(Any, bridge),
-            http=Connection,
-            loop="asyncio",
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            timeout_keep_alive=IDLE_TIMEOUT,
-            timeout_graceful_shutdown=KILL_TIMEOUT,
-        )
-    )
-    # uvicorn sends itself the signal again that stopped it. Nothing is left to be
-    # stopped then, and this process still has things to do at its exit.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    with getattr(application, "at_work", nullcontext)():
-        server.run([listener])
-    # Threads are waited for at exit; one that hangs must not hang the hub.
-    signal.alarm(KILL_TIMEOUT)

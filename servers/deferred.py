@@ -12,7 +12,7 @@ stop the hub. So the view does its part, and returns what is left to be awaited:
         await until_ready(server)
         return await asyncio.to_thread(self.show, server)
 
-What is awaited runs on the event loop of `hubsite.bridge`, where nothing may compute
+What is awaited runs on the event loop of `hubsite.workers`, where nothing may compute
 or ask the database; `asyncio.to_thread` leads back into the pool for that. It is
 cancelled when the client hangs up. Whatever it raises is answered as if the view had
 raised it.

@@ -94,11 +94,11 @@ def main() -> None:
         TRUSTED_PROXIES=[],
     )
     # The bridge reads settings when it is loaded.
-    from hubsite import bridge
+    from hubsite import workers
 
     # Nobody's work is lost here, and several tests wait for this.
-    bridge.KILL_TIMEOUT = 2
-    bridge.serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), get_wsgi_application)
+    workers.KILL_TIMEOUT = 2
+    workers.serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), get_wsgi_application)
 
 
 if __name__ == "__main__":

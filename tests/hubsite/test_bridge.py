@@ -29,8 +29,9 @@ from uvicorn.server import ServerState
 
 from api.base import PUBLIC, HubAPIView, reply
 from api.paths import ENCODED_SLASH
-from hubsite import bridge, middleware
-from hubsite.bridge import Bridge, Connection, close_overdue, discard
+from hubsite import bridge, connection, middleware
+from hubsite.bridge import Bridge, discard
+from hubsite.connection import Connection, close_overdue
 from hubsite.wsgi import HubHandler, ShortRequest
 from scopes.refusals import Conflict
 from servers.deferred import Deferred
@@ -346,10 +347,10 @@ BODY = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n123"
 @pytest.mark.parametrize(
     ("sent", "limit"),
     [
-        ("", bridge.HEAD_TIMEOUT),
-        (HEAD, bridge.HEAD_TIMEOUT),
-        (f"{HEAD}\r\n", bridge.IDLE_TIMEOUT),
-        (f"{HEAD}\r\n{HEAD}", bridge.HEAD_TIMEOUT),
+        ("", connection.HEAD_TIMEOUT),
+        (HEAD, connection.HEAD_TIMEOUT),
+        (f"{HEAD}\r\n", connection.IDLE_TIMEOUT),
+        (f"{HEAD}\r\n{HEAD}", connection.HEAD_TIMEOUT),
         (BODY, math.inf),
     ],
 )

@@ -64,7 +64,7 @@ class Command(BaseCommand):
                 self.stderr.write(remark)
         os.environ.setdefault(KEEPER, str(os.getpid()))
         # It loads the server, which no other outcome of this command needs.
-        from hubsite.bridge import serve
+        from hubsite.workers import serve
 
         try:
             serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
