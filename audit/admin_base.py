@@ -336,9 +336,9 @@ class ScopedAdmin(admin.ModelAdmin):
         obj = self.get_object(request, object_id)
         if obj is None or not self.has_view_permission(request, obj):
             raise PermissionDenied
-        target = {"target_kind": self.kind, "target_name": str(obj)}
         where = reverse("admin:audit_event_changelist")
-        return HttpResponseRedirect(f"{where}?{urlencode(target)}")
+        asked = urlencode({"target": f"{self.kind}:{obj}"})
+        return HttpResponseRedirect(f"{where}?{asked}")
 
 
 def begins_with(field: str, text: str) -> Q:

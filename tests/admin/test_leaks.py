@@ -97,7 +97,9 @@ def test_odd_words_find_nothing_and_break_nothing(as_, ada, pages, query):
         assert reply.status_code in (200, 400), connection.vendor
 
 
-@pytest.mark.parametrize("query", ["?user=%00", "?service=%00", "?target_name=%00"])
+@pytest.mark.parametrize(
+    "query", ["?user=%00", "?service=%00", "?target=user:%00", "?target=%00"]
+)
 def test_nothing_is_named_nul(as_, ada, pages, query):
     make_token(ada)
     model = "audit_event" if "target" in query else "tokens_apitoken"

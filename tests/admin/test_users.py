@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from django.urls import reverse
 
+from accounts.actions import create_groups, create_users
 from accounts.models import User
-from audit.models import Event
+from audit.models import Actor, Event
 from tests.admin.conftest import rows, text
 from tests.factories import (
     PASSWORD,
@@ -245,6 +246,19 @@ def test_history_is_the_record(as_, ada, alan, pages):
     reply = client.get(pages.of(alan, "history"), follow=True)
 
     assert "user.promote" in text(reply)
+
+
+def test_history_tells_of_acts_on_many_at_once(as_, ada, pages):
+    create_users(["zoë", "o'neil", "zo"], by=Actor.system("test"))
+    create_users(["alone"], by=Actor.system("test"))
+    create_groups(["zoë", "b"], by=Actor.system("test"))
+
+    for name, found in (("zoë", 1), ("o'neil", 1), ("zo", 1), ("alone", 1)):
+        user = User.objects.get(name=name)
+        reply = as_(ada).get(pages.of(user, "history"), follow=True)
+        assert len(rows(reply)) == found
+        assert "user.create" in text(reply)
+        assert f"user {name}" in text(reply)
 
 
 def invite(client, user):
