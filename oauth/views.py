@@ -73,7 +73,9 @@ class AuthorizeView(SignedInMixin, View):
             "destination": urlsplit(asked.redirect_uri).netloc,
             "scopes": granted,
             "permissions": [
-                describe(scope) for scope in granted if scope not in required
+                describe(scope, to_owner=True)
+                for scope in granted
+                if scope not in required
             ],
         }
         response = render(request, "oauth/authorize.html", context)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Self
 
-from scopes.definitions import METASCOPES, SCOPES
+from scopes.definitions import INHERIT, METASCOPES, SCOPES
 from scopes.refusals import Invalid
 
 KINDS: Final = frozenset({"user", "group", "server", "service"})
@@ -95,13 +95,21 @@ def _is_filter(scope: RawScope) -> bool:
     return scope.kind in KINDS and bool(scope.value)
 
 
-def describe(raw_scope: str) -> str:
-    """Say in words what a raw scope permits, and within which limits."""
+def describe(raw_scope: str, *, to_owner: bool = False) -> str:
+    """Say in words what a raw scope permits, and within which limits.
+
+    `to_owner` says it to the very user who owns what holds the scope.
+    """
+    if to_owner and raw_scope == INHERIT:
+        return "Everything you may do, now and later"
     scope = RawScope.parse(raw_scope)
     known = SCOPES.get(scope.name)
     if known is None:
         return raw_scope
-    limits = _describe_filter(scope)
+    if to_owner and (scope.kind, scope.value) == ("user", None):
+        limits = "only your own"
+    else:
+        limits = _describe_filter(scope)
     return f"{known.description} ({limits})" if limits else known.description
 
 

@@ -29,7 +29,8 @@ class Application:
 
     @property
     def scopes_in_words(self) -> list[str]:
-        return sorted({describe(scope) for scope in self.scopes or (NO_SCOPE,)})
+        scopes = self.scopes or (NO_SCOPE,)
+        return sorted({describe(scope, to_owner=True) for scope in scopes})
 
     @property
     def moment(self) -> datetime:

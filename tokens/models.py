@@ -129,7 +129,9 @@ class APIToken(models.Model):
 
     @property
     def scopes_in_words(self) -> list[str]:
-        return [describe(scope) for scope in self.scopes or (NO_SCOPE,)]
+        """What this token may do, as it is said to the user whose it is."""
+        scopes = self.scopes or (NO_SCOPE,)
+        return [describe(scope, to_owner=True) for scope in scopes]
 
     @cached_property
     def access(self) -> Access:

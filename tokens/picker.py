@@ -48,7 +48,8 @@ def offer(user: User) -> list[tuple[str, list[Choice]]]:
     for scope in sorted(map(RawScope.parse, user.access.scopes), key=_place):
         if scope.kind == "user" and scope.value == user.name:
             scope = RawScope(scope.name, "user")
-        groups[GROUPS[_resource(scope.name)]].append((str(scope), describe(str(scope))))
+        words = describe(str(scope), to_owner=True)
+        groups[GROUPS[_resource(scope.name)]].append((str(scope), words))
     groups[GROUPS["hub"]].append((NO_SCOPE, describe(NO_SCOPE)))
     return [(label, choices) for label, choices in groups.items() if choices]
 

@@ -49,7 +49,7 @@ def test_asks_in_words_for_what_goes_beyond_being_known(sign_in: SignIn) -> None
     assert "JupyterHub service portal" in text
     assert "portal.example" in text
     assert text.count("<li>") >= 2
-    assert "See users with their groups and activity (only the owner)" in text
+    assert "See users with their groups and activity (only your own)" in text
     assert scopes_on(page) == sorted([*REQUIRED, "read:users!user", "tokens!user"])
     assert "https://portal.example" in page["Content-Security-Policy"]
     assert "no-store" in page["Cache-Control"]

@@ -76,9 +76,9 @@ def test_recent_first_counts_unused_tokens_from_their_creation(alan: User) -> No
 @pytest.mark.parametrize(
     ("scopes", "words"),
     [
-        (["inherit"], ["Everything the owner may do, now and later"]),
+        (["inherit"], ["Everything you may do, now and later"]),
         ([], ["Nothing but telling whose token it is"]),
-        (["servers!user"], ["See, start and stop servers (only the owner)"]),
+        (["servers!user"], ["See, start and stop servers (only your own)"]),
     ],
 )
 def test_scopes_are_said_in_words(

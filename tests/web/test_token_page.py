@@ -81,7 +81,7 @@ def test_lists_what_counts_and_is_mine(as_: SignIn, alan: User, grace: User) -> 
     page = text_of(as_(alan).get(PAGE))
 
     assert "mine" in page
-    assert "See users with their groups and activity (only the owner)" in page
+    assert "See users with their groups and activity (only your own)" in page
     assert f"/hub/token/{shown}/revoke" in page
     assert "gone" not in page
     assert "of grace" not in page
@@ -374,7 +374,7 @@ def test_lists_an_application_once_with_all_it_may(as_: SignIn, alan: User) -> N
     assert "You have no tokens." in page
     assert table.count('class="break">The lab<') == 1
     assert "2 permissions" in table
-    assert "See users with their groups and activity (only the owner)" in table
+    assert "See users with their groups and activity (only your own)" in table
     assert "1 week, 2 days ago" in table.replace("\xa0", " ")
     assert "now" in table
 
