@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from hubsite.config import ConfigError
 
 PREFIX = "HUB_"
 DEFAULT_DATA_DIR = Path(__file__).resolve().parent.parent / "data"
+
+# Characters of a key at least: those of 128 random bits in hexadecimal.
+KEY_LENGTH = 32
+KEY_WORDS = f"at least {KEY_LENGTH} characters, as `openssl rand -hex 32` prints"
 
 # Variables that give the hub away to whoever reads them.
 SECRET_VARIABLES = (
@@ -52,6 +57,30 @@ class Words(traitlets.List[str]):
         return [word.strip() for word in text.split(",") if word.strip()]
 
 
+class Keys(Words):
+    """Secrets that others can't guess, separated by commas."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if any(len(key) < KEY_LENGTH for key in value):
+            self.error(obj, value)
+        return super().validate(obj, value)
+
+    def info(self) -> str:
+        return KEY_WORDS
+
+
+class Networks(Words):
+    """Addresses and networks, separated by commas."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        for each in value:
+            ip_network(each)
+        return super().validate(obj, value)
+
+    def info(self) -> str:
+        return "addresses or networks such as 10.0.0.0/8, separated by commas"
+
+
 class Flag(traitlets.Bool[bool, bool]):
     """Yes or no."""
 
@@ -82,6 +111,17 @@ class Choice(traitlets.Enum[str]):
         return self.validate(None, text)
 
 
+class Key(Text):
+    """A secret that others can't guess, or none."""
+
+    info_text = KEY_WORDS
+
+    def validate(self, obj: Any, value: Any) -> str:
+        if value and len(value) < KEY_LENGTH:
+            self.error(obj, value)
+        return str(value)
+
+
 class Address(Text):
     """An address on the web, or nothing."""
 
@@ -100,16 +140,16 @@ class Site(HasTraits):
     data_dir = Place(DEFAULT_DATA_DIR, help="Folder of database, secrets and logs.")
     database_url = Text(help="`postgresql://…`; SQLite in the data folder if empty.")
     redis_url = Text(help="Cache; a database table if empty.")
-    secret_key = Text(help="Signs sessions; generated into the data folder if empty.")
+    secret_key = Key(help="Signs sessions; generated into the data folder if empty.")
     secret_key_fallbacks = Words(
         help="Older secret keys that still verify, separated by commas."
     )
-    tag_keys = Words(
+    tag_keys = Keys(
         help="Keys of the tag in tokens, separated by commas: the first signs, "
         "all verify."
     )
     public_url = Address(help="The address at which people reach the hub.")
-    trusted_proxies = Words(
+    trusted_proxies = Networks(
         default_value=["127.0.0.1", "::1"],
         help="Addresses and networks whose X-Forwarded-* is believed.",
     )

@@ -20,6 +20,8 @@ from hubsite.settings import database
 from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS
 from tests.hubsite.conftest import ROOT
 
+NEW, OLD = "n" * 32, "o" * 32
+
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
@@ -57,7 +59,8 @@ def loaded(tmp_path: Path, expression: str, **variables: str) -> str:
 @pytest.mark.parametrize(
     ("variable", "value", "field", "found"),
     [
-        ("HUB_TAG_KEYS", "new, old", "tag_keys", ["new", "old"]),
+        ("HUB_TAG_KEYS", f"{NEW}, {OLD}", "tag_keys", [NEW, OLD]),
+        ("HUB_SECRET_KEY", NEW, "secret_key", NEW),
         ("HUB_TRUSTED_PROXIES", "10.0.0.0/8", "trusted_proxies", ["10.0.0.0/8"]),
         ("HUB_TRUSTED_PROXIES", "", "trusted_proxies", []),
         ("HUB_PUBLIC_URL", "https://hub.example/", "public_url", "https://hub.example"),
@@ -85,6 +88,9 @@ def test_variable_is_understood(
         ("HUB_PUBLIC_URL", "hub.example"),
         ("HUB_EMAIL_TLS", "perhaps"),
         ("HUB_LOG_LEVEL", "LOUD"),
+        ("HUB_SECRET_KEY", "guessable"),
+        ("HUB_TAG_KEYS", f"{NEW},short"),
+        ("HUB_TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
         ("HUB_KEEP_SERVERS", "perhaps"),
         ("HUB_EMAIL_PORT", "65536"),
         ("HUB_SECRET_KEY_FILE", "/no/such/file"),
@@ -102,9 +108,9 @@ def test_odd_value_stops_the_start_and_names_itself(
 
 def test_value_may_stand_in_a_file(read: Callable[..., Site], tmp_path: Path) -> None:
     file = tmp_path / "key"
-    file.write_text("from-a-file\n")
+    file.write_text(f"from-a-file-{OLD}\n")
     site = read(HUB_SECRET_KEY_FILE=str(file))
-    assert site.secret_key == "from-a-file"
+    assert site.secret_key == f"from-a-file-{OLD}"
     assert "from-a-file" not in repr(site)
 
 
@@ -115,8 +121,8 @@ def test_text_is_taken_as_it_stands(
 ) -> None:
     file = tmp_path / "key"
     file.write_text(f"{text}\n")
-    site = read(HUB_EMAIL_PASSWORD=text, HUB_SECRET_KEY_FILE=str(file))
-    assert site.email_password == site.secret_key == text
+    site = read(HUB_EMAIL_PASSWORD=text, HUB_OIDC_CLIENT_SECRET_FILE=str(file))
+    assert site.email_password == site.oidc_client_secret == text
 
 
 def test_misspelt_variables_are_named(read: Callable[..., Site]) -> None:
