@@ -151,6 +151,18 @@ def test_people_come_in_under_their_name_there(provider, browser, configure):
     assert not user.has_usable_password()
 
 
+def test_an_unverified_address_keeps_nobody_from_a_second_factor(
+    provider, browser, configure
+):
+    configure(allow_all=True)
+    sign_in(browser)
+
+    page = browser.get("/hub/accounts/2fa/totp/activate/", follow=True)
+
+    assert page.status_code == 200
+    assert "verified your email" not in page.content.decode()
+
+
 def test_an_account_made_for_them_is_theirs(provider, browser):
     make_user("grace")
 
