@@ -68,7 +68,7 @@ class TargetFilter(admin.SimpleListFilter):
 class ActionFilter(admin.SimpleListFilter):
     """Acts by their name; the list of names is ours and needs no query."""
 
-    title = "act"
+    title = "action"
     parameter_name = "action"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
@@ -76,6 +76,14 @@ class ActionFilter(admin.SimpleListFilter):
 
     def queryset(self, request: Any, queryset: QuerySet[Event]) -> QuerySet[Event]:
         return queryset.filter(action=self.value()) if self.value() else queryset
+
+
+class WhenFilter(admin.DateFieldListFilter):
+    """Acts by their time, under the name of the column."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "when"
 
 
 class ActorKindFilter(admin.SimpleListFilter):
@@ -100,7 +108,7 @@ class EventAdmin(ScopedAdmin):
     list_display_links = ("when",)
     list_filter = (
         TargetFilter,
-        ("at", admin.DateFieldListFilter),
+        ("at", WhenFilter),
         ActorKindFilter,
         ActionFilter,
     )

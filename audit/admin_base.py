@@ -141,6 +141,10 @@ class ScopedAdmin(admin.ModelAdmin):
     list_max_show_all = 0
     empty_value_display = DASH
 
+    def named(self, row: Any) -> str:
+        """Name a row where somebody is asked whether it was meant."""
+        return str(row)
+
     # Rights
 
     def has_permission(self, request: Any, action: str, obj: Model | None) -> bool:
@@ -407,13 +411,15 @@ def ask_first(
             request, "None of these rows is yours to change.", messages.WARNING
         )
         return None
+    related = modeladmin.list_select_related
+    shown = queryset.select_related(*related) if related else queryset
     context = {
         **modeladmin.admin_site.each_context(request),
         "title": title,
         "opts": modeladmin.opts,
         "media": modeladmin.media,
         "number": number,
-        "rows": [str(row) for row in queryset[:20]],
+        "rows": [modeladmin.named(row) for row in shown[:20]],
         "more": max(0, number - 20),
         "verb": verb,
         "warning": warning,

@@ -42,9 +42,18 @@ class ServiceForm(forms.ModelForm):
             *("oauth_client_id", "oauth_redirect_uri", "oauth_no_confirm"),
             "oauth_client_allowed_scopes",
         )
+        labels = {  # noqa: RUF012
+            "admin": "Administrator",
+            "url": "URL",
+            "display": "Shown to people",
+            "oauth_client_id": "OAuth client id",
+            "oauth_redirect_uri": "OAuth redirect URI",
+            "oauth_no_confirm": "Signs people in without their consent",
+        }
         help_texts = {  # noqa: RUF012
             "admin": "Holds the role admin: may see and change everything.",
             "url": "Where the proxy finds it; empty if it has no pages.",
+            "display": "Whether the menu of services names it; unknown means yes.",
         }
 
 

@@ -329,6 +329,10 @@ class APITokenAdmin(ScopedAdmin):
         name = token.owner.name
         return name if token.owner_kind == "user" else f"{name} (service)"
 
+    def named(self, row: APIToken) -> str:
+        named = f"{row} of {self.owner_name(row)}"
+        return f"{named}: {row.note}" if row.note else named
+
     @admin.display(description="State")
     def state(self, token: APIToken) -> SafeString:
         if token.revoked_at is not None:

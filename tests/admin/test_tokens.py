@@ -164,14 +164,15 @@ def test_readers_can_not_issue_or_revoke(as_, alan, pages):
 
 
 def test_revokes_all_that_match_after_saying_how_many(as_, ada, alan, pages):
-    for user in make_users(60):
-        token, secret = make_token(user)
+    for user in reversed(make_users(60)):
+        token, secret = make_token(user, note=f"for {user.name}")
     _, kept_secret = make_token(alan)
     client = as_(ada)
     matching = pages.list(LIST, "?q=student")
 
     asked = client.post(matching, choose("revoke", token, every=True))
     assert "Revoke 60 tokens ?" in text(asked)
+    assert f"{token} of {user.name}: for {user.name}" in text(asked)
     assert verify(secret)
 
     done = client.post(
