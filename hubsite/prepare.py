@@ -33,6 +33,9 @@ OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
 
 MIGRATION_LOCK = 7268
 
+# Where the system keeps the passwords of its accounts.
+SHADOW = Path("/etc/shadow")
+
 
 def prepare() -> dict[str, Any]:
     """Bring database and configuration together; return what the start should tell.
@@ -48,6 +51,7 @@ def prepare() -> dict[str, Any]:
         ),
         *settings.HUB.remarks,
         *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
+        *who_checks_passwords(settings.HUB.authenticator_class, SHADOW),
         *reconcile(settings.HUB),
     ]
     return {"remarks": remarks, "welcome": welcome_path()}
@@ -61,6 +65,18 @@ def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
         "JupyterHub.spawner_class: LocalProcessSpawner starts servers as the system's "
         "accounts of their owners, which takes root, and this hub does not run as root;"
         ' `c.JupyterHub.spawner_class = "simple"` starts them all as its own account'
+    ]
+
+
+def who_checks_passwords(authenticator_class: str, shadow: Path) -> list[str]:
+    """Say so before people sign in, if the system's passwords can't be checked."""
+    is_readable = os.access(shadow, os.R_OK) or not shadow.exists()
+    if authenticator_class != "pam" or is_readable:
+        return []
+    return [
+        "JupyterHub.authenticator_class: this hub's account can't read the system's "
+        "passwords, so PAM accepts its own alone; run the hub as root, or see "
+        "docs/how-to/sign-in.md"
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubsite.config import ConfigError, HubConfig, load_config
-from hubsite.prepare import who_starts_servers
+from hubsite.prepare import who_checks_passwords, who_starts_servers
 
 Load = Callable[[str], HubConfig]
 
@@ -333,3 +333,16 @@ def test_accounts_of_the_system_take_root(
     spawner_class: str, user_id: int, said: int
 ) -> None:
     assert len(who_starts_servers(spawner_class, user_id)) == said
+
+
+def test_passwords_of_the_system_take_a_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = tmp_path / "shadow"
+    assert not who_checks_passwords("pam", shadow)
+    shadow.touch()
+    assert not who_checks_passwords("pam", shadow)
+    # Root reads everything, so the refusal is played.
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert len(who_checks_passwords("pam", shadow)) == 1
+    assert not who_checks_passwords("local", shadow)
