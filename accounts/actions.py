@@ -196,6 +196,17 @@ def update_user(
     return user
 
 
+@transaction.atomic
+def set_email(user: User, email: str, *, by: Actor) -> None:
+    """Let links to a new password go to an address; empty if they shall not be sent.
+
+    Whoever may do this may also `invite_user`: both lead into the account.
+    """
+    User.objects.filter(pk=user.pk).update(email=email)
+    user.email = email
+    record(by, "user.set_email", "user", user.name)
+
+
 def make_user_of(user: User, *, by: Actor) -> None:
     """Give the role `user` to somebody whom only a declared token had brought."""
     role = Role.objects.get(name="user")

@@ -121,10 +121,11 @@ class UserForm(forms.ModelForm):
 
     class Meta:
         model = User
-        fields = ("name", "admin")
-        labels = {"admin": "Administrator"}  # noqa: RUF012
+        fields = ("name", "admin", "email")
+        labels = {"admin": "Administrator", "email": "E-mail address"}  # noqa: RUF012
         help_texts = {  # noqa: RUF012
-            "admin": "Holds the role admin: may see and change everything here."
+            "admin": "Holds the role admin: may see and change everything here.",
+            "email": "Where the link to a new password goes if it is asked for.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -191,7 +192,9 @@ class UserAdmin(ScopedAdmin):
         about = ("role_names", "state", "seen", "since", "tokens", "servers")
         if not self.has_change_permission(request, obj):
             return ("name", "is_admin", "group_names", *about)
-        return ("name", "admin", "groups", *about)
+        # A link to a new password is as good as one that is handed out.
+        mailed = settings.MAILS_LINKS and self.may_invite(request, obj)
+        return ("name", "admin", *(["email"] if mailed else []), "groups", *about)
 
     def get_form(
         self, request: Any, obj: User | None = None, **kwargs: Any
@@ -210,6 +213,8 @@ class UserAdmin(ScopedAdmin):
             actions.update_user(
                 user, name=data["name"], admin=data["admin"], by=by, by_admin=by_admin
             )
+            if "email" in form.changed_data:
+                actions.set_email(user, data["email"], by=by)
         else:
             user = actions.create_user(
                 actions.normalise_name(data["name"]),

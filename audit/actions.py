@@ -16,6 +16,7 @@ from audit.statements import insert
 ACTIONS = (
     *("user.create", "user.rename", "user.promote", "user.demote", "user.block"),
     *("user.deactivate", "user.activate", "user.invite", "user.delete"),
+    "user.set_email",
     *("group.create", "group.add_members", "group.remove_members"),
     *("group.set_properties", "group.delete"),
     *("role.define", "role.assign", "role.withdraw", "role.delete"),

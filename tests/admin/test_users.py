@@ -281,6 +281,28 @@ def test_invites_by_a_link_that_works_once(as_, ada, alan, pages):
     assert as_(None).post(link[1], password).status_code == 404
 
 
+def test_an_address_for_links_is_given_by_whoever_may_invite(
+    as_, ada, alan, pages, settings
+):
+    manager = make_user("manager", scopes=["admin-ui", "admin:users", "groups"])
+    changed = {"name": "alan", "groups": "data301", "email": "alan@example.org"}
+    for may_mail, client, taken in (
+        (False, as_(ada), False),
+        (True, as_(manager), False),
+        (True, as_(ada), True),
+    ):
+        settings.MAILS_LINKS = may_mail
+        assert ("E-mail address" in text(client.get(pages.of(alan)))) is taken
+        client.post(pages.of(alan), changed)
+        alan.refresh_from_db()
+        assert alan.email == ("alan@example.org" if taken else "")
+    assert Event.objects.filter(action="user.set_email").count() == 1
+
+    client.post(pages.of(alan), {**changed, "email": "none"})
+    alan.refresh_from_db()
+    assert alan.email == "alan@example.org"
+
+
 def test_inviting_takes_the_right_to_issue_tokens(as_, alan, pages):
     manager = make_user("manager", scopes=["admin-ui", "admin:users"], roles=[])
     client = as_(manager)

@@ -38,6 +38,8 @@ def test_leads_to_a_new_password(person, browser):
 
     assert reply["Location"] == "/hub/accounts/password/reset/done/"
     (message,) = mail.outbox
+    assert message.subject.endswith("A new password for hub.example.org")
+    assert "account ada of the hub at hub.example.org" in message.body
     (link,) = re.findall(r"https?://[^\s]+", message.body)
     assert link.startswith("https://hub.example.org/hub/accounts/password/reset/key/")
     path = link.removeprefix("https://hub.example.org")
