@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
+from secrets import token_urlsafe
 from typing import Any, cast
 
 from django import forms
@@ -71,6 +73,13 @@ class TokenForm(forms.Form):
     EVERYTHING = "everything"
     CHOSEN = "chosen"
 
+    # Tells a form that is sent again from another one.
+    form_id = forms.CharField(
+        required=False,
+        max_length=64,
+        widget=forms.HiddenInput,
+        initial=partial(token_urlsafe, 12),
+    )
     note = forms.CharField(required=False, max_length=MAX_NOTE_LENGTH)
     expires_in = forms.ChoiceField()
     permissions = forms.ChoiceField(

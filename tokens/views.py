@@ -39,6 +39,11 @@ print(reply.json())
 """
 
 
+# Forms of this session that a token was issued for.
+ANSWERED_FORMS = "tokens_answered_forms"
+MOST_FORMS = 20
+
+
 class OwnTokensMixin(ScopeRequiredMixin):
     """A page about the tokens of whoever is signed in."""
 
@@ -96,6 +101,12 @@ class RequestView(TokenListView):
         form = TokenForm(request.POST, user=self.user, now=timezone.now())
         if not form.is_valid():
             return self.ask_again(form)
+        form_id = form.cleaned_data["form_id"]
+        answered = request.session.get(ANSWERED_FORMS, [])
+        if form_id and form_id in answered:
+            # The page with a secret was loaded again.
+            messages.info(request, "That form has issued its token already.")
+            return redirect("tokens:list")
         try:
             token, secret = issue_token(
                 self.user,
@@ -107,6 +118,8 @@ class RequestView(TokenListView):
         except Refusal as refusal:
             form.add_error(None, refusal.message)
             return self.ask_again(form)
+        if form_id:
+            request.session[ANSWERED_FORMS] = [*answered, form_id][-MOST_FORMS:]
         return self.show(token, secret)
 
     def ask_again(self, form: TokenForm) -> HttpResponse:

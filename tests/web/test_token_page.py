@@ -188,6 +188,24 @@ def test_the_snippets_name_the_public_address(
     assert "https://hub.example/base/hub/api/user" in page
 
 
+def test_a_form_that_is_sent_again_issues_nothing(as_: SignIn, alan: User) -> None:
+    client = as_(alan)
+
+    def form_id() -> str:
+        page = client.get("/hub/token").content.decode()
+        return re.search(r'name="form_id" value="([^"]+)"', page)[1]  # type: ignore[index]
+
+    one, another = form_id(), form_id()
+    assert client.post(REQUEST, {**ANSWERS, "form_id": one}).status_code == 200
+
+    again = client.post(REQUEST, {**ANSWERS, "form_id": one}, follow=True)
+
+    assert "That form has issued its token already." in text_of(again)
+    assert APIToken.objects.count() == 1
+    client.post(REQUEST, {**ANSWERS, "form_id": another})
+    assert APIToken.objects.count() == 2
+
+
 def test_an_empty_note_says_where_the_token_comes_from(as_: SignIn, alan: User) -> None:
     as_(alan).post(REQUEST, {**ANSWERS, "note": "  "})
 
