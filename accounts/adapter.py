@@ -8,6 +8,7 @@ in this module.
 from __future__ import annotations
 
 import secrets
+import time
 from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -15,9 +16,12 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import structlog
+from allauth.account import app_settings as account_settings
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
@@ -40,6 +44,8 @@ logger = structlog.get_logger(__name__)
 
 SESSION_ID = "session_id"
 SESSION_ID_COOKIE = "jupyterhub-session-id"
+# When the person in a session last showed who they are.
+PROVEN_AT = "proven_at"
 
 # What else ends with a session, for rooms to the right to add to: called with the
 # user, the id in the session's cookie and who ended it.
@@ -124,6 +130,11 @@ def actor_of(request: HttpRequest, user: User) -> Actor:
     return Actor("user", user.name, None, request.META.get("REMOTE_ADDR", ""))
 
 
+def note_proof(request: HttpRequest) -> None:
+    """Note that the person at the browser has shown just now who they are."""
+    request.session[PROVEN_AT] = time.time()
+
+
 class AccountAdapter(DefaultAccountAdapter):
     """Sessions with the two cookies that JupyterHub's clients know, on the record."""
 
@@ -163,6 +174,20 @@ class AccountAdapter(DefaultAccountAdapter):
             self.authentication_failed(request, username=user.name)
             return refuse(request, user.name)
         return super().pre_login(request, user, **kwargs)
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        # allauth itself counts answers to "Is it still you?" and nothing else, so it
+        # would ask for the password again seconds after the sign-in.
+        passed = time.time() - self.request.session.get(PROVEN_AT, 0)
+        return passed >= account_settings.REAUTHENTICATION_TIMEOUT
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if not is_mfa_enabled(user, [Authenticator.Type.TOTP]):
+            # The first one is asked for. Recovery codes are made together with a first
+            # key, and whoever has not looked at them yet can't give one.
+            methods.sort(key=lambda method: method["id"] == "mfa_reauthenticate")
+        return methods
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         name = normalise_name(str(credentials.get("username", "")).strip())
@@ -206,6 +231,7 @@ class AccountAdapter(DefaultAccountAdapter):
         super().login(request, user)
         make_user_of(user, by=actor_of(request, user))
         request.session[SESSION_ID] = secrets.token_hex(16)
+        note_proof(request)
 
     def post_login(
         self, request: HttpRequest, user: User, **kwargs: Any

@@ -158,6 +158,13 @@ def test_an_account_made_for_them_is_theirs(provider, browser):
     assert User.objects.count() == 1
 
 
+def test_who_they_are_counts_as_shown_for_a_while(provider, browser):
+    make_user("grace", password=PASSWORD)
+    sign_in(browser)
+
+    assert browser.get("/hub/accounts/2fa/totp/activate/").status_code == 200
+
+
 def test_the_next_of_the_same_name_does_not_inherit(provider, browser, another_browser):
     make_user("grace")
     sign_in(browser)
