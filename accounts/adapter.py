@@ -12,12 +12,14 @@ import time
 from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from itertools import count
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import structlog
 from allauth.account import app_settings as account_settings
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
@@ -37,6 +39,7 @@ from django.utils.crypto import salted_hmac
 from accounts.actions import make_user_of, normalise_name
 from accounts.backends import admits, settle_account
 from accounts.models import User
+from accounts.templatetags.browsers import browser
 from audit.actions import record
 from audit.models import Actor
 
@@ -316,6 +319,17 @@ class MFAAdapter(DefaultMFAAdapter):
             )
             # Nobody knows this one, so no code fits it.
             return b32encode(secrets.token_bytes(20)).decode()
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
+        """Propose a name for a new key: where it was made, and a number if needed."""
+        keys = Authenticator.objects.filter(user=user, type=type)
+        taken = {key.wrap().name for key in keys}
+        place = browser(context.request.headers.get("User-Agent", ""))
+        return next(
+            name
+            for number in count(1)
+            if (name := f"{place} {number}" if number > 1 else place) not in taken
+        )
 
     @staticmethod
     def _box() -> MultiFernet:

@@ -96,9 +96,8 @@ def test_an_authenticator_app(window, person):
     page.wait_for_url("**/hub/home")
 
 
-def test_a_passkey(window, person):
-    visit = window()
-    page = visit.open("/hub/login?next=/hub/accounts/2fa/")
+def plug_in_a_key(page):
+    """Give the browser a key that holds nothing yet."""
     devtools = page.context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
     devtools.send(
@@ -113,12 +112,17 @@ def test_a_passkey(window, person):
             }
         },
     )
+
+
+def test_a_passkey(window, person):
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/accounts/2fa/")
+    plug_in_a_key(page)
     sign_in(page)
     page.get_by_role("link", name="Add a key").click()
     page.get_by_role("heading", name="Add a passkey").wait_for()
     visit.survey()
     page.get_by_label("Name of the key").fill("Laptop")
-    page.get_by_label("Sign in without password").check()
     page.get_by_role("button", name="Add").click()
     page.wait_for_url(lambda url: "/add/" not in url)
 
@@ -136,6 +140,16 @@ def test_a_passkey(window, person):
     page.wait_for_url("**/hub/home")
     visit.open("/hub/accounts/2fa/webauthn/add/")
     page.get_by_role("heading", name="Add a passkey").wait_for()
+
+
+def test_a_key_that_fails_says_so(window, person):
+    visit = window()
+    page = visit.open("/hub/login")
+    plug_in_a_key(page)
+    page.get_by_role("button", name="Sign in with a passkey").click()
+
+    assert page.get_by_role("alert").inner_text().startswith("No key was used")
+    visit.survey()
 
 
 def test_signing_out_everywhere_else(window, person):

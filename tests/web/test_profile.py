@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from allauth.core.context import request_context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import (
     format_hotp_value,
@@ -15,6 +16,7 @@ from allauth.mfa.totp.internal.auth import (
 from allauth.mfa.totp.internal.auth import hotp_value as code_at
 
 from accounts.actions import activate_users, deactivate_users
+from accounts.adapter import MFAAdapter
 from accounts.models import User
 from tests.factories import BY, PASSWORD, make_user
 
@@ -274,6 +276,38 @@ def test_the_app_can_be_turned_off(signed_in, another_browser):
     assert another_browser.sign_in("ada")["Location"] == "/hub/spawn"
 
 
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+def test_a_key_is_proposed_that_signs_in_and_is_called_by_its_place(signed_in):
+    signed_in.defaults["HTTP_USER_AGENT"] = FIREFOX
+
+    page = signed_in.get(f"{KEYS}add/").content.decode()
+
+    assert 'value="Firefox on Linux"' in page
+    assert re.search(r'name="passwordless"[^>]* checked', page)
+
+
+def test_no_two_keys_are_proposed_the_same_name(person, rf):
+    request = rf.get("/", headers={"user-agent": FIREFOX})
+    names = []
+    with request_context(request):
+        for _ in range(3):
+            name = MFAAdapter().generate_authenticator_name(person, "webauthn")
+            Authenticator.objects.create(
+                user=person, type="webauthn", data={"name": name}
+            )
+            names.append(name)
+
+    assert names == ["Firefox on Linux", "Firefox on Linux 2", "Firefox on Linux 3"]
+
+
+def test_a_key_that_the_browser_was_not_asked_for_is_missed(signed_in):
+    page = signed_in.submit(f"{KEYS}add/", name="Laptop").content.decode()
+
+    assert 'role="alert">No key was added.' in page
+
+
 def test_passkeys_begin_with_a_question_from_the_hub(browser):
     response = browser.get(
         "/hub/accounts/2fa/webauthn/login/", headers={"accept": "application/json"}
@@ -283,9 +317,8 @@ def test_passkeys_begin_with_a_question_from_the_hub(browser):
 
 
 def test_sessions_name_their_browsers(signed_in, another_browser, person):
-    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     signed_in.get("/hub/logout")
-    signed_in.defaults["HTTP_USER_AGENT"] = firefox
+    signed_in.defaults["HTTP_USER_AGENT"] = FIREFOX
     signed_in.sign_in("ada")
 
     page = signed_in.get("/hub/accounts/sessions/").content.decode()
