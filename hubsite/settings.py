@@ -241,7 +241,7 @@ MFA_FORMS = {
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Hub"
-# Browsers offer passkeys on https only, and on a machine's own address.
+# Browsers offer passkeys on https only, and on localhost.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_URL.startswith("https:")
 
 SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"

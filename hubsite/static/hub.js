@@ -27,15 +27,16 @@
 
   show(stored());
 
+  // Browsers offer them over https and on localhost, and at no address in figures.
+  const hasPasskeys = () =>
+    window.isSecureContext && window.PublicKeyCredential && !/^[\d.]+$|^\[/.test(location.hostname);
+
   document.addEventListener("DOMContentLoaded", () => {
     for (const button of document.querySelectorAll("[data-theme-toggle], [data-copy]")) {
       button.hidden = false;
     }
-    if (window.PublicKeyCredential) {
-      for (const part of document.querySelectorAll("[data-needs-passkeys]")) {
-        part.hidden = false;
-      }
-    }
+    const there = hasPasskeys() ? "[data-needs-passkeys]" : "[data-lacks-passkeys]";
+    for (const part of document.querySelectorAll(there)) part.hidden = false;
     show(stored());
     document.querySelector("[data-focus]")?.focus();
   });

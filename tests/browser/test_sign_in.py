@@ -142,6 +142,23 @@ def test_a_passkey(window, person):
     page.get_by_role("heading", name="Add a passkey").wait_for()
 
 
+def test_where_browsers_take_no_key_none_is_offered(window, person):
+    visit = window()
+    visit.base = visit.base.replace("localhost", "127.0.0.1")
+    page = visit.open("/hub/login?next=/hub/profile")
+    assert not page.get_by_role("button", name="Sign in with a passkey").is_visible()
+    sign_in(page)
+    page.get_by_text("can't be added at this address").wait_for()
+    assert not page.get_by_role("link", name="Add a passkey").is_visible()
+    visit.survey()
+
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/profile")
+    sign_in(page)
+    page.get_by_role("link", name="Add a passkey").wait_for()
+    assert not page.get_by_text("can't be added at this address").is_visible()
+
+
 def test_a_key_that_fails_says_so(window, person):
     visit = window()
     page = visit.open("/hub/login")
