@@ -11,6 +11,7 @@ import secrets
 import time
 from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from importlib import import_module
 from itertools import count
 from typing import Any
@@ -363,6 +364,16 @@ def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | No
     return response
 
 
+def tell_that_provider_is_away(
+    request: HttpRequest, problem: Exception
+) -> HttpResponse:
+    """Answer someone whom the provider can't be asked about at the moment."""
+    logger.warning("Single sign-on can't be reached", problem=str(problem))
+    context = {"is_away": True}
+    page = "socialaccount/authentication_error.html"
+    return render(request, page, context, status=HTTPStatus.SERVICE_UNAVAILABLE)
+
+
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
     """Accounts of people whom another site vouches for.
 
@@ -394,6 +405,21 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
             account_adapter = AccountAdapter(request)
             account_adapter.authentication_failed(request, username=name)
             raise ImmediateHttpResponse(refuse(request, name or "This account"))
+
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        provider: Any,
+        error: Any = None,
+        exception: Exception | None = None,
+        extra_context: dict[str, Any] | None = None,
+    ) -> None:
+        answer = getattr(exception, "response", None)
+        is_refusal = answer is not None and answer.status_code < 500
+        if isinstance(exception, OSError) and not is_refusal:
+            page = tell_that_provider_is_away(request, exception)
+            raise ImmediateHttpResponse(page)
+        logger.warning("Single sign-on failed", problem=str(exception or error))
 
     def is_open_for_signup(
         self, request: HttpRequest, sociallogin: SocialLogin

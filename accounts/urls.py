@@ -10,7 +10,7 @@ from __future__ import annotations
 from allauth.account import views as account_views
 from allauth.mfa.base import views as mfa_views
 from allauth.mfa.webauthn import views as webauthn_views
-from allauth.urls import build_provider_urlpatterns
+from django.apps import apps
 from django.conf import settings
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
@@ -45,6 +45,9 @@ password_reset = [
         name="account_reset_password_from_key_done",
     ),
 ]
+
+has_provider = apps.is_installed("allauth.socialaccount.providers.openid_connect")
+single_sign_on = [path("", include("accounts.single_sign_on"))] if has_provider else []
 
 second_factor = [
     path(
@@ -102,7 +105,7 @@ sign_in = [
                 path("2fa/", include("allauth.mfa.urls")),
                 path("3rdparty/", include("allauth.socialaccount.urls")),
                 path("sessions/", include("allauth.usersessions.urls")),
-                *build_provider_urlpatterns(),
+                *single_sign_on,
             ]
         ),
     ),
