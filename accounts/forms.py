@@ -75,6 +75,10 @@ class WelcomeForm(SetPasswordForm):
         self.fields["new_password2"].label = "The same password again"
         self.fields["new_password2"].help_text = ""
 
+    def validate_password_for_user(self, user: Any, *field: str) -> None:
+        # Told where it was chosen, and not where it was only repeated.
+        super().validate_password_for_user(user, "new_password1")
+
 
 class AuthenticateForm(PlainFieldsMixin, mfa.AuthenticateForm):
     """The second factor while signing in."""
