@@ -8,16 +8,23 @@ in this module.
 from __future__ import annotations
 
 import secrets
+import time
 from base64 import b32encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from importlib import import_module
+from itertools import count
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import structlog
+from allauth.account import app_settings as account_settings
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
@@ -33,6 +40,7 @@ from django.utils.crypto import salted_hmac
 from accounts.actions import make_user_of, normalise_name
 from accounts.backends import admits, settle_account
 from accounts.models import User
+from accounts.templatetags.browsers import browser
 from audit.actions import record
 from audit.models import Actor
 
@@ -40,6 +48,8 @@ logger = structlog.get_logger(__name__)
 
 SESSION_ID = "session_id"
 SESSION_ID_COOKIE = "jupyterhub-session-id"
+# When the person in a session last showed who they are.
+PROVEN_AT = "proven_at"
 
 # What else ends with a session, for rooms to the right to add to: called with the
 # user, the id in the session's cookie and who ended it.
@@ -124,6 +134,11 @@ def actor_of(request: HttpRequest, user: User) -> Actor:
     return Actor("user", user.name, None, request.META.get("REMOTE_ADDR", ""))
 
 
+def note_proof(request: HttpRequest) -> None:
+    """Note that the person at the browser has shown just now who they are."""
+    request.session[PROVEN_AT] = time.time()
+
+
 class AccountAdapter(DefaultAccountAdapter):
     """Sessions with the two cookies that JupyterHub's clients know, on the record."""
 
@@ -163,6 +178,20 @@ class AccountAdapter(DefaultAccountAdapter):
             self.authentication_failed(request, username=user.name)
             return refuse(request, user.name)
         return super().pre_login(request, user, **kwargs)
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        # allauth itself counts answers to "Is it still you?" and nothing else, so it
+        # would ask for the password again seconds after the sign-in.
+        passed = time.time() - self.request.session.get(PROVEN_AT, 0)
+        return passed >= account_settings.REAUTHENTICATION_TIMEOUT
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if not is_mfa_enabled(user, [Authenticator.Type.TOTP]):
+            # The first one is asked for. Recovery codes are made together with a first
+            # key, and whoever has not looked at them yet can't give one.
+            methods.sort(key=lambda method: method["id"] == "mfa_reauthenticate")
+        return methods
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         name = normalise_name(str(credentials.get("username", "")).strip())
@@ -206,6 +235,7 @@ class AccountAdapter(DefaultAccountAdapter):
         super().login(request, user)
         make_user_of(user, by=actor_of(request, user))
         request.session[SESSION_ID] = secrets.token_hex(16)
+        note_proof(request)
 
     def post_login(
         self, request: HttpRequest, user: User, **kwargs: Any
@@ -291,6 +321,17 @@ class MFAAdapter(DefaultMFAAdapter):
             # Nobody knows this one, so no code fits it.
             return b32encode(secrets.token_bytes(20)).decode()
 
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
+        """Propose a name for a new key: where it was made, and a number if needed."""
+        keys = Authenticator.objects.filter(user=user, type=type)
+        taken = {key.wrap().name for key in keys}
+        place = browser(context.request.headers.get("User-Agent", ""))
+        return next(
+            name
+            for number in count(1)
+            if (name := f"{place} {number}" if number > 1 else place) not in taken
+        )
+
     @staticmethod
     def _box() -> MultiFernet:
         keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
@@ -321,6 +362,16 @@ def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | No
         logger.warning("Single sign-on can't be reached", problem=str(problem))
         return None
     return response
+
+
+def tell_that_provider_is_away(
+    request: HttpRequest, problem: Exception
+) -> HttpResponse:
+    """Answer someone whom the provider can't be asked about at the moment."""
+    logger.warning("Single sign-on can't be reached", problem=str(problem))
+    context = {"is_away": True}
+    page = "socialaccount/authentication_error.html"
+    return render(request, page, context, status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
@@ -354,6 +405,21 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
             account_adapter = AccountAdapter(request)
             account_adapter.authentication_failed(request, username=name)
             raise ImmediateHttpResponse(refuse(request, name or "This account"))
+
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        provider: Any,
+        error: Any = None,
+        exception: Exception | None = None,
+        extra_context: dict[str, Any] | None = None,
+    ) -> None:
+        answer = getattr(exception, "response", None)
+        is_refusal = answer is not None and answer.status_code < 500
+        if isinstance(exception, OSError) and not is_refusal:
+            page = tell_that_provider_is_away(request, exception)
+            raise ImmediateHttpResponse(page)
+        logger.warning("Single sign-on failed", problem=str(exception or error))
 
     def is_open_for_signup(
         self, request: HttpRequest, sociallogin: SocialLogin

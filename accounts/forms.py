@@ -75,6 +75,10 @@ class WelcomeForm(SetPasswordForm):
         self.fields["new_password2"].label = "The same password again"
         self.fields["new_password2"].help_text = ""
 
+    def validate_password_for_user(self, user: Any, *field: str) -> None:
+        # Told where it was chosen, and not where it was only repeated.
+        super().validate_password_for_user(user, "new_password1")
+
 
 class AuthenticateForm(PlainFieldsMixin, mfa.AuthenticateForm):
     """The second factor while signing in."""
@@ -98,3 +102,18 @@ class AddWebAuthnForm(PlainFieldsMixin, AllauthAddWebAuthnForm):
     """A name for a key, by which its owner tells it from others."""
 
     labels = {"name": "Name of the key", "passwordless": "Sign in without password"}  # noqa: RUF012
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].help_text = "By which you tell it from others."
+        # Most keys are passkeys, and one that signs nobody in puzzles its owner.
+        self.fields["passwordless"].initial = True
+        self.fields["passwordless"].help_text = (
+            "The key asks for your fingerprint, your face or its PIN, and that is all "
+            "you need. Without this it is only a second factor, after the password; "
+            "untick it if your key knows none of the three."
+        )
+        # The browser puts it in; pressing Enter in the field above leaves it out.
+        self.fields["credential"].error_messages["required"] = (
+            "No key was added. Press “Add”, and your browser asks for it."
+        )

@@ -8,7 +8,9 @@ operators, by the authenticator or by single sign-on, not by signing up.
 from __future__ import annotations
 
 from allauth.account import views as account_views
-from allauth.urls import build_provider_urlpatterns
+from allauth.mfa.base import views as mfa_views
+from allauth.mfa.webauthn import views as webauthn_views
+from django.apps import apps
 from django.conf import settings
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
@@ -44,6 +46,32 @@ password_reset = [
     ),
 ]
 
+has_provider = apps.is_installed("allauth.socialaccount.providers.openid_connect")
+single_sign_on = [path("", include("accounts.single_sign_on"))] if has_provider else []
+
+second_factor = [
+    path(
+        "totp/activate/",
+        views.ActivateTOTPView.as_view(),
+        name="mfa_activate_totp",
+    ),
+    path(
+        "webauthn/add/",
+        views.AddWebAuthnView.as_view(),
+        name="mfa_add_webauthn",
+    ),
+    path(
+        "reauthenticate/",
+        views.only_if_askable(mfa_views.reauthenticate),
+        name="mfa_reauthenticate",
+    ),
+    path(
+        "webauthn/reauthenticate/",
+        views.only_if_askable(webauthn_views.reauthenticate_webauthn),
+        name="mfa_reauthenticate_webauthn",
+    ),
+]
+
 sign_in = [
     path("login", views.LoginView.as_view(), name="account_login"),
     path("logout", views.LogoutView.as_view(), name="account_logout"),
@@ -62,7 +90,7 @@ sign_in = [
                 ),
                 path(
                     "reauthenticate/",
-                    account_views.reauthenticate,
+                    views.only_if_askable(account_views.reauthenticate),
                     name="account_reauthenticate",
                 ),
                 path(
@@ -72,10 +100,12 @@ sign_in = [
                 ),
                 # Only where the hub can mail a link is there this way to a password.
                 *(password_reset if settings.MAILS_LINKS else ()),
+                # Ours stand before allauth's of the same name.
+                path("2fa/", include(second_factor)),
                 path("2fa/", include("allauth.mfa.urls")),
                 path("3rdparty/", include("allauth.socialaccount.urls")),
                 path("sessions/", include("allauth.usersessions.urls")),
-                *build_provider_urlpatterns(),
+                *single_sign_on,
             ]
         ),
     ),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import perform_login
 from allauth.account.internal.flows.logout import logout
 from allauth.account.models import Login
 from allauth.account.views import LoginView as AllauthLoginView
 from allauth.account.views import PasswordChangeView as AllauthPasswordChangeView
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.views import ActivateTOTPView as AllauthActivateTOTPView
+from allauth.mfa.webauthn.views import AddWebAuthnView as AllauthAddWebAuthnView
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.tokens import default_token_generator
 from django.http import (
     HttpRequest,
@@ -34,6 +40,7 @@ from accounts.adapter import (
     SESSION_ID_COOKIE,
     default_target,
     local_path,
+    note_proof,
     set_session_id_cookie,
     with_parameters,
 )
@@ -186,6 +193,44 @@ class WelcomeView(FormView):
         user = form.save()
         home = f"{settings.HUB.base_url}hub/home"
         return perform_login(self.request, Login(user=user, redirect_url=home))
+
+
+class ActivateTOTPView(AllauthActivateTOTPView):
+    """Sets up an app; the code from it shows who that was."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        note_proof(self.request)
+        return response
+
+
+class AddWebAuthnView(AllauthAddWebAuthnView):
+    """Adds a key; whoever has used it need not be asked for it on the next page."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        note_proof(self.request)
+        return response
+
+
+def only_if_askable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Lead away from "Is it still you?" whom the hub has nothing to ask for."""
+
+    @wraps(view)
+    def ask(request: HttpRequest) -> HttpResponse:
+        user = request.user
+        if user.is_authenticated and not get_adapter().get_reauthentication_methods(
+            user
+        ):
+            messages.info(
+                request,
+                "There is nothing to ask you again: this hub keeps no password of "
+                "yours, and you have set up no second factor.",
+            )
+            return HttpResponseRedirect(reverse("accounts:profile"))
+        return view(request)
+
+    return ask
 
 
 class ProfileView(SignedInMixin, TemplateView):

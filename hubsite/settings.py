@@ -243,7 +243,7 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 # Nobody's address is verified here, so that can't be asked of anybody.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Hub"
-# Browsers offer passkeys on https only, and on a machine's own address.
+# Browsers offer passkeys on https only, and on localhost.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_URL.startswith("https:")
 
 SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"

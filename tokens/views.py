@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
@@ -54,7 +54,11 @@ class OwnTokensMixin(ScopeRequiredMixin):
         return cast(User, self.request.user)
 
     def get_queryset(self) -> APITokenQuerySet:
-        queryset = APIToken.objects.owned_by(self.user).active(timezone.now())
+        return self.reached().active(timezone.now())
+
+    def reached(self) -> APITokenQuerySet:
+        """Return these tokens with those that have ended."""
+        queryset = APIToken.objects.owned_by(self.user)
         reached = self.user.access.limit(self.scope, queryset=queryset)
         return cast(APITokenQuerySet, reached)
 
@@ -158,6 +162,16 @@ class RevokeView(OwnTokensMixin, DetailView):
     scope = "tokens"
     template_name = "tokens/revoke.html"
     context_object_name = "token"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except Http404:
+            # Whoever goes back after revoking comes by here.
+            if not self.reached().filter(pk=kwargs["pk"]).exists():
+                raise
+        messages.info(request, "That token is revoked already, or has expired.")
+        return redirect("tokens:list")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         if client_id := self.object.client_id:

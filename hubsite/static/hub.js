@@ -27,15 +27,16 @@
 
   show(stored());
 
+  // Browsers offer them over https and on localhost, and at no address in figures.
+  const hasPasskeys = () =>
+    window.isSecureContext && window.PublicKeyCredential && !/^[\d.]+$|^\[/.test(location.hostname);
+
   document.addEventListener("DOMContentLoaded", () => {
     for (const button of document.querySelectorAll("[data-theme-toggle], [data-copy]")) {
       button.hidden = false;
     }
-    if (window.PublicKeyCredential) {
-      for (const part of document.querySelectorAll("[data-needs-passkeys]")) {
-        part.hidden = false;
-      }
-    }
+    const there = hasPasskeys() ? "[data-needs-passkeys]" : "[data-lacks-passkeys]";
+    for (const part of document.querySelectorAll(there)) part.hidden = false;
     show(stored());
     document.querySelector("[data-focus]")?.focus();
   });
@@ -101,6 +102,25 @@
   document.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
+  });
+
+  // What allauth's script for keys only writes to the console.
+  const KEY_PROBLEMS = {
+    NotAllowedError: "No key was used: it was cancelled, it took too long, or none fits.",
+    InvalidStateError: "You have added this key already.",
+    ConstraintError: "This key can't sign you in without a password.",
+    SecurityError: "Browsers use keys only at an address with a name, over https.",
+  };
+  document.addEventListener("allauth.error", (event) => {
+    const { name } = event.detail.exception;
+    if (name in KEY_PROBLEMS) event.preventDefault();
+    document.querySelector("[data-key-problem]")?.remove();
+    const line = document.createElement("p");
+    line.className = "notice notice-error";
+    line.dataset.keyProblem = "";
+    line.setAttribute("role", "alert");
+    line.textContent = KEY_PROBLEMS[name] ?? "That failed. Try again in a moment.";
+    document.querySelector(".messages").after(line);
   });
 
   // A start, told by the API as it comes along. Whatever its end is, this page's

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.generic import TemplateView
 
@@ -26,7 +28,11 @@ class AcceptShareView(SignedInMixin, TemplateView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "code" not in request.GET:
             raise BadRequest("The link lacks its code.")
-        invitation = self.find(request.GET["code"])
+        try:
+            invitation = self.find(request.GET["code"])
+        except Http404:
+            words = "This invitation has ended or is mistyped. Ask for another one."
+            return render(request, "404.html", {"explanation": words}, status=404)
         if invitation.server.user_id == request.user.pk:
             raise PermissionDenied(
                 "This is your own server: send the link to whom you want to invite."
@@ -42,6 +48,14 @@ class AcceptShareView(SignedInMixin, TemplateView):
         except Invalid as refusal:
             raise BadRequest(refusal.message) from None
         asked = request.POST.get("next") or request.GET.get("next", "")
+        if not invitation.server.ready:
+            # Whoever is led to a stopped server is told no more than that it stopped.
+            owner = invitation.server.user.name
+            messages.success(
+                request,
+                f"You have accepted, and may use the server of {owner} as soon as it "
+                "runs. You find it on the page Home.",
+            )
         wanted = local_path(request, asked)
         return HttpResponseRedirect(wanted or invitation.server.path)
 

@@ -68,8 +68,6 @@ def test_an_authenticator_app(window, person):
     page = visit.open("/hub/login?next=/hub/accounts/2fa/")
     sign_in(page)
     page.get_by_role("link", name="Set up an app").click()
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Go on").click()
     page.get_by_role("heading", name="Set up an authenticator app").wait_for()
     visit.survey()
     secret = page.locator("#totp-secret").inner_text()
@@ -98,9 +96,8 @@ def test_an_authenticator_app(window, person):
     page.wait_for_url("**/hub/home")
 
 
-def test_a_passkey(window, person):
-    visit = window()
-    page = visit.open("/hub/login?next=/hub/accounts/2fa/")
+def plug_in_a_key(page):
+    """Give the browser a key that holds nothing yet."""
     devtools = page.context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
     devtools.send(
@@ -115,14 +112,17 @@ def test_a_passkey(window, person):
             }
         },
     )
+
+
+def test_a_passkey(window, person):
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/accounts/2fa/")
+    plug_in_a_key(page)
     sign_in(page)
     page.get_by_role("link", name="Add a key").click()
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Go on").click()
     page.get_by_role("heading", name="Add a passkey").wait_for()
     visit.survey()
     page.get_by_label("Name of the key").fill("Laptop")
-    page.get_by_label("Sign in without password").check()
     page.get_by_role("button", name="Add").click()
     page.wait_for_url(lambda url: "/add/" not in url)
 
@@ -138,6 +138,35 @@ def test_a_passkey(window, person):
     visit.open("/hub/logout")
     page.get_by_role("button", name="Sign in with a passkey").click()
     page.wait_for_url("**/hub/home")
+    visit.open("/hub/accounts/2fa/webauthn/add/")
+    page.get_by_role("heading", name="Add a passkey").wait_for()
+
+
+def test_where_browsers_take_no_key_none_is_offered(window, person):
+    visit = window()
+    visit.base = visit.base.replace("localhost", "127.0.0.1")
+    page = visit.open("/hub/login?next=/hub/profile")
+    assert not page.get_by_role("button", name="Sign in with a passkey").is_visible()
+    sign_in(page)
+    page.get_by_text("can't be added at this address").wait_for()
+    assert not page.get_by_role("link", name="Add a passkey").is_visible()
+    visit.survey()
+
+    visit = window()
+    page = visit.open("/hub/login?next=/hub/profile")
+    sign_in(page)
+    page.get_by_role("link", name="Add a passkey").wait_for()
+    assert not page.get_by_text("can't be added at this address").is_visible()
+
+
+def test_a_key_that_fails_says_so(window, person):
+    visit = window()
+    page = visit.open("/hub/login")
+    plug_in_a_key(page)
+    page.get_by_role("button", name="Sign in with a passkey").click()
+
+    assert page.get_by_role("alert").inner_text().startswith("No key was used")
+    visit.survey()
 
 
 def test_signing_out_everywhere_else(window, person):

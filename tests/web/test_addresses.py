@@ -97,6 +97,15 @@ def test_errors_are_pages_with_their_status(as_, mallory):
     assert "There is nothing here" in response.content.decode()
 
 
+def test_whoever_is_refused_before_signing_in_is_told_to(as_, mallory):
+    stranger = Client().get("/hub/error/403").content.decode()
+    person = as_(mallory).get("/hub/error/403").content.decode()
+
+    assert "sign in first" in stranger
+    assert "does not have the rights" not in stranger
+    assert "does not have the rights" in person
+
+
 def test_nobody_signed_in_is_needed_for_an_error_page():
     page = Client().get("/hub/error/404").content.decode()
 

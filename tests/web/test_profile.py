@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from allauth.core.context import request_context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import (
     format_hotp_value,
@@ -15,11 +16,14 @@ from allauth.mfa.totp.internal.auth import (
 from allauth.mfa.totp.internal.auth import hotp_value as code_at
 
 from accounts.actions import activate_users, deactivate_users
+from accounts.adapter import MFAAdapter
 from accounts.models import User
 from tests.factories import BY, PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 TOTP = "/hub/accounts/2fa/totp/activate/"
+KEYS = "/hub/accounts/2fa/webauthn/"
+CODES = "/hub/accounts/2fa/recovery-codes/"
 
 
 @pytest.fixture
@@ -33,12 +37,11 @@ def signed_in(person, browser):
     return browser
 
 
-def confirm(browser, path):
-    """Give the password once more, as sensitive pages ask."""
-    asked = browser.get(path)
-    assert asked["Location"].startswith("/hub/accounts/reauthenticate/")
-    response = browser.submit(asked["Location"], password=PASSWORD)
-    assert response["Location"] == path
+def let_time_pass(browser):
+    """Make it longer ago that somebody showed who they are than counts."""
+    session = browser.session
+    session["proven_at"] -= 301
+    session.save()
 
 
 def code_for(secret):
@@ -51,7 +54,6 @@ def code_for(secret):
 
 
 def set_up_app(browser):
-    confirm(browser, TOTP)
     page = browser.get(TOTP)
     secret = re.search(r'id="totp-secret">(\w+)<', page.content.decode()).group(1)
     response = browser.post(
@@ -105,6 +107,75 @@ def test_a_password_change_ends_other_sessions(signed_in, another_browser):
     )
 
     assert another_browser.get("/hub/home").status_code == 302
+
+
+def test_whoever_has_just_signed_in_is_not_asked_again(signed_in):
+    assert signed_in.get(TOTP).status_code == 200
+    assert signed_in.get(f"{KEYS}add/").status_code == 200
+
+
+def test_later_the_password_is_asked_for_once(signed_in):
+    let_time_pass(signed_in)
+
+    asked = signed_in.get(TOTP)
+    assert asked["Location"].startswith("/hub/accounts/reauthenticate/")
+    response = signed_in.submit(asked["Location"], password="wrong")
+    assert response.status_code == 200
+    response = signed_in.submit(asked["Location"], password=PASSWORD)
+
+    assert response["Location"] == TOTP
+    assert signed_in.get(TOTP).status_code == 200
+
+
+def test_a_second_factor_and_a_recovery_code_show_who_it_is(signed_in, another_browser):
+    set_up_app(signed_in)
+    page = signed_in.get(CODES).content.decode()
+    code = re.search(r"readonly>(\w+)", page).group(1)
+
+    asked = another_browser.sign_in("ada")["Location"]
+    assert another_browser.get(CODES).status_code == 302
+    another_browser.submit(asked, code=code)
+
+    assert another_browser.get(CODES).status_code == 200
+
+
+def test_a_first_app_leads_to_its_recovery_codes(browser, configure):
+    """Whoever has neither password nor factor here was not asked before, either."""
+    configure(authenticator_class="dummy", allow_all=True)
+    browser.sign_in("grace", "anything")
+    let_time_pass(browser)
+    set_up_app(browser)
+
+    assert browser.get(CODES).status_code == 200
+    let_time_pass(browser)
+    asked = browser.get(CODES)["Location"]
+    assert asked.startswith("/hub/accounts/2fa/reauthenticate/")
+
+
+def test_who_has_only_keys_is_asked_for_a_key(person, browser):
+    for kind in ("webauthn", "recovery_codes"):
+        Authenticator.objects.create(
+            user=person, type=kind, data={"seed": "", "used_mask": 0}
+        )
+    person.set_unusable_password()
+    person.save()
+    browser.force_login(person)
+
+    asked = browser.get(CODES)["Location"]
+
+    assert asked.startswith(f"{KEYS}reauthenticate/")
+
+
+@pytest.mark.parametrize(
+    "path", ["reauthenticate/", "2fa/reauthenticate/", "2fa/webauthn/reauthenticate/"]
+)
+def test_nobody_is_asked_for_what_they_do_not_have(as_, mallory, path):
+    client = as_(mallory)
+
+    response = client.get(f"/hub/accounts/{path}")
+
+    assert response["Location"] == "/hub/profile"
+    assert "nothing to ask you again" in client.get("/hub/profile").content.decode()
 
 
 def test_an_app_becomes_the_second_factor(signed_in, another_browser):
@@ -205,6 +276,38 @@ def test_the_app_can_be_turned_off(signed_in, another_browser):
     assert another_browser.sign_in("ada")["Location"] == "/hub/spawn"
 
 
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+def test_a_key_is_proposed_that_signs_in_and_is_called_by_its_place(signed_in):
+    signed_in.defaults["HTTP_USER_AGENT"] = FIREFOX
+
+    page = signed_in.get(f"{KEYS}add/").content.decode()
+
+    assert 'value="Firefox on Linux"' in page
+    assert re.search(r'name="passwordless"[^>]* checked', page)
+
+
+def test_no_two_keys_are_proposed_the_same_name(person, rf):
+    request = rf.get("/", headers={"user-agent": FIREFOX})
+    names = []
+    with request_context(request):
+        for _ in range(3):
+            name = MFAAdapter().generate_authenticator_name(person, "webauthn")
+            Authenticator.objects.create(
+                user=person, type="webauthn", data={"name": name}
+            )
+            names.append(name)
+
+    assert names == ["Firefox on Linux", "Firefox on Linux 2", "Firefox on Linux 3"]
+
+
+def test_a_key_that_the_browser_was_not_asked_for_is_missed(signed_in):
+    page = signed_in.submit(f"{KEYS}add/", name="Laptop").content.decode()
+
+    assert 'role="alert">No key was added.' in page
+
+
 def test_passkeys_begin_with_a_question_from_the_hub(browser):
     response = browser.get(
         "/hub/accounts/2fa/webauthn/login/", headers={"accept": "application/json"}
@@ -214,9 +317,8 @@ def test_passkeys_begin_with_a_question_from_the_hub(browser):
 
 
 def test_sessions_name_their_browsers(signed_in, another_browser, person):
-    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     signed_in.get("/hub/logout")
-    signed_in.defaults["HTTP_USER_AGENT"] = firefox
+    signed_in.defaults["HTTP_USER_AGENT"] = FIREFOX
     signed_in.sign_in("ada")
 
     page = signed_in.get("/hub/accounts/sessions/").content.decode()

@@ -53,6 +53,29 @@ def test_accepting_leads_to_the_server(
     assert User.objects.get(name="mallory").access.allows("access:servers", obj=lab)
 
 
+def test_whoever_accepts_for_a_stopped_server_is_told_so(
+    mallory: User, as_: Any, code: str, configure: Any
+) -> None:
+    configure(allow_named_servers=True)
+    client = as_(mallory)
+    client.post(f"/hub/accept-share?code={code}", {"code": code})
+
+    page = client.get("/hub/user/alan/lab/", headers={"accept": "text/html"})
+
+    assert page.status_code == 424
+    assert "You have accepted" in page.content.decode()
+
+
+def test_whoever_accepts_for_a_running_server_sees_it_and_no_more(
+    mallory: User, as_: Any, lab: Server, code: str
+) -> None:
+    Server.objects.filter(pk=lab.pk).update(ready=True)
+    client = as_(mallory)
+    client.post(f"/hub/accept-share?code={code}", {"code": code})
+
+    assert "You have accepted" not in client.get("/hub/home").content.decode()
+
+
 @pytest.mark.parametrize(
     ("wanted", "target"),
     [
@@ -75,7 +98,11 @@ def test_leads_only_within_the_hub(
 def test_links_without_a_good_code_lead_nowhere(
     mallory: User, as_: Any, query: str, status: int
 ) -> None:
-    assert as_(mallory).get(f"/hub/accept-share{query}").status_code == status
+    reply = as_(mallory).get(f"/hub/accept-share{query}")
+
+    assert reply.status_code == status
+    told = "has ended or is mistyped" in reply.content.decode()
+    assert told == (status == 404)
 
 
 def test_the_form_may_say_where_to_go(mallory: User, as_: Any, code: str) -> None:

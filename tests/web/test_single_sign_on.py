@@ -24,7 +24,7 @@ from tests.hubsite.conftest import ROOT
 pytestmark = pytest.mark.django_db
 OIDC = "allauth.socialaccount.providers.openid_connect"
 urlpatterns = [
-    path("hub/accounts/", include(f"{OIDC}.urls")),
+    path("hub/accounts/", include("accounts.single_sign_on")),
     path("", include("hubsite.urls")),
 ]
 ISSUER = "https://id.example"
@@ -170,6 +170,13 @@ def test_an_account_made_for_them_is_theirs(provider, browser):
     assert User.objects.count() == 1
 
 
+def test_who_they_are_counts_as_shown_for_a_while(provider, browser):
+    make_user("grace", password=PASSWORD)
+    sign_in(browser)
+
+    assert browser.get("/hub/accounts/2fa/totp/activate/").status_code == 200
+
+
 def test_the_next_of_the_same_name_does_not_inherit(provider, browser, another_browser):
     make_user("grace")
     sign_in(browser)
@@ -266,13 +273,48 @@ def test_without_a_way_there_they_get_the_sign_in_page(
     provider, browser, configure, monkeypatch
 ):
     configure(auto_login_oauth2_authorize=True)
-
-    def fail(url):
-        raise requests.ConnectionError("no route")
-
     put_in_the_way(monkeypatch, fail)
 
     assert browser.get(AUTHORIZE)["Location"].startswith("/hub/login?next=")
+
+
+def fail(url):
+    raise requests.ConnectionError("no route")
+
+
+def refuse(url):
+    response = requests.Response()
+    response.status_code = 502
+    return response
+
+
+@pytest.mark.parametrize("away", [fail, refuse])
+def test_a_provider_that_is_away_is_told_of(provider, browser, monkeypatch, away):
+    put_in_the_way(monkeypatch, away)
+    page = browser.get("/hub/login")
+
+    response = browser.post(START, {"_xsrf": browser.xsrf_of(page)})
+
+    assert response.status_code == 503
+    assert "Sign-in failed" in response.content.decode()
+    assert "can't be reached now" in response.content.decode()
+
+
+@pytest.mark.parametrize("away", ["/.well-known/openid-configuration", "/token", "/me"])
+def test_so_is_one_that_goes_away_meanwhile(provider, browser, monkeypatch, away):
+    make_user("grace")
+    page = browser.get("/hub/login")
+    there = browser.post(START, {"_xsrf": browser.xsrf_of(page)})["Location"]
+    state = parse_qs(urlsplit(there).query)["state"][0]
+
+    put_in_the_way(
+        monkeypatch, lambda url: (fail if away in url else provider.answer)(url)
+    )
+    response = browser.get(f"{START}callback/", {"code": "c", "state": state})
+
+    assert response.status_code == 503
+    assert "can't be reached now" in response.content.decode()
+    assert browser.get("/hub/home").status_code == 302
 
 
 def test_passwords_are_asked_for_on_the_hub(browser, configure):

@@ -366,7 +366,26 @@ def test_asks_before_it_revokes(as_: SignIn, alan: User) -> None:
     assert verify(secret) is None
     assert reply.redirect_chain == [(PAGE, 302)]
     assert "Revoked the token “old laptop”." in text_of(reply)
-    assert browser.post(f"{PAGE}/{token}/revoke").status_code == 404
+
+
+def test_whoever_comes_back_to_an_ended_token_is_led_on(
+    as_: SignIn, alan: User, grace: User
+) -> None:
+    revoked, _ = make_token(alan)
+    expired, _ = make_token(alan)
+    of_another, _ = make_token(grace)
+    now = timezone.now()
+    APIToken.objects.filter(pk=expired.pk).update(expires_at=now)
+    APIToken.objects.exclude(pk=expired.pk).update(revoked_at=now)
+    browser = as_(alan)
+
+    for token in (revoked, expired):
+        for ask in (browser.get, browser.post):
+            reply = ask(f"{PAGE}/{token}/revoke", follow=True)
+            assert reply.redirect_chain == [(PAGE, 302)]
+            assert "revoked already, or has expired" in text_of(reply)
+    assert browser.get(f"{PAGE}/{of_another}/revoke").status_code == 404
+    assert browser.get(f"{PAGE}/a999999/revoke").status_code == 404
 
 
 # Applications

@@ -1,0 +1,42 @@
+"""Addresses of single sign-on: allauth's own, with a page for when the site is away.
+
+This module brings a client for HTTP along, so only a hub with a provider loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+from allauth.socialaccount.providers.openid_connect import views
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from accounts.adapter import tell_that_provider_is_away
+
+
+def may_be_away(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answer with a page where the provider can't be asked how it works."""
+
+    @wraps(view)
+    def ask(request: HttpRequest, provider_id: str) -> HttpResponse:
+        try:
+            return view(request, provider_id)
+        except OSError as problem:  # what the client for HTTP raises is of this kind
+            return tell_that_provider_is_away(request, problem)
+
+    return ask
+
+
+urlpatterns = [
+    path(
+        "oidc/<str:provider_id>/login/",
+        may_be_away(views.login),
+        name="openid_connect_login",
+    ),
+    path(
+        "oidc/<str:provider_id>/login/callback/",
+        may_be_away(views.callback),
+        name="openid_connect_callback",
+    ),
+]
