@@ -70,6 +70,9 @@
     setTimeout(() => (button.textContent = button.dataset.label), 2000);
   };
 
+  // The admin's filters are menus as well.
+  const OPEN_MENU = ":is(details.menu, #changelist-filter details)[open]";
+
   document.addEventListener("click", (event) => {
     const toggle = event.target.closest("[data-theme-toggle]");
     if (toggle) {
@@ -84,14 +87,14 @@
     }
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
-    for (const menu of document.querySelectorAll("details.menu[open]")) {
+    for (const menu of document.querySelectorAll(OPEN_MENU)) {
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
 
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
-    const menu = document.querySelector("details.menu[open]");
+    const menu = document.querySelector(OPEN_MENU);
     if (menu) {
       menu.open = false;
       menu.querySelector("summary").focus();

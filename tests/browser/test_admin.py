@@ -23,6 +23,12 @@ from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+START_OF_TEXT = """element => {
+    const text = document.createRange();
+    text.selectNodeContents(element);
+    return text.getBoundingClientRect().left;
+}"""
+
 
 def address(model: str, page: str = "changelist", *args: int) -> str:
     return reverse(f"admin:{model}_{page}", args=args)
@@ -218,12 +224,36 @@ def test_long_names_leave_the_other_columns_in_sight(window, administrator, mode
     view.survey()
 
 
+def test_open_filters_stay_out_of_the_way(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(address("tokens_apitoken"))
+    opened = page.locator("#changelist-filter details[open]")
+    state = page.locator("#changelist-filter summary", has_text="State")
+
+    state.click()
+    entries = opened.locator("a").all()
+    assert len({entry.evaluate(START_OF_TEXT) for entry in entries}) == 1
+    view.survey()
+    page.keyboard.press("Escape")
+    assert opened.count() == 0
+    assert state.evaluate("element => element === document.activeElement")
+    state.click()
+    page.get_by_role("heading", level=1).click()
+    assert opened.count() == 0
+    state.click()
+    opened.get_by_role("link", name="revoked").click()
+    page.get_by_text("Nothing matches.").wait_for()
+    assert opened.count() == 0
+
+
 def test_filters_work_without_a_script(window, administrator, rows):
     view = window(administrator, java_script_enabled=False)
     page = view.page
     page.goto(f"{view.base}{address('tokens_apitoken')}")
 
+    page.locator("#changelist-filter summary").last.click()
     page.locator("#changelist-filter summary", has_text="State").click()
+    assert page.locator("#changelist-filter details[open]").count() == 1
     page.get_by_role("link", name="revoked").click()
 
     page.get_by_text("Nothing matches.").wait_for()
