@@ -105,16 +105,25 @@ def test_the_api_explorer(window, plain_user):
 def test_a_call_from_the_api_explorer(window, plain_user):
     visit = window(plain_user)
     page = visit.open("/hub/api/docs/")
-    call = page.locator(".opblock", has=page.get_by_text("/hub/api/user", exact=True))
-    call.locator(".opblock-summary-control").first.click()
-    call.get_by_role("button", name="Try it out").click()
+
+    def try_out(path):
+        call = page.locator(".opblock", has=page.get_by_text(path, exact=True)).first
+        call.locator(".opblock-summary-control").first.click()
+        call.get_by_role("button", name="Try it out").click()
+        return call
+
+    try_out("/hub/api/users")
+    call = try_out("/hub/api/user")
     call.get_by_role("button", name="Execute").click()
 
     reply = call.locator(".live-responses-table .response").first
     reply.wait_for()
 
     assert '"mallory"' in reply.inner_text()
-    assert not visit.complaints
+    visit.survey()
+    page.get_by_role("button", name="Authorize").first.click()
+    page.get_by_role("heading", name="Available authorizations").wait_for()
+    visit.survey()
 
 
 def test_open_menus(window, rich_user):
