@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
+from playwright.sync_api import expect
 
 from tests.factories import (
     PASSWORD,
@@ -22,6 +24,7 @@ from tests.factories import (
 )
 
 LONG = "w" * 120
+TOO_SHORT = re.compile("at least 10 characters")
 
 
 @pytest.fixture
@@ -151,7 +154,9 @@ class TestWelcome:
         page.get_by_label("Password", exact=True).fill("12345")
         page.get_by_label("The same password again").fill("12345")
         page.get_by_role("button", name="Set password").click()
-        page.get_by_text("at least 10 characters").first.wait_for()
+        again = page.get_by_label("The same password again")
+        expect(again).to_be_focused()
+        expect(again).to_have_accessible_description(TOO_SHORT)
         visit.survey()
 
         page.get_by_label("Password", exact=True).fill(PASSWORD)

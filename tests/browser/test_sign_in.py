@@ -11,6 +11,7 @@ from allauth.mfa.totp.internal.auth import (
     yield_hotp_counters_from_time,
 )
 from django.core.cache import cache
+from playwright.sync_api import expect
 
 from tests.factories import PASSWORD, make_user
 
@@ -26,6 +27,11 @@ def sign_in(page, password=PASSWORD):
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def expect_focus(field, description):
+    expect(field).to_be_focused()
+    expect(field).to_have_accessible_description(description)
 
 
 def code_for(secret):
@@ -68,6 +74,9 @@ def test_an_authenticator_app(window, person):
     page = visit.open("/hub/login?next=/hub/accounts/2fa/")
     sign_in(page)
     page.get_by_role("link", name="Set up an app").click()
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Go on").click()
+    expect_focus(page.get_by_label("Password"), "Incorrect password.")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Go on").click()
     page.get_by_role("heading", name="Set up an authenticator app").wait_for()
@@ -75,7 +84,7 @@ def test_an_authenticator_app(window, person):
     secret = page.locator("#totp-secret").inner_text()
     page.get_by_label("The code that the app shows").fill("000000")
     page.get_by_role("button", name="Turn on").click()
-    page.get_by_text("Incorrect code").wait_for()
+    expect_focus(page.get_by_label("The code that the app shows"), "Incorrect code.")
     visit.survey()
     page.get_by_label("The code that the app shows").fill(code_for(secret))
     page.get_by_role("button", name="Turn on").click()
@@ -92,6 +101,10 @@ def test_an_authenticator_app(window, person):
     visit.open("/hub/logout")
     sign_in(page)
     page.get_by_role("heading", name="Second factor").wait_for()
+    visit.survey()
+    page.get_by_label("Code").fill("000000")
+    page.get_by_role("button", name="Sign in").click()
+    expect_focus(page.get_by_label("Code"), "Incorrect code.")
     visit.survey()
     page.get_by_label("Code").fill(code_for(secret))
     page.get_by_role("button", name="Sign in").click()
