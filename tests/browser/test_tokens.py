@@ -8,6 +8,8 @@ import requests
 from tests.factories import make_user
 from tokens.models import APIToken
 
+BORDER = "element => getComputedStyle(element).borderColor"
+
 
 @pytest.fixture
 def person(transactional_db):
@@ -79,7 +81,12 @@ def test_a_mistake_is_explained_and_loses_nothing(window, person):
 
     page.get_by_role("alert").wait_for()
     assert page.get_by_label("Note").input_value() == "Keep this text"
-    assert page.get_by_label("Further scopes").input_value() == "no:such:scope"
+    wrong = page.get_by_label("Further scopes")
+    assert wrong.input_value() == "no:such:scope"
+    page.locator(".picker summary").first.click()
+    box = page.locator(".picker [type=checkbox]").first
+    assert wrong.evaluate(BORDER) != page.get_by_label("Note").evaluate(BORDER)
+    assert box.evaluate(BORDER) == page.get_by_role("radio").first.evaluate(BORDER)
     assert not APIToken.objects.exists()
     visit.survey()
 
