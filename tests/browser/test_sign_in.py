@@ -102,6 +102,7 @@ def test_an_authenticator_app(window, person):
     sign_in(page)
     page.get_by_role("heading", name="Second factor").wait_for()
     visit.survey()
+    assert page.get_by_role("button", name="Use a key").count() == 0
     page.get_by_label("Code").fill("000000")
     page.get_by_role("button", name="Sign in").click()
     expect_focus(page.get_by_label("Code"), "Incorrect code.")
@@ -150,6 +151,12 @@ def test_a_passkey(window, person):
 
     visit.open("/hub/logout")
     page.get_by_role("button", name="Sign in with a passkey").click()
+    page.wait_for_url("**/hub/home")
+
+    visit.open("/hub/logout")
+    sign_in(page)
+    visit.survey()
+    page.get_by_role("button", name="Use a key").click()
     page.wait_for_url("**/hub/home")
 
 
