@@ -28,7 +28,7 @@
   show(stored());
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const button of document.querySelectorAll("[data-theme-toggle], [data-copy]")) {
+    for (const button of document.querySelectorAll("[data-theme-toggle], [data-copy], [data-needs-script]")) {
       button.hidden = false;
     }
     if (window.PublicKeyCredential) {

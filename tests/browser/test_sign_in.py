@@ -160,6 +160,16 @@ def test_a_passkey(window, person):
     page.wait_for_url("**/hub/home")
 
 
+def test_a_passkey_without_scripts(window, person):
+    visit = window(person, java_script_enabled=False)
+    page = visit.open("/hub/accounts/2fa/webauthn/add/")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Go on").click()
+
+    expect(page.locator(".card noscript p")).to_be_visible()
+    expect(page.get_by_role("button", name="Add")).to_have_count(0)
+
+
 def test_signing_out_everywhere_else(window, person):
     elsewhere = window(person)
     elsewhere.open("/hub/home")
