@@ -23,6 +23,7 @@ from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+GROUND = "element => getComputedStyle(element).backgroundColor"
 START_OF_TEXT = """element => {
     const text = document.createRange();
     text.selectNodeContents(element);
@@ -152,6 +153,8 @@ def test_revoking_all_that_match(window, administrator, rows):
     page = view.open(f"{address('tokens_apitoken')}?q=student")
 
     page.get_by_label("Select all objects on this page").check()
+    row = page.locator(".results tr.selected").first
+    assert row.locator(".state").evaluate(GROUND) != row.evaluate(GROUND)
     page.get_by_text("Select all that match, on every page").click()
     page.locator("select[name=action]").select_option(
         label="Revoke the selected tokens"
@@ -220,6 +223,9 @@ def test_long_names_leave_the_other_columns_in_sight(window, administrator, mode
         cell.evaluate(within) for cell in page.locator(".results tbody tr > *").all()
     )
     view.survey()
+    # The survey leaves the window as narrow as a phone.
+    parts = ".results tbody tr > *, .actions"
+    assert all(part.evaluate(within) for part in page.locator(parts).all())
     view.open(address("accounts_user", "change", user.pk))
     view.survey()
 

@@ -19,11 +19,13 @@ from tests.factories import (
     make_role,
     make_server,
     make_service,
+    make_share,
     make_token,
     make_user,
 )
 
 LONG = "w" * 120
+RIGHT = "element => element.getBoundingClientRect().right"
 TOO_SHORT = re.compile("at least 10 characters")
 
 
@@ -39,6 +41,7 @@ def rich_user(transactional_db):
     make_token(user, note=LONG, scopes=["read:users!user", "list:groups"])
     make_server(user, "analysis", ready=True, url="/user/x/")
     make_server(user, LONG, last_activity=timezone.now() - timedelta(days=3))
+    make_share(make_server(make_user("grace"), ready=True), user=user)
     return user
 
 
@@ -69,6 +72,7 @@ def test_for_strangers(window, path):
         "/hub/home",
         "/hub/token",
         "/hub/profile",
+        "/hub/shares",
         "/hub/accounts/2fa/",
         "/hub/accounts/2fa/webauthn/",
         "/hub/accounts/password/change/",
@@ -83,6 +87,24 @@ def test_with_much_to_show(window, rich_user, path):
     visit = window(rich_user)
     visit.open(path)
     visit.survey()
+
+
+def test_a_failure_has_room_beside_a_long_name(window, rich_user):
+    make_server(rich_user, "broken", failure="The disk is full, said the machine")
+    page = window(rich_user).open("/hub/home")
+
+    failure = page.get_by_text("The disk is full").bounding_box()
+    assert failure["width"] > 200
+
+
+def test_what_is_done_with_a_row_stands_at_its_end(window, rich_user):
+    visit = window(rich_user)
+    for path in ("/hub/token", "/hub/shares"):
+        page = visit.open(path)
+        table = page.locator("table").first.evaluate(RIGHT)
+        acts = page.locator(".row-actions :is(a, button)").all()
+        assert acts
+        assert {round(act.evaluate(RIGHT) - table) for act in acts} == {0}
 
 
 @pytest.mark.parametrize("path", ["/hub/home", "/hub/token", "/hub/admin/"])
