@@ -37,7 +37,7 @@ def lifetimes(now: datetime) -> list[tuple[str, str]]:
     """List the lifetimes that may be asked for, each with the date of its end.
 
     A configured maximum takes the longer ones away and, unless it is among them,
-    stands last itself.
+    stands last itself. The words fit on a phone, where what is chosen has one line.
     """
     maximum = settings.HUB.token_expires_in_max_seconds
     allowed = [
@@ -46,20 +46,20 @@ def lifetimes(now: datetime) -> list[tuple[str, str]]:
         if not maximum or seconds <= maximum
     ]
     choices = [
-        (str(seconds), f"{words}, until {_moment(now, seconds)}")
+        (str(seconds), f"{words} ({_moment(now, seconds)})")
         for words, seconds in allowed
     ]
     if not maximum:
-        choices.append((NEVER, "Never; until you revoke it"))
+        choices.append((NEVER, "Never, until revoked"))
     elif maximum not in (seconds for _, seconds in allowed):
         words = timeuntil(now + timedelta(seconds=maximum), now, depth=2)
-        choices.append((MAXIMUM, f"Max ({words}), until {_moment(now, maximum)}"))
+        choices.append((MAXIMUM, f"Max: {words} ({_moment(now, maximum)})"))
     return choices
 
 
 def _moment(now: datetime, seconds: int) -> str:
     moment = now + timedelta(seconds=seconds)
-    spelling = "j F Y" if seconds >= 7 * 86_400 else "j F Y, H:i e"
+    spelling = "j M Y" if seconds >= 7 * 86_400 else "j M, H:i"
     return date_format(moment, spelling)
 
 

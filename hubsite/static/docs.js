@@ -10,6 +10,18 @@
     return cookie ? cookie.slice("_xsrf=".length) : "";
   };
 
+  // Swagger names some of its parts not at all, or otherwise than they read, and lets
+  // no key into code that scrolls.
+  new MutationObserver(() => {
+    for (const choice of place.querySelectorAll("[data-param-name] select")) {
+      choice.ariaLabel = choice.closest("[data-param-name]").dataset.paramName;
+    }
+    for (const code of place.querySelectorAll("pre.microlight")) code.tabIndex = 0;
+    for (const button of place.querySelectorAll(".modal-btn")) button.removeAttribute("aria-label");
+    const close = place.querySelector(".close-modal");
+    if (close) close.ariaLabel = "Close";
+  }).observe(place, { childList: true, subtree: true });
+
   SwaggerUIBundle({
     url: place.dataset.description,
     domNode: place,

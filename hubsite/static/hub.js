@@ -32,7 +32,7 @@
     window.isSecureContext && window.PublicKeyCredential && !/^[\d.]+$|^\[/.test(location.hostname);
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const button of document.querySelectorAll("[data-theme-toggle], [data-copy]")) {
+    for (const button of document.querySelectorAll("[data-theme-toggle], [data-copy], [data-needs-script]")) {
       button.hidden = false;
     }
     const there = hasPasskeys() ? "[data-needs-passkeys]" : "[data-lacks-passkeys]";
@@ -71,6 +71,9 @@
     setTimeout(() => (button.textContent = button.dataset.label), 2000);
   };
 
+  // The admin's filters are menus as well.
+  const OPEN_MENU = ":is(details.menu, #changelist-filter details)[open]";
+
   document.addEventListener("click", (event) => {
     const toggle = event.target.closest("[data-theme-toggle]");
     if (toggle) {
@@ -85,14 +88,14 @@
     }
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
-    for (const menu of document.querySelectorAll("details.menu[open]")) {
+    for (const menu of document.querySelectorAll(OPEN_MENU)) {
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
 
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
-    const menu = document.querySelector("details.menu[open]");
+    const menu = document.querySelector(OPEN_MENU);
     if (menu) {
       menu.open = false;
       menu.querySelector("summary").focus();

@@ -23,6 +23,13 @@ from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+GROUND = "element => getComputedStyle(element).backgroundColor"
+START_OF_TEXT = """element => {
+    const text = document.createRange();
+    text.selectNodeContents(element);
+    return text.getBoundingClientRect().left;
+}"""
+
 
 def address(model: str, page: str = "changelist", *args: int) -> str:
     return reverse(f"admin:{model}_{page}", args=args)
@@ -146,6 +153,8 @@ def test_revoking_all_that_match(window, administrator, rows):
     page = view.open(f"{address('tokens_apitoken')}?q=student")
 
     page.get_by_label("Select all objects on this page").check()
+    row = page.locator(".results tr.selected").first
+    assert row.locator(".state").evaluate(GROUND) != row.evaluate(GROUND)
     page.get_by_text("Select all that match, on every page").click()
     page.locator("select[name=action]").select_option(
         label="Revoke the selected tokens"
@@ -214,8 +223,33 @@ def test_long_names_leave_the_other_columns_in_sight(window, administrator, mode
         cell.evaluate(within) for cell in page.locator(".results tbody tr > *").all()
     )
     view.survey()
+    # The survey leaves the window as narrow as a phone.
+    parts = ".results tbody tr > *, .actions"
+    assert all(part.evaluate(within) for part in page.locator(parts).all())
     view.open(address("accounts_user", "change", user.pk))
     view.survey()
+
+
+def test_open_filters_stay_out_of_the_way(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(address("tokens_apitoken"))
+    opened = page.locator("#changelist-filter details[open]")
+    state = page.locator("#changelist-filter summary", has_text="State")
+
+    state.click()
+    entries = opened.locator("a").all()
+    assert len({entry.evaluate(START_OF_TEXT) for entry in entries}) == 1
+    view.survey()
+    page.keyboard.press("Escape")
+    assert opened.count() == 0
+    assert state.evaluate("element => element === document.activeElement")
+    state.click()
+    page.get_by_role("heading", level=1).click()
+    assert opened.count() == 0
+    state.click()
+    opened.get_by_role("link", name="revoked").click()
+    page.get_by_text("Nothing matches.").wait_for()
+    assert opened.count() == 0
 
 
 def test_filters_work_without_a_script(window, administrator, rows):
@@ -223,7 +257,9 @@ def test_filters_work_without_a_script(window, administrator, rows):
     page = view.page
     page.goto(f"{view.base}{address('tokens_apitoken')}")
 
+    page.locator("#changelist-filter summary").last.click()
     page.locator("#changelist-filter summary", has_text="State").click()
+    assert page.locator("#changelist-filter details[open]").count() == 1
     page.get_by_role("link", name="revoked").click()
 
     page.get_by_text("Nothing matches.").wait_for()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
+from playwright.sync_api import expect
 
 from tests.factories import (
     PASSWORD,
@@ -17,11 +19,14 @@ from tests.factories import (
     make_role,
     make_server,
     make_service,
+    make_share,
     make_token,
     make_user,
 )
 
 LONG = "w" * 120
+RIGHT = "element => element.getBoundingClientRect().right"
+TOO_SHORT = re.compile("at least 10 characters")
 
 
 @pytest.fixture
@@ -36,6 +41,7 @@ def rich_user(transactional_db):
     make_token(user, note=LONG, scopes=["read:users!user", "list:groups"])
     make_server(user, "analysis", ready=True, url="/user/x/")
     make_server(user, LONG, last_activity=timezone.now() - timedelta(days=3))
+    make_share(make_server(make_user("grace"), ready=True), user=user)
     return user
 
 
@@ -66,6 +72,7 @@ def test_for_strangers(window, path):
         "/hub/home",
         "/hub/token",
         "/hub/profile",
+        "/hub/shares",
         "/hub/accounts/2fa/",
         "/hub/accounts/2fa/webauthn/",
         "/hub/accounts/password/change/",
@@ -80,6 +87,24 @@ def test_with_much_to_show(window, rich_user, path):
     visit = window(rich_user)
     visit.open(path)
     visit.survey()
+
+
+def test_a_failure_has_room_beside_a_long_name(window, rich_user):
+    make_server(rich_user, "broken", failure="The disk is full, said the machine")
+    page = window(rich_user).open("/hub/home")
+
+    failure = page.get_by_text("The disk is full").bounding_box()
+    assert failure["width"] > 200
+
+
+def test_what_is_done_with_a_row_stands_at_its_end(window, rich_user):
+    visit = window(rich_user)
+    for path in ("/hub/token", "/hub/shares"):
+        page = visit.open(path)
+        table = page.locator("table").first.evaluate(RIGHT)
+        acts = page.locator(".row-actions :is(a, button)").all()
+        assert acts
+        assert {round(act.evaluate(RIGHT) - table) for act in acts} == {0}
 
 
 @pytest.mark.parametrize("path", ["/hub/home", "/hub/token", "/hub/admin/"])
@@ -105,16 +130,25 @@ def test_the_api_explorer(window, plain_user):
 def test_a_call_from_the_api_explorer(window, plain_user):
     visit = window(plain_user)
     page = visit.open("/hub/api/docs/")
-    call = page.locator(".opblock", has=page.get_by_text("/hub/api/user", exact=True))
-    call.locator(".opblock-summary-control").first.click()
-    call.get_by_role("button", name="Try it out").click()
+
+    def try_out(path):
+        call = page.locator(".opblock", has=page.get_by_text(path, exact=True)).first
+        call.locator(".opblock-summary-control").first.click()
+        call.get_by_role("button", name="Try it out").click()
+        return call
+
+    try_out("/hub/api/users")
+    call = try_out("/hub/api/user")
     call.get_by_role("button", name="Execute").click()
 
     reply = call.locator(".live-responses-table .response").first
     reply.wait_for()
 
     assert '"mallory"' in reply.inner_text()
-    assert not visit.complaints
+    visit.survey()
+    page.get_by_role("button", name="Authorize").first.click()
+    page.get_by_role("heading", name="Available authorizations").wait_for()
+    visit.survey()
 
 
 def test_open_menus(window, rich_user):
@@ -142,7 +176,9 @@ class TestWelcome:
         page.get_by_label("Password", exact=True).fill("12345")
         page.get_by_label("The same password again").fill("12345")
         page.get_by_role("button", name="Set password").click()
-        page.get_by_text("at least 10 characters").first.wait_for()
+        again = page.get_by_label("The same password again")
+        expect(again).to_be_focused()
+        expect(again).to_have_accessible_description(TOO_SHORT)
         visit.survey()
 
         page.get_by_label("Password", exact=True).fill(PASSWORD)

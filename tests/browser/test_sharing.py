@@ -51,7 +51,10 @@ def test_from_share_to_revocation(window: Any, owner: Any, scripts: bool) -> Non
     lab.get_by_text("Share with a person or group").click()
     lab.get_by_label("Name").fill("nobody")
     lab.get_by_role("button", name="Share").click()
-    expect(lab.get_by_text("No such user: nobody")).to_be_visible()
+    expect(lab.get_by_label("Name")).to_be_focused()
+    expect(lab.get_by_label("Name")).to_have_accessible_description(
+        "No such user: nobody"
+    )
     if scripts:
         visit.survey()
     lab.get_by_label("Name").fill("bob")

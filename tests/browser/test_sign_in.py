@@ -11,6 +11,7 @@ from allauth.mfa.totp.internal.auth import (
     yield_hotp_counters_from_time,
 )
 from django.core.cache import cache
+from playwright.sync_api import expect
 
 from tests.factories import PASSWORD, make_user
 
@@ -26,6 +27,11 @@ def sign_in(page, password=PASSWORD):
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def expect_focus(field, description):
+    expect(field).to_be_focused()
+    expect(field).to_have_accessible_description(description)
 
 
 def code_for(secret):
@@ -73,7 +79,7 @@ def test_an_authenticator_app(window, person):
     secret = page.locator("#totp-secret").inner_text()
     page.get_by_label("The code that the app shows").fill("000000")
     page.get_by_role("button", name="Turn on").click()
-    page.get_by_text("Incorrect code").wait_for()
+    expect_focus(page.get_by_label("The code that the app shows"), "Incorrect code.")
     visit.survey()
     page.get_by_label("The code that the app shows").fill(code_for(secret))
     page.get_by_role("button", name="Turn on").click()
@@ -90,6 +96,11 @@ def test_an_authenticator_app(window, person):
     visit.open("/hub/logout")
     sign_in(page)
     page.get_by_role("heading", name="Second factor").wait_for()
+    visit.survey()
+    assert page.get_by_role("button", name="Use a key").count() == 0
+    page.get_by_label("Code").fill("000000")
+    page.get_by_role("button", name="Sign in").click()
+    expect_focus(page.get_by_label("Code"), "Incorrect code.")
     visit.survey()
     page.get_by_label("Code").fill(code_for(secret))
     page.get_by_role("button", name="Sign in").click()
@@ -140,6 +151,11 @@ def test_a_passkey(window, person):
     page.wait_for_url("**/hub/home")
     visit.open("/hub/accounts/2fa/webauthn/add/")
     page.get_by_role("heading", name="Add a passkey").wait_for()
+    visit.open("/hub/logout")
+    sign_in(page)
+    visit.survey()
+    page.get_by_role("button", name="Use a key").click()
+    page.wait_for_url("**/hub/home")
 
 
 def test_where_browsers_take_no_key_none_is_offered(window, person):
@@ -167,6 +183,16 @@ def test_a_key_that_fails_says_so(window, person):
 
     assert page.get_by_role("alert").inner_text().startswith("No key was used")
     visit.survey()
+
+
+def test_a_passkey_without_scripts(window, person):
+    visit = window(person, java_script_enabled=False)
+    page = visit.open("/hub/accounts/2fa/webauthn/add/")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Go on").click()
+
+    expect(page.locator(".card noscript p")).to_be_visible()
+    expect(page.get_by_role("button", name="Add")).to_have_count(0)
 
 
 def test_signing_out_everywhere_else(window, person):

@@ -8,6 +8,16 @@ import requests
 from tests.factories import make_user
 from tokens.models import APIToken
 
+ROOM = """select => {
+    const style = getComputedStyle(select);
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = style.font;
+    const widths = [...select.options].map((it) => pen.measureText(it.text).width);
+    const sides = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+    return select.clientWidth - sides - Math.max(...widths);
+}"""
+BORDER = "element => getComputedStyle(element).borderColor"
+
 
 @pytest.fixture
 def person(transactional_db):
@@ -79,9 +89,21 @@ def test_a_mistake_is_explained_and_loses_nothing(window, person):
 
     page.get_by_role("alert").wait_for()
     assert page.get_by_label("Note").input_value() == "Keep this text"
-    assert page.get_by_label("Further scopes").input_value() == "no:such:scope"
+    wrong = page.get_by_label("Further scopes")
+    assert wrong.input_value() == "no:such:scope"
+    page.locator(".picker summary").first.click()
+    box = page.locator(".picker [type=checkbox]").first
+    assert wrong.evaluate(BORDER) != page.get_by_label("Note").evaluate(BORDER)
+    assert box.evaluate(BORDER) == page.get_by_role("radio").first.evaluate(BORDER)
     assert not APIToken.objects.exists()
     visit.survey()
+
+
+def test_lifetimes_fit_on_a_phone(window, person):
+    page = window(person).open("/hub/token")
+    page.set_viewport_size({"width": 320, "height": 800})
+
+    assert page.get_by_label("Token expires in").evaluate(ROOM) >= 0
 
 
 def test_by_keyboard_alone(window, person, live_server):

@@ -1,0 +1,19 @@
+"""Controls of forms."""
+
+from __future__ import annotations
+
+from django import template
+from django.forms import BoundField
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+
+@register.filter
+def control(field: BoundField) -> SafeString:
+    """Write a field's control; the first that is wrong in its form has the focus.
+
+    So it is in sight, and read out together with what is wrong with it.
+    """
+    wrong = next((each.name for each in field.form if each.errors), None)
+    return field.as_widget(attrs={"autofocus": True} if field.name == wrong else None)
