@@ -176,9 +176,9 @@ class TestWelcome:
         page.get_by_label("Password", exact=True).fill("12345")
         page.get_by_label("The same password again").fill("12345")
         page.get_by_role("button", name="Set password").click()
-        again = page.get_by_label("The same password again")
-        expect(again).to_be_focused()
-        expect(again).to_have_accessible_description(TOO_SHORT)
+        chosen = page.get_by_label("Password", exact=True)
+        expect(chosen).to_be_focused()
+        expect(chosen).to_have_accessible_description(TOO_SHORT)
         visit.survey()
 
         page.get_by_label("Password", exact=True).fill(PASSWORD)
