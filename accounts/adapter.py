@@ -176,7 +176,7 @@ class AccountAdapter(DefaultAccountAdapter):
     ) -> HttpResponse | None:
         if not admits(user.name):
             self.authentication_failed(request, username=user.name)
-            return refuse(request, user.name)
+            return refuse(request, not_listed(user.name))
         return super().pre_login(request, user, **kwargs)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
@@ -280,12 +280,13 @@ def close_session(user: User, session_id: str, by: Actor) -> None:
         ending(user, session_id, by)
 
 
-def refuse(request: HttpRequest, name: str) -> HttpResponse:
+def not_listed(name: str) -> str:
+    return f"{name} is not on the list of people who may use this hub."
+
+
+def refuse(request: HttpRequest, why: str) -> HttpResponse:
     """Answer someone who is who they say, but may not come in."""
-    context = {
-        "explanation": f"{name} is not on the list of people who may use this hub. "
-        "Whoever runs it can add you."
-    }
+    context = {"explanation": f"{why} Whoever runs this hub can help you."}
     return render(request, "403.html", context, status=403)
 
 
@@ -404,7 +405,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         elif known or not name or not admits(name):
             account_adapter = AccountAdapter(request)
             account_adapter.authentication_failed(request, username=name)
-            raise ImmediateHttpResponse(refuse(request, name or "This account"))
+            if not name:
+                claim = self._settings(sociallogin).get("username_claim", "username")
+                why = f"The other site did not say what you are called (“{claim}”)."
+            elif known and admits(name):
+                why = f"The name {name} may be somebody else's here."
+            else:
+                why = not_listed(name)
+            logger.warning("Single sign-on was refused", name=name, reason=why)
+            raise ImmediateHttpResponse(refuse(request, why))
 
     def on_authentication_error(
         self,
@@ -433,7 +442,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         address = request.META.get("REMOTE_ADDR", "")
         user = settle_account(proposed.name, address=address)
         if user is None:
-            raise ImmediateHttpResponse(refuse(request, proposed.name))
+            raise ImmediateHttpResponse(refuse(request, not_listed(proposed.name)))
         user.email = proposed.email
         sociallogin.user = user
         sociallogin.save(request)

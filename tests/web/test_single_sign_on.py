@@ -195,7 +195,10 @@ def test_names_are_not_believed_where_anyone_may_choose_them(
     app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
     app["settings"]["owns_names"] = False
 
-    assert sign_in(browser).status_code == 403
+    response = sign_in(browser)
+
+    assert response.status_code == 403
+    assert "may be somebody else&#x27;s here" in response.content.decode()
     assert not SocialAccount.objects.exists()
 
 
@@ -230,7 +233,10 @@ def test_a_missing_name_makes_no_account(provider, browser, configure):
     configure(allow_all=True)
     del provider.person["preferred_username"]
 
-    assert sign_in(browser).status_code == 403
+    response = sign_in(browser)
+
+    assert response.status_code == 403
+    assert "“preferred_username”" in response.content.decode()
     assert not User.objects.exists()
 
 
