@@ -79,8 +79,9 @@ IS_ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
 # The keys that are a column each, in the order of the columns.
 COLUMNS = ("name", "admin", "user_info", "roles", "groups", "created", "last_activity")
 NAME, GROUPS = COLUMNS.index("name"), COLUMNS.index("groups")
-# How the JSON of every user begins; whoever sees one sees the name.
-BEFORE_NAME = '{"kind":"user","name":'
+# How the JSON of every user begins. The name is next: whoever sees one sees that.
+BEGINNING = '{"kind":"user"'
+BEFORE_NAME = f'{BEGINNING},"{COLUMNS[0]}":'
 JSON = json.JSONDecoder()
 
 # What is read of each server; the manner says how its JSON is made.
@@ -161,7 +162,7 @@ def select_written(vendor: str, keys: frozenset[str]) -> str:
     that is cheaper than to take each value from it and to put it in here.
     """
     *values, servers = columns(vendor)
-    parts = ['\'{"kind":"user"\'']
+    parts = [f"'{BEGINNING}'"]
     for key, value in zip(COLUMNS, values, strict=True):
         if key in keys:
             parts += (f"',\"{key}\":'", value)
@@ -180,14 +181,18 @@ def template(keys: frozenset[str], with_servers: bool) -> str:
         for key in COLUMNS
     )
     rest = "%s}" if with_servers else f"%.0s{idle(keys)}"
-    return f'{{"kind":"user"{columns}{rest}'
+    return f"{BEGINNING}{columns}{rest}"
 
 
 @lru_cache(maxsize=256)
 def idle(keys: frozenset[str]) -> str:
     """Write the end of the JSON of a user who has no server."""
-    told: dict[str, Any] = {"server": None, "pending": None, "servers": {}}
-    told["auth_state"] = None
+    told: dict[str, Any] = {
+        "server": None,
+        "pending": None,
+        "servers": {},
+        "auth_state": None,
+    }
     return f"{_inner({key: told[key] for key in told if key in keys})}}}"
 
 

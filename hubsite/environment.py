@@ -57,6 +57,17 @@ class Words(traitlets.List[str]):
         return [word.strip() for word in text.split(",") if word.strip()]
 
 
+class Key(Text):
+    """A secret that others can't guess, or none."""
+
+    info_text = KEY_WORDS
+
+    def validate(self, obj: Any, value: Any) -> str:
+        if value and len(value) < KEY_LENGTH:
+            self.error(obj, value)
+        return str(value)
+
+
 class Keys(Words):
     """Secrets that others can't guess, separated by commas."""
 
@@ -109,17 +120,6 @@ class Choice(traitlets.Enum[str]):
 
     def from_string(self, text: str) -> str:
         return self.validate(None, text)
-
-
-class Key(Text):
-    """A secret that others can't guess, or none."""
-
-    info_text = KEY_WORDS
-
-    def validate(self, obj: Any, value: Any) -> str:
-        if value and len(value) < KEY_LENGTH:
-            self.error(obj, value)
-        return str(value)
 
 
 class Address(Text):
