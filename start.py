@@ -48,7 +48,7 @@ OLDEST_NODE = 20
 NPM_QUIETLY = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
 CODE = [
     *("accounts", "api", "audit", "hubsite", "oauth", "scopes", "servers", "services"),
-    *("tokens", "manage.py", "start.py"),
+    *("tokens", "web", "manage.py", "start.py"),
 ]
 TEMPLATES = ("templates",)
 

@@ -58,9 +58,9 @@ from api.paths import ENCODED_SLASH
 from audit.models import Actor
 from scopes.access import EMPTY, Access
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
-from servers.deferred import Deferred, Waiting
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
+from web.deferred import Deferred, Waiting
 
 logger = logging.getLogger(__name__)
 

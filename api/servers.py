@@ -1,7 +1,7 @@
 """Servers on the wire: their shape, starting and stopping them, and their progress.
 
 A call that starts or stops a server waits for a while for that to happen; see
-`servers.deferred` for how. What then has not happened yet will still happen.
+`web.deferred` for how. What then has not happened yet will still happen.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from servers.actions import (
     stop_server,
 )
 from servers.addresses import progress_path
-from servers.deferred import AWAITS, Deferred, iterate_here
 from servers.inquiries import NoAnswer, ask_async
 from servers.models import Server, server_path
 from servers.progress import follow, last_event
 from servers.rights import server_target, user_target
 from servers.waiting import until_settled
+from web.deferred import AWAITS, Deferred, iterate_here
 
 EDITABLE = ("name", "display_name", "user_options")
 STRUCTURED = ("display_name", "user_options")

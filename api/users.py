@@ -40,11 +40,11 @@ from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.actions import stop_servers
 from servers.activity import note_activity
-from servers.deferred import Deferred
 from servers.models import ACTIVE, Server, server_path
 from servers.rights import user_target
 from servers.waiting import until_settled
 from tokens import activity
+from web.deferred import Deferred
 
 # Statements are made of constants; what comes from outside is a parameter.
 # ruff: noqa: S608

@@ -38,7 +38,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from api.paths import ENCODED_SLASH
 from audit.statements import round_trip
 from hubsite.headers import kept
-from servers.deferred import AWAITS, CLIENT_GONE, Deferred
+from web.deferred import AWAITS, CLIENT_GONE, Deferred
 
 Environ = dict[str, Any]
 Headers = list[tuple[bytes, bytes]]

@@ -22,7 +22,6 @@ from accounts.models import Role, User
 from scopes.refusals import Conflict, Refusal
 from servers.actions import create_server
 from servers.addresses import delete_path, pending_path
-from servers.deferred import Deferred
 from servers.forms import AddServerForm
 from servers.inquiries import NoAnswer, ask_async
 from servers.limits import limit_of_names
@@ -30,6 +29,7 @@ from servers.models import Server
 from servers.openings import opened_by_others, opened_server
 from servers.rights import server_target
 from tokens.models import APIToken
+from web.deferred import Deferred
 
 # A server that died without a word is found out before it is shown as running; but
 # home does not wait for long.

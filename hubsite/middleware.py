@@ -31,7 +31,7 @@ from hubsite.headers import kept, prepared
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
 from hubsite.views import method_not_allowed
-from servers.deferred import AWAITS, Deferred
+from web.deferred import AWAITS, Deferred
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each room is imported by those to its right, and imports none of them.
 ROOMS = (
-    *("scopes", "audit", "accounts", "services", "tokens", "oauth", "servers"),
-    *("api", "hubsite"),
+    *("scopes", "audit", "web", "accounts", "services", "tokens", "oauth"),
+    *("servers", "api", "hubsite"),
 )
 # Words that name no subject: what is in such a file belongs somewhere else.
 NAMELESS = {"utils", "helpers", "misc", "common", "util", "tools", "manager", "core"}

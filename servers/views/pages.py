@@ -16,9 +16,9 @@ from accounts.models import User
 from scopes.access import Access
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
 from servers.addresses import pending_path
-from servers.deferred import Deferred
 from servers.models import Server
 from servers.rights import server_target
+from web.deferred import Deferred
 
 STATUS: Final[dict[type[Refusal], int]] = {
     Invalid: 400,

@@ -28,11 +28,11 @@ from accounts.models import User
 from scopes.access import Access
 from scopes.refusals import Forbidden
 from servers.addresses import pending_path, spawn_path
-from servers.deferred import Deferred
 from servers.models import Server, server_path
 from servers.rights import server_target
 from servers.views.pages import find_server, in_words, require_server_scope
 from tokens.authentication import TokenAuthentication
+from web.deferred import Deferred
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 
 from hubsite.config import HubConfig
-from servers.deferred import Deferred
+from web.deferred import Deferred
 
 open_streams = 0
 waiting = 0

@@ -34,7 +34,7 @@ from hubsite.bridge import Bridge, discard
 from hubsite.connection import Connection, close_overdue
 from hubsite.wsgi import HubHandler, ShortRequest
 from scopes.refusals import Conflict
-from servers.deferred import Deferred
+from web.deferred import Deferred
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = 300

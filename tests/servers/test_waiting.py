@@ -11,13 +11,13 @@ from django.db import InterfaceError
 
 from servers import waiting
 from servers.actions import start_server, stop_server
-from servers.deferred import SameThread
 from servers.inquiries import NoAnswer, ask, ask_async
 from servers.models import Inquiry, Server
 from servers.progress import follow
 from servers.waiting import until_settled
 from tests.factories import BY, make_server, make_user
 from tests.servers.settler import Settler
+from web.deferred import SameThread
 
 pytestmark = pytest.mark.django_db
 
