@@ -25,7 +25,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from io import BytesIO
-from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -38,6 +37,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from api.paths import ENCODED_SLASH
 from audit.statements import round_trip
 from hubsite.headers import kept
+from web.addresses import ForwardedHeaders
 from web.deferred import AWAITS, CLIENT_GONE, Deferred
 
 Environ = dict[str, Any]
@@ -50,8 +50,6 @@ POOL_THREADS = 8
 # Seconds that a near database takes to answer. The loop waits for it in short calls,
 # and with more than this a thread that waits in its place is the cheaper way.
 NEAR = 0.0005
-
-FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
 
 # Headers of which one announces a body.
@@ -80,9 +78,7 @@ class Bridge:
         # while only where it works in this process anyway.
         self.answers_inline = False
         self.is_embedded = connection.vendor == "sqlite"
-        self.trusted = [
-            ip_network(network) for network in getattr(settings, "TRUSTED_PROXIES", ())
-        ]
+        self.forwarded = ForwardedHeaders(getattr(settings, "TRUSTED_PROXIES", ()))
         # Whether somebody looks for connections whose time is over.
         self.is_sweeping = False
         # The names of headers as WSGI spells them; bounded, for clients make up
@@ -205,8 +201,7 @@ class Bridge:
                 environ[key] = value.decode("latin-1")
         if body:
             environ["CONTENT_LENGTH"] = str(len(body))
-        if any(key in environ for key in FORWARDED):
-            self.believe_proxy(environ)
+        self.forwarded.apply(environ)
         return environ
 
     def spell(self, name: bytes) -> str:
@@ -219,47 +214,11 @@ class Bridge:
             self.spellings[name] = key
         return key
 
-    def believe_proxy(self, environ: Environ) -> None:
-        """Take over what a trusted proxy says of the client; drop it from others."""
-        if not self.is_trusted(environ["REMOTE_ADDR"]):
-            for key in FORWARDED:
-                environ.pop(key, None)
-            return
-        # Each proxy appends the address that it saw, so the client is the last one
-        # that isn't itself a trusted proxy.
-        for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            try:
-                address = plain_address(hop)
-            except ValueError:
-                break
-            environ["REMOTE_ADDR"] = address
-            if not self.is_trusted(address):
-                break
-        scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip()
-        if scheme in ("http", "https"):
-            environ["wsgi.url_scheme"] = scheme
-
-    def is_trusted(self, address: str) -> bool:
-        try:
-            client = ip_address(address)
-        except ValueError:
-            return False
-        return any(client in network for network in self.trusted)
-
     def refuse_body(self) -> Answer:
         message = f"The body is larger than {self.body_limit} bytes; send it in parts."
         refusal = JsonResponse({"status": 413, "message": message}, status=413)
         refusal["X-JupyterHub-Version"] = settings.HUB_VERSION
         return Answer(refusal, "")
-
-
-def plain_address(text: str) -> str:
-    """Spell an address the one way; IPv4 as such, even from a socket for both.
-
-    A proxy that listens for IPv6 and IPv4 at once knows 10.0.0.1 as ::ffff:10.0.0.1.
-    """
-    address = ip_address(text.strip())
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class Answer:
