@@ -260,6 +260,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def set_password(self, user: User, password: str) -> None:
         user.set_password(password)
         user.save(update_fields=["password"])
+        end_other_sessions(user)
 
 
 def set_session_id_cookie(request: HttpRequest, response: HttpResponse) -> None:
@@ -278,6 +279,17 @@ def close_session(user: User, session_id: str, by: Actor) -> None:
     """Undo what depends on a session that ends."""
     for ending in session_endings:
         ending(user, session_id, by)
+
+
+def end_other_sessions(user: User) -> None:
+    """End every session of a user but the one at hand, with what depends on them.
+
+    A new password makes other sessions void in any case; the tokens that were
+    obtained in them would go on without this.
+    """
+    here = context.request.session.session_key
+    others = UserSession.objects.filter(user=user).exclude(session_key=here)
+    UserSessionsAdapter().end_sessions(others)
 
 
 def not_listed(name: str) -> str:

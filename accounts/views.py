@@ -39,6 +39,7 @@ from accounts.adapter import (
     SESSION_ID,
     SESSION_ID_COOKIE,
     default_target,
+    end_other_sessions,
     local_path,
     note_proof,
     set_session_id_cookie,
@@ -191,6 +192,7 @@ class WelcomeView(FormView):
 
     def form_valid(self, form: WelcomeForm) -> HttpResponse:
         user = form.save()
+        end_other_sessions(user)
         home = f"{settings.HUB.base_url}hub/home"
         return perform_login(self.request, Login(user=user, redirect_url=home))
 

@@ -121,7 +121,7 @@ def store_brought_token(
 
 @transaction.atomic
 def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> int:
-    """End a token at once and for ever; say how many ended with it.
+    """End a token that a person picked, at once and for ever; say how many ended.
 
     A token that an OAuth client obtained ends together with all that the client
     holds for the same owner: it would only fetch another.
@@ -149,21 +149,34 @@ def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> 
 def revoke_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """End all these tokens, each like `revoke_token`, in one UPDATE."""
-    doomed = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
-    obtained = doomed.exclude(client_id="")
+    """End exactly these tokens, in one UPDATE; say how many there were.
+
+    This is for tokens that end together with something else, a session for instance.
+    A person who picks tokens to remove wants `remove_tokens`.
+    """
+    doomed = APIToken.objects.filter(
+        pk__in=tokens.order_by().values("pk"), revoked_at=None
+    )
+    return _change(doomed, by, "revoke", revoked_at=now or timezone.now())
+
+
+def remove_tokens(
+    tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
+) -> int:
+    """End all these tokens, each like `revoke_token`; say how many ended."""
+    picked = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
+    obtained = picked.exclude(client_id="")
     if obtained.exists():
         beside = obtained.filter(client_id=OuterRef("client_id"))
-        doomed = APIToken.objects.filter(
-            Q(pk__in=doomed.values("pk"))
+        picked = APIToken.objects.filter(
+            Q(pk__in=picked.values("pk"))
             | Q(
                 Exists(beside.filter(user=OuterRef("user")))
                 | Exists(beside.filter(service=OuterRef("service"))),
                 client_id__in=obtained.values("client_id"),
             )
         )
-    doomed = doomed.filter(revoked_at=None)
-    return _change(doomed, by, "revoke", revoked_at=now or timezone.now())
+    return revoke_tokens(picked, by=by, now=now)
 
 
 @transaction.atomic

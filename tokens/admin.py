@@ -266,7 +266,7 @@ class APITokenAdmin(ScopedAdmin):
     @admin.action(description="Revoke the selected tokens", permissions=["revoke"])
     def revoke(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
-            number = actions.revoke_tokens(tokens, by=actor_of(request))
+            number = actions.remove_tokens(tokens, by=actor_of(request))
             return f"Revoked {number} token{'' if number == 1 else 's'}."
 
         return ask_first(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
+from accounts.actions import invite_user
+from accounts.models import User
 from audit.models import Event
-from tests.factories import PASSWORD, make_token, make_user
+from tests.factories import BY, PASSWORD, make_token, make_user
+from tokens.actions import purge_expired
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +64,58 @@ def test_ends_the_tokens_of_this_session_only(person, browser, another_browser):
 
     alive = APIToken.objects.filter(revoked_at=None).values_list("note", flat=True)
     assert set(alive) == {"there", "requested"}
+
+
+NEW_PASSWORD = "another horse 77 battery"
+
+
+def end_here(browser, elsewhere):
+    browser.get("/hub/logout")
+
+
+def end_elsewhere(browser, elsewhere):
+    elsewhere.submit("/hub/accounts/sessions/")
+
+
+def change_password(browser, elsewhere):
+    fields = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    elsewhere.submit("/hub/accounts/password/change/", oldpassword=PASSWORD, **fields)
+
+
+def expire(browser, elsewhere):
+    APIToken.objects.filter(note="here").update(expires_at=timezone.now())
+    purge_expired()
+
+
+@pytest.mark.parametrize(
+    "end", [end_here, end_elsewhere, change_password, expire], ids=lambda f: f.__name__
+)
+def test_tokens_of_one_client_end_with_their_own_session(
+    person, browser, another_browser, end
+):
+    """One client, two browsers: what ends one session leaves the other's tokens."""
+    browser.sign_in("ada")
+    another_browser.sign_in("ada")
+    for note, one in (("here", browser), ("there", another_browser)):
+        session_id = one.cookies["jupyterhub-session-id"].value
+        make_token(person, note=note, session_id=session_id, client_id="service-x")
+
+    end(browser, another_browser)
+
+    left = APIToken.objects.active(timezone.now()).values_list("note", flat=True)
+    assert list(left) == ["there"]
+
+
+def test_a_new_first_password_ends_the_sessions_before_it(person, browser, client):
+    browser.sign_in("ada")
+    session_id = browser.cookies["jupyterhub-session-id"].value
+    make_token(person, session_id=session_id, client_id="service-x")
+
+    link = invite_user(User.objects.get(name="ada"), by=BY)
+    client.post(link, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD})
+
+    assert browser.get("/hub/home").status_code == 302
+    assert not APIToken.objects.filter(revoked_at=None).exists()
 
 
 def test_believes_the_session_not_the_cookie(person, browser, another_browser):
