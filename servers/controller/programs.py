@@ -12,7 +12,6 @@ import json
 import os
 import pwd
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,6 +29,7 @@ from django.utils import timezone
 from audit.models import Actor
 from oauth.actions import PREFIX, follow_services
 from servers.controller.readiness import status_of
+from servers.controller.search_path import with_own_programs
 from servers.shutdown import die_with
 from services.models import Service
 from tokens.actions import issue_token, revoke_tokens
@@ -48,8 +48,10 @@ VARIABLE = "HUB_SERVICE_OF"
 # What programs see of the controller's own environment, as in JupyterHub.
 INHERITED = (
     *("PATH", "PYTHONPATH", "CONDA_ROOT", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV"),
-    *("LANG", "LC_ALL", "JUPYTERHUB_SINGLEUSER_APP"),
+    *("LANG", "LC_ALL", "LD_LIBRARY_PATH", "JUPYTERHUB_SINGLEUSER_APP"),
 )
+# What JupyterHub tells a program that has no address: any port of this machine.
+NO_ADDRESS = "http://127.0.0.1:0/"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 # A program that ran so long had started well, so its next start need not wait.
 WELL = 60.0
@@ -129,40 +131,36 @@ def _new(service: Service) -> str:
 
 
 def environment(service: Service, secret: str) -> dict[str, str]:
-    """Return what JupyterHub's libraries read, and what the configuration adds."""
+    """Return what JupyterHub's libraries read, and what the configuration adds.
+
+    Every variable is compared with those of a recorded JupyterHub
+    (`tests/oracle/scenarios/environment.py`).
+    """
     hub = settings.HUB
-    prefix = f"{hub.base_url}services/{quote(service.name, safe='@')}/"
-    path = prefix if service.url else ""
-    access = ["access:services", f"access:services!service={service.name}"]
+    path = _path_of(service)
+    access = json.dumps(["access:services", f"access:services!service={service.name}"])
     found = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    found["PATH"] = _path(found.get("PATH", os.defpath))
+    found["PATH"] = with_own_programs(found.get("PATH", os.defpath))
     found |= {
         "JUPYTERHUB_API_TOKEN": secret,
         "JPY_API_TOKEN": secret,
         "JUPYTERHUB_API_URL": f"{hub.hub_connect_url}{hub.base_url}hub/api",
         "JUPYTERHUB_BASE_URL": hub.base_url,
-        "JUPYTERHUB_HOST": "",
+        "JUPYTERHUB_HOST": _public(""),
         "JUPYTERHUB_CLIENT_ID": service.oauth_client_id or f"{PREFIX}{service.name}",
-        "JUPYTERHUB_OAUTH_CALLBACK_URL": service.oauth_redirect_uri
-        or (f"{path}oauth_callback" if path else ""),
-        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": json.dumps(access),
-        "JUPYTERHUB_OAUTH_SCOPES": json.dumps(access),
-        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": json.dumps(
-            service.oauth_client_allowed_scopes or []
-        ),
+        # Where the program itself is called back, also if people are sent elsewhere.
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{path}oauth_callback",
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
+        "JUPYTERHUB_OAUTH_SCOPES": access,
+        # JupyterHub gives these, and the options of cookies, to servers only.
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
         "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "0",
         "JUPYTERHUB_PUBLIC_URL": _public(path) if path else "",
         "JUPYTERHUB_PUBLIC_HUB_URL": _public(f"{hub.base_url}hub/"),
         "JUPYTERHUB_USER": service.user or "",
         "JUPYTERHUB_SERVER_NAME": "",
+        "JUPYTERHUB_SERVICE_URL": NO_ADDRESS,
     }
-    if options := hub.tornado_settings.get("cookie_options"):
-        found["JUPYTERHUB_COOKIE_OPTIONS"] = json.dumps(options)
-    if service.user:
-        with suppress(KeyError):
-            account = pwd.getpwnam(service.user)
-            found |= {"HOME": account.pw_dir, "SHELL": account.pw_shell}
-        found["USER"] = service.user
     found |= {key: str(value) for key, value in (service.environment or {}).items()}
     found["JUPYTERHUB_SERVICE_NAME"] = service.name
     if service.url:
@@ -170,14 +168,26 @@ def environment(service: Service, secret: str) -> dict[str, str]:
             "JUPYTERHUB_SERVICE_URL": service.url,
             "JUPYTERHUB_SERVICE_PREFIX": path,
         }
-    return found | {VARIABLE: str(settings.DATA_DIR)}
+    return found | _account(service) | {VARIABLE: str(settings.DATA_DIR)}
 
 
-def _path(path: str) -> str:
-    """Let programs be found where the hub is installed."""
-    programs = str(Path(sys.executable).parent)
-    parts = path.split(os.pathsep)
-    return path if programs in parts else os.pathsep.join([programs, *parts])
+def _path_of(service: Service) -> str:
+    """Return where the proxy leads to a service, or nothing if it leads nowhere."""
+    if not service.url:
+        return ""
+    return f"{settings.HUB.base_url}services/{quote(service.name, safe='@')}/"
+
+
+def _account(service: Service) -> dict[str, str]:
+    """Return what a program is told of the account that it runs as, if one is named."""
+    if not service.user:
+        return {}
+    found = {"USER": service.user}
+    with suppress(KeyError):
+        account = pwd.getpwnam(service.user)
+        known = {"HOME": account.pw_dir, "SHELL": account.pw_shell}
+        found |= {name: value for name, value in known.items() if value}
+    return found
 
 
 def _public(path: str) -> str:

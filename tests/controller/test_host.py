@@ -703,7 +703,7 @@ def test_addresses_that_a_server_is_given(config: Config, settings: Any) -> None
     assert env["JUPYTERHUB_COOKIE_OPTIONS"] == '{"SameSite": "None"}'
 
 
-def test_server_finds_programs_of_the_hubs_environment(
+def test_server_finds_the_hubs_own_programs_behind_those_of_the_operator(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -711,7 +711,7 @@ def test_server_finds_programs_of_the_hubs_environment(
     env = run(environment(spawner(config)))
 
     programs = str(Path(sys.executable).parent)
-    assert env["PATH"] == f"{programs}:/usr/bin:/bin"
+    assert env["PATH"] == f"/usr/bin:/bin:{programs}"
 
 
 def test_class_may_be_given_itself(config: Config) -> None:

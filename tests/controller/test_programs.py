@@ -17,7 +17,13 @@ import pytest
 
 from oauth.actions import matches
 from oauth.models import OAuthClient
-from servers.controller.programs import NOTE, answers, environment, provide
+from servers.controller.programs import (
+    INHERITED,
+    NOTE,
+    answers,
+    environment,
+    provide,
+)
 from services.models import Service
 from tests.factories import make_service, make_token
 from tests.hubsite.conftest import (  # noqa: F401 - a fixture
@@ -98,7 +104,7 @@ def test_programs_read_what_jupyterhubs_libraries_ask_for(settings: Any) -> None
         "JPY_API_TOKEN": SECRET,
         "JUPYTERHUB_API_URL": "http://127.0.0.1:8081/campus/hub/api",
         "JUPYTERHUB_BASE_URL": "/campus/",
-        "JUPYTERHUB_HOST": "",
+        "JUPYTERHUB_HOST": "https://hub.example",
         "JUPYTERHUB_CLIENT_ID": "service-a b",
         "JUPYTERHUB_OAUTH_CALLBACK_URL": "/campus/services/a%20b/oauth_callback",
         "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:9000",
@@ -115,21 +121,20 @@ def test_programs_read_what_jupyterhubs_libraries_ask_for(settings: Any) -> None
         "access:services",
         "access:services!service=a b",
     ]
-    assert json.loads(found["JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES"]) == [
-        "read:users!user"
-    ]
+    # JupyterHub tells services of none, whatever the configuration says.
+    assert found["JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES"] == "[]"
     assert "JUPYTERHUB_ACTIVITY_URL" not in found
     assert "CONFIGPROXY_AUTH_TOKEN" not in found
 
 
-def test_a_service_without_address_is_told_none() -> None:
+def test_a_service_without_address_is_told_any_port_and_no_prefix() -> None:
     service = Service(name="culler")
 
     found = environment(service, SECRET)
 
-    assert "JUPYTERHUB_SERVICE_URL" not in found
+    assert found["JUPYTERHUB_SERVICE_URL"] == "http://127.0.0.1:0/"
     assert "JUPYTERHUB_SERVICE_PREFIX" not in found
-    assert found["JUPYTERHUB_OAUTH_CALLBACK_URL"] == ""
+    assert found["JUPYTERHUB_OAUTH_CALLBACK_URL"] == "oauth_callback"
 
 
 def test_nobody_answers_where_nobody_listens() -> None:
@@ -265,6 +270,37 @@ def test_what_fails_is_told_and_tried_again(site: RunningHub) -> None:
 
 
 @pytest.mark.slow
+def test_a_program_is_called_back_below_its_prefix_wherever_people_are_sent() -> None:
+    """JupyterHub's FastAPI example listens where this variable says."""
+    service = Service(
+        name="portal",
+        url="http://127.0.0.1:9000",
+        oauth_redirect_uri="http://127.0.0.1:8000/services/portal/oauth/callback",
+    )
+
+    found = environment(service, SECRET)
+
+    callback = "/services/portal/oauth_callback"
+    assert found["JUPYTERHUB_OAUTH_CALLBACK_URL"] == callback
+
+
+def test_a_program_finds_what_the_operator_has_put_on_the_path_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/opt/operator/bin:/usr/bin")
+
+    found = environment(Service(name="portal"), SECRET)
+
+    own = str(Path(sys.executable).parent)
+    assert found["PATH"] == f"/opt/operator/bin:/usr/bin:{own}"
+
+
+def test_a_program_inherits_what_jupyterhub_lets_it_inherit() -> None:
+    from jupyterhub.spawner import LocalProcessSpawner
+
+    assert set(LocalProcessSpawner().env_keep) <= set(INHERITED)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run programs as others")
 def test_a_service_runs_as_the_user_it_names(site: RunningHub) -> None:
     account = pwd.getpwnam("nobody")

@@ -26,15 +26,25 @@ from hubdiff.scenario import Scenario, load_scenarios  # isort: skip
 from hubdiff.verdict import judge  # isort: skip
 
 AREAS = {
-    *("activity", "auth", "badinput", "cors", "groups", "hubauth", "info", "lifecycle"),
-    *("listing", "named_servers", "oauth", "pages", "progress", "proxy", "roles"),
+    *("activity", "auth", "badinput", "cors", "environment", "groups", "hubauth"),
+    *(
+        "info",
+        "lifecycle",
+        "listing",
+        "named_servers",
+        "oauth",
+        "pages",
+        "progress",
+        "proxy",
+        "roles",
+    ),
     *("scopes", "services", "shares", "shutdown", "tokens", "users", "xsrf"),
 }
 
 EVERY = load_scenarios(ORACLE / "scenarios")
 
 # Configurations under which notebook servers are started.
-WITH_SERVERS = {"servers", "broken"}
+WITH_SERVERS = {"servers", "broken", "environment", "published"}
 _serial = count()
 
 

@@ -10,11 +10,9 @@ import asyncio
 import json
 import logging
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from inspect import isawaitable
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +27,7 @@ from servers.controller.hosting.facts import ServerFacts
 from servers.controller.hosting.failures import SpawnFailed
 from servers.controller.hosting.processes import LocalProcess
 from servers.controller.hosting.texts import storable
+from servers.controller.search_path import with_own_programs
 
 log = structlog.get_logger("hub.spawner")
 
@@ -60,7 +59,8 @@ class Host:
             raise classes.UnknownSpawner(
                 f"{spawner_class} is no Spawner; see c.JupyterHub.spawner_class"
             )
-        make_findable()
+        # Local servers inherit this.
+        os.environ["PATH"] = with_own_programs(os.environ.get("PATH", os.defpath))
 
     def spawner(
         self, facts: ServerFacts, on_state: OnState | None = None
@@ -74,17 +74,6 @@ class Host:
         except Exception as problem:
             name = self.spawner_class.__name__
             raise SpawnFailed(f"{name} can't be used: {problem}") from problem
-
-
-def make_findable() -> None:
-    """Let local servers find `jupyterhub-singleuser` where the hub is installed.
-
-    A virtual environment need not be activated for its Python to run the hub.
-    """
-    programs = str(Path(sys.executable).parent)
-    known = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    if programs not in known:
-        os.environ["PATH"] = os.pathsep.join([programs, *known])
 
 
 class HostedSpawner:
