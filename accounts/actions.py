@@ -202,9 +202,10 @@ def set_email(user: User, email: str, *, by: Actor) -> None:
 
     Whoever may do this may also `invite_user`: both lead into the account.
     """
-    User.objects.filter(pk=user.pk).update(email=email)
+    changed = User.objects.filter(pk=user.pk).exclude(email=email)
     user.email = email
-    record(by, "user.set_email", "user", user.name)
+    if changed.update(email=email):
+        record(by, "user.set_email", "user", user.name)
 
 
 def make_user_of(user: User, *, by: Actor) -> None:
@@ -402,7 +403,7 @@ def _add_groups(
     names: list[str], members: list[str], fields: dict[str, Any]
 ) -> list[Group]:
     """Insert groups, none of which may exist, and their members."""
-    known = _known_users(members) if members else None
+    known = list(_known_users(members).values())
     if not names:
         return []
     ids = _insert_named(Group(**fields), names)
@@ -418,35 +419,44 @@ def _add_groups(
 
 
 @transaction.atomic
-def add_members(group: Group, names: Iterable[str], *, by: Actor) -> None:
-    """Put users into a group, all or none; who is in it already stays."""
-    members = list(names)
-    _insert_members(group, _known_users(members))
-    record(by, "group.add_members", "group", group.name, users=members)
+def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
+    """Put users into a group, all or none; say how many were not in it yet."""
+    known = _known_users(list(names))
+    new = _insert_members(group, list(known.values()))
+    return _record_members(by, "group.add_members", group, known, new)
 
 
 @transaction.atomic
-def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> None:
-    """Take users out of a group; who is not in it is no matter."""
-    members = list(names)
-    text = _known_users(members)
+def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
+    """Take users out of a group; say how many were in it."""
+    known = _known_users(list(names))
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM accounts_user_groups WHERE group_id = %s "
             f"AND user_id IN (SELECT u.id FROM {_rows()} "
-            "JOIN accounts_user u ON u.name = t.value)",
-            [group.pk, text],
+            "JOIN accounts_user u ON u.name = t.value) RETURNING user_id",
+            [group.pk, json.dumps(list(known.values()))],
         )
-    record(by, "group.remove_members", "group", group.name, users=members)
+        gone = {pk for (pk,) in cursor.fetchall()}
+    return _record_members(by, "group.remove_members", group, known, gone)
 
 
 @transaction.atomic
 def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
     """Replace all properties of a group."""
-    if not Group.objects.filter(pk=group.pk).update(properties=properties):
+    current = Group.objects.select_for_update(no_key=True).filter(pk=group.pk).first()
+    if current is None:
         raise NotFound(f"No such group: {group.name}")
+    # As texts, for Python takes true and 1 for the same.
+    before = {key: json.dumps(value) for key, value in current.properties.items()}
+    after = {key: json.dumps(value) for key, value in properties.items()}
     group.properties = properties
-    record(by, "group.set_properties", "group", group.name, keys=sorted(properties))
+    if after == before:
+        return
+    Group.objects.filter(pk=group.pk).update(properties=properties)
+    # What properties hold may be private; the record keeps the names of those set.
+    keys = sorted(key for key, text in after.items() if before.get(key) != text)
+    record(by, "group.set_properties", "group", group.name, keys=keys)
 
 
 @transaction.atomic
@@ -458,8 +468,15 @@ def delete_group(group: Group, *, by: Actor) -> None:
         raise NotFound(f"No such group: {group.name}")
 
 
-def _insert_members(group: Group, known: str) -> None:
-    """Put users into a group; `known` is what `_known_users` returned of them."""
+def unknown_users(names: Iterable[str]) -> list[str]:
+    """Return those of these usernames that no user has, in their order."""
+    wanted = list(names)
+    known = set(_ids_of_users(wanted).values())
+    return [name for name in wanted if normalise_name(name) not in known]
+
+
+def _insert_members(group: Group, names: list[str]) -> set[int]:
+    """Put users into a group; return the ids of those who were not in it."""
     with connection.cursor() as cursor:
         # Everyone inserts in the order of ids, so that two who add the same users
         # wait for each other instead of locking each other out.
@@ -467,25 +484,44 @@ def _insert_members(group: Group, known: str) -> None:
             "INSERT INTO accounts_user_groups (user_id, group_id) "
             f"SELECT DISTINCT u.id, %s FROM {_rows()} "
             "JOIN accounts_user u ON u.name = t.value "
-            "WHERE true ORDER BY u.id ON CONFLICT DO NOTHING",
-            [group.pk, known],
+            "WHERE true ORDER BY u.id ON CONFLICT DO NOTHING RETURNING user_id",
+            [group.pk, json.dumps(names)],
         )
+        return {pk for (pk,) in cursor.fetchall()}
 
 
-def _known_users(names: list[str]) -> str:
-    """Return usernames as the text that `_rows` reads; refuse if one has no user."""
-    text = json.dumps([normalise_name(name) for name in names])
+def _record_members(
+    by: Actor, act: str, group: Group, known: dict[int, str], changed: set[int]
+) -> int:
+    """Record whose membership changed, by their names, and return how many."""
+    if changed:
+        names = [name for pk, name in known.items() if pk in changed]
+        record(by, act, "group", group.name, users=names)
+    return len(changed)
+
+
+def _known_users(names: list[str]) -> dict[int, str]:
+    """Return the ids and names of users; refuse if one of these names has none."""
+    known = _ids_of_users(names)
+    if len(known) < len(set(names)):
+        there = set(known.values())
+        for name in map(normalise_name, names):
+            if name not in there:
+                raise Invalid(f"No such user: {name}")
+    return known
+
+
+def _ids_of_users(names: list[str]) -> dict[int, str]:
+    """Find users by names, which are normalised; in the order of the names."""
+    if not names:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT t.value FROM {_rows()} "
-            "WHERE NOT EXISTS (SELECT 1 FROM accounts_user u WHERE u.name = t.value) "
-            "ORDER BY t.key LIMIT 1",
-            [text],
+            f"SELECT u.id, u.name FROM {_rows()} "
+            "JOIN accounts_user u ON u.name = t.value ORDER BY t.key",
+            [json.dumps([normalise_name(name) for name in names])],
         )
-        unknown = cursor.fetchone()
-    if unknown:
-        raise Invalid(f"No such user: {unknown[0]}")
-    return text
+        return dict(cursor.fetchall())
 
 
 # Shared by both

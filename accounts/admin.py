@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 from django import forms
@@ -38,9 +38,16 @@ from audit.admin_base import (
     moment,
     yes,
 )
+from audit.changes import ChangesForm, Difference
 from scopes.access import Target
 from scopes.grammar import describe
-from scopes.refusals import Invalid, Refusal
+from scopes.refusals import Invalid, NotFound, Refusal
+
+Row = TypeVar("Row", User, Group)
+
+# As many lines as a form takes, and as many odd ones as it repeats.
+LINES = 1_000
+SHOWN = 20
 
 # What is done to accounts by the last part of its address.
 ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}
@@ -113,7 +120,7 @@ class RoleFilter(ChosenFilter):
         return queryset.filter(pk__in=held.values(f"{model._meta.model_name}_id"))
 
 
-class UserForm(forms.ModelForm):
+class UserForm(ChangesForm):
     """A user with the groups that whoever asks may change."""
 
     groups = NamesField(required=False, help_text="Names of groups, one per line.")
@@ -209,12 +216,25 @@ class UserAdmin(ScopedAdmin):
         by, by_admin = actor_of(request), request.user.admin
         data = form.cleaned_data
         if change:
-            user = User.objects.get(pk=obj.pk)
-            actions.update_user(
-                user, name=data["name"], admin=data["admin"], by=by, by_admin=by_admin
+            user = _locked(User, obj)
+            changes = form.changes(
+                {
+                    "name": user.name,
+                    "admin": user.admin,
+                    "email": user.email,
+                    "groups": sorted(_changeable(request, user)),
+                }
             )
-            if "email" in form.changed_data:
-                actions.set_email(user, data["email"], by=by)
+            actions.update_user(
+                user,
+                name=changes.get("name"),
+                admin=changes.get("admin"),
+                by=by,
+                by_admin=by_admin,
+            )
+            if "email" in changes:
+                actions.set_email(user, changes["email"], by=by)
+            groups = changes.get("groups", Difference([], []))
         else:
             user = actions.create_user(
                 actions.normalise_name(data["name"]),
@@ -224,7 +244,8 @@ class UserAdmin(ScopedAdmin):
             )
             obj.pk = user.pk
             obj.name = user.name
-        _set_groups(request, user, set(data["groups"]))
+            groups = Difference(data["groups"], [])
+        _change_groups(request, user, groups)
 
     def get_urls(self) -> list[Any]:
         invite = self.admin_site.admin_view(self.invite_view)
@@ -443,7 +464,23 @@ class PropertiesField(forms.JSONField):
         return None if data is None else InvalidJSONInput(data)
 
 
-class GroupForm(forms.ModelForm):
+def _spelt(names: list[str]) -> str:
+    """Repeat names that nobody has, of many the first."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def few_enough(names: list[str]) -> list[str]:
+    """Refuse more names than one form takes."""
+    if len(names) > LINES:
+        raise forms.ValidationError(
+            f"These are {len(names):,} names; a form takes {LINES:,} at most. "
+            "Paste the list in parts."
+        )
+    return names
+
+
+class GroupForm(ChangesForm):
     """A group, with whom to put in and whom to take out."""
 
     add_members = NamesField(
@@ -468,6 +505,12 @@ class GroupForm(forms.ModelForm):
             "properties": "A JSON object that programs read, for instance "
             '{"room": "M1"}.'
         }
+
+    def clean_add_members(self) -> list[str]:
+        return few_enough(self.cleaned_data["add_members"])
+
+    def clean_remove_members(self) -> list[str]:
+        return few_enough(self.cleaned_data["remove_members"])
 
     def clean_properties(self) -> dict[str, Any]:
         properties = self.cleaned_data["properties"] or {}
@@ -514,22 +557,48 @@ class GroupAdmin(ScopedAdmin):
     ) -> None:
         by = actor_of(request)
         data = form.cleaned_data
+        added = self.known(request, data["add_members"])
         if not change:
             group = actions.create_group(
                 data["name"],
-                users=data["add_members"],
+                users=added,
                 properties=data["properties"],
                 by=by,
             )
             obj.pk = group.pk
             return
-        group = Group.objects.get(pk=obj.pk)
-        if data["add_members"]:
-            actions.add_members(group, data["add_members"], by=by)
-        if data["remove_members"]:
-            actions.remove_members(group, data["remove_members"], by=by)
-        if data["properties"] != group.properties:
-            actions.set_properties(group, data["properties"], by=by)
+        group = _locked(Group, obj)
+        changes = form.changes({"properties": group.properties})
+        if added:
+            actions.add_members(group, added, by=by)
+        if data.get("remove_members"):
+            removed = self.known(request, data["remove_members"])
+            actions.remove_members(group, removed, by=by)
+        if "properties" in changes:
+            actions.set_properties(group, changes["properties"], by=by)
+
+    def known(self, request: Any, names: list[str]) -> list[str]:
+        """Return the names that have a user; leave out others if that was chosen."""
+        missing = actions.unknown_users(names)
+        if not missing:
+            return names
+        known = [name for name in names if name not in set(missing)]
+        if "_known" not in request.POST:
+            request.offer = bool(known)
+            raise Invalid(
+                f"No such user: {_spelt(missing)}. Of {len(names):,} names "
+                f"{len(known):,} have a user. Nothing was changed."
+            )
+        self.message_user(
+            request, f"Left out, as there is no such user: {_spelt(missing)}."
+        )
+        return known
+
+    def render_change_form(
+        self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["offer"] = getattr(request, "offer", False)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def delete_model(self, request: Any, obj: Group) -> None:
         actions.delete_group(obj, by=actor_of(request))
@@ -634,25 +703,37 @@ def _changeable(request: Any, user: User) -> set[str]:
     return set(groups.values_list("name", flat=True))
 
 
-def _set_groups(request: Any, user: User, wanted: set[str]) -> None:
-    """Change a user's membership to `wanted` among the groups within reach."""
+def _change_groups(request: Any, user: User, groups: Difference) -> None:
+    """Put a user into groups and take them out of others, all within reach.
+
+    A group that is gone, or that the user is in or out of already, is as it should be.
+    """
     by = actor_of(request)
     current = _changeable(request, user)
-    if wanted == current:
-        return
+    added = sorted(set(groups.added) - current)
+    removed = sorted(current.intersection(groups.removed))
     touched = {
         group.name: group
         for group in request.user.access.limit(
-            "groups", queryset=Group.objects.filter(name__in=wanted ^ current)
+            "groups", queryset=Group.objects.filter(name__in=[*added, *removed])
         )
     }
-    unknown = sorted((wanted - current) - touched.keys())
+    unknown = [name for name in added if name not in touched]
     if unknown:
         raise Invalid(f"No such group: {', '.join(unknown)}")
-    for name in sorted(wanted - current):
+    for name in added:
         actions.add_members(touched[name], [user.name], by=by)
-    for name in sorted(current - wanted):
+    for name in removed:
         actions.remove_members(touched[name], [user.name], by=by)
+
+
+def _locked(model: type[Row], row: Row) -> Row:
+    """Return a row as it is now, which nobody else changes meanwhile."""
+    current = model._default_manager.select_for_update(no_key=True).filter(pk=row.pk)
+    found = current.first()
+    if found is None:
+        raise NotFound("Somebody else deleted this meanwhile.")
+    return found
 
 
 @transaction.atomic

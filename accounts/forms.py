@@ -79,6 +79,12 @@ class WelcomeForm(SetPasswordForm):
         # Told where it was chosen, and not where it was only repeated.
         super().validate_password_for_user(user, "new_password1")
 
+    def set_password_and_save(self, user: Any, *args: Any, **kwargs: Any) -> Any:
+        # Nothing else of the account is written, for it may have changed meanwhile.
+        super().set_password_and_save(user, *args, **{**kwargs, "commit": False})
+        user.save(update_fields=["password"])
+        return user
+
 
 class AuthenticateForm(PlainFieldsMixin, mfa.AuthenticateForm):
     """The second factor while signing in."""

@@ -30,6 +30,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.timezone import localtime
 
+from audit.changes import ChangedMeanwhile
 from audit.models import Actor
 from scopes.refusals import Refusal
 
@@ -302,6 +303,9 @@ class ScopedAdmin(admin.ModelAdmin):
         except (Refusal, IntegrityError) as problem:
             # All that was done is undone. The same form comes once more, says why,
             # and still holds what was typed.
+            if isinstance(problem, ChangedMeanwhile):
+                request.POST = request.POST.copy()
+                request.POST.update(problem.present)
             request.refusal = getattr(
                 problem, "message", "Something else changed this meanwhile; try again."
             )

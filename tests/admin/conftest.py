@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -41,3 +42,46 @@ def text(reply: Any) -> str:
     """Read what a page says, without its markup."""
     body = reply.content.decode()
     return " ".join(unescape(re.sub("<[^>]+>", " ", body)).split())
+
+
+class _Fields(HTMLParser):
+    """Collects what a browser would send of a page's forms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self.writing = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name, kind = given.get("name") or "", given.get("type")
+        if tag == "textarea":
+            self.writing = name
+            self.found[name] = ""
+        elif tag == "input" and name and kind != "submit":
+            empty = ""
+            if kind in ("checkbox", "radio"):
+                if "checked" not in given:
+                    return
+                empty = "on"
+            self.found[name] = given.get("value") or empty
+
+    def handle_data(self, data: str) -> None:
+        if self.writing:
+            self.found[self.writing] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            # A browser leaves out the newline that follows the tag.
+            self.found[self.writing] = self.found[self.writing].removeprefix("\n")
+            self.writing = ""
+
+
+def form_in(reply: Any) -> dict[str, str]:
+    """Read the form of a page as a browser would send it untouched."""
+    body = reply.content.decode()
+    start = re.search(r'<form method="post" id="\w+_form"', body)
+    assert start, "There is no form."
+    reader = _Fields()
+    reader.feed(body[start.start() : body.index("</form>", start.start())])
+    return reader.found

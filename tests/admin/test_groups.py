@@ -8,7 +8,7 @@ import pytest
 
 from accounts.models import Group
 from audit.models import Event
-from tests.admin.conftest import rows, text
+from tests.admin.conftest import form_in, rows, text
 from tests.factories import make_group, make_user, make_users
 
 pytestmark = pytest.mark.django_db
@@ -145,3 +145,45 @@ def test_nothing_odd_is_chosen(as_, ada, data301, pages, chosen):
     reply = as_(ada).post(pages.list("accounts_group"), form)
 
     assert reply.status_code == 400
+
+
+def test_all_names_that_nobody_has_are_said_and_the_rest_is_offered(
+    as_, ada, alan, mallory, pages
+):
+    group = make_group("physics")
+    client = as_(ada)
+    form = {
+        **form_in(client.get(pages.of(group))),
+        "add_members": "Alan\nx\nmallory\ny",
+    }
+
+    refused = client.post(pages.of(group), form)
+
+    assert "No such user: x, y. Of 4 names 2 have a user." in text(refused)
+    assert not group.users.exists()
+
+    again = form_in(refused)
+    taken = client.post(pages.of(group), {**again, "_known": "yes"}, follow=True)
+
+    assert "Left out, as there is no such user: x, y." in text(taken)
+    assert sorted(user.name for user in group.users.all()) == ["alan", "mallory"]
+    event = Event.objects.get(action="group.add_members")
+    assert event.detail == {"users": ["alan", "mallory"]}
+
+
+def test_nothing_is_offered_where_nobody_is_known(as_, ada, pages):
+    group = make_group("physics")
+
+    refused = as_(ada).post(pages.of(group), {"add_members": "x", "properties": "{}"})
+
+    assert "No such user: x" in text(refused)
+    assert "Save with the others" not in text(refused)
+
+
+def test_a_form_takes_a_thousand_names(as_, ada, pages):
+    group = make_group("physics")
+    names = "\n".join(f"student{number}" for number in range(1001))
+
+    refused = as_(ada).post(pages.of(group), {"add_members": names, "properties": "{}"})
+
+    assert "These are 1,001 names; a form takes 1,000 at most." in text(refused)

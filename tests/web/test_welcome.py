@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from accounts.forms import WelcomeForm
 from accounts.models import User
 from tests.factories import PASSWORD
 
@@ -82,3 +83,15 @@ def test_a_forged_form_sets_nothing(ada, browser):
     assert response.status_code == 403
     ada.refresh_from_db()
     assert not ada.has_usable_password()
+
+
+def test_a_password_brings_back_nothing_else_of_the_account(ada):
+    form = WelcomeForm(ada, {"new_password1": PASSWORD, "new_password2": PASSWORD})
+    assert form.is_valid()
+    User.objects.filter(pk=ada.pk).update(admin=False, name="countess")
+
+    form.save()
+
+    ada.refresh_from_db()
+    assert (ada.name, ada.admin) == ("countess", False)
+    assert ada.check_password(PASSWORD)
