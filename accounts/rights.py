@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final, NamedTuple
 
 import orjson
@@ -18,13 +18,16 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from scopes.access import (
     EMPTY,
+    MEMORY,
     Access,
     Identity,
     Overlap,
     Pair,
+    Pairs,
     expand,
     token_overlap,
 )
+from scopes.memory import remembered
 
 # The alias by which a query that selects `columns` must know the principal's table.
 ALIASES: Final = {"user": "u", "service": "s"}
@@ -138,13 +141,14 @@ def _columns(kind: str, vendor: str) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered(MEMORY // 4, lambda who: sum(200 + len(name) for name in who.groups))
 def identity_of(kind: str, name: str, groups: str | None) -> Identity:
     """Say who a principal is; `groups` is the first of the selected texts."""
     return Identity(kind, name, frozenset(orjson.loads(groups or "[]")))
 
 
-@lru_cache(maxsize=4096)
+# An access is shared by all that have the same scopes; its own memory counts it.
+@remembered(MEMORY, lambda access: access.weight)
 def access_of(kind: str, name: str, groups: str | None, *texts: str | None) -> Access:
     """Work out the access of a principal from the texts that `columns` selected.
 
@@ -202,7 +206,7 @@ def access_of_token(
     return TokenAccess(access, not common.open)
 
 
-@lru_cache(maxsize=4096)
+@remembered(MEMORY, lambda common: common.weight)
 def _overlap_with_owner(
     scopes: str, client: Identity | None, kind: str, name: str, *texts: str | None
 ) -> Overlap:
@@ -241,8 +245,11 @@ def members_among(
     """Tell which of some (user, group) pairs are memberships now, in one query."""
     if not pairs:
         return frozenset()
-    users = sorted({user for user, _ in pairs})
-    groups = sorted({group for _, group in pairs})
+    if isinstance(pairs, Pairs):
+        users, groups = sorted(pairs.users), sorted(pairs.groups)
+    else:
+        users = sorted({user for user, _ in pairs})
+        groups = sorted({group for _, group in pairs})
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT u.name, g.name FROM accounts_user_groups ug"  # noqa: S608
@@ -252,5 +259,5 @@ def members_among(
             f" AND g.name IN ({', '.join(['%s'] * len(groups))})",
             [*users, *groups],
         )
-        found = {(user, group) for user, group in cursor.fetchall()}
-    return frozenset(found & set(pairs))
+        found = ((user, group) for user, group in cursor.fetchall())
+        return frozenset(pair for pair in found if pair in pairs)

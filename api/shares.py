@@ -25,6 +25,7 @@ from api.pagination import Page
 from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
+from scopes.grammar import check_number
 from scopes.refusals import Invalid, NotFound
 from servers.models import Server, Share, ShareCode
 from servers.rights import server_target, user_target
@@ -373,7 +374,9 @@ def read_code(body: Any) -> tuple[int, list[str] | None]:
 
 def read_scopes(fields: dict[str, Any]) -> list[str] | None:
     """Return the scopes that a body lists; none and an empty list say the same."""
-    return check_names(fields.get("scopes", []), "scopes") or None
+    scopes = check_names(fields.get("scopes", []), "scopes")
+    check_number(scopes, holder="share")
+    return scopes or None
 
 
 def without_nulls(body: Any, *optional: str) -> Any:

@@ -31,6 +31,8 @@ from tokens.clients import Client, describe
 from tokens.models import APIToken
 
 DEFAULT_NOTE = "Requested via api"
+# Each stands for several scopes.
+MAX_ROLES = 100
 REFUSED = "Invalid username or password"
 
 # What is longer can't be the id of a row.
@@ -259,6 +261,8 @@ def read_scopes(body: dict[str, Any]) -> Any:
         raise Invalid("Can only assign one of scopes or roles when creating tokens.")
     if not isinstance(roles, list) or not all(isinstance(r, str) for r in roles):
         raise Invalid("token roles must be a list of strings or null")
+    if len(roles) > MAX_ROLES:
+        raise Invalid(f"{len(roles)} roles are too many: at most {MAX_ROLES}")
     known = dict(Role.objects.filter(name__in=roles).values_list("name", "scopes"))
     for role in roles:
         if role not in known:

@@ -22,6 +22,9 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
+# Statements are kept up to this length; those that name hundreds of rows are not.
+LONGEST_KEPT = 16_384
+
 
 @cache
 def vendor_in_use() -> str:
@@ -72,7 +75,11 @@ def _ask_once(
             cursor.execute(statement, parameters)
             return getattr(cursor, fetch)()
     if vendor_in_use() == "sqlite":
-        statement = _for_sqlite(statement)
+        statement = (
+            _for_sqlite(statement)
+            if len(statement) <= LONGEST_KEPT
+            else _for_sqlite.__wrapped__(statement)
+        )
     database.ensure_connection()
     with database.wrap_database_errors:
         return getattr(database.connection.execute(statement, parameters), fetch)()

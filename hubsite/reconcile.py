@@ -105,7 +105,7 @@ class Reconciliation:
                 }
         for name, fields in wanted.items():
             with _naming(f"c.JupyterHub.load_roles: role {name!r}"):
-                check_scopes(fields["scopes"])
+                check_scopes(fields["scopes"], limited=False)
         existing = {role.name: role for role in Role.objects.all()}
         for name in existing.keys() - wanted.keys():
             existing[name].delete()

@@ -17,6 +17,7 @@ from hubsite.config import declared_fields
 from hubsite.environment import variables
 from hubsite.unsupported import ADVICE
 from scopes.definitions import DEFAULT_ROLES, SCOPES
+from scopes.grammar import MAX_SCOPE_LENGTH, MAX_SCOPES
 
 MADE = "<!-- Made by `python manage.py reference`; edit the code instead. -->"
 
@@ -92,6 +93,15 @@ def _scopes() -> Iterable[str]:
     yield "`!server=ada/lab`, `!service=grader`; `!user`, `!server` and `!service`"
     yield "alone mean the owner of the token or role. Several filters on one scope add"
     yield "up."
+    yield ""
+    yield f"A request names at most {MAX_SCOPES:,} scopes, each of at most"
+    yield f"{MAX_SCOPE_LENGTH:,} characters; more is refused with 400 before any of"
+    yield "them is looked at. Each process that meets a token works out what its scopes"
+    yield "mean, which takes a few milliseconds and about a megabyte for a thousand of"
+    yield "them; a filter for a group reaches more people than that. The limit holds for"
+    yield "tokens, shares, share codes, services that are added at run time, and OAuth,"
+    yield "where the error is `invalid_scope`. It does not hold for what the"
+    yield "configuration declares."
     yield ""
     yield "| scope | permits | brings with it |"
     yield "| --- | --- | --- |"

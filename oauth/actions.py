@@ -105,7 +105,7 @@ def register_server_client(
     server = f"{owner}/{name}"
     check_redirect_uri(redirect_uri)
     allowed = spell_out_roles(allowed_scopes)
-    check_scopes(allowed, holder=f"server {server}")
+    check_scopes(allowed, holder=f"server {server}", limited=False)
     identifier = server_client_id(owner, name)
     end_clients(
         OAuthClient.objects.filter(server=server).exclude(identifier=identifier), by=by
@@ -198,7 +198,7 @@ def _client_fields(service: Service) -> dict[str, Any] | None:
         redirect_uri = f"{settings.HUB.base_url}{path}"
     check_redirect_uri(redirect_uri)
     allowed = spell_out_roles(service.oauth_client_allowed_scopes or ())
-    check_scopes(allowed, holder=f"service {name}")
+    check_scopes(allowed, holder=f"service {name}", limited=False)
     return {
         "identifier": identifier,
         "description": f"JupyterHub service {name}",

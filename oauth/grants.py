@@ -15,9 +15,16 @@ from typing import Final
 from accounts.models import Group, Role, User
 from accounts.rights import members_among
 from oauth.models import OAuthClient
-from scopes.access import Access, Identity, Target, client_access, expand
+from scopes.access import (
+    Access,
+    Identity,
+    Target,
+    client_access,
+    cut_down,
+    expand,
+)
 from scopes.definitions import INHERIT, SCOPES
-from scopes.grammar import RawScope, check_scopes
+from scopes.grammar import RawScope, check_number, check_scopes
 from scopes.refusals import Invalid
 from tokens.models import APIToken
 
@@ -56,6 +63,8 @@ def read_request(client: OAuthClient, user: User, names: Iterable[str]) -> list[
     asked = [name for name in names if name]
     if not asked:
         return list(client.allowed_scopes)
+    # Each may be the name of a role, which the database is asked for.
+    check_number(asked, holder="client")
     raws = spell_out_roles(name for name in asked if name != IDENTIFY_ALONE)
     check_scopes(raws, holder="client")
     if INHERIT in client.allowed_scopes:
@@ -74,15 +83,11 @@ def grant(client: OAuthClient, user: User, raws: Iterable[str]) -> list[str]:
     raws = list(raws)
     if INHERIT in raws:
         return [INHERIT]
-    granted = set(required_scopes(client))
-    for raw in raws:
-        expanded = _expanded(client, user, [raw])
-        common = Access.of(expanded).intersect(user.access, members_among)
-        if expanded and common.covers(expanded, members_among):
-            granted.add(raw)
-        else:
-            granted |= common.scopes
-    return sorted(granted)
+    wanted = {
+        raw: expanded for raw in raws if (expanded := _expanded(client, user, [raw]))
+    }
+    granted = cut_down(wanted, user.access, members_among)
+    return sorted(granted | required_scopes(client))
 
 
 def may_use(client: OAuthClient, user: User) -> bool:

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
-from django.db.models import Q
+from django.db.models import CharField, F, Func, Q, Value
 
 from scopes.definitions import INHERIT
 from scopes.expansion import Identity, client_access, expand, identify
 from scopes.grammar import RawScope
+from scopes.memory import remembered
 from scopes.refusals import Forbidden, NotFound
 from scopes.tables import TABLES
 
@@ -41,13 +43,40 @@ M = TypeVar("M", bound="Model")
 # Filters by kind; an empty mapping reaches nothing, None reaches everything.
 Filters = Mapping[str, frozenset[str]]
 Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs(Collection[Pair]):
+    """Each of some users with each of some groups, without listing them all."""
+
+    users: frozenset[str]
+    groups: frozenset[str]
+
+    def __contains__(self, pair: object) -> bool:
+        return (
+            isinstance(pair, tuple)
+            and len(pair) == 2
+            and pair[0] in self.users
+            and pair[1] in self.groups
+        )
+
+    def __iter__(self) -> Iterator[Pair]:
+        return product(self.users, self.groups)
+
+    def __len__(self) -> int:
+        return len(self.users) * len(self.groups)
+
+
 # Tells which of some (user, group) pairs are memberships at this moment.
-Members = Callable[[frozenset[Pair]], Collection[Pair]]
+Members = Callable[[Pairs], Collection[Pair]]
 
 _NOTHING: Final[Filters] = MappingProxyType({})
 
+# Bytes of memory for accesses that may be asked for again.
+MEMORY: Final = 32_000_000
 
-def _nobody(_pairs: frozenset[Pair]) -> Collection[Pair]:
+
+def _nobody(_pairs: Pairs) -> Collection[Pair]:
     return ()
 
 
@@ -118,22 +147,54 @@ class View:
         return shown
 
 
+class Open(NamedTuple):
+    """A scope that is held if the user is in any of the groups."""
+
+    scope: str
+    user: str
+    groups: frozenset[str]
+
+
 class Overlap(NamedTuple):
     """What two accesses have in common.
 
-    `scopes` for certain, and each scope of `open` if its pair is a membership.
+    `scopes` for certain, and those of `open` that turn out to be held.
     """
 
     scopes: frozenset[str]
-    open: frozenset[tuple[str, Pair]]
+    open: tuple[Open, ...]
+
+    @property
+    def weight(self) -> int:
+        """Estimate the bytes that this takes in memory."""
+        return sum(200 + len(text) for text in self.scopes) + 300 * len(self.open)
 
     def settle(self, members: Members) -> Access:
         """Close what is open by asking, once and only if need be, who is a member."""
+        return Access.of(self.settled(members))
+
+    def settled(self, members: Members) -> frozenset[str]:
+        """Return the scopes of `settle`, of which nothing is remembered."""
         if not self.open:
-            return Access.of(self.scopes)
-        true = members(frozenset(pair for _, pair in self.open))
-        held = (scope for scope, pair in self.open if pair in true)
-        return Access.of(self.scopes.union(held))
+            return self.scopes
+        groups_of: dict[str, set[str]] = {}
+        for user, group in members(pairs_of(self.open)):
+            groups_of.setdefault(user, set()).add(group)
+        return self.scopes.union(
+            entry.scope
+            for entry in self.open
+            if not entry.groups.isdisjoint(groups_of.get(entry.user, ()))
+        )
+
+
+def pairs_of(entries: Iterable[Open]) -> Pairs:
+    """Return the pairs of which `entries` ask whether they are memberships."""
+    entries = tuple(entries)
+    groups = {id(entry.groups): entry.groups for entry in entries}
+    return Pairs(
+        frozenset(entry.user for entry in entries),
+        frozenset().union(*groups.values()),
+    )
 
 
 class Access:
@@ -141,24 +202,31 @@ class Access:
 
     Built once from expanded scopes; every later question is answered from memory.
     Rows outside its reach behave as if they did not exist. Make one with `of`,
-    which hands out the same object for the same scopes.
+    which hands out the same object for the same scopes, unless the scopes are only
+    looked at: what a request asks for may be refused, and is not worth remembering.
     """
 
-    __slots__ = ("_hash", "_held", "_views", "scopes")
+    __slots__ = ("_hash", "_held", "_views", "scopes", "weight")
 
     scopes: frozenset[str]
 
-    def __init__(self, scopes: frozenset[str]) -> None:
-        held: dict[str, dict[str, frozenset[str]] | None] = {}
+    def __init__(self, expanded: frozenset[str]) -> None:
+        scopes = _reduced(expanded)
+        gathered: dict[str, dict[str, set[str]] | None] = {}
         for text in scopes:
             scope = RawScope.parse(text)
             if scope.kind is None:
-                held[scope.name] = None
+                gathered[scope.name] = None
                 continue
-            filters = held.setdefault(scope.name, {})
-            if filters is not None and scope.value:
-                values = filters.get(scope.kind, frozenset())
-                filters[scope.kind] = values | {scope.value}
+            found = gathered.setdefault(scope.name, {})
+            if found is not None and scope.value:
+                found.setdefault(scope.kind, set()).add(scope.value)
+        held: dict[str, dict[str, frozenset[str]] | None] = {
+            name: None
+            if filters is None
+            else {kind: frozenset(values) for kind, values in filters.items()}
+            for name, filters in gathered.items()
+        }
         # Most scopes of a principal share one filter, and thousands of accesses are
         # kept in memory.
         shared: dict[object, dict[str, frozenset[str]] | None] = {None: None}
@@ -169,11 +237,13 @@ class Access:
         self.scopes = scopes
         self._hash = hash(self.scopes)
         self._views: dict[str, View] = {}
+        # Bytes, estimated: each scope is kept as it is written and by its parts.
+        self.weight = sum(map(len, scopes)) * 2 + 200 * len(scopes)
 
     @staticmethod
     def of(expanded: Iterable[str]) -> Access:
         """Make the access that `expanded` scopes give, without overlaps."""
-        return _access(frozenset(expanded))
+        return _access(_reduced(frozenset(expanded)))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -291,8 +361,8 @@ class Access:
         self, expanded: Iterable[str], members: Members = _nobody
     ) -> frozenset[str]:
         """Name those of `expanded` that this access does not wholly reach."""
-        wanted = Access.of(expanded)
-        return wanted.scopes - wanted.intersect(self, members).scopes
+        wanted = Access(frozenset(expanded))
+        return wanted.scopes - wanted.overlap(self).settled(members)
 
     def covers(self, expanded: Iterable[str], members: Members = _nobody) -> bool:
         """Does this access reach everything that `expanded` would?"""
@@ -323,27 +393,53 @@ def token_overlap(
     """Work out what a token may do, leaving memberships of others open."""
     written = frozenset(raws)
     if INHERIT in written:
-        return Overlap(owner.scopes, frozenset())
+        return Overlap(owner.scopes, ())
     own = expand(written, identity, client) | identify(identity)
     if client is not None:
         own |= client_access(client)
-    common = Access.of(own).overlap(owner)
+    common = Access(own).overlap(owner)
     if identity.kind != "user" or not common.open:
         return common
-    mine = {entry for entry in common.open if entry[1][0] == identity.name}
-    held = {scope for scope, (_, group) in mine if group in identity.groups}
-    return Overlap(common.scopes | held, common.open - mine)
+    held = {
+        entry.scope
+        for entry in common.open
+        if entry.user == identity.name and not entry.groups.isdisjoint(identity.groups)
+    }
+    others = (entry for entry in common.open if entry.user != identity.name)
+    return Overlap(common.scopes | held, tuple(others))
 
 
-@lru_cache(maxsize=4096)
-def _access(expanded: frozenset[str]) -> Access:
-    # What is held without a filter makes its filtered variants idle.
-    reduced = frozenset(
-        text
-        for text in expanded
-        if "!" not in text or text.partition("!")[0] not in expanded
-    )
-    return Access(reduced) if reduced == expanded else _access(reduced)
+def cut_down(
+    wanted: Mapping[str, frozenset[str]], owner: Access, members: Members
+) -> set[str]:
+    """Keep of raw scopes what `owner` reaches, and keep them raw where that is all.
+
+    `wanted` says what each of them means. `members` is asked once for all.
+    """
+    overlaps = {raw: Access(texts).overlap(owner) for raw, texts in wanted.items()}
+    asked = pairs_of(entry for common in overlaps.values() for entry in common.open)
+    found = frozenset(members(asked)) if asked else frozenset()
+    held: set[str] = set()
+    for raw, common in overlaps.items():
+        kept = common.settled(lambda _pairs: found)
+        if _reduced(wanted[raw]) <= kept:
+            held.add(raw)
+        else:
+            held |= kept
+    return held
+
+
+def _reduced(expanded: frozenset[str]) -> frozenset[str]:
+    """Leave out the filtered variants of what is held without a filter."""
+    idle = {
+        text for text in expanded if "!" in text and text.partition("!")[0] in expanded
+    }
+    return expanded - idle if idle else expanded
+
+
+@remembered(MEMORY, lambda access: access.weight)
+def _access(scopes: frozenset[str]) -> Access:
+    return Access(scopes)
 
 
 EMPTY: Final = Access.of(())
@@ -356,10 +452,9 @@ def _refusal(scopes: tuple[str, ...]) -> Forbidden:
     )
 
 
-@lru_cache(maxsize=4096)
 def _overlap(one: Access, other: Access) -> Overlap:
     certain: set[str] = set()
-    possible: set[tuple[str, Pair]] = set()
+    possible: list[Open] = []
     for name, filters in one._held.items():
         if name not in other._held:
             continue
@@ -375,15 +470,17 @@ def _overlap(one: Access, other: Access) -> Overlap:
             for server in right.get("server", frozenset()):
                 if server.partition("/")[0] in users:
                     certain.add(f"{name}!server={server}")
-            for group in right.get("group", frozenset()):
-                for user in users:
-                    possible.add((f"{name}!user={user}", (user, group)))
-                for server in left.get("server", frozenset()):
-                    owner = server.partition("/")[0]
-                    possible.add((f"{name}!server={server}", (owner, group)))
+            groups = right.get("group")
+            if not groups:
+                continue
+            for user in users:
+                possible.append(Open(f"{name}!user={user}", user, groups))
+            for server in left.get("server", frozenset()):
+                owner = server.partition("/")[0]
+                possible.append(Open(f"{name}!server={server}", owner, groups))
     return Overlap(
         frozenset(certain),
-        frozenset(entry for entry in possible if entry[0] not in certain),
+        tuple(entry for entry in possible if entry.scope not in certain),
     )
 
 
@@ -464,7 +561,7 @@ def _condition(model: type[Model], filters: Filters) -> Q | None:
         found = (
             _is_one_of(model, paths[0], values)
             if len(paths) == 1
-            else _is_joined(paths, values)
+            else _is_joined(model, paths, values)
         )
         condition = found if condition is None else condition | found
     return condition
@@ -478,15 +575,24 @@ def _is_one_of(model: type[Model], path: Path, values: frozenset[str]) -> Q:
     return Q(pk__in=model._base_manager.filter(found).values("pk"))
 
 
-def _is_joined(paths: tuple[Path, ...], values: frozenset[str]) -> Q:
-    # An empty condition would mean every row, so it begins with none.
-    condition = Q(pk__in=())
-    for value in sorted(values):
-        parts = value.split("/", len(paths) - 1)
-        if len(parts) == len(paths):
-            names = ("__".join(path) for path in paths)
-            condition |= Q(**dict(zip(names, parts, strict=True)))
-    return condition
+def _is_joined(
+    model: type[Model], paths: tuple[Path, ...], values: frozenset[str]
+) -> Q:
+    # Rows of the first name come from an index; the text of all names is made of those
+    # alone. One condition for each value would be more than SQLite takes.
+    first, *rest = ("__".join(path) for path in paths)
+    owners = sorted({value.partition("/")[0] for value in values})
+    parts = [F(first), *(part for name in rest for part in (Value("/"), F(name)))]
+    joined = Func(
+        *parts,
+        template="(%(expressions)s)",
+        arg_joiner=" || ",
+        output_field=CharField(),
+    )
+    rows = model._base_manager.alias(joined_names=joined).filter(
+        **{f"{first}__in": owners, "joined_names__in": sorted(values)}
+    )
+    return Q(pk__in=rows.values("pk"))
 
 
 def _leads_to_many(model: type[Model], path: Path) -> bool:

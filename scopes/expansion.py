@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from scopes.definitions import METASCOPES, SCOPES, SELF, SELF_SCOPES, implied
 from scopes.grammar import RawScope
@@ -36,15 +35,9 @@ def expand(
     What has no meaning stays out: an unknown scope, a short filter without a
     target, `self` for a service, and `inherit`, which `token_access` reads itself.
     """
-    return _expand(frozenset(raws), identity.kind, identity.name, client)
-
-
-@lru_cache(maxsize=4096)
-def _expand(
-    raws: frozenset[str], kind: str, name: str, client: Identity | None
-) -> frozenset[str]:
+    kind, name = identity.kind, identity.name
     expanded: set[str] = set()
-    for raw in raws:
+    for raw in frozenset(raws):
         if raw == SELF and kind == "user":
             for own in SELF_SCOPES:
                 expanded |= _spell_out(own, "user", name)

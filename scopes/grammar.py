@@ -7,9 +7,8 @@ The **metascopes** `self`, `inherit` and `(no_scope)` take no filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Self
 
 from scopes.definitions import INHERIT, METASCOPES, SCOPES
@@ -17,6 +16,13 @@ from scopes.refusals import Invalid
 
 KINDS: Final = frozenset({"user", "group", "server", "service"})
 SHORT_KINDS: Final = frozenset({"user", "server", "service"})
+
+# A token that names a thousand scopes is read and worked out anew by each process
+# that meets it, in a few milliseconds and a few megabytes: as much as one request
+# should cost others. A filter by group reaches more people than that.
+MAX_SCOPES: Final = 1_000
+# The longest name of a user and of a server, with what stands before them.
+MAX_SCOPE_LENGTH: Final = 1_023
 
 # Of these a group filter names the group itself, of all others its members.
 GROUP_SCOPES: Final = frozenset(
@@ -59,16 +65,39 @@ class RawScope:
         return f"{self.name}!{self.kind}={self.value}"
 
 
-def check_scopes(texts: Iterable[str], *, holder: str = "token") -> None:
+def check_scopes(
+    texts: Collection[str], *, holder: str = "token", limited: bool = True
+) -> None:
     """Refuse the first of `texts` that is no scope; `holder` is who would hold it.
 
-    Whether a filter's user, group, server or service exists is not asked.
+    Whether a filter's user, group, server or service exists is not asked. What the
+    configuration declares is not `limited` in number.
     """
+    if limited:
+        check_number(texts, holder=holder)
     for text in texts:
         _check(text, holder)
 
 
-@lru_cache(maxsize=4096)
+def check_number(texts: Collection[str], *, holder: str = "token") -> None:
+    """Refuse more scopes, or longer ones, than a request may name.
+
+    Whoever reads scopes from a request asks this first: all that is worked out from
+    scopes later takes time and memory for each of them.
+    """
+    if len(texts) > MAX_SCOPES:
+        raise Invalid(
+            f"{len(texts)} scopes for {holder} are too many: at most {MAX_SCOPES} can "
+            "be named. A filter for a group stands for all its members."
+        )
+    for text in texts:
+        if len(text) > MAX_SCOPE_LENGTH:
+            raise Invalid(
+                f"Scope '{text[:40]}…' for {holder} is longer than"
+                f" {MAX_SCOPE_LENGTH} characters"
+            )
+
+
 def _check(text: str, holder: str) -> None:
     scope = RawScope.parse(text)
     if scope.name == "all" and "all" not in SCOPES:

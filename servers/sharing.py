@@ -13,7 +13,7 @@ from accounts.models import Group, User
 from audit.actions import record
 from audit.models import Actor
 from scopes.access import Access, Identity, Target, expand
-from scopes.grammar import RawScope, check_scopes
+from scopes.grammar import RawScope, check_number, check_scopes
 from scopes.refusals import Forbidden, Invalid
 from servers.models import Server, Share, ShareCode
 from tokens import digests, format, keys
@@ -221,7 +221,9 @@ def share_scopes(
     owner = server.user.name
     target = f"{owner}/{server.name}"
     granted: dict[str, None] = {}
-    for raw in DEFAULT_SHARE_SCOPES if scopes is None else scopes:
+    wanted = list(dict.fromkeys(DEFAULT_SHARE_SCOPES if scopes is None else scopes))
+    check_number(wanted, holder="share")
+    for raw in wanted:
         name, bang, found = raw.partition("!")
         if bang and found != f"server={target}":
             raise Invalid(
@@ -230,6 +232,8 @@ def share_scopes(
             )
         full = f"{name}!server={target}"
         check_scopes([full], holder="share")
+        if name in granted:
+            continue
         if not _reaches(access, full, server):
             raise Forbidden(f"Do not have permission to grant share with scope {full}")
         granted[name] = None

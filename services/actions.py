@@ -110,5 +110,5 @@ def _refuse_excess(name: str, fields: dict[str, Any], access: Access) -> None:
     if excess:
         raise Invalid(
             f"Not giving service {name} scopes that you do not hold: "
-            f"{', '.join(excess)}"
+            f"{', '.join(excess[:100])}{' …' if len(excess) > 100 else ''}"
         )

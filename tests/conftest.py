@@ -19,7 +19,6 @@ from django.test import Client
 
 from accounts.models import Group, User
 from accounts.rights import access_of
-from scopes import expansion, grammar
 from scopes.definitions import SCOPES, implied
 from servers.changes import Watcher
 from services.models import Service
@@ -91,7 +90,7 @@ def forget() -> None:
     if SCOPES.keys() != BUILT_IN:
         for name in SCOPES.keys() - BUILT_IN:
             del SCOPES[name]
-        for remembered in (implied, expansion._expand, grammar._check, access_of):
+        for remembered in (implied, access_of):
             remembered.cache_clear()
 
 

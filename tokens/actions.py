@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,9 @@ from tokens.models import APIToken
 MAX_NOTE_LENGTH = 1023
 # A century: what ends later than anybody lives ends never, and says so.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
+
+# A refusal names no more scopes than anybody reads.
+MOST_NAMED = 100
 
 # JupyterHub takes supplied tokens from this length on.
 MIN_BROUGHT_LENGTH = 8
@@ -232,11 +235,21 @@ def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
     wanted = expand(scopes, Identity(kind, owner.name))
     beyond = owner.access.lacking(wanted, members_among)
     if beyond:
+        named = sorted(beyond)[:MOST_NAMED]
+        more = (
+            f" and {len(beyond) - MOST_NAMED} more" if len(beyond) > MOST_NAMED else ""
+        )
         raise Invalid(
-            f"Not assigning requested scopes {','.join(sorted(beyond))}"
+            f"Not assigning requested scopes {','.join(named)}{more}"
             f" not held by {kind.title()} {owner.name}"
         )
     return list(dict.fromkeys(scopes))
+
+
+def _listed(scopes: Collection[str]) -> str:
+    named = ",".join(sorted(scopes)[:MOST_NAMED])
+    more = len(scopes) - MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def check_expires_in(expires_in: Any, *, capped: bool = True) -> int | None:

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 # What is remembered at most: bearers whose secret was proved in this process.
 MEMORY: Final = 8_192
+# The same in bytes: a token may name a thousand scopes.
+MEMORY_BYTES: Final = 64_000_000
 
 Row = Sequence[Any]
 
@@ -129,6 +131,7 @@ class Bearer:
         "settled",
         "text",
         "token_id",
+        "weight",
     )
 
     access: Access
@@ -156,6 +159,9 @@ class Bearer:
             *rights,
         )
         self.memo = {}
+        # Bytes, estimated: the row as text and taken apart, answers made of it, and
+        # the access, which others may share.
+        self.weight = 6 * len(text) + self.access.weight + 2_000
 
     def __repr__(self) -> str:
         return f"<Bearer a{self.token_id} of {self.owner_kind} {self.owner_name}>"
@@ -181,6 +187,7 @@ class Bearer:
 # it gives a secret away. BLAKE2 has a key of its own (RFC 7693), and takes a third of
 # the time of an HMAC.
 _proved: dict[bytes, Bearer] = {}
+_held = 0
 _process_key = token_bytes(32)
 
 _keys_are_lost = False
@@ -230,8 +237,10 @@ def verify(secret: str) -> Bearer | None:
 
 def forget() -> None:
     """Forget every secret that was proved, and which keys are lost."""
-    global _keys_are_lost
-    _proved.clear()
+    global _held, _keys_are_lost
+    with _memory:
+        _proved.clear()
+        _held = 0
     _keys_are_lost = False
 
 
@@ -288,10 +297,20 @@ def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
             _flights.pop(mac, None)
     bearer = Bearer(text, row, public_id)
     with _memory:
-        if len(_proved) >= MEMORY and mac not in _proved:
-            del _proved[next(iter(_proved))]
-        _proved[mac] = bearer
+        _remember(mac, bearer)
     return bearer
+
+
+def _remember(mac: bytes, bearer: Bearer) -> None:
+    """Keep a bearer, and let the oldest go while they are too many or too large."""
+    global _held
+    before = _proved.pop(mac, None)
+    if before is not None:
+        _held -= before.weight
+    _proved[mac] = bearer
+    _held += bearer.weight
+    while len(_proved) > MEMORY or (_held > MEMORY_BYTES and len(_proved) > 1):
+        _held -= _proved.pop(next(iter(_proved))).weight
 
 
 def _is_proved(mac: bytes, row: Row) -> bool:

@@ -18,7 +18,11 @@ from django.db.backends.sqlite3 import base
 _translate: Any = base.SQLiteCursorWrapper.convert_query
 
 
-@lru_cache(maxsize=1024)
+# Longer statements name hundreds of rows, and are rarely asked twice.
+LONGEST_KEPT = 16_384
+
+
+@lru_cache(maxsize=512)
 def _translated(query: str) -> str:
     # The method asks nothing of its cursor.
     return _translate(None, query)
@@ -30,7 +34,7 @@ class Cursor(base.SQLiteCursorWrapper):
     def convert_query(
         self, query: str, *, param_names: Iterable[str] | None = None
     ) -> str:
-        if param_names is not None or len(query) > 16384:
+        if param_names is not None or len(query) > LONGEST_KEPT:
             return super().convert_query(query, param_names=param_names)
         return _translated(query)
 

@@ -21,7 +21,7 @@ from accounts.rights import members_among
 from audit.models import Actor
 from oauth.actions import end_clients, register_server_client
 from oauth.models import OAuthClient
-from scopes.access import Access, Identity, expand
+from scopes.access import Identity, cut_down, expand
 from scopes.grammar import check_scopes
 from scopes.refusals import Conflict, Invalid
 from servers.models import Server
@@ -137,7 +137,7 @@ def server_scopes(server: Server, requested: Requested) -> list[str]:
     configuration speaks of all servers at once.
     """
     wanted = list(requested.token) or _role_scopes()
-    check_scopes(wanted, holder="server_token_scopes")
+    check_scopes(wanted, holder="server_token_scopes", limited=False)
     # `!server` is the server itself, though its token belongs to no client.
     wanted = [
         f"{scope}={server}" if scope.endswith("!server") else scope for scope in wanted
@@ -155,15 +155,8 @@ def _role_scopes() -> list[str]:
 def _held_by(user: User, raws: Iterable[str]) -> set[str]:
     """Cut raw scopes down to what a user has, and keep them raw where that is all."""
     identity = Identity("user", user.name)
-    held: set[str] = set()
-    for raw in raws:
-        expanded = expand([raw], identity)
-        common = Access.of(expanded).intersect(user.access, members_among)
-        if common.covers(expanded, members_among):
-            held.add(raw)
-        else:
-            held |= common.scopes
-    return held
+    wanted = {raw: expand([raw], identity) for raw in raws}
+    return cut_down(wanted, user.access, members_among)
 
 
 @sensitive_variables("secret")

@@ -285,3 +285,13 @@ def test_queries_do_not_grow_with_tokens(
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
+
+
+def test_a_client_asks_for_no_more_scopes_than_the_limit(sign_in: SignIn) -> None:
+    names = " ".join(f"read:users!user=user-{n}" for n in range(1_001))
+
+    reply = sign_in.ask(scope=names)
+
+    assert reply.status_code == 302
+    assert sent_back(reply)["error"] == "invalid_scope"
+    assert not OAuthCode.objects.exists()
