@@ -1,0 +1,1 @@
+"""Setting up this folder, and the services that tests need."""
