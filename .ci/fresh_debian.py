@@ -9,6 +9,8 @@ Root is needed, for mounts and for `chroot`. The script runs in namespaces of it
 so that its mounts and processes end with it. The network is that of the machine.
 """
 
+# ruff: noqa: S310, S603, S607 - its own programs and its own address
+
 from __future__ import annotations
 
 import contextlib
@@ -145,7 +147,17 @@ class Debian:
         """Return the command that runs another one in this Debian."""
         shell = 'cd "$1" && shift && exec "$@"'
         who = f"--userspec={user}:{user}"
-        return ["chroot", who, str(self.root), "sh", "-c", shell, "sh", folder, *command]
+        return [
+            "chroot",
+            who,
+            str(self.root),
+            "sh",
+            "-c",
+            shell,
+            "sh",
+            folder,
+            *command,
+        ]
 
 
 def answers(url: str) -> bool:
