@@ -1,9 +1,10 @@
 """Forged requests are told from real ones by JupyterHub's rules.
 
-A page hands out a value twice: in the `_xsrf` cookie and in its form (or to its
-script, which reads the cookie). Whoever sends both back equal has read a page of
-ours. The value is signed for one session and user, or for one browser as long as
-nobody has signed in, so that a value from elsewhere is worth nothing.
+A page hands out a value twice: in the `_xsrf` cookie and in its form, where scripts
+find it as well. Whoever sends both back equal has read a page of ours. The value is
+signed for one session and user, or for one browser as long as nobody has signed in, so
+that a value from elsewhere is worth nothing. Of several cookies any that is valid
+counts.
 
 Pages and the admin are checked by the middleware, in place of Django's own. The API
 calls `request.check_xsrf()` itself, for it alone knows whether a cookie or a token
@@ -25,6 +26,7 @@ from django.shortcuts import render
 from django.utils.crypto import constant_time_compare
 
 from scopes.refusals import Forbidden
+from web.cookies import values_of
 
 NAME = "_xsrf"
 HEADERS = ("HTTP_X_XSRFTOKEN", "HTTP_X_CSRFTOKEN")
@@ -37,11 +39,10 @@ def get_token(request: Any) -> str:
     made_for, token = getattr(request, "_xsrf_token", ("", ""))
     if made_for == binding:
         return token
-    token = request.COOKIES.get(NAME, "")
     # A form should outlive the hour that an anonymous value has; so a value is
     # handed out again only during the first half of it.
-    if not _is_signed_for(binding, token, ANONYMOUS_SECONDS // 2):
-        token = _signer(binding).sign(secrets.token_urlsafe(16))
+    valid = _valid_cookies(request, binding, ANONYMOUS_SECONDS // 2)
+    token = valid[0] if valid else _signer(binding).sign(secrets.token_urlsafe(16))
     request._xsrf_token = (binding, token)
     return token
 
@@ -83,12 +84,16 @@ def find_problem(request: HttpRequest) -> str:
     sent = _sent_value(request)
     if not sent:
         return f"'{NAME}' argument missing from {request.method}"
-    cookie = request.COOKIES.get(NAME, "")
-    if not constant_time_compare(sent, cookie) or not _is_signed_for(
-        _binding(request), cookie, ANONYMOUS_SECONDS
-    ):
-        return f"XSRF cookie does not match {request.method} argument"
-    return ""
+    binding = _binding(request)
+    valid = _valid_cookies(request, binding, ANONYMOUS_SECONDS)
+    if any(constant_time_compare(sent, cookie) for cookie in valid):
+        return ""
+    # A browser that has lost the cookie may go on reading: the value alone proves that
+    # it comes from a page of the same session.
+    is_reading = request.method == "GET" and request.user.is_authenticated
+    if is_reading and not valid and _is_signed_for(binding, sent, ANONYMOUS_SECONDS):
+        return ""
+    return f"XSRF cookie does not match {request.method} argument"
 
 
 class XSRFMiddleware:
@@ -153,7 +158,7 @@ class XSRFMiddleware:
     @staticmethod
     def _set_cookie(request: HttpRequest, response: HttpResponse) -> None:
         token = get_token(request)
-        if token == request.COOKIES.get(NAME) or NAME in response.cookies:
+        if token in values_of(request, NAME) or NAME in response.cookies:
             return
         response.set_cookie(
             NAME,
@@ -170,6 +175,20 @@ def _sent_value(request: HttpRequest) -> str:
     places = (request.POST.get(NAME), request.GET.get(NAME))
     values = (*places, *(request.META.get(header) for header in HEADERS))
     return next((value for value in values if value), "")
+
+
+def _valid_cookies(
+    request: HttpRequest, binding: str, anonymous_seconds: int
+) -> list[str]:
+    """Return the values of all cookies that are signed for this session or browser.
+
+    Other programs on the same host name use a cookie of this name, too.
+    """
+    return [
+        value
+        for value in values_of(request, NAME)
+        if _is_signed_for(binding, value, anonymous_seconds)
+    ]
 
 
 def _binding(request: HttpRequest) -> str:

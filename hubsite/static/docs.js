@@ -5,11 +5,6 @@
 
   const place = document.getElementById("swagger-ui");
 
-  const xsrf = () => {
-    const cookie = document.cookie.split("; ").find((it) => it.startsWith("_xsrf="));
-    return cookie ? cookie.slice("_xsrf=".length) : "";
-  };
-
   // Swagger names some of its parts not at all, or otherwise than they read, and lets
   // no key into code that scrolls.
   new MutationObserver(() => {
@@ -32,7 +27,7 @@
     deepLinking: false,
     requestInterceptor: (request) => {
       if (new URL(request.url, location.href).origin === location.origin) {
-        request.headers["X-XSRFToken"] = xsrf();
+        request.headers["X-XSRFToken"] = place.dataset.xsrf;
       }
       return request;
     },
