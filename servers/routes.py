@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import OperationalError, connections
 from django.db.models import Q
 
+from scopes.refusals import Invalid
 from servers.announcements import announced_proxy
 from servers.models import Server
 from servers.proxy import MARK, ProxyClient, ProxyError, measured, origin
@@ -42,12 +43,22 @@ class Route(NamedTuple):
 
 
 def proxy(api_url: str = "", auth_token: str = "") -> ProxyClient:
-    """Return the proxy that is in use, or one that is somewhere else."""
+    """Return the proxy that is in use, or one that is somewhere else.
+
+    The secret that the hub knows is for the proxy that the hub knows: one at another
+    address has to come with a secret of its own, or the request is refused.
+    """
     if not (api_url and auth_token):
         known_url, known_token = announced_proxy() or (
             settings.HUB.proxy_api_url,
             settings.PROXY_AUTH_TOKEN,
         )
+        is_elsewhere = api_url and api_url.rstrip("/") != known_url.rstrip("/")
+        if is_elsewhere and not auth_token:
+            raise Invalid(
+                f"The proxy at {api_url} needs its own secret: send it as auth_token."
+                " The hub sends the secret that it knows to no other address."
+            )
         api_url, auth_token = api_url or known_url, auth_token or known_token
     return ProxyClient(api_url, auth_token)
 

@@ -209,13 +209,68 @@ def test_a_proxy_that_does_not_answer_takes_nobodys_place(
 ) -> None:
     reply = admin.patch(
         f"{API}/proxy",
-        {"api_url": "http://127.0.0.1:1"},
+        {"api_url": "http://127.0.0.1:1", "auth_token": proxy.secret},
         content_type="application/json",
     )
 
     assert reply.status_code == 503
     assert not AnnouncedProxy.objects.exists()
     assert admin.post(f"{API}/proxy").status_code == 200
+
+
+@pytest.fixture
+def stranger() -> Iterator[tuple[str, list[str]]]:
+    """Listen at an address of somebody else, and keep each secret that is sent."""
+    heard: list[str] = []
+
+    class Stranger(FakeProxy):
+        def do_GET(self) -> None:
+            heard.append(str(self.headers["Authorization"]))
+            self.answer(200, {})
+
+        do_POST = do_DELETE = do_GET
+
+    server = HTTPServer(("127.0.0.1", 0), Stranger)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", heard
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("token", [{}, {"auth_token": ""}, {"auth_token": None}])
+@pytest.mark.parametrize("is_announced", [False, True])
+def test_the_hubs_secret_is_sent_to_no_address_that_a_request_names(
+    admin: Any,
+    proxy: type[FakeProxy],
+    stranger: Any,
+    token: dict[str, Any],
+    is_announced: bool,
+) -> None:
+    address, heard = stranger
+    if is_announced:
+        body = {"auth_token": proxy.secret}
+        admin.patch(f"{API}/proxy", body, content_type="application/json")
+
+    reply = admin.patch(
+        f"{API}/proxy", {"api_url": address, **token}, content_type="application/json"
+    )
+
+    assert reply.status_code == 400
+    assert "auth_token" in reply.json()["message"]
+    assert not heard
+    assert AnnouncedProxy.objects.exists() is is_announced
+
+
+def test_the_known_proxy_may_be_named_without_its_secret(
+    admin: Any, proxy: type[FakeProxy], settings: Any
+) -> None:
+    reply = admin.patch(
+        f"{API}/proxy",
+        {"api_url": f"{settings.HUB.proxy_api_url}/", "auth_token": ""},
+        content_type="application/json",
+    )
+
+    assert reply.status_code == 200
 
 
 def test_an_announcement_under_a_lost_key_is_no_longer_known(
