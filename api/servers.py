@@ -181,6 +181,8 @@ class ServerView(OneServerView):
             return empty(201, "text/plain")
         if server.pending:
             return empty(202, "text/plain")
+        if server.failure_detail:
+            return error(server.failure_status or 500, "Internal Server Error")
         return error(server.failure_status or 500, server.failure or "Spawn failed")
 
     def patch(self, request: APIRequest, **kwargs: str) -> HttpResponse:

@@ -232,7 +232,7 @@ def _want_running(
     server.wanted = Server.Wanted.RUNNING
     server.generation += 1
     server.pending = Server.Pending.SPAWN
-    server.failure, server.failure_status = "", None
+    server.failure, server.failure_detail, server.failure_status = "", "", None
     server.announced_port = None
     server.remove_when_stopped = False
     server.started = server.last_activity = now
@@ -351,6 +351,7 @@ def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
             generation=F("generation") + 1,
             pending=Server.Pending.SPAWN,
             failure="",
+            failure_detail="",
             failure_status=None,
             announced_port=None,
             remove_when_stopped=False,

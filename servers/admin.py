@@ -26,12 +26,12 @@ from audit.admin_base import (
     begins_with,
     link,
     moment,
-    or_dash,
 )
 from audit.models import Event
 from servers import actions
 from servers.models import ACTIVE, Server
 from servers.openings import OPEN
+from servers.report import Report, line_of
 
 # More links than this are of no use on one page.
 LINKS = 500
@@ -81,10 +81,13 @@ class ServerAdmin(ScopedAdmin):
     change_form_template = "admin/servers/server/change_form.html"
 
     def get_fields(self, request: Any, obj: Server | None = None) -> list[str]:
-        fields = ["full_name", "owner", "label", "condition", "why", "address"]
-        fields += ["options", "since", "seen", "made", "said"]
+        fields = ["full_name", "owner", "label", "condition", "why"]
         access = request.user.access
-        if access.allows("admin:server_state", obj=obj):
+        sees_inside = access.allows("admin:server_state", obj=obj)
+        if sees_inside and obj is not None and obj.failure_detail:
+            fields.append("exception")
+        fields += ["address", "options", "since", "seen", "made", "said"]
+        if sees_inside:
             fields.append("inner_state")
         if access.allows("read:shares", obj=obj):
             fields.append("shared_with")
@@ -245,7 +248,12 @@ class ServerAdmin(ScopedAdmin):
 
     @admin.display(description="Last failure")
     def why(self, server: Server) -> str:
-        return or_dash(server.failure)
+        return Report.of(server).failure or DASH
+
+    @admin.display(description="Exception")
+    def exception(self, server: Server) -> SafeString:
+        """The text that people do not see."""
+        return format_html("<pre>{}</pre>", server.failure_detail)
 
     @admin.display(description="Started")
     def since(self, server: Server) -> SafeString | str:
@@ -277,8 +285,9 @@ class ServerAdmin(ScopedAdmin):
     @admin.display(description="Latest start")
     def said(self, server: Server) -> SafeString | str:
         events = server.events.order_by("-id")[:LATEST]
+        failure = Report.of(server).failure
         return _lines(
-            (moment(event.created), event.data.get("message", ""))
+            (moment(event.created), line_of(event.data, failure))
             for event in reversed(events)
         )
 

@@ -7,7 +7,8 @@ Kinds of questions, their payloads and answers:
 * `options_form` `{"owner", "server_name"}`: the form of options that a server is
   started with; `{"form": html}`, empty if there is none.
 * `options_from_form` `{"owner", "server_name", "fields", "files"}`: what somebody
-  filled in; `{"options": {...}}`, or `{"error": text, "status": 400}`.
+  filled in; `{"options": {...}}`, or `{"error": text, "status": 400}`, with `html` if
+  that was written for people, too.
 * `forget` `{"server_id", "user_id", "owner", "server_name", "state"}`: a server whose
   row is gone leaves nothing behind; `{}`. Nobody waits for this one, but a server of
   the same name: it starts only afterwards.

@@ -86,7 +86,8 @@ class Server(models.Model):
 
     # The latest start: a random id by which what it set going can be found again,
     # the token that its process was given, the port that a batch job told of, and
-    # why it failed, with the status that a waiting request is answered with.
+    # why it failed, with the status that a waiting request is answered with. The
+    # text of an unexpected exception is the detail, which only administrators read.
     attempt = models.CharField(max_length=32, blank=True, editable=False)
     token = models.ForeignKey(
         APIToken,
@@ -98,6 +99,9 @@ class Server(models.Model):
     )
     announced_port = models.PositiveIntegerField(null=True, editable=False)
     failure = models.TextField(blank=True, editable=False)
+    failure_detail = models.TextField(
+        blank=True, editable=False, default="", db_default=""
+    )
     failure_status = models.PositiveSmallIntegerField(null=True, editable=False)
 
     class Meta:

@@ -136,10 +136,29 @@
     const source = new EventSource(`${card.dataset.start}?_xsrf=${proof}`);
     // Each connection is told everything from the beginning.
     source.onopen = () => log.replaceChildren();
+    // Markup is cleaned by the hub, so it is taken from the page, not from the stream.
+    let reading;
+    const readMarkup = async () => {
+      if (reading) return;
+      reading = true;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      reading = false;
+      try {
+        const there = await read(location.href);
+        const lines = there.querySelector("[data-start-log]");
+        if (!lines || !card.isConnected) return;
+        log.replaceChildren(...lines.childNodes);
+        message.replaceChildren(...there.querySelector("[data-start-message]").childNodes);
+      } catch {
+        // The hub is away; what the stream says stands as text.
+      }
+    };
     source.onmessage = ({ data }) => {
       const event = JSON.parse(data);
       if (event.progress !== undefined) bar.value = event.progress;
-      if (event.message) {
+      if (event.html_message && !event.ready && !event.failed) readMarkup();
+      // The page that follows says why a start failed.
+      if (event.message && !event.failed) {
         if (message.textContent !== event.message) message.textContent = event.message;
         const line = document.createElement("li");
         line.className = "break";

@@ -36,16 +36,18 @@ async def answer(controller: Controller, inquiry_id: int) -> None:
             reply = await ANSWERS[kind](controller, payload)
     except SpawnFailed as failure:
         reply = {"error": failure.message, "status": failure.status}
+        if failure.html_message:
+            reply["html"] = failure.html_message
     except TimeoutError:
         log.exception("A question is not answered in time", kind=kind)
         reply = {"error": "no answer in time", "status": 500}
     except Lost:
         raise
-    except Exception as problem:
+    except Exception:
         # Whatever the site's classes do wrong, it ends nobody's term: the question
-        # would be waiting for the next one.
+        # would be waiting for the next one. What they raise may hold secrets.
         log.exception("A question can't be answered", kind=kind)
-        reply = {"error": str(problem) or type(problem).__name__, "status": 500}
+        reply = {"error": "Internal Server Error", "status": 500}
     await controller.ask(controller.records.answer, inquiry_id, storable(reply))
 
 
@@ -75,10 +77,10 @@ async def _forget(controller: Controller, payload: dict[str, Any]) -> dict[str, 
     )
     try:
         await (await controller.host()).spawner(facts).delete_forever()
-    except Exception as problem:
+    except Exception:
         # Nobody asks again: the row is gone.
         log.exception("A spawner can't forget", server=facts.label)
-        return {"error": str(problem), "status": 500}
+        return {"error": "Internal Server Error", "status": 500}
     return {}
 
 

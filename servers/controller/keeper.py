@@ -252,7 +252,7 @@ class Keeper:
         log.warning(
             "A server did not start",
             server=row.facts.label,
-            reason=failure.message,
+            reason=failure.detail or failure.message,
             status=failure.status,
             output=self.spawner.last_output if self.spawner else [],
         )
@@ -263,12 +263,12 @@ class Keeper:
             limit = self.spawner.consecutive_failure_limit
             spawner = await self._end(self.spawner, tries=CLEANUP_TRIES, now=True)
             state = spawner.state()
-        event = failed_event(failure.message)
+        event = failed_event(failure.event)
         if failure.html_message:
             event["html_message"] = failure.html_message
         settled = await self.controller.ask(
             self.records.settle_failed,
-            *(row, state, failure.message, failure.status, [*events, event]),
+            *(row, state, failure, [*events, event]),
         )
         self.spawner = self._saved = None
         if settled:

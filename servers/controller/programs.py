@@ -152,8 +152,9 @@ def environment(service: Service, secret: str) -> dict[str, str]:
         "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{path}oauth_callback",
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
         "JUPYTERHUB_OAUTH_SCOPES": access,
-        # JupyterHub gives these, and the options of cookies, to servers only.
-        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": json.dumps(
+            service.oauth_client_allowed_scopes or []
+        ),
         "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "0",
         "JUPYTERHUB_PUBLIC_URL": _public(path) if path else "",
         "JUPYTERHUB_PUBLIC_HUB_URL": _public(f"{hub.base_url}hub/"),

@@ -27,6 +27,7 @@ from servers.changes import announce
 from servers.controller import credentials
 from servers.controller.credentials import Requested
 from servers.controller.hosting.facts import ServerFacts
+from servers.controller.hosting.failures import SpawnFailed
 from servers.controller.leadership import Lost
 from servers.inquiries import abandoned
 from servers.models import ACTIVE, Inquiry, Leadership, Server, ServerEvent
@@ -206,6 +207,7 @@ class Records:
                 state=state,
                 url=url,
                 failure="",
+                failure_detail="",
                 failure_status=None,
             )
             if settled:
@@ -213,7 +215,7 @@ class Records:
         return bool(settled)
 
     def settle_failed(
-        self, row: Row, state: Event, text: str, status: int, events: Sequence[Event]
+        self, row: Row, state: Event, failure: SpawnFailed, events: Sequence[Event]
     ) -> bool:
         """Store that a start came to nothing; its secret is worth nothing any more."""
         with self.fenced():
@@ -222,7 +224,11 @@ class Records:
                 return False
             credentials.take_back(server, by=BY)
             self._settle_down(server, row, state)
-            Server.objects.filter(pk=row.id).update(failure=text, failure_status=status)
+            Server.objects.filter(pk=row.id).update(
+                failure=failure.message,
+                failure_detail=failure.detail,
+                failure_status=failure.status,
+            )
             self._add(row, events)
         return True
 

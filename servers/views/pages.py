@@ -17,8 +17,10 @@ from scopes.access import Access
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
 from servers.addresses import pending_path
 from servers.models import Server
+from servers.report import Report
 from servers.rights import server_target
 from web.deferred import Deferred
+from web.markup import html_or_text
 
 STATUS: Final[dict[type[Refusal], int]] = {
     Invalid: 400,
@@ -122,6 +124,14 @@ class ServerPage(SignedInMixin):
         }
         return render(self.request, template, context, status=status)
 
+    def show_failure(self, server: Server) -> HttpResponse:
+        return self.show(
+            "servers/failed.html",
+            server,
+            status=server.failure_status or 500,
+            report=Report.of(server),
+        )
+
     def refuse(
         self,
         refusal: Refusal,
@@ -134,7 +144,11 @@ class ServerPage(SignedInMixin):
         """Say why something can't be done."""
         kinds = (kind for kind in type(refusal).__mro__ if kind in STATUS)
         status = status or STATUS[next(kinds)]
-        more |= {"reason": refusal.message, "is_busy": isinstance(refusal, Busy)}
+        html_message = getattr(refusal, "html_message", "")
+        more |= {
+            "reason": html_or_text(html_message, refusal.message),
+            "is_busy": isinstance(refusal, Busy),
+        }
         response = self.show(template, server, status=status, **more)
         if isinstance(refusal, Busy) and refusal.retry_after is not None:
             response["Retry-After"] = str(refusal.retry_after)

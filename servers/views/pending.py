@@ -9,6 +9,7 @@ from django.views.generic import View
 
 from servers.addresses import progress_path, spawn_path
 from servers.models import Server
+from servers.report import Report
 from servers.views.pages import ServerPage, find_server
 
 
@@ -39,24 +40,9 @@ class PendingView(ServerPage, View):
         )
 
     def show_start(self, server: Server) -> HttpResponse:
-        events = events_of(server)
         return self.show(
             "servers/starting.html",
             server,
-            events=events,
-            latest=events[-1] if events else {},
+            report=Report.of(server),
             progress_url=progress_path(self.owner.name, server.name),
         )
-
-    def show_failure(self, server: Server) -> HttpResponse:
-        return self.show(
-            "servers/failed.html",
-            server,
-            status=server.failure_status or 500,
-            events=events_of(server),
-        )
-
-
-def events_of(server: Server) -> list[dict[str, object]]:
-    """Return what the latest start has told so far, oldest first."""
-    return [event.data for event in server.events.all()]

@@ -48,8 +48,17 @@ FORM_POLICY: Final = {
 Fields = dict[str, list[str]]
 
 
-class FormMissing(Invalid):
-    """The form of options can't be made; the controller says why."""
+class Refused(Invalid):
+    """The site's own code refuses a start; the controller says why."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(answer["error"])
+        self.html_message = str(answer.get("html") or "")
+        self.status = int(answer.get("status") or 500)
+
+
+class FormMissing(Refused):
+    """The form of options can't be made."""
 
 
 class Start(ServerPage, View):
@@ -100,7 +109,7 @@ class Start(ServerPage, View):
     async def ask_for_form(self) -> str:
         answer = await self.ask("options_form")
         if "error" in answer:
-            raise FormMissing(answer["error"])
+            raise FormMissing(answer)
         return str(answer["form"] or "")
 
     async def start_with(self, fields: Fields, files: Any = None) -> HttpResponse:
@@ -111,12 +120,12 @@ class Start(ServerPage, View):
         answer = await self.ask("options_from_form", fields=fields, files=files or {})
         if "options" in answer:
             return await self.start(answer["options"])
-        refusal = Invalid(answer["error"])
+        refusal = Refused(answer)
         form = await self.ask_for_form()
         if not form:
-            return await asyncio.to_thread(self.refuse, refusal)
-        status = int(answer.get("status") or 400)
-        return await asyncio.to_thread(self.show_form, form, refusal, status)
+            refuse = partial(self.refuse, refusal, status=refusal.status)
+            return await asyncio.to_thread(refuse)
+        return await asyncio.to_thread(self.show_form, form, refusal, refusal.status)
 
     async def is_dead(self, server: Server) -> bool:
         """Whether a server that is said to run has died since."""
@@ -132,7 +141,8 @@ class Start(ServerPage, View):
         except NoAnswer:
             return await asyncio.to_thread(self.show_silence)
         except FormMissing as failure:
-            return await asyncio.to_thread(partial(self.refuse, failure, status=500))
+            refuse = partial(self.refuse, failure, status=failure.status)
+            return await asyncio.to_thread(refuse)
 
     # Answers
 
@@ -160,14 +170,6 @@ class Start(ServerPage, View):
             "admin_access": False,
             "options_form": True,
         }
-
-    def show_failure(self, server: Server) -> HttpResponse:
-        return self.show(
-            "servers/failed.html",
-            server,
-            status=server.failure_status or 500,
-            events=[event.data for event in server.events.all()],
-        )
 
     def show_silence(self) -> HttpResponse:
         server = find_server(self.owner, self.server_name)

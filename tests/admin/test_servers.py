@@ -245,6 +245,31 @@ def test_one_server_tells_what_happened_to_it(as_, ada, alan, mallory, pages):
     assert re.search(r"Opened by others ?: .*: ada", page)
 
 
+def test_an_exception_is_read_by_those_who_may_see_inside(as_, ada, alan, pages):
+    server = make_server(
+        alan,
+        "lab",
+        failure="Unhandled error starting server alan:lab",
+        failure_detail="RuntimeError: the <secret> is 42",
+        failure_status=500,
+    )
+    ServerEvent.objects.create(
+        server=server,
+        generation=0,
+        data={"message": "x", "html_message": "Pulling <b>big</b><script>1</script>"},
+    )
+    reader = make_user("reader", scopes=["admin-ui", "read:servers"], roles=[])
+
+    for_ada = as_(ada).get(pages.of(server)).content.decode()
+    for_reader = as_(reader).get(pages.of(server)).content.decode()
+
+    assert "RuntimeError: the &lt;secret&gt; is 42" in for_ada
+    assert "is 42" not in for_reader
+    for page in (for_ada, for_reader):
+        assert "Unhandled error starting server" in page
+        assert "Pulling <b>big</b>" in page and "<script>1" not in page
+
+
 def test_inner_state_and_shares_need_their_scopes(as_, alan, mallory, pages):
     server = make_server(alan, "lab", state={"pid": 4711})
     make_share(server, user=mallory)

@@ -120,6 +120,19 @@ def test_a_start_that_fails_is_answered_as_soon_as_it_does(
     assert admin.post(LAB).status_code == (status or 500)
 
 
+def test_the_text_of_an_unexpected_exception_is_not_the_answer(
+    admin: BearerClient, alan: User, settler: Settler
+) -> None:
+    settler.starts = "fail"
+    settler.failure = "Unhandled error starting server alan"
+    settler.failure_detail = "RuntimeError: the secret is 42"
+
+    reply = admin.post(OWN)
+
+    assert reply.status_code == 500
+    assert reply.json() == {"status": 500, "message": "Internal Server Error"}
+
+
 def test_a_start_that_is_cancelled(
     admin: BearerClient, alan: User, settler: Settler
 ) -> None:

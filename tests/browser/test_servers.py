@@ -172,6 +172,15 @@ def test_a_start_is_shown_as_it_comes_along(window: Open, ada: User) -> None:
     )
     visit.survey()
 
+    markup = "Pulled <em>all</em> of it<script>document.title = 'evil'</script>"
+    tell(server, 60, "Pulled all of it", html_message=markup)
+
+    expect(status.locator("em")).to_have_text("all")
+    line = page.locator("[data-start-log] li").last
+    expect(line).to_have_text("Pulled all of it")
+    expect(line.locator("em")).to_have_text("all")
+    assert "evil" not in page.title()
+
     tell(server, 100, "Spawn failed: No room", failed=True)
     Server.objects.update(pending=None, settled=1, failure="No room")
 

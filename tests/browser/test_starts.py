@@ -61,7 +61,10 @@ def start(spawner):
     if spawner.user.name == "slow":
         spawner.args = ["--hang"]
     if spawner.user.name == "unlucky":
-        raise RuntimeError("The home folder of unlucky is full")
+        problem = RuntimeError("a secret")
+        problem.jupyterhub_message = "The home folder of unlucky is full"
+        problem.jupyterhub_html_message = "The home folder of <b>unlucky</b> is full"
+        raise problem
     if spawner.user.name == "chooser":
         spawner.environment["PACKAGES"] = spawner.user_options["packages"]
 
@@ -227,6 +230,8 @@ def test_a_start_that_fails_says_why(visit: Callable[..., Window]) -> None:
     expect(page.get_by_role("alert")).to_contain_text(
         "The home folder of unlucky is full", timeout=PATIENCE
     )
+    expect(page.get_by_role("alert").locator("b")).to_have_text("unlucky")
+    expect(page.get_by_text("a secret")).to_have_count(0)
     window.survey()
     press(page, "Try again")
     expect(page.get_by_role("alert")).to_contain_text("unlucky is full")

@@ -558,6 +558,53 @@ def test_form_that_is_refused(config: Config) -> None:
     assert caught.value.status == 400
 
 
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("options_form", lambda hosted: hosted.options_form()),
+        ("options_from_form", lambda hosted: hosted.options_from_form({})),
+        ("server_token_scopes", lambda hosted: hosted.requested_scopes()),
+        ("oauth_client_allowed_scopes", lambda hosted: hosted.requested_scopes()),
+        ("pre_spawn_hook", lambda hosted: hosted.start("the-token")),
+        ("auth_state_hook", lambda hosted: hosted.start("the-token")),
+        ("apply_user_options", lambda hosted: hosted.start("the-token")),
+    ],
+)
+def test_what_a_function_of_the_site_raises_is_for_operators(
+    config: Config, name: str, call: Any
+) -> None:
+    def broken(*args: Any) -> None:
+        raise RuntimeError("the secret is 42")
+
+    setattr(config.Spawner, name, broken)
+    with pytest.raises(SpawnFailed) as caught:
+        run(call(spawner(config, about=facts(user_options={"size": "1"}))))
+
+    failure = caught.value
+    told = (str(failure), failure.message, failure.html_message, failure.event)
+    assert "42" not in "".join(told)
+    # Of this one, JupyterHub's own code makes an `HTTPError` with other words.
+    expected = "" if name == "apply_user_options" else "RuntimeError: the secret is 42"
+    assert failure.detail == expected
+
+
+def test_options_that_a_function_refuses_may_say_so_with_markup(config: Config) -> None:
+    from tornado.web import HTTPError
+
+    class Full(HTTPError):
+        jupyterhub_html_message = "See <a href='/status'>the status</a>."
+
+    def refuse(form: Any) -> None:
+        raise Full(503, "no room")
+
+    config.Spawner.options_from_form = refuse
+    with pytest.raises(SpawnFailed, match="no room") as caught:
+        run(spawner(config).options_from_form({}))
+
+    assert caught.value.status == 503
+    assert "status</a>" in caught.value.html_message
+
+
 def test_dictionary_applies_options(config: Config) -> None:
     config.Spawner.apply_user_options = {"mem": "mem_limit"}
     about = facts(user_options={"mem": "2G", "nonsense": "1"})
@@ -580,11 +627,77 @@ def failing(config: Config, problem: Exception) -> SpawnFailed:
     return caught.value
 
 
-def test_unexpected_failure_keeps_its_words(config: Config) -> None:
-    failure = failing(config, RuntimeError("no volume left"))
+WORDS = "Unhandled error starting server alan"
 
-    assert (str(failure), failure.status) == ("no volume left", 500)
+
+def test_unexpected_failure_of_a_hook_keeps_its_words_to_itself(config: Config) -> None:
+    failure = failing(config, RuntimeError("the secret is 42"))
+
+    assert (str(failure), failure.status) == (WORDS, 500)
     assert not failure.refused
+    for told in (failure.message, failure.html_message, failure.event):
+        assert "42" not in told
+    assert failure.detail == "RuntimeError: the secret is 42"
+
+
+@pytest.mark.parametrize(
+    "problem", [KeyError("42"), TimeoutError("42"), OSError(42, "42"), RuntimeError()]
+)
+def test_no_kind_of_exception_gives_itself_away(
+    config: Config, problem: Exception
+) -> None:
+    failure = failing(config, problem)
+
+    assert (failure.message, failure.event) == (WORDS, WORDS)
+    assert type(problem).__name__ in failure.detail
+
+
+def test_an_exception_with_the_status_of_a_client_library_is_no_http_error(
+    config: Config,
+) -> None:
+    """Clients of Docker and the like have attributes of the same names."""
+
+    class APIError(Exception):
+        status_code = 404
+        log_message = message = reason = "no such image at 10.0.0.1 with token 42"
+
+    failure = failing(config, APIError("42"))
+
+    assert (failure.message, failure.status) == (WORDS, 500)
+    assert "42" not in failure.event
+
+
+def test_the_progress_stream_says_what_the_spawner_itself_raised(
+    config: Config,
+) -> None:
+    """JupyterHub's does; answers and pages keep it to themselves."""
+    from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+    class Broken(SimpleLocalProcessSpawner):
+        async def start(self) -> Any:
+            raise RuntimeError("I don't work!")
+
+    config.JupyterHub.spawner_class = Broken
+    with pytest.raises(SpawnFailed) as caught:
+        run(spawner(config).start("the-token"))
+
+    assert caught.value.message == WORDS
+    assert caught.value.event == "I don't work!"
+
+
+def test_the_text_of_a_spawner_that_is_late_is_not_for_people(config: Config) -> None:
+    from jupyterhub.spawner import SimpleLocalProcessSpawner
+
+    class Late(SimpleLocalProcessSpawner):
+        async def start(self) -> Any:
+            raise TimeoutError("pod secret-42 did not start")
+
+    config.JupyterHub.spawner_class = Late
+    with pytest.raises(SpawnFailed) as caught:
+        run(spawner(config).start("the-token"))
+
+    assert caught.value.message == "The server did not start in 60 seconds"
+    assert caught.value.reason == "timeout"
 
 
 def test_http_error_of_a_hook_keeps_its_status(config: Config) -> None:
@@ -593,7 +706,9 @@ def test_http_error_of_a_hook_keeps_its_status(config: Config) -> None:
     failure = failing(config, HTTPError(409, "%s is closed", "the lab"))
 
     assert (str(failure), failure.status) == ("the lab is closed", 409)
-    assert failure.refused
+    assert failure.refused and not failure.detail
+    # As clients of JupyterHub read it.
+    assert failure.event == "HTTP 409: Conflict (the lab is closed)"
 
 
 def test_exception_may_speak_for_itself(config: Config) -> None:
@@ -603,8 +718,16 @@ def test_exception_may_speak_for_itself(config: Config) -> None:
 
     failure = failing(config, Spoken("internal"))
 
-    assert failure.message == "Ask Grace."
+    assert (failure.message, failure.event) == ("Ask Grace.", "Ask Grace.")
     assert failure.html_message == "Ask <b>Grace</b>."
+    assert not failure.detail
+
+
+def test_markup_alone_is_said_as_text_too(config: Config) -> None:
+    class Spoken(Exception):
+        jupyterhub_html_message = "Ask <b>Grace</b> &amp; Ada.<script>alert(1)</script>"
+
+    assert failing(config, Spoken("internal")).message == "Ask Grace & Ada."
 
 
 def test_spawn_exception_names_its_reason(config: Config) -> None:

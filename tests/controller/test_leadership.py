@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from servers.controller.credentials import Requested
 from servers.controller.hosting.facts import ServerFacts
+from servers.controller.hosting.failures import SpawnFailed
 from servers.controller.leadership import FileLock, Lost, new_lock
 from servers.controller.records import Outcome, Records, take_over
 from servers.models import Inquiry, Leadership, Server
@@ -26,7 +27,9 @@ WRITES = {
     "keep": lambda records, row: records.keep(row, {"pid": 1}, "http://x:1/"),
     "tell": lambda records, row: records.tell(row, [{"progress": 1}]),
     "settle_ready": lambda records, row: records.settle_ready(row, {}, "http://x/", []),
-    "settle_failed": lambda records, row: records.settle_failed(row, {}, "no", 500, []),
+    "settle_failed": lambda records, row: records.settle_failed(
+        row, {}, SpawnFailed("no"), []
+    ),
     "settle_stopped": lambda records, row: records.settle_stopped(
         row, {}, resumes=False, forgotten=False, cancelled={}
     ),
@@ -78,7 +81,7 @@ def test_write_for_an_old_wish_changes_nothing(starting: Server):
     assert records.begin(row, "0123456789abcdef", Requested()) is None
     assert not records.keep(row, {"pid": 1}, "http://x/")
     assert not records.settle_ready(row, {}, "http://x/", [])
-    assert not records.settle_failed(row, {}, "no", 500, [])
+    assert not records.settle_failed(row, {}, SpawnFailed("no"), [])
     records.tell(row, [{"progress": 1}])
     outcome = records.settle_stopped(
         row, {}, resumes=False, forgotten=False, cancelled={}

@@ -121,8 +121,9 @@ def test_programs_read_what_jupyterhubs_libraries_ask_for(settings: Any) -> None
         "access:services",
         "access:services!service=a b",
     ]
-    # JupyterHub tells services of none, whatever the configuration says.
-    assert found["JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES"] == "[]"
+    assert json.loads(found["JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES"]) == [
+        "read:users!user"
+    ]
     assert "JUPYTERHUB_ACTIVITY_URL" not in found
     assert "CONFIGPROXY_AUTH_TOKEN" not in found
 

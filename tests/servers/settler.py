@@ -34,6 +34,7 @@ class Settler:
     alive: bool = True
     answers: bool = True
     failure: str = "The process ended with status 1."
+    failure_detail: str = ""
     failure_status: int | None = None
     before: list[Callable[[], object]] = field(default_factory=list)
     turns: int = 0
@@ -75,6 +76,7 @@ class Settler:
         else:
             server.wanted, server.started = Server.Wanted.STOPPED, None
             server.failure, server.failure_status = self.failure, self.failure_status
+            server.failure_detail = self.failure_detail
             message = f"Spawn failed: {self.failure}"
             self.tell(server, progress=100, failed=True, message=message)
         server.save()

@@ -40,6 +40,63 @@ def test_a_start_is_shown_as_far_as_it_has_come(alan: User, as_: Any) -> None:
     assert "Cancel" in page
 
 
+MARKUP = 'Pulling <b>big</b><script>alert(1)</script> <a href="javascript:x">x</a>'
+
+
+@pytest.mark.parametrize("state", [{"pending": "spawn"}, {"failure": "No room"}])
+def test_markup_of_events_is_shown_and_cleaned(
+    alan: User, as_: Any, state: dict[str, Any]
+) -> None:
+    server = make_server(alan, generation=1, **state)
+    ServerEvent.objects.create(
+        server=server,
+        generation=1,
+        data={"progress": 30, "message": "plain", "html_message": MARKUP},
+    )
+
+    page = as_(alan).get("/hub/spawn-pending/alan").content.decode()
+
+    assert "Pulling <b>big</b>" in page
+    assert "plain" not in page
+    assert "alert(1)" not in page and "javascript:x" not in page
+
+
+def fail(owner: User, told: str, **more: Any) -> Server:
+    server = make_server(
+        owner, generation=1, failure="Ask Grace.", failure_status=418, **more
+    )
+    data = {"progress": 100, "failed": True, "message": f"Spawn failed: {told}"}
+    ServerEvent.objects.create(server=server, generation=1, data=data)
+    return server
+
+
+def test_a_failure_is_shown_with_the_markup_of_its_exception(
+    alan: User, as_: Any
+) -> None:
+    server = fail(alan, "Ask Grace.")
+    event = ServerEvent.objects.get(server=server)
+    event.data["html_message"] = "Ask <b>Grace</b>.<img src=x onerror=alert(1)>"
+    event.save()
+
+    reply = as_(alan).get("/hub/spawn-pending/alan")
+
+    page = reply.content.decode()
+    assert reply.status_code == 418
+    assert "Ask <b>Grace</b>." in page
+    assert "Spawn failed: Ask <b>Grace</b>." in page
+    assert "onerror" not in page
+
+
+def test_what_the_stream_says_of_an_exception_is_not_on_the_page(
+    alan: User, as_: Any
+) -> None:
+    fail(alan, "the secret is 42", failure_detail="RuntimeError: the secret is 42")
+
+    for path in ("/hub/spawn-pending/alan", "/hub/home"):
+        page = as_(alan).get(path).content.decode()
+        assert "Ask Grace." in page and "the secret is 42" not in page
+
+
 def test_named_servers_have_a_stream_of_their_own(alan: User, as_: Any) -> None:
     make_server(alan, "lab", pending="spawn", display_name="My <Lab>")
 

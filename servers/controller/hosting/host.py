@@ -24,7 +24,7 @@ from servers.controller import recovery
 from servers.controller.credentials import Requested
 from servers.controller.hosting import classes, doubts, options
 from servers.controller.hosting.facts import ServerFacts
-from servers.controller.hosting.failures import SpawnFailed
+from servers.controller.hosting.failures import UNHANDLED, SpawnFailed
 from servers.controller.hosting.processes import LocalProcess
 from servers.controller.hosting.texts import storable
 from servers.controller.search_path import with_own_programs
@@ -72,8 +72,8 @@ class Host:
         try:
             return HostedSpawner(self, facts, on_state)
         except Exception as problem:
-            name = self.spawner_class.__name__
-            raise SpawnFailed(f"{name} can't be used: {problem}") from problem
+            log.error("Start failed", server=facts.label, exc_info=problem)
+            raise SpawnFailed.of(problem, unhandled(facts)) from problem
 
 
 class HostedSpawner:
@@ -218,8 +218,6 @@ class HostedSpawner:
             await self._awaited(spawner.run_pre_spawn_hook())
             recovery.mark(spawner, self.facts.attempt)
             self._settle(await self._started())
-        except TimeoutError as problem:
-            raise self._late(problem) from problem
         except Exception as problem:
             raise self._failure(problem) from problem
         finally:
@@ -245,6 +243,14 @@ class HostedSpawner:
         try:
             async with asyncio.timeout(self.spawner.start_timeout):
                 return await self._awaited(self.spawner.start())
+        except TimeoutError as problem:
+            raise self._late(problem) from problem
+        except Exception as problem:
+            # As in JupyterHub, the progress stream says what the spawner raised.
+            failure = self._failure(problem)
+            if failure.detail and str(problem):
+                failure.event = storable(str(problem))
+            raise failure from problem
         finally:
             watcher.cancel()
             if self.process is not None:
@@ -354,7 +360,8 @@ class HostedSpawner:
         try:
             return str(await self._awaited(self.spawner.get_options_form()) or "")
         except Exception as problem:
-            raise self._failure(problem) from problem
+            words = "The form of start options can't be made."
+            raise self._failure(problem, words) from problem
 
     async def options_from_form(
         self,
@@ -376,12 +383,18 @@ class HostedSpawner:
     async def _read_options(
         self, read: Callable[[Any], Any], data: Any
     ) -> dict[str, Any]:
+        """Return the options that were asked for, or say what is wrong with them.
+
+        A `ValueError` is how configurations refuse a value, so its text is meant for
+        the one who filled in the form.
+        """
         try:
             found = await self._awaited(read(data))
         except Exception as problem:
-            failure = self._failure(problem)
-            if failure.status >= 500:
-                # What the form said is what was wrong.
+            words = str(problem) if isinstance(problem, ValueError) else ""
+            words = words or "These options can't be used."
+            failure = self._failure(problem, words)
+            if failure.detail:
                 failure.status = 400
             raise failure from problem
         if not isinstance(found, Mapping):
@@ -396,8 +409,8 @@ class HostedSpawner:
         """Return a value, for which one may have to wait; hooks may be either way."""
         return await value if isawaitable(value) else value
 
-    def _failure(self, problem: BaseException) -> SpawnFailed:
-        failure = SpawnFailed.of(problem)
+    def _failure(self, problem: BaseException, message: str = "") -> SpawnFailed:
+        failure = SpawnFailed.of(problem, message or unhandled(self.facts))
         if isinstance(problem, KeyError) and "getpwnam" in str(problem):
             name = self.facts.user_name
             failure = SpawnFailed(
@@ -410,11 +423,23 @@ class HostedSpawner:
         return failure
 
     def _late(self, problem: BaseException) -> SpawnFailed:
+        """Return the failure of a spawner that took too long, or says so itself."""
         seconds = self.spawner.start_timeout
+        words = f"The server did not start in {seconds} seconds"
+        failure = SpawnFailed.of(problem, words)
+        event = failure.event if failure.event != words else str(problem)
         return SpawnFailed(
-            str(problem) or f"The server did not start in {seconds} seconds",
+            failure.message,
+            html_message=failure.html_message,
+            event=event,
             reason="timeout",
         )
+
+
+def unhandled(facts: ServerFacts) -> str:
+    """Say of which server a start failed unexpectedly, in JupyterHub's words."""
+    name = f":{facts.name}" if facts.name else ""
+    return f"{UNHANDLED} {facts.user_name}{name}"
 
 
 TRAITS: Final = frozenset(

@@ -22,6 +22,10 @@ OF_THE_MACHINE = {
 MARKS = ("HUB_",)
 
 
+# JupyterHub tells services of no scopes, whatever is configured. A hub may tell them.
+TOLD_BETTER = {"client": {"JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES"}}
+
+
 def _reported(hub, name):
     url = f"{hub.origin}{hub.base}services/reports/{name}"
     deadline = time.monotonic() + 120
@@ -48,7 +52,8 @@ def _told(hub, name):
     return {
         key: value
         for key, value in told.items()
-        if key not in OF_THE_MACHINE and not key.startswith(MARKS)
+        if key not in OF_THE_MACHINE | TOLD_BETTER.get(name, set())
+        and not key.startswith(MARKS)
     }
 
 
