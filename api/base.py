@@ -54,13 +54,13 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
-from api.paths import ENCODED_SLASH
 from audit.models import Actor
 from scopes.access import EMPTY, Access
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
 from web.deferred import Deferred, Waiting
+from web.paths import ENCODED_SLASH
 
 logger = logging.getLogger(__name__)
 

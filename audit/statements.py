@@ -5,10 +5,7 @@ They stand here because this is the leftmost room that asks the database.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
 
@@ -83,21 +80,6 @@ def _ask_once(
     database.ensure_connection()
     with database.wrap_database_errors:
         return getattr(database.connection.execute(statement, parameters), fetch)()
-
-
-def round_trip() -> float:
-    """Return the seconds that the database takes to answer a question without work.
-
-    It is the best of a few, for a busy machine makes some of them slow. A database
-    that can't be reached is infinitely far.
-    """
-    taken = [math.inf]
-    with suppress(OperationalError):
-        for _ in range(5):
-            begun = time.perf_counter()
-            first_row("SELECT 1", ())
-            taken.append(time.perf_counter() - begun)
-    return min(taken)
 
 
 def insert(instance: Model) -> None:

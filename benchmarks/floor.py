@@ -1,7 +1,7 @@
 """A bare Django view behind our server: what no answer of Django's can undercut.
 
-`floor.py PORT` serves `hub/api/user` (the floor F, on the loop, like the hub's own
-reads) and `hub/api/events` (an event stream).
+`floor.py PORT` serves `hub/api/user` (the floor F) and `hub/api/events` (an event
+stream).
 """
 
 from __future__ import annotations
@@ -64,18 +64,26 @@ urlpatterns = [path("hub/api/user", user), path("hub/api/events", events)]
 def main() -> None:
     settings.configure(
         ALLOWED_HOSTS=["*"],
+        BODY_SECONDS=30,
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
         },
         HUB=HubConfig(),
         HUB_VERSION="6.1.1",
         ROOT_URLCONF=__name__,
+        DATA_UPLOAD_MAX_MEMORY_SIZE=10_000_000,
         TRUSTED_PROXIES=[],
+        WEB_THREADS=8,
     )
-    # The bridge reads settings when it is loaded.
+    # The application reads settings when it is loaded.
     from hubsite.workers import serve
+    from web.asgi import Application
 
-    serve("127.0.0.1", int(sys.argv[1]), load=get_wsgi_application)
+    serve(
+        "127.0.0.1",
+        int(sys.argv[1]),
+        load=lambda: Application(get_wsgi_application()),
+    )
 
 
 if __name__ == "__main__":

@@ -159,6 +159,20 @@ class Site(HasTraits):
         "`start.py` sets it.",
     )
     workers = Number(1, min=1, max=256, help="Web processes.")
+    web_threads = Number(
+        8,
+        min=2,
+        max=256,
+        help="Threads in which each web process answers requests; each keeps a "
+        "database connection.",
+    )
+    body_seconds = Number(
+        30,
+        min=1,
+        max=3600,
+        help="Seconds for a request's body to arrive; a large one has so many for "
+        "each 2.5 MB.",
+    )
     proxy_command = Text(help="How configurable-http-proxy is called; found if empty.")
     controller_metrics = Text(
         help="Where the controller serves its own metrics (`HOST:PORT`), for "

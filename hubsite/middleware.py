@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -24,14 +24,13 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import ResolverMatch, resolve
 from django.utils.cache import get_conditional_response
 
-from hubsite.headers import kept, prepared
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
 from hubsite.views import method_not_allowed
 from web.deferred import AWAITS, Deferred
+from web.paths import find_view
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
@@ -40,10 +39,6 @@ ACCESS_LOG = "hubsite.access"
 
 # Parts of addresses that open a door: one-time links, and lookups of tokens.
 SECRET_PARTS = frozenset(("token", "key", "value"))
-# Longer ones are looked up each time, so that made-up addresses fill no memory.
-KEPT_PATH = 200
-# And addresses that hold a secret are not kept at all.
-LOOKUPS = "/authorizations/"
 # Nothing shorter holds a whole token.
 LONG_PATH = 60
 
@@ -62,22 +57,20 @@ class HubMiddleware:
         self.pages = (f"{prefix}api/docs/", f"{prefix}api/oauth2/authorize")
         frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
         self.page_policy = frames
-        self.headers = prepared(
-            {
-                "X-JupyterHub-Version": settings.HUB_VERSION,
-                "Access-Control-Allow-Headers": "accept, content-type, authorization",
-                "X-Content-Type-Options": "nosniff",
-            }
-        )
-        self.api_headers = self.headers | prepared(
-            {"Content-Security-Policy": f"{frames}; default-src 'none'"}
-        )
+        self.headers = {
+            "X-JupyterHub-Version": settings.HUB_VERSION,
+            "Access-Control-Allow-Headers": "accept, content-type, authorization",
+            "X-Content-Type-Options": "nosniff",
+        }
+        self.api_headers = self.headers | {
+            "Content-Security-Policy": f"{frames}; default-src 'none'"
+        }
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
         path = request.path_info
         is_api = self.is_api(path)
-        if is_api and not speaks_for_a_session(request):
+        if self.is_of_a_program(request):
             request.user = STRANGER
             response = self.short_way(request)
         else:
@@ -87,7 +80,7 @@ class HubMiddleware:
         if not isinstance(response, Deferred):
             return self.finish(request, began, is_api, response)
         response.finish = partial(self.finish, request, began, is_api)
-        # Only the bridge has a loop to wait on; other servers wait here.
+        # A WSGI server has no loop to wait on, so this thread waits.
         return response if AWAITS in request.META else response.settle_here()
 
     def finish(
@@ -112,16 +105,31 @@ class HubMiddleware:
             return not path.startswith(self.pages)
         return path == self.api_root
 
+    def is_of_a_program(self, request: HttpRequest) -> bool:
+        """Tell a program's call of the API from a request of a browser.
+
+        This is decided here and nowhere else. A browser's request may be forged by a
+        foreign page, and is examined for that. Browsers name the page that caused a
+        call in `Origin`, even if the call comes without a session.
+        """
+        meta = request.META
+        return self.is_api(request.path_info) and not (
+            "HTTP_ORIGIN" in meta
+            or settings.SESSION_COOKIE_NAME in meta.get("HTTP_COOKIE", "")
+        )
+
     def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:
         """Say what JupyterHub says on every answer."""
         headers = response.headers
         if is_api and not headers.get("Content-Type", "").startswith("text/html"):
-            kept(response).update(self.api_headers)
+            added = self.api_headers
         else:
-            kept(response).update(self.headers)
+            added = self.headers
             headers.setdefault("Content-Security-Policy", self.page_policy)
             # Pages are about whoever is signed in; nobody else may be shown them.
             headers.setdefault("Cache-Control", "private, no-cache")
+        for name, value in added.items():
+            headers[name] = value
 
     def write_line(
         self, request: HttpRequest, response: HttpResponseBase, took: float
@@ -146,27 +154,10 @@ def asks_for_a_page(request: HttpRequest) -> bool:
 
 def answer_alone(request: HttpRequest) -> HttpResponseBase:
     """Go from the address to the view, and no further."""
-    path = request.path_info
-    is_kept = len(path) <= KEPT_PATH and LOOKUPS not in path
-    match = find(path) if is_kept else resolve(path)
+    match = find_view(request.path_info)
     request.resolver_match = match
     response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
     return response
-
-
-@lru_cache(maxsize=4096)
-def find(path: str) -> ResolverMatch:
-    """Find the view of an address, which takes as long as to find a token's row."""
-    return resolve(path)
-
-
-def speaks_for_a_session(request: HttpRequest) -> bool:
-    # A browser names the page that caused a call in `Origin`. Such a call is asked
-    # whether it is forged, even if it comes without a session.
-    meta = request.META
-    return "HTTP_ORIGIN" in meta or settings.SESSION_COOKIE_NAME in meta.get(
-        "HTTP_COOKIE", ""
-    )
 
 
 def tag(request: HttpRequest, response: Any) -> Any:

@@ -101,9 +101,11 @@ MIDDLEWARE = [
 ROOT_URLCONF = "hubsite.urls"
 WSGI_APPLICATION = "hubsite.wsgi.application"
 APPEND_SLASH = False
-# The longest body that is read; the bridge refuses longer ones before Django sees
+# The longest body that is read; `web.asgi` refuses longer ones before Django sees
 # them. A thousand long names, as one bulk call may bring, are a quarter of it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000_000
+BODY_SECONDS = SITE.body_seconds
+WEB_THREADS = SITE.web_threads
 
 TEMPLATES = [
     {

@@ -9,20 +9,19 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
 import structlog
 import uvicorn
-from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 from django.urls import get_resolver
 
-from hubsite.bridge import Bridge
-from hubsite.connection import IDLE_TIMEOUT, Connection
 from hubsite.loading import while_loading
 from servers.shutdown import die_with
+from web.asgi import Application
+from web.connection import LimitedConnection
 
 # A thread that computes is asked for the interpreter lock after this time. At
 # Python's 5 ms a bulk call would hold up everybody else's request at each of its
@@ -31,6 +30,10 @@ SWITCH_INTERVAL = 0.0005
 
 # Seconds for open streams and requests after SIGTERM.
 KILL_TIMEOUT = 5
+
+# Seconds that a connection may be idle. A proxy keeps connections longer than browsers
+# do, and must not find them closed at the moment it uses them.
+IDLE_SECONDS = 75
 
 logger = structlog.get_logger(__name__)
 
@@ -89,9 +92,9 @@ class Prefork:
                 os.kill(pid, number)
 
 
-def load_hub() -> WSGIHandler:
+def load_hub() -> Application:
     """Load the hub; its settings are complete by then."""
-    from hubsite.wsgi import application
+    from hubsite.asgi import application
 
     return application
 
@@ -100,7 +103,7 @@ def serve(
     address: str = "127.0.0.1",
     port: int = 8081,
     workers: int = 1,
-    load: Callable[[], WSGIHandler] = load_hub,
+    load: Callable[[], Application] = load_hub,
 ) -> None:
     """Serve the hub until SIGTERM or SIGINT; Django is set up already.
 
@@ -111,8 +114,8 @@ def serve(
         family=socket.AF_INET6 if ":" in address else socket.AF_INET,
         backlog=2048,
     )
-    # Accepted connections inherit it; without it an answer waits for the client's
-    # delayed acknowledgement.
+    # Accepted connections inherit it. uvicorn writes head and body of a response
+    # apart, and the second would wait for the client's delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with while_loading():
         application = load()
@@ -120,8 +123,9 @@ def serve(
         len(get_resolver().url_patterns)
     # A connection must not be shared.
     connections.close_all()
-    # What lives now lives as long as the process: without this a full collection
-    # would walk through all of it and stop every request for tens of milliseconds.
+    # Objects that exist now live as long as the process. Without this a full
+    # collection would visit all of them and stop every request for tens of
+    # milliseconds.
     gc.collect()
     gc.freeze()
     if workers == 1:
@@ -130,25 +134,23 @@ def serve(
         Prefork(partial(work, application, listener), workers).run()
 
 
-def work(application: WSGIHandler, listener: socket.socket) -> None:
+def work(application: Application, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     sys.setswitchinterval(SWITCH_INTERVAL)
-    bridge = Bridge(application)
-    bridge.look_for_database()
     server = uvicorn.Server(
         uvicorn.Config(
-            cast(Any, bridge),
-            http=Connection,
+            cast(Any, application),
+            http=LimitedConnection,
             loop="asyncio",
             ws="none",
             interface="asgi3",
-            lifespan="off",
+            lifespan="on",
             proxy_headers=False,
             server_header=False,
             access_log=False,
             log_config=None,
             log_level="warning",
-            timeout_keep_alive=IDLE_TIMEOUT,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=KILL_TIMEOUT,
         )
     )
@@ -156,7 +158,4 @@ def work(application: WSGIHandler, listener: socket.socket) -> None:
     # stopped then, and this process still has things to do at its exit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    with getattr(application, "at_work", nullcontext)():
-        server.run([listener])
-    # Threads are waited for at exit; one that hangs must not hang the hub.
-    signal.alarm(KILL_TIMEOUT)
+    server.run([listener])

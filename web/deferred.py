@@ -1,8 +1,8 @@
-"""Answers that take a while to come, and hold nothing while they don't.
+"""Responses finished on the event loop, so that waiting holds no thread or connection.
 
-Starting a server makes a request wait for seconds. A thread of the pool and its
-database connection would be held by it all that time, and eight such requests would
-stop the hub. So the view does its part, and returns what is left to be awaited:
+A request that starts a server waits for seconds. It would hold a thread of the pool
+and its database connection all that time, and eight such requests would stop the hub.
+So the view does its part, and returns the rest to be awaited:
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         server = want_running(name)
@@ -12,19 +12,19 @@ stop the hub. So the view does its part, and returns what is left to be awaited:
         await until_ready(server)
         return await asyncio.to_thread(self.show, server)
 
-What is awaited runs on the event loop of `hubsite.workers`, where nothing may compute
-or ask the database; `asyncio.to_thread` leads back into the pool for that. It is
-cancelled when the client hangs up. Whatever it raises is answered as if the view had
-raised it.
+The rest runs on the event loop of `web.asgi`, where nothing may compute or query the
+database; `asyncio.to_thread` leads back into the pool for that. It is cancelled when
+the client hangs up. An exception in it is answered as if the view had raised it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.events import _set_running_loop
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from django.http import HttpResponse
@@ -70,9 +70,8 @@ class Deferred(HttpResponse):
 
     def settle_here(self) -> HttpResponse:
         """Wait for the answer in this thread, where no event loop serves requests."""
-        with asyncio.Runner() as runner:
-            runner.get_loop().set_default_executor(SameThread())
-            return runner.run(self.settle())
+        with loop_beside() as run:
+            return run(self.settle())
 
 
 def iterate_here(chunks: AsyncIterator[T]) -> Iterator[T]:
@@ -81,25 +80,53 @@ def iterate_here(chunks: AsyncIterator[T]) -> Iterator[T]:
     async def step() -> T:
         return await anext(chunks)
 
-    with asyncio.Runner() as runner, suppress(StopAsyncIteration):
-        runner.get_loop().set_default_executor(SameThread())
+    with loop_beside() as run, suppress(StopAsyncIteration):
         while True:
-            yield runner.run(step())
+            yield run(step())
 
 
-class SameThread(ThreadPoolExecutor):
-    """Runs what is sent to a thread in this one, which has the connection already."""
+@contextmanager
+def loop_beside() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """Provide a function that runs a coroutine, on a loop in a thread of its own.
+
+    Calls that the coroutine sends to threads run in this thread. It has a connection
+    already, perhaps with an open transaction, as in tests. Django refuses queries in a
+    thread that runs a loop, and this thread runs none.
+    """
+    calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def run(coroutine: Coroutine[Any, Any, T]) -> T:
+        done = thread.submit(runner.run, coroutine)
+        done.add_done_callback(lambda _: calls.put(None))
+        while (call := calls.get()) is not None:
+            call()
+        return done.result()
+
+    with (
+        ThreadPoolExecutor(1, "loop") as thread,
+        asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner,
+    ):
+        runner.get_loop().set_default_executor(CallingThread(calls))
+        yield run
+
+
+class CallingThread(ThreadPoolExecutor):
+    """Hands calls over to the thread that runs a loop beside itself."""
+
+    def __init__(self, calls: SimpleQueue[Callable[[], None] | None]) -> None:
+        super().__init__(1)
+        self.calls = calls
 
     def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        loop = asyncio.get_running_loop()
-        # Django refuses queries in a thread that runs a loop, for they would stop it.
-        # This loop runs for this call alone.
-        _set_running_loop(None)
+        future: Future[Any] = Future()
+        self.calls.put(partial(self.settle, future, partial(call, *args, **kwargs)))
+        return future
+
+    @staticmethod
+    def settle(future: Future[Any], call: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
-            done.set_result(call(*args, **kwargs))
+            future.set_result(call())
         except BaseException as error:
-            done.set_exception(error)
-        finally:
-            _set_running_loop(loop)
-        return done
+            future.set_exception(error)

@@ -16,9 +16,9 @@ from django.urls import get_resolver, path
 from accounts.models import Group, User
 from api.base import UnknownView, reply, reply_text
 from api.checks import check_views_state_scopes, views_below
-from api.paths import ENCODED_SLASH
 from api.users import UserView
 from tests.conftest import API, BearerClient
+from web.paths import ENCODED_SLASH
 
 pytestmark = pytest.mark.django_db
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from audit import statements
-from audit.statements import first_row, round_trip
+from audit.statements import first_row
 from hubsite.wsgi import application
+from web.asgi import ignore
 
 LOST = "the connection is lost"
 
@@ -89,7 +88,8 @@ def test_a_call_that_fails_of_it_is_the_last_to(
         if number == 1:
             lose_connection(monkeypatch)
         asked = {**environ, "CONTENT_LENGTH": str(len(form))}
-        answer = application.answer_short({**asked, "wsgi.input": BytesIO(form)})
+        answer: Any = application({**asked, "wsgi.input": BytesIO(form)}, ignore)
+        answer.close()
         statuses.append(answer.status_code)
 
     first, broken, last = statuses
@@ -107,18 +107,3 @@ def test_a_wrong_statement_is_told_as_it_is() -> None:
 def test_who_watches_queries_sees_these(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         first_row("SELECT 1", ())
-
-
-@pytest.mark.django_db
-def test_the_way_to_a_database_is_measured() -> None:
-    assert 0 < round_trip() < 1
-
-
-def test_a_database_that_is_not_there_is_infinitely_far(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*arguments: Any) -> None:
-        raise OperationalError(LOST)
-
-    monkeypatch.setattr(statements, "first_row", fail)
-    assert round_trip() == math.inf

@@ -14,6 +14,7 @@ from hubsite import middleware
 from hubsite.middleware import HubMiddleware
 from tests.conftest import API
 from tests.factories import make_service, make_token
+from web.paths import remembered_view
 
 
 @pytest.fixture
@@ -67,13 +68,13 @@ def test_https_makes_every_cookie_secure(as_: Any, ada: User) -> None:
 
 def test_no_address_with_a_secret_is_kept_in_memory(ada: User, bearer: Any) -> None:
     _, secret = make_token(ada)
-    middleware.find.cache_clear()
+    remembered_view.cache_clear()
 
     client = bearer(secret)
     assert client.get(f"{API}/authorizations/token/{secret}").status_code == 200
-    assert middleware.find.cache_info().currsize == 0
+    assert remembered_view.cache_info().currsize == 0
     client.get(f"{API}/user")
-    assert middleware.find.cache_info().currsize == 1
+    assert remembered_view.cache_info().currsize == 1
 
 
 def test_health_is_no_page_and_has_a_policy(client: Client) -> None:

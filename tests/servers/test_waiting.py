@@ -17,7 +17,7 @@ from servers.progress import follow
 from servers.waiting import until_settled
 from tests.factories import BY, make_server, make_user
 from tests.servers.settler import Settler
-from web.deferred import SameThread
+from web.deferred import loop_beside
 
 pytestmark = pytest.mark.django_db
 
@@ -28,9 +28,8 @@ def run(wait: Callable[[], Awaitable[Any]]) -> Any:
     async def main() -> Any:
         return await wait()
 
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_default_executor(SameThread())
-        return runner.run(main())
+    with loop_beside() as run_coroutine:
+        return run_coroutine(main())
 
 
 def begin(count: int = 1) -> list[Server]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import signal
 import socket
@@ -13,28 +12,25 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextvars import ContextVar
 from http.client import HTTPConnection
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import uvicorn
-from django.core.handlers.wsgi import WSGIRequest
+from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import Client
 from django.urls import path
 from uvicorn.server import ServerState
 
 from api.base import PUBLIC, HubAPIView, reply
-from api.paths import ENCODED_SLASH
-from hubsite import bridge, connection, middleware
-from hubsite.bridge import Bridge, discard
-from hubsite.connection import Connection, close_overdue
-from hubsite.wsgi import HubHandler, ShortRequest
+from hubsite import middleware
 from scopes.refusals import Conflict
+from web.asgi import Application, ignore
+from web.connection import LimitedConnection
 from web.deferred import Deferred
+from web.paths import ENCODED_SLASH
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = 300
@@ -66,7 +62,7 @@ class Wire(asyncio.Transport):
 
 
 class Call:
-    """One request put to a bridge without a network, and what came back."""
+    """One request put to the application without a network, and what came back."""
 
     def __init__(self, view: Callable[[dict[str, Any]], Any], **settings: Any) -> None:
         self.view = view
@@ -89,9 +85,7 @@ class Call:
         client: str = "127.0.0.1",
     ) -> Call:
         """Send a request; None in `body` stands for a client that hangs up."""
-        bridge: Any = Bridge(self.wsgi)  # type: ignore[arg-type]
-        for name, value in self.settings.items():
-            setattr(bridge, name, value)
+        application: Any = Application(self.wsgi, **self.settings)  # type: ignore[arg-type]
         pairs = (*(headers.items() if isinstance(headers, dict) else headers),)
         head = "".join(f"{name}: {value}\r\n" for name, value in pairs)
         is_chunked = "transfer-encoding" in dict(pairs)
@@ -106,22 +100,20 @@ class Call:
 
         async def travel() -> None:
             config = uvicorn.Config(
-                bridge, interface="asgi3", proxy_headers=False, log_config=None
+                application, interface="asgi3", proxy_headers=False, log_config=None
             )
             config.load()
             server = ServerState()
-            connection = Connection(config, server, {})
+            connection = LimitedConnection(config, server, {})
             wire = Wire(client)
             connection.connection_made(wire)
             for part in parts:
                 if part is not None:
                     connection.data_received(part)
                     continue
-                # Until the request is on its way, if it is.
-                while connection.unread is None and not server.tasks:
-                    await asyncio.sleep(0.01)
+                # Until the application waits for the client.
+                await asyncio.sleep(0.1)
                 connection.connection_lost(None)
-                await asyncio.sleep(0.01)
                 await asyncio.gather(*server.tasks)
                 return
             await wire.closed.wait()
@@ -244,10 +236,11 @@ def test_bodies_arrive_whole_with_and_without_length() -> None:
 @pytest.mark.parametrize(
     "headers", [{"content-length": "11"}, {"transfer-encoding": "chunked"}]
 )
-def test_a_body_beyond_the_limit_is_refused_as_json(headers: dict[str, str]) -> None:
-    call = Call(echo, body_limit=10)(
-        method="POST", headers=headers, body=(b"12345", b"678901")
-    )
+def test_a_body_beyond_the_limit_is_refused_as_json(
+    headers: dict[str, str], settings: Any
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    call = Call(echo)(method="POST", headers=headers, body=(b"12345", b"678901"))
     assert call.status == 413
     assert b'"status": 413' in call.body
     assert not call.environ
@@ -259,56 +252,6 @@ def test_a_client_that_hangs_up_within_its_body_reaches_no_view() -> None:
     )
     assert not call.environ
     assert not call.received
-
-
-@pytest.mark.parametrize(
-    ("path", "method", "headers", "inline"),
-    [
-        ("/hub/api/user", "GET", TOKEN, "near"),
-        ("/hub/api/users/ada", "GET", TOKEN, "near"),
-        ("/hub/api/users", "GET", TOKEN, "embedded"),
-        ("/hub/api/users?limit=200", "GET", TOKEN, "embedded"),
-        ("/hub/api/users", "POST", TOKEN, ""),
-        ("/hub/api/users/ada/activity", "POST", EMPTY, "near"),
-        ("/hub/api/users/ada/activity", "POST", TOKEN, ""),
-        ("/hub/api/users/ada/activity", "POST", {**EMPTY, "cookie": "a=1"}, ""),
-        ("/hub/api/users/ada/tokens", "POST", EMPTY, ""),
-        ("/hub/api/user", "GET", {}, "near"),
-        ("/hub/api/", "GET", {}, "near"),
-        ("/hub/api", "GET", {}, "near"),
-        ("/hub/api/info", "GET", {}, ""),
-        ("/hub/api/user", "GET", {**TOKEN, "cookie": "session=1"}, ""),
-        ("/hub/api/user", "GET", {**TOKEN, "content-length": "0"}, ""),
-        ("/hub/api/groups/big", "GET", TOKEN, "embedded"),
-        ("/hub/api/groups/big/shared", "GET", TOKEN, ""),
-        ("/hub/api/groups", "GET", TOKEN, ""),
-        ("/hub/api/proxy", "GET", TOKEN, ""),
-        ("/hub/home", "GET", TOKEN, ""),
-    ],
-)
-def test_only_short_calls_run_on_the_loop(
-    path: str, method: str, headers: dict[str, str], inline: str
-) -> None:
-    for database, answers in {
-        "embedded": {"answers_inline": True, "is_embedded": True},
-        "near": {"answers_inline": True, "is_embedded": False},
-        "far": {"answers_inline": False, "is_embedded": False},
-    }.items():
-        call = Call(echo, **answers)(path, method, headers)
-        is_on_loop = call.thread == threading.main_thread().name
-        assert is_on_loop is (bool(inline) and database in ("embedded", inline))
-
-
-def test_a_database_is_near_or_far_by_the_time_it_takes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    short = {"method": "GET", "raw_path": b"/hub/api/user"}
-    short["headers"] = [(b"authorization", b"token x")]
-    app = Bridge(echo)  # type: ignore[arg-type]
-    for taken, is_near in ((0.0001, True), (0.001, False), (math.inf, False)):
-        monkeypatch.setattr(bridge, "round_trip", lambda taken=taken: taken)
-        app.look_for_database()
-        assert app.is_short(short) is is_near
 
 
 def test_a_body_is_asked_for_where_the_client_waits_for_that() -> None:
@@ -340,102 +283,6 @@ def test_cookies_arrive_as_they_were_set() -> None:
     assert Call(bake)().headers["set-cookie"] == 'snack="日"; Path=/'
 
 
-HEAD = "GET /hub/api/user HTTP/1.1\r\n"
-BODY = "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n123"
-
-
-@pytest.mark.parametrize(
-    ("sent", "limit"),
-    [
-        ("", connection.HEAD_TIMEOUT),
-        (HEAD, connection.HEAD_TIMEOUT),
-        (f"{HEAD}\r\n", connection.IDLE_TIMEOUT),
-        (f"{HEAD}\r\n{HEAD}", connection.HEAD_TIMEOUT),
-        (BODY, math.inf),
-    ],
-)
-def test_a_client_has_its_time_for_a_head_and_between_two(
-    sent: str, limit: float
-) -> None:
-    class Later:
-        """The loop's clock, so many seconds ahead."""
-
-        def __init__(self, seconds: float) -> None:
-            self.seconds = seconds
-            self.next: list[Any] = []
-
-        def time(self) -> float:
-            return asyncio.get_running_loop().time() + self.seconds
-
-        def call_later(self, *call: Any) -> None:
-            self.next.append(call)
-
-    async def travel() -> None:
-        app: Any = Bridge(lambda environ, start_response: echo(environ))  # type: ignore[arg-type]
-        app.answers_inline = True
-        config = uvicorn.Config(
-            app, interface="asgi3", proxy_headers=False, log_config=None
-        )
-        config.load()
-        server = ServerState()
-        connection = Connection(config, server, {})
-        wire = Wire("127.0.0.1")
-        connection.connection_made(wire)
-        # Byte by byte: who sends slowly gains no time by it.
-        for byte in sent.encode():
-            connection.data_received(bytes((byte,)))
-        for seconds in (0, min(limit, 1000) - 5, min(limit, 1000) + 5):
-            later: Any = Later(seconds)
-            close_overdue(later, server.connections)
-            assert wire.is_closing() is (seconds > limit)
-            assert len(later.next) == 1
-
-    asyncio.run(travel())
-
-
-def test_a_request_of_the_short_way_is_like_any_other() -> None:
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "SCRIPT_NAME": "",
-        "QUERY_STRING": "a=1&b=%C3%A9",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "8081",
-        "wsgi.url_scheme": "https",
-        "CONTENT_LENGTH": "7",
-    }
-    for place in ("/hub/api/user", "/hub/api/users/a b", "/hub/\xc3\xa9", "/hub/\xff"):
-        for content_type in ("application/json", "text/plain; charset=latin-1", ""):
-            read = []
-            for kind in (ShortRequest, WSGIRequest):
-                asked = {
-                    **environ,
-                    "PATH_INFO": place,
-                    "wsgi.input": BytesIO(b'{"a":1}'),
-                }
-                if content_type:
-                    asked["CONTENT_TYPE"] = content_type
-                request = kind(asked)
-                read.append(
-                    {
-                        **{name: vars(request)[name] for name in PARTS},
-                        "GET": request.GET.dict(),
-                        "encoding": request.encoding,
-                        "uri": request.build_absolute_uri(),
-                        "META": {**request.META, "wsgi.input": None},
-                        "body": request.body,
-                    }
-                )
-            assert read[0] == read[1]
-            assert read[0]["body"]
-
-
-# What Django's own request sets, but for its stream.
-PARTS = sorted(
-    vars(WSGIRequest({"REQUEST_METHOD": "GET", "wsgi.input": BytesIO()})).keys()
-    - {"environ", "META", "_stream"}
-)
-
-
 def test_iterators_of_both_kinds_are_streamed() -> None:
     async def numbers() -> AsyncIterator[bytes]:
         yield b"1"
@@ -459,35 +306,6 @@ def test_a_stream_ends_when_its_client_leaves() -> None:
 
     Call(lambda environ: StreamingHttpResponse(endless()))(body=(None,))
     assert ended.is_set()
-
-
-def test_what_a_short_read_sets_is_gone_with_it() -> None:
-    mark: ContextVar[str] = ContextVar("mark", default="")
-    seen = []
-
-    def view(environ: dict[str, Any]) -> HttpResponse:
-        seen.append(mark.get())
-        mark.set("left over")
-        return HttpResponse()
-
-    async def twice() -> None:
-        bridge = Bridge(lambda environ, start_response: view(environ))  # type: ignore[arg-type]
-        for _ in range(2):
-            bridge.answer_here(
-                {
-                    "method": "GET",
-                    "raw_path": b"/hub/api/user",
-                    "query_string": b"",
-                    "scheme": "http",
-                    "server": ("127.0.0.1", 8081),
-                    "client": ("127.0.0.1", 1234),
-                    "headers": [],
-                },
-                b"",
-            )
-
-    asyncio.run(twice())
-    assert seen == ["", ""]
 
 
 # Answers that are awaited
@@ -573,7 +391,7 @@ def logged(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
 
 
 def through_the_hub(environ: dict[str, Any]) -> Any:
-    return HubHandler()(environ, discard)
+    return WSGIHandler()(environ, ignore)
 
 
 def test_an_answer_is_awaited_and_finished_like_all_others(logged: Any) -> None:
@@ -601,14 +419,6 @@ def test_other_servers_wait_in_the_thread_of_the_request(logged: Any) -> None:
     assert answer["X-JupyterHub-Version"] == "6.1.1"
     assert answer.cookies["early"].value == "1"
     assert logged[1]["status"] == 201
-
-
-def test_a_read_is_awaited_wherever_it_begins(logged: Any) -> None:
-    read = HubHandler().answer_short
-    call = Call(read, answers_inline=True, short_paths={b"/hub/api/waiting"})
-    call("/hub/api/waiting", headers={"authorization": "none"})
-    assert call.thread == threading.main_thread().name
-    assert call.status == 201
 
 
 @pytest.mark.parametrize(
@@ -648,7 +458,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[int], tuple[Any, int]]]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.hubsite.site", str(port), str(workers)],
+            [sys.executable, "-m", "tests.web.site", str(port), str(workers)],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
         )
@@ -833,7 +643,7 @@ def test_a_connection_is_closed_where_its_client_wants_that(start: Any) -> None:
 def test_a_taken_port_is_an_error(start: Any) -> None:
     _, port = start(1)
     second = subprocess.run(
-        [sys.executable, "-m", "tests.hubsite.site", str(port), "1"],
+        [sys.executable, "-m", "tests.web.site", str(port), "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""A tiny site behind the real server: `python -m tests.hubsite.site PORT WORKERS`."""
+"""A tiny site behind the real server: `python -m tests.web.site PORT WORKERS`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 
 from hubsite.config import HubConfig
+from web.asgi import Application
 from web.deferred import Deferred
 
 open_streams = 0
@@ -81,24 +82,30 @@ urlpatterns = [
 ]
 
 
+def load() -> Application:
+    return Application(get_wsgi_application())
+
+
 def main() -> None:
     settings.configure(
         ALLOWED_HOSTS=["*"],
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
         },
+        BODY_SECONDS=2,
         DATA_UPLOAD_MAX_MEMORY_SIZE=1_000_000,
         HUB=HubConfig(),
         HUB_VERSION="6.1.1",
         ROOT_URLCONF=__name__,
         TRUSTED_PROXIES=[],
+        WEB_THREADS=8,
     )
-    # The bridge reads settings when it is loaded.
+    # The application reads settings when it is loaded.
     from hubsite import workers
 
     # Nobody's work is lost here, and several tests wait for this.
     workers.KILL_TIMEOUT = 2
-    workers.serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), get_wsgi_application)
+    workers.serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), load)
 
 
 if __name__ == "__main__":

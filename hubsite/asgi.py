@@ -1,0 +1,47 @@
+"""The hub as an ASGI application, for any server that speaks ASGI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse
+
+from hubsite.cookies import SessionCookieMiddleware
+from hubsite.wsgi import application as handler
+from tokens import activity, verification
+from tokens.authentication import TokenAuthentication
+from web.asgi import Application
+from web.environ import Environ
+
+
+def is_identified(environ: Environ) -> bool:
+    """Tell whether a request has a valid token, or the session of an active user."""
+    close_old_connections()
+    request = WSGIRequest(environ)
+    if TokenAuthentication().authenticate(request) is not None:
+        return True
+    return bool(with_session(request).status_code == 200)
+
+
+def signed_in(request: HttpRequest) -> HttpResponse:
+    user = get_user(request)
+    return HttpResponse(status=200 if user.is_authenticated else 403)
+
+
+with_session: Any = SessionMiddleware(signed_in)
+with_session = SessionCookieMiddleware(with_session)
+
+
+def start() -> None:
+    """Begin what goes on beside the requests."""
+    activity.start()
+    verification.look_for_lost_keys()
+
+
+application = Application(
+    handler, is_identified=is_identified, on_start=start, on_stop=activity.stop
+)

@@ -1,0 +1,184 @@
+"""Bodies: what is read of them, from whom, for how long and in how much memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from hubsite.asgi import is_identified
+from tests.factories import make_token
+from web.bodies import SMALL, BodyReader, ClientGoneError, RefusedError
+
+LARGEST = 1_000_000
+
+
+class Client:
+    """Sends parts of a body; after the last of an endless one, nothing."""
+
+    def __init__(self, parts: Iterable[bytes], *, endless: bool = False) -> None:
+        self.parts = list(parts)
+        self.endless = endless
+        self.read = 0
+
+    async def receive(self) -> dict[str, Any]:
+        if not self.parts:
+            await asyncio.sleep(3600 if self.endless else 0)
+            return {"type": "http.disconnect"}
+        part = self.parts.pop(0)
+        self.read += len(part)
+        more = bool(self.parts) or self.endless
+        return {"type": "http.request", "body": part, "more_body": more}
+
+
+def reader(*, known: bool = True, seconds: float = 30) -> BodyReader:
+    async def is_known(environ: dict[str, Any]) -> bool:
+        return known
+
+    return BodyReader(LARGEST, seconds, is_known)
+
+
+async def read(bodies: BodyReader, client: Client, length: int | None = None) -> bytes:
+    environ = (
+        {"HTTP_TRANSFER_ENCODING": "chunked"}
+        if length is None
+        else {"CONTENT_LENGTH": str(length)}
+    )
+    async with bodies.read(environ, client.receive, "caller") as body:
+        return body
+
+
+def refused(
+    bodies: BodyReader, client: Client, length: int | None = None
+) -> RefusedError:
+    with pytest.raises(RefusedError) as found:
+        asyncio.run(read(bodies, client, length))
+    return found.value
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, LARGEST])
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_bodies_are_read_whole(size: int, is_chunked: bool) -> None:
+    parts = [b"x" * min(50_000, size - at) for at in range(0, size, 50_000)] or [b""]
+    length = None if is_chunked else size
+    body = asyncio.run(read(reader(), Client(parts), length))
+    assert body == b"x" * size
+
+
+def test_a_small_body_is_read_from_anybody() -> None:
+    client = Client([b"x" * SMALL])
+    assert len(asyncio.run(read(reader(known=False), client, SMALL))) == SMALL
+
+
+def test_a_large_body_without_credentials_is_refused_before_it_is_read() -> None:
+    client = Client([b"x" * 300_000])
+    assert refused(reader(known=False), client, 300_000).status == 403
+    assert client.read == 0
+
+
+def test_so_is_one_that_does_not_say_its_size() -> None:
+    client = Client([b"x" * 10_000] * 50)
+    assert refused(reader(known=False), client).status == 403
+    assert client.read <= SMALL + 10_000
+
+
+def test_a_body_that_never_ends_is_given_up() -> None:
+    for length in (900_000, None, 100):
+        client = Client([b"x" * 90], endless=True)
+        assert refused(reader(seconds=0.05), client, length).status == 408
+
+
+def test_a_large_body_may_take_longer_than_a_small_one() -> None:
+    class Slow(Client):
+        async def receive(self) -> dict[str, Any]:
+            await asyncio.sleep(0.3)
+            return await super().receive()
+
+    body = asyncio.run(
+        read(reader(seconds=1), Slow([b"x" * 260_000] * 3 + [b"x"] * 2), 780_002)
+    )
+    assert len(body) == 780_002
+
+
+def test_a_client_that_leaves_is_told_apart() -> None:
+
+    async def scenario() -> None:
+        environ = {"CONTENT_LENGTH": "10"}
+
+        async def leave() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        with pytest.raises(ClientGoneError):
+            async with reader().read(environ, leave, "caller"):
+                raise AssertionError("there is no body")
+
+    asyncio.run(scenario())
+
+
+def test_memory_for_large_bodies_is_limited_for_each_caller_and_in_all() -> None:
+    async def scenario() -> None:
+        bodies = reader(seconds=0.2)
+        environ = {"CONTENT_LENGTH": str(LARGEST)}
+
+        async def hold(caller: str, done: asyncio.Event) -> bytes:
+            client = Client([b"x" * LARGEST])
+            async with bodies.read(environ, client.receive, caller) as body:
+                await done.wait()
+            return body
+
+        done = asyncio.Event()
+        holding = [asyncio.create_task(hold(name, done)) for name in "abc"]
+        await asyncio.sleep(0)
+        # A caller has memory for one such body, all together for four.
+        with pytest.raises(RefusedError) as again:
+            await hold("a", done)
+        assert again.value.status == 503
+        holding.append(asyncio.create_task(hold("d", done)))
+        await asyncio.sleep(0)
+        with pytest.raises(RefusedError):
+            await hold("e", done)
+        # Small bodies need none of it.
+        assert await read(bodies, Client([b"x" * SMALL]), SMALL)
+        waiting = asyncio.create_task(hold("e", done))
+        await asyncio.sleep(0)
+        done.set()
+        assert {len(body) for body in await asyncio.gather(*holding, waiting)} == {
+            LARGEST
+        }
+        assert bodies.memory.free == 4 * LARGEST
+        assert not bodies.memory.taken
+
+    asyncio.run(scenario())
+
+
+def environ(**headers: str) -> dict[str, Any]:
+    return {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/hub/api/users",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8081",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(),
+        **headers,
+    }
+
+
+@pytest.mark.django_db
+def test_tokens_and_sessions_identify_a_caller(alan: User, as_: Any) -> None:
+    secret = make_token(alan)[1]
+    client = as_(alan)
+    session = client.cookies["jupyterhub-hub-login"].value
+    cookie = f"jupyterhub-hub-login={session}"
+    assert is_identified(environ(HTTP_AUTHORIZATION=f"token {secret}"))
+    assert is_identified(environ(HTTP_COOKIE=cookie))
+    assert not is_identified(environ())
+    assert not is_identified(environ(HTTP_AUTHORIZATION=f"token {secret[:-1]}x"))
+    assert not is_identified(environ(HTTP_COOKIE="jupyterhub-hub-login=made0up0key"))
+    alan.is_active = False
+    alan.save()
+    assert not is_identified(environ(HTTP_AUTHORIZATION=f"token {secret}"))
+    assert not is_identified(environ(HTTP_COOKIE=cookie))

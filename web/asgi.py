@@ -1,0 +1,287 @@
+"""The hub as an ASGI application: Django's WSGI handler in a fixed pool of threads.
+
+Django's own ASGI handler opens a thread, and with it a database connection, for each
+request. Here a request is read and its response is sent on the event loop, and its
+view runs in one of a few threads, which keep their connections:
+
+1. the body is read, within limits (`web.bodies`);
+2. the view is called in a thread: of the pool `web`, or of `outside` if the view may
+   wait for somebody else (`web.outside`);
+3. the response is sent. A `Deferred` is awaited and an async stream iterated on the
+   loop, so neither holds a thread; `asyncio.to_thread` leads back into the pool.
+
+Requests of one caller take at most half of the threads, and further ones wait in line:
+one busy program leaves the other half to everybody else.
+
+The application runs under any ASGI server; Django's handler alone, under any WSGI
+server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from io import BytesIO
+from typing import Any, TypeVar
+
+import structlog
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import close_old_connections
+from django.http import HttpResponse, JsonResponse
+
+from web.addresses import ForwardedHeaders
+from web.bodies import BodyReader, ClientGoneError, Receive, RefusedError, discard
+from web.deferred import CLIENT_GONE, Deferred
+from web.environ import Environ, make_environ
+from web.outside import OutsidePool, may_wait
+
+T = TypeVar("T")
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# Seconds in which a refused client may finish sending and read the answer.
+LINGER = 2.0
+
+logger = structlog.get_logger(__name__)
+
+
+class Application:
+    """Calls a WSGI handler for each request of one process.
+
+    `is_identified` is called in a thread and tells whether the credentials of a request
+    are valid; `on_start` and `on_stop` are called when the server starts and stops.
+    """
+
+    def __init__(
+        self,
+        handler: WSGIHandler,
+        *,
+        is_identified: Callable[[Environ], bool] = lambda environ: True,
+        on_start: Callable[[], None] = lambda: None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.handler = handler
+        self.on_start, self.on_stop = on_start, on_stop
+        threads: int = settings.WEB_THREADS
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
+        self.outside = OutsidePool()
+        self.turns = Turns(max(1, threads // 2))
+        self.outside_turns = Turns(max(1, threads // 2))
+
+        async def ask(environ: Environ) -> bool:
+            return await self.in_thread(is_identified, environ)
+
+        self.bodies = BodyReader(
+            settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.BODY_SECONDS, ask
+        )
+        self.forwarded = ForwardedHeaders(settings.TRUSTED_PROXIES)
+        self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        # `asyncio.to_thread` shall use threads that keep their connections.
+        asyncio.get_running_loop().set_default_executor(self.pool)
+        if scope["type"] == "lifespan":
+            await self.live(receive, send)
+        elif scope["type"] == "http":
+            # The server cancels what is still going on when it has waited long enough.
+            with suppress(ClientGoneError, asyncio.CancelledError):
+                await self.serve(scope, receive, send)
+        else:
+            raise ValueError(f"{scope['type']} is not supported")
+
+    async def live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.in_thread(self.on_start)
+        except Exception as failure:
+            logger.exception("failed to start")
+            await send({"type": "lifespan.startup.failed", "message": str(failure)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.in_thread(self.on_stop)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        environ = make_environ(scope, self.api_prefix)
+        self.forwarded.apply(environ)
+        try:
+            response = await self.respond(environ, receive)
+        except RefusedError as refused:
+            logger.info(
+                "request refused",
+                status=refused.status,
+                reason=refused.message,
+                address=environ["REMOTE_ADDR"],
+            )
+            await send_and_close(refusal(refused), receive, send)
+            return
+        if isinstance(response, Deferred):
+            response = await settled(response, receive)
+        await self.deliver(response, receive, send)
+
+    async def respond(self, environ: Environ, receive: Receive) -> HttpResponse:
+        """Read the body, wait for a turn and call the view."""
+        caller = caller_of(environ)
+        async with self.bodies.read(environ, receive, caller) as body:
+            if body:
+                environ["wsgi.input"] = BytesIO(body)
+                environ["CONTENT_LENGTH"] = str(len(body))
+            del body
+            if may_wait(environ):
+                async with self.outside_turns.turn(environ["REMOTE_ADDR"]):
+                    return await self.outside.run(self.call, environ)
+            async with self.turns.turn(caller):
+                return await self.in_thread(self.call, environ)
+
+    def call(self, environ: Environ) -> HttpResponse:
+        """Call the view, in a thread; answer even if Django's error page fails."""
+        try:
+            response: Any = self.handler(environ, ignore)
+            if not response.streaming:
+                response.close()
+        except Exception:
+            logger.exception("failed to answer", path=environ["PATH_INFO"])
+            close_old_connections()
+            return refusal(RefusedError(500, "Internal Server Error"))
+        return response  # type: ignore[no-any-return]
+
+    async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, call, *args)
+
+    async def deliver(self, response: Any, receive: Receive, send: Send) -> None:
+        """Send a response; end a stream when its client is gone."""
+        if not response.streaming:
+            await send(head_of(response))
+            await send({"type": "http.response.body", "body": response.content})
+            return
+        try:
+            await send(head_of(response))
+            await unless_gone(self.stream(response, send), receive)
+        finally:
+            await self.in_thread(response.close)
+
+    async def stream(self, response: Any, send: Send) -> None:
+        """Send what an iterator yields: an async one here, another one in a thread."""
+        message = {"type": "http.response.body", "more_body": True}
+        if response.is_async:
+            async for chunk in response:
+                await send(message | {"body": chunk})
+        else:
+            chunks = iter(response)
+            while (chunk := await self.in_thread(next, chunks, None)) is not None:
+                await send(message | {"body": chunk})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def ignore(status: str, headers: Any, *problem: Any) -> Callable[[bytes], object]:
+    """Take the head of a WSGI response, which is read from the response itself."""
+    return lambda data: None
+
+
+class Turns:
+    """Lets each caller have so many requests in threads at once; others wait."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.lines: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
+
+    @asynccontextmanager
+    async def turn(self, caller: str) -> AsyncIterator[None]:
+        line = self.lines.get(caller)
+        if line is None:
+            line = self.lines[caller] = (asyncio.Semaphore(self.most), [])
+        semaphore, members = line
+        members.append(None)
+        try:
+            async with semaphore:
+                yield
+        finally:
+            members.pop()
+            if not members:
+                del self.lines[caller]
+
+
+def caller_of(environ: Environ) -> str:
+    """Return what tells callers apart: the credential, or else the address."""
+    credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE")
+    return str(credential or environ["REMOTE_ADDR"])
+
+
+async def settled(deferred: Deferred, receive: Receive) -> HttpResponse:
+    """Wait for a deferred answer, as long as the client and the server wait for it."""
+    try:
+        return await unless_gone(deferred.settle(), receive)
+    except ClientGoneError:
+        deferred.complete(HttpResponse(status=CLIENT_GONE))
+        raise
+    except asyncio.CancelledError:
+        message = "The hub is stopping; try again in a moment."
+        return deferred.complete(refusal(RefusedError(503, message)))
+
+
+async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """Do something for a client; cancel it and raise if the client goes away."""
+
+    async def departure() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    working = asyncio.ensure_future(work)
+    tasks = (working, asyncio.ensure_future(departure()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGoneError
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def send_and_close(response: HttpResponse, receive: Receive, send: Send) -> None:
+    """Send a whole response, let the client finish, then close the connection."""
+    response["Connection"] = "close"
+    await send(head_of(response))
+    message = {"type": "http.response.body", "body": response.content}
+    await send(message | {"more_body": True})
+    await discard(receive, LINGER)
+    await send({"type": "http.response.body", "body": b""})
+
+
+def head_of(response: Any) -> dict[str, Any]:
+    """Return the message with status, headers and cookies of a response."""
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.items()
+    ]
+    for cookie in response.cookies.values():
+        headers.append((b"set-cookie", cookie.OutputString().encode()))
+    if (
+        not response.streaming
+        and response.status_code not in (204, 304)
+        and not response.has_header("Content-Length")
+    ):
+        headers.append((b"content-length", str(len(response.content)).encode()))
+    return {
+        "type": "http.response.start",
+        "status": response.status_code,
+        "headers": headers,
+    }
+
+
+def refusal(refused: RefusedError) -> HttpResponse:
+    """Return a refusal in the shape that all errors of the API have."""
+    content = {"status": refused.status, "message": refused.message}
+    response = JsonResponse(content, status=refused.status)
+    response["X-JupyterHub-Version"] = settings.HUB_VERSION
+    if refused.status == 503:
+        response["Retry-After"] = "5"
+    return response

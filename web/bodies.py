@@ -1,0 +1,183 @@
+"""Bodies of requests, read with limits on size, time and memory.
+
+A small body is read from anybody. A larger one is read only if the request carries
+valid credentials, and if there is memory for it: at most `LARGE_BODIES` bodies of full
+size are in memory at once, of which one belongs to one caller. A further one waits,
+and is not read meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from web.environ import Environ
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+# The largest body that is read without credentials: forms of sign-in and OAuth.
+SMALL = 64 * 1024
+# Bodies of full size that one process keeps in memory at once.
+LARGE_BODIES = 4
+
+
+class RefusedError(Exception):
+    """A request that is answered without a view."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection; there is nobody to answer."""
+
+
+class BodyReader:
+    """Reads bodies; `is_identified` tells whether a request's credentials are valid.
+
+    The client has `seconds` to send the body, and again as many after each quarter of
+    `largest` bytes. So a large body may take longer, at no less than a quarter of
+    `largest` in `seconds`, and a client that stops sending is given up soon.
+    """
+
+    def __init__(
+        self,
+        largest: int,
+        seconds: float,
+        is_identified: Callable[[Environ], Awaitable[bool]],
+    ) -> None:
+        self.largest = largest
+        self.seconds = seconds
+        self.is_identified = is_identified
+        self.memory = Memory(largest * LARGE_BODIES, largest)
+
+    @asynccontextmanager
+    async def read(
+        self, environ: Environ, receive: Receive, caller: str
+    ) -> AsyncIterator[bytes]:
+        """Read a body and account for its memory until the request is answered."""
+        length = environ.get("CONTENT_LENGTH") or "0"
+        is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+        if length == "0" and not is_chunked:
+            yield b""
+            return
+        # A parser that lets other lengths pass is not relied upon.
+        size = self.largest if is_chunked or not length.isdigit() else int(length)
+        if size > self.largest:
+            raise self.too_large()
+        if size > SMALL and not is_chunked:
+            await self.require_credentials(environ)
+            async with self.memory.reserved(caller, size, self.seconds):
+                body, _ = await self.rest(receive, self.largest)
+                yield body
+            return
+        begin, is_whole = await self.rest(receive, SMALL)
+        if len(begin) <= SMALL:
+            yield begin
+            return
+        await self.require_credentials(environ)
+        async with self.memory.reserved(caller, self.largest, self.seconds):
+            if is_whole:
+                yield begin
+                return
+            body, _ = await self.rest(receive, self.largest, begin)
+            yield body
+
+    async def rest(
+        self, receive: Receive, enough: int, begin: bytes = b""
+    ) -> tuple[bytes, bool]:
+        """Return a body of which `begin` is read, and whether that is all of it.
+
+        Reading ends early once there are more than `enough` bytes.
+        """
+        parts, size, step = [begin], len(begin), len(begin)
+        is_whole = False
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.seconds) as timer:
+                while size <= enough:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise ClientGoneError
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if not message.get("more_body"):
+                        is_whole = True
+                        break
+                    if size - step > self.largest // 4:
+                        step = size
+                        timer.reschedule(loop.time() + self.seconds)
+        except TimeoutError:
+            raise RefusedError(
+                408, f"The body did not arrive within {self.seconds:g} seconds."
+            ) from None
+        if size > self.largest:
+            raise self.too_large()
+        return b"".join(parts), is_whole
+
+    async def require_credentials(self, environ: Environ) -> None:
+        if not await self.is_identified(environ):
+            raise RefusedError(
+                403,
+                "Missing or invalid credentials. Without them no body larger than "
+                f"{SMALL} bytes is read.",
+            )
+
+    def too_large(self) -> RefusedError:
+        return RefusedError(
+            413, f"The body is larger than {self.largest} bytes; send it in parts."
+        )
+
+
+class Memory:
+    """Memory that bodies may take, in all and for each caller."""
+
+    def __init__(self, total: int, each: int) -> None:
+        self.free = total
+        self.each = each
+        self.taken: Counter[str] = Counter()
+        self.changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def reserved(
+        self, caller: str, size: int, seconds: float
+    ) -> AsyncIterator[None]:
+        """Reserve memory; wait for it so many seconds."""
+
+        def fits() -> bool:
+            return size <= self.free and self.taken[caller] + size <= self.each
+
+        try:
+            async with asyncio.timeout(seconds), self.changed:
+                await self.changed.wait_for(fits)
+                self.free -= size
+                self.taken[caller] += size
+        except TimeoutError:
+            raise RefusedError(
+                503, "Too many large bodies are being read; try again in a moment."
+            ) from None
+        try:
+            yield
+        finally:
+            self.free += size
+            self.taken -= Counter({caller: size})
+            async with self.changed:
+                self.changed.notify_all()
+
+
+async def discard(receive: Receive, seconds: float) -> None:
+    """Read a refused body to its end, or for so long, and keep nothing of it.
+
+    A connection that is closed while its client still sends is reset, and the client
+    may lose the answer.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (message := await receive())["type"] == "http.request":
+                if not message.get("more_body"):
+                    return

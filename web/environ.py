@@ -1,0 +1,77 @@
+"""The WSGI environment of an ASGI request."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from web.deferred import AWAITS
+from web.paths import ENCODED_SLASH
+
+Environ = dict[str, Any]
+
+
+def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
+    """Return the environment of a request without its body.
+
+    Headers of one name are joined by commas, cookies by semicolons. Headers whose
+    names contain an underscore are dropped, because WSGI spells `X_Forwarded_For` and
+    `X-Forwarded-For` alike.
+    """
+    # hypercorn's raw path includes the query, against the specification.
+    raw_path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+    server = scope.get("server") or ("localhost", 80)
+    client = scope.get("client") or ("", 0)
+    environ: Environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": decoded(raw_path, api_prefix).decode("latin-1"),
+        "RAW_URI": raw_path.decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1]),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": client[0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.input": BytesIO(),
+        AWAITS: True,
+    }
+    for name, value in scope["headers"]:
+        key = header_key(name)
+        if key in environ:
+            joint = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] += joint + value.decode("latin-1")
+        elif key:
+            environ[key] = value.decode("latin-1")
+    return environ
+
+
+def decoded(path: bytes, api_prefix: bytes) -> bytes:
+    """Decode a path, but for its encoded slashes.
+
+    An encoded slash belongs to the name that contains it and separates nothing. The
+    API's views put it back into the name; pages keep the escape.
+    """
+    if b"%" not in path:
+        return path
+    slash = ENCODED_SLASH.encode() if path.startswith(api_prefix) else b"%2F"
+    parts = path.replace(b"%2f", b"%2F").split(b"%2F")
+    return slash.join(unquote_to_bytes(part) for part in parts)
+
+
+# Bounded, because clients can make up names.
+@lru_cache(maxsize=500)
+def header_key(name: bytes) -> str:
+    """Return the WSGI key of a header; empty for a header that is dropped."""
+    if b"_" in name:
+        return ""
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
