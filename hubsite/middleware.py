@@ -75,7 +75,8 @@ class HubMiddleware:
             response = self.short_way(request)
         else:
             response = self.long_way(request)
-            if response.status_code == 405 and asks_for_a_page(request):
+            is_refused = response.status_code == 405 and not is_api
+            if is_refused and asks_for_a_page(request):
                 response = method_not_allowed(request, response)
         if not isinstance(response, Deferred):
             return self.finish(request, began, is_api, response)

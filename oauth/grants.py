@@ -8,7 +8,7 @@ itself, belong to every grant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -58,24 +58,49 @@ def spell_out_roles(names: Iterable[str]) -> list[str]:
 def read_request(client: OAuthClient, user: User, names: Iterable[str]) -> list[str]:
     """Return the raw scopes that a client asks of a user, or refuse them.
 
-    A client that names none asks for all that it is allowed.
+    A client that names none asks for all that it is allowed. An empty name is a
+    mistake, an empty list is none.
     """
-    asked = [name for name in names if name]
+    asked = list(names)
     if not asked:
         return list(client.allowed_scopes)
     # Each may be the name of a role, which the database is asked for.
     check_number(asked, holder="client")
+    if "" in asked:
+        raise Invalid("The client asks for a scope without a name.")
     raws = spell_out_roles(name for name in asked if name != IDENTIFY_ALONE)
     check_scopes(raws, holder="client")
-    if INHERIT in client.allowed_scopes:
-        return raws
-    required = required_scopes(client)
-    allowed = _access(client, user, [*client.allowed_scopes, *required])
-    if INHERIT in raws or not allowed.covers(
-        _expanded(client, user, raws), members_among
-    ):
+    if not covers(client, user, client.allowed_scopes, raws):
         raise Invalid("The client asks for more than it is allowed.")
     return raws
+
+
+def covers(
+    client: OAuthClient, user: User, wide: Collection[str], narrow: Collection[str]
+) -> bool:
+    """Do some raw scopes, and what every grant has, reach as far as others?
+
+    `inherit` takes the place of all others, and only `inherit` itself covers it. As in
+    JupyterHub, it covers no scope that is named by itself.
+    """
+    if INHERIT in narrow:
+        return INHERIT in wide
+    own = (raw for raw in wide if raw != INHERIT)
+    held = _access(client, user, [*own, *required_scopes(client)])
+    return held.covers(_expanded(client, user, narrow), members_among)
+
+
+def read_consent(
+    client: OAuthClient, user: User, asked: Collection[str], names: Iterable[str]
+) -> list[str]:
+    """Return the raw scopes to which a user agreed, of those that a client asked for.
+
+    The form may name less than that. More is refused, because nobody was shown it.
+    """
+    agreed = read_request(client, user, names)
+    if INHERIT not in asked and not covers(client, user, asked, agreed):
+        raise Invalid("The form agrees to more than the client has asked for.")
+    return agreed
 
 
 def grant(client: OAuthClient, user: User, raws: Iterable[str]) -> list[str]:

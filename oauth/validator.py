@@ -20,7 +20,7 @@ from oauthlib.oauth2.rfc6749 import errors
 from audit.models import Actor
 from oauth.actions import find_code, matches, redeem_code
 from oauth.clients import find_client
-from oauth.grants import read_request
+from oauth.grants import read_request, required_scopes
 from oauth.models import OAuthClient
 from scopes.refusals import Invalid, NotFound
 
@@ -88,7 +88,7 @@ class HubValidator(RequestValidator):
         **kwargs: Any,
     ) -> bool:
         try:
-            request.scopes = read_request(request.client, request.user, scopes or ())
+            request.scopes = read_request(request.client, request.user, scopes)
         except Invalid:
             return False
         return True
@@ -138,7 +138,8 @@ class HubValidator(RequestValidator):
             return False
         request.promise = promise
         request.user = promise.user
-        request.scopes = promise.scopes
+        # As in JupyterHub's answer, beside `inherit` stands what every grant has.
+        request.scopes = sorted({*promise.scopes, *required_scopes(client)})
         return True
 
     def get_code_challenge(self, code: str, request: Request) -> str | None:
@@ -157,7 +158,11 @@ class HubValidator(RequestValidator):
         *args: Any,
         **kwargs: Any,
     ) -> bool:
-        return redirect_uri == request.promise.redirect_uri
+        # RFC 6749, 4.1.3: what the code was asked for with has to come again.
+        asked_for = request.promise.redirect_uri
+        if request.using_default_redirect_uri:
+            return not asked_for
+        return redirect_uri == (asked_for or client.redirect_uri)
 
     @sensitive_variables()
     def save_bearer_token(
@@ -170,7 +175,7 @@ class HubValidator(RequestValidator):
         except NotFound:
             raise errors.InvalidGrantError(request=request) from None
         token["access_token"] = secret
-        return request.promise.redirect_uri
+        return request.redirect_uri
 
     def invalidate_authorization_code(
         self, client_id: str, code: str, request: Request, *args: Any, **kwargs: Any

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -25,10 +25,18 @@ from oauthlib.oauth2.rfc6749 import errors
 from accounts.adapter import SESSION_ID, begin_single_sign_on
 from accounts.mixins import SignedInMixin
 from oauth.actions import issue_code
-from oauth.grants import grant, is_confirmed, may_use, required_scopes
+from oauth.grants import (
+    IDENTIFY_ALONE,
+    grant,
+    is_confirmed,
+    may_use,
+    read_consent,
+    required_scopes,
+)
 from oauth.models import OAuthClient
 from oauth.validator import grant_type, token_handler
 from scopes.grammar import describe
+from scopes.refusals import Invalid
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -83,12 +91,14 @@ class AuthorizeView(SignedInMixin, View):
         return response
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        asked, granted = self.read()
-        required = required_scopes(asked.client)
-        agreed = required.union(request.POST.getlist("scopes"))
-        chosen = [scope for scope in granted if scope in agreed]
+        asked, _ = self.read()
         # Whoever agrees to less than everything agrees to being known at least.
-        return self.send_back(asked, chosen or sorted(required))
+        agreed = request.POST.getlist("scopes") or [IDENTIFY_ALONE]
+        try:
+            chosen = read_consent(asked.client, self.person, asked.scopes, agreed)
+        except Invalid:
+            raise errors.InvalidScopeError(request=asked) from None
+        return self.send_back(asked, grant(asked.client, self.person, chosen))
 
     def read(self) -> tuple[Request, list[str]]:
         """Return the client's request, and what of it this person can grant."""
@@ -110,7 +120,7 @@ class AuthorizeView(SignedInMixin, View):
         code = issue_code(
             asked.client,
             self.person,
-            redirect_uri=asked.redirect_uri,
+            redirect_uri="" if asked.using_default_redirect_uri else asked.redirect_uri,
             scopes=scopes,
             by=self.actor,
             session_id=self.request.session.get(SESSION_ID, ""),
@@ -132,10 +142,7 @@ class TokenView(View):
 
     @sensitive_variables()
     def post(self, request: HttpRequest) -> HttpResponse:
-        body = [
-            (key, value) for key, values in request.POST.lists() for value in values
-        ]
-        asked = Request(request.path, "POST", body)
+        asked = Request(request.path, "POST", request.POST.urlencode())
         asked.address = request.META.get("REMOTE_ADDR", "")
         try:
             headers, text, status = grant_type.create_token_response(
@@ -145,6 +152,16 @@ class TokenView(View):
             headers, text, status = problem.headers, problem.json, problem.status_code
         headers = {"Cache-Control": "no-store", "Pragma": "no-cache", **headers}
         return HttpResponse(text, status=status, headers=headers)
+
+    def http_method_not_allowed(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        allowed = super().http_method_not_allowed(request, *args, **kwargs)
+        message = f"{request.method} is not supported here."
+        body = {"status": allowed.status_code, "message": message}
+        return JsonResponse(
+            body, status=allowed.status_code, headers={"Allow": allowed["Allow"]}
+        )
 
 
 def _send_to(uri: str) -> HttpResponse:

@@ -81,9 +81,77 @@ def test_a_forged_consent_is_refused(sign_in: SignIn, visitor: User) -> None:
 def test_grants_only_what_was_left_in_the_form(sign_in: SignIn) -> None:
     page = sign_in.ask()
 
-    sign_in.agree(page, ["read:users!user", "admin:users", "made:up"])
+    sign_in.agree(page, ["read:users!user"])
 
     assert OAuthCode.objects.get().scopes == sorted([*REQUIRED, "read:users!user"])
+
+
+BEYOND = {
+    "what the client may ask and did not": "tokens!user",
+    "what the client may not ask": "servers!user",
+    "what the user holds for all": "read:users",
+    "everything": "inherit",
+    "no scope": "no:such:scope",
+    "no name": "",
+    "a role": "user",
+}
+
+
+@pytest.mark.parametrize("scope", BEYOND.values(), ids=BEYOND.keys())
+def test_nobody_agrees_to_more_than_was_asked(sign_in: SignIn, scope: str) -> None:
+    page = sign_in.ask(scope="read:users!user")
+
+    reply = sign_in.agree(page, [*scopes_on(page), scope], scope="read:users!user")
+
+    assert sent_back(reply) == {"error": "invalid_scope", "state": "s t/ate"}
+    assert not OAuthCode.objects.exists()
+
+
+def test_a_part_of_what_was_asked_may_be_agreed_to(sign_in: SignIn) -> None:
+    page = sign_in.ask(scope="read:users!user")
+
+    reply = sign_in.agree(page, ["read:users:activity!user"], scope="read:users!user")
+
+    scopes = OAuthCode.objects.get().scopes
+    assert "code" in sent_back(reply)
+    assert "read:users:activity!user" in scopes
+    assert "read:users!user" not in scopes
+
+
+@pytest.mark.parametrize("allowed", [["inherit"], ["read:users!user"], []])
+@pytest.mark.parametrize("scope", ["", " ", "read:users:name!user "])
+def test_a_scope_without_a_name_is_a_mistake(
+    sign_in: SignIn, allowed: list[str], scope: str
+) -> None:
+    OAuthClient.objects.update(allowed_scopes=allowed)
+
+    reply = sign_in.ask(scope=scope)
+
+    if scope.strip():
+        assert reply.status_code == 200
+    else:
+        assert sent_back(reply) == {"error": "invalid_scope", "state": "s t/ate"}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "scope", "status"),
+    [
+        (["inherit"], "self", 302),
+        (["inherit"], "read:users!user", 302),
+        (["inherit"], "inherit read:users!user", 200),
+        (["inherit"], "inherit", 200),
+        (["inherit"], "read:users:name!user", 200),
+        (["inherit", "read:users!user"], "read:users!user", 200),
+        (["inherit", "read:users!user"], "inherit read:users!user", 200),
+        (["read:users!user"], "inherit", 302),
+    ],
+)
+def test_leave_to_ask_for_everything_is_leave_for_that_alone(
+    sign_in: SignIn, allowed: list[str], scope: str, status: int
+) -> None:
+    OAuthClient.objects.update(allowed_scopes=allowed)
+
+    assert sign_in.ask(scope=scope).status_code == status
 
 
 def test_agreeing_to_nothing_identifies_alone(sign_in: SignIn) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import time_machine
@@ -171,6 +172,76 @@ def test_the_redirect_uri_may_stay_unsaid(sign_in: SignIn) -> None:
     code = sign_in.code(redirect_uri=None)
 
     assert sign_in.trade(code, redirect_uri=None).status_code == 200
+
+
+@pytest.mark.parametrize("redirect_uri", [None, ""])
+def test_the_redirect_uri_that_was_said_comes_again(
+    sign_in: SignIn, redirect_uri: str | None
+) -> None:
+    """RFC 6749, 4.1.3; and so a code that was caught elsewhere is worth less."""
+    code = sign_in.code()
+
+    refused = sign_in.trade(code, redirect_uri=redirect_uri)
+
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+    assert sign_in.trade(code).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "status"),
+    [("https://portal.example/callback", 200), ("https://portal.example/x", 400)],
+)
+def test_what_stayed_unsaid_may_be_said_later(
+    sign_in: SignIn, redirect_uri: str, status: int
+) -> None:
+    assert sign_in.client.redirect_uri == "https://portal.example/callback"
+    code = sign_in.code(redirect_uri=None)
+
+    assert sign_in.trade(code, redirect_uri=redirect_uri).status_code == status
+
+
+@pytest.mark.parametrize("name", ["client_id", "grant_type", "redirect_uri"])
+def test_parameters_of_a_trade_come_once(sign_in: SignIn, name: str) -> None:
+    fields = {
+        "client_id": sign_in.client.identifier,
+        "client_secret": SECRET,
+        "grant_type": "authorization_code",
+        "code": sign_in.code(),
+        "redirect_uri": sign_in.client.redirect_uri,
+    }
+    body = urlencode([*fields.items(), (name, fields[name])])
+
+    reply = Client().post(TOKEN, body, content_type="application/x-www-form-urlencoded")
+
+    assert reply.status_code == 400
+    assert reply.json()["error_description"] == f"Duplicate {name} parameter."
+
+
+def test_the_answer_lists_what_comes_beside_everything(sign_in: SignIn) -> None:
+    OAuthClient.objects.update(allowed_scopes=["inherit"])
+
+    token = sign_in.token()
+
+    assert set(token["scope"].split()) == {
+        "inherit",
+        "access:services!service=portal",
+        "read:users:groups!user",
+        "read:users:name!user",
+    }
+    assert APIToken.objects.get().scopes == ["inherit"]
+
+
+@pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+def test_programs_are_told_in_json_that_a_method_is_wrong(
+    as_: Any, mallory: User, method: str, accept: str
+) -> None:
+    for client in (Client(), as_(mallory)):
+        reply = getattr(client, method)(TOKEN, headers={"accept": accept})
+
+        assert (reply.status_code, reply["Allow"]) == (405, "POST, OPTIONS")
+        assert reply["Content-Type"] == "application/json"
+        assert reply.json()["status"] == 405
 
 
 @pytest.mark.parametrize(
