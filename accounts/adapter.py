@@ -39,6 +39,7 @@ from django.utils.crypto import salted_hmac
 
 from accounts.actions import make_user_of, normalise_name
 from accounts.backends import admits, settle_account
+from accounts.hashing import PASSWORD_MEMORY, Kind, ceiling
 from accounts.models import User
 from accounts.templatetags.browsers import browser
 from audit.actions import record
@@ -167,6 +168,17 @@ class AccountAdapter(DefaultAccountAdapter):
         return default_target()
 
     # Who
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Check a name and a password, once it is this sign-in's turn.
+
+        It waits before it is counted as an attempt: who is sent away because of a
+        crowd has not failed.
+        """
+        if settings.HUB.authenticator_class != "local":
+            return super().authenticate(request, **credentials)
+        with ceiling.turn(Kind.PASSWORD, PASSWORD_MEMORY):
+            return super().authenticate(request, **credentials)
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False

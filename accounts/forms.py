@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import forms as account
+from allauth.mfa import app_settings as mfa_settings
+from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp.forms import ActivateTOTPForm as AllauthActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm as AllauthAddWebAuthnForm
 from django.contrib.auth.forms import SetPasswordForm
+from django.core.cache import cache
 
 
 class PlainFieldsMixin:
@@ -86,19 +89,42 @@ class WelcomeForm(SetPasswordForm):
         return user
 
 
-class AuthenticateForm(PlainFieldsMixin, mfa.AuthenticateForm):
+class OnceMixin:
+    """Takes each code of a second factor once, for as long as it might be valid.
+
+    allauth remembers a code for one half-minute, and the hub takes those of the
+    neighbouring ones as well. The code by which an app is set up counts, too.
+    """
+
+    user: Any
+
+    def clean_code(self) -> str:
+        code = str(super().clean_code())  # type: ignore[misc]
+        # Blanks and signs between digits mean nothing.
+        digits = "".join(filter(str.isalnum, code)).lower()
+        periods = 2 * mfa_settings.TOTP_TOLERANCE + 2
+        if not cache.add(
+            f"accounts.code:{self.user.pk}:{digits}",
+            True,
+            timeout=periods * mfa_settings.TOTP_PERIOD,
+        ):
+            raise get_adapter().validation_error("incorrect_code")
+        return code
+
+
+class AuthenticateForm(OnceMixin, PlainFieldsMixin, mfa.AuthenticateForm):
     """The second factor while signing in."""
 
     labels = {"code": "Code"}  # noqa: RUF012
 
 
-class MFAReauthenticateForm(PlainFieldsMixin, mfa.ReauthenticateForm):
+class MFAReauthenticateForm(OnceMixin, PlainFieldsMixin, mfa.ReauthenticateForm):
     """The second factor once more."""
 
     labels = {"code": "Code"}  # noqa: RUF012
 
 
-class ActivateTOTPForm(PlainFieldsMixin, AllauthActivateTOTPForm):
+class ActivateTOTPForm(OnceMixin, PlainFieldsMixin, AllauthActivateTOTPForm):
     """The first code of an app, to see that it works."""
 
     labels = {"code": "The code that the app shows"}  # noqa: RUF012

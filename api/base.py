@@ -56,9 +56,18 @@ from rest_framework.views import APIView
 
 from audit.models import Actor
 from scopes.access import EMPTY, Access
-from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
+from scopes.refusals import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Refusal,
+    Unavailable,
+)
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
+from web.cache import CACHE_AWAY, cache_problem
 from web.deferred import Deferred, Waiting
 from web.paths import ENCODED_SLASH
 
@@ -80,6 +89,7 @@ STATUS: Mapping[type[Refusal], int] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    Unavailable: 503,
     Busy: 429,
 }
 
@@ -169,6 +179,9 @@ def explain(failure: Exception, path: str) -> HttpResponse:
             if "disk is full" in str(failure) or "No space left" in str(failure):
                 return error(503, "The hub's disk is full, so nothing was changed.")
             return error(503, "The database is busy; try again in a moment.")
+        case _ if problem := cache_problem(failure):
+            logger.error("The cache did not answer %s: %s", path, problem)
+            return error(503, CACHE_AWAY)
         case _:
             logger.error("Uncaught while answering %s", path, exc_info=failure)
             return error(500, "Internal Server Error")

@@ -28,6 +28,7 @@ from hubsite.config import ConfigError
 from hubsite.environment import unknown_variables
 from hubsite.reconcile import reconcile
 from servers.controller.hosting.classes import BUILT_IN
+from web.cache import look_for_cache
 
 OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
 
@@ -52,6 +53,7 @@ def prepare() -> dict[str, Any]:
         *settings.HUB.remarks,
         *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
         *who_checks_passwords(settings.HUB.authenticator_class, SHADOW),
+        *look_for_cache(),
         *reconcile(settings.HUB),
     ]
     return {"remarks": remarks, "welcome": welcome_path()}

@@ -98,7 +98,7 @@ def _scopes() -> Iterable[str]:
     yield f"{MAX_SCOPE_LENGTH:,} characters; more is refused with 400 before any of"
     yield "them is looked at. Each process that meets a token works out what its scopes"
     yield "mean, which takes a few milliseconds and about a megabyte for a thousand of"
-    yield "them; a filter for a group reaches more people than that. The limit holds for"
+    yield "them; a filter for a group reaches more people. The limit holds for"
     yield "tokens, shares, share codes, services that are added at run time, and OAuth,"
     yield "where the error is `invalid_scope`. It does not hold for what the"
     yield "configuration declares."

@@ -17,6 +17,7 @@ from hubsite import logging as hub_logging
 from hubsite import secrets
 from hubsite.config import ConfigError, HubConfig, load_config
 from hubsite.environment import read_environment
+from web.cache import redis_cache
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -86,6 +87,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "hubsite.middleware.HubMiddleware",
+    "hubsite.crowded.CrowdedMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -174,25 +176,25 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rate limits of sign-in count in the cache, so every process must share it. The
 # table does that for each of them, on whichever machine it runs.
+REDIS_URL = SITE.redis_url
 CACHES: dict[str, Any] = {
-    "default": (
-        {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": SITE.redis_url,
-        }
-        if SITE.redis_url
-        else {
-            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
-            "LOCATION": "hub_cache",
-        }
-    )
+    "default": redis_cache(REDIS_URL)
+    if REDIS_URL
+    else {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "hub_cache",
+        # Names that somebody tries must not push out what is counted of others.
+        "OPTIONS": {"MAX_ENTRIES": 50_000},
+    }
 }
 
 # -------------------------------------------------------------------------- Sign-in
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.HubBackend"]
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+# They share the memory and the cores that are there for hashing.
+WEB_PROCESSES = SITE.workers
+PASSWORD_HASHERS = ["accounts.hashing.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {
         "NAME": "django.contrib.auth.password_validation."
@@ -246,6 +248,9 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 # Nobody's address is verified here, so that can't be asked of anybody.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Hub"
+# Clocks of telephones go wrong, and people type slowly: the codes of the half-minutes
+# before and after are taken as well. See accounts/forms.py for taking each only once.
+MFA_TOTP_TOLERANCE = 1
 # Browsers offer passkeys on https only, and on localhost.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_URL.startswith("https:")
 

@@ -40,3 +40,7 @@ class Busy(Refusal):
     def __init__(self, message: str = "", retry_after: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Unavailable(Busy):
+    """The hub can't do it for anybody at this moment, whoever asks."""

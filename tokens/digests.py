@@ -2,14 +2,16 @@
 
 What the hub minted holds 256 random bits, so nobody guesses it however fast the hash
 is; a light profile keeps the first use of a token cheap. What others brought may be
-a word that someone chose, so it pays OWASP's price for passwords.
+a word that someone chose, so it pays OWASP's price for passwords. All of it runs within
+the ceiling of `accounts.hashing`.
 """
 
 from __future__ import annotations
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from accounts.hashing import Kind, ceiling
 from tokens.models import APIToken
 
 PROFILES = {
@@ -24,13 +26,17 @@ PROFILES = {
 
 def digest(secret: str, origin: str) -> str:
     """Return what to store of a secret."""
-    return PROFILES[APIToken.Origin(origin)].hash(secret)
+    profile = PROFILES[APIToken.Origin(origin)]
+    with ceiling.turn(Kind.SECRET, profile.memory_cost):
+        return profile.hash(secret)
 
 
 def matches(secret: str, stored: str) -> bool:
     """Say whether `stored` is a digest of this secret, under any parameters."""
     try:
-        return PROFILES[APIToken.Origin.MINTED].verify(stored, secret)
+        memory = extract_parameters(stored).memory_cost
+        with ceiling.turn(Kind.SECRET, memory):
+            return PROFILES[APIToken.Origin.MINTED].verify(stored, secret)
     except (VerificationError, InvalidHashError):
         return False
 

@@ -1,0 +1,194 @@
+"""Argon2 for passwords and secrets, with one ceiling for all of it in a process.
+
+Each Argon2 hash takes megabytes and a core while it runs. The ceiling says how many may
+run at once, by the memory and the cores of this machine; the others wait in line, in
+the order in which they came. Secrets of tokens and clients go before passwords, and
+passwords never take the last core: a class that signs in leaves room for programs.
+
+A thread that has its turn keeps it for what it hashes until the turn ends, so a turn
+may be taken before anything else of a sign-in is done.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.db import connection
+
+from scopes.refusals import Unavailable
+
+# Argon2id for passwords: OWASP asks for 19 MiB and two passes at least; 46 MiB and two
+# passes are more than twice that, and take a core for some 60 ms.
+PASSWORD_TIME: Final = 2
+PASSWORD_MEMORY: Final = 46 * 1024  # KiB
+
+# Turns that may wait, and for how many seconds. The last in the line of a class of a
+# hundred waits about six seconds on two cores.
+MOST_WAITING: Final = 200
+PATIENCE: Final = 30.0
+RETRY_AFTER: Final = 5
+
+CROWDED: Final = (
+    "Many people are signing in at this moment. Try again in a few seconds."
+)
+
+
+class Kind(IntEnum):
+    """What is hashed, in the order of precedence."""
+
+    SECRET = 0
+    PASSWORD = 1
+
+
+class Turn:
+    """A place in the line, and then the right to hash."""
+
+    def __init__(self, kind: Kind, memory: int) -> None:
+        self.kind = kind
+        self.memory = memory
+        self.granted = threading.Event()
+
+
+class Ceiling:
+    """How much Argon2 runs at once: `slots` hashes within `memory` KiB.
+
+    A hash that takes more than all of the memory runs alone.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        memory: int,
+        *,
+        most_waiting: int = MOST_WAITING,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.slots = slots
+        self.memory = memory
+        self.most_waiting = most_waiting
+        self.patience = patience
+        self.lock = threading.Lock()
+        self.lines: dict[Kind, deque[Turn]] = {kind: deque() for kind in Kind}
+        self.running: list[Turn] = []
+        self.held = threading.local()
+
+    @contextmanager
+    def turn(self, kind: Kind, memory: int) -> Iterator[None]:
+        """Wait in line, then hash within the block; raise `Unavailable` if in vain."""
+        if getattr(self.held, "turn", None) is not None:
+            yield
+            return
+        turn = self._enter(kind, memory)
+        self.held.turn = turn
+        try:
+            yield
+        finally:
+            self.held.turn = None
+            with self.lock:
+                self.running.remove(turn)
+                self._advance()
+
+    def _enter(self, kind: Kind, memory: int) -> Turn:
+        turn = Turn(kind, memory)
+        with self.lock:
+            if connection.in_atomic_block:
+                # Others may wait for what this transaction has locked, so it does not
+                # wait itself; few transactions hash, one hash each.
+                self.running.append(turn)
+                return turn
+            if len(self.lines[kind]) >= self.most_waiting:
+                raise Unavailable(CROWDED, RETRY_AFTER)
+            self.lines[kind].append(turn)
+            self._advance()
+        if turn.granted.wait(self.patience):
+            return turn
+        with self.lock, suppress(ValueError):
+            self.lines[kind].remove(turn)
+            raise Unavailable(CROWDED, RETRY_AFTER)
+        # The turn came at the last moment.
+        return turn
+
+    def _advance(self) -> None:
+        """Give turns to the first in line, as long as there is room for them."""
+        for line in self.lines.values():
+            while line and self._has_room_for(line[0]):
+                turn = line.popleft()
+                self.running.append(turn)
+                turn.granted.set()
+
+    def _has_room_for(self, turn: Turn) -> bool:
+        if not self.running:
+            return True
+        memory = sum(other.memory for other in self.running) + turn.memory
+        if len(self.running) >= self.slots or memory > self.memory:
+            return False
+        passwords = sum(other.kind is Kind.PASSWORD for other in self.running)
+        return turn.kind is Kind.SECRET or passwords < max(1, self.slots - 1)
+
+
+def ceiling_for(cores: int, memory: int, processes: int) -> Ceiling:
+    """Choose the ceiling of one of several equal processes of a machine.
+
+    `memory` is that of the machine in KiB, of which all processes together may use an
+    eighth. On one core, too, a secret need not wait until a password is checked.
+    """
+    slots = max(2, -(-cores // processes))
+    return Ceiling(slots, max(memory // 8 // processes, PASSWORD_MEMORY))
+
+
+def cores_here() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) or 1
+
+
+def memory_here() -> int:
+    """Return the memory that this process may use, in KiB."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+    limits = [physical]
+    # Containers and systemd's MemoryMax: cgroups of the second version, and the first.
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            text = (Path("/sys/fs/cgroup") / name).read_text()
+            limits.append(int(text) // 1024)
+    with suppress(OSError, ValueError, IndexError):
+        own = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
+        path = Path(f"/sys/fs/cgroup{own}/memory.max")
+        limits.append(int(path.read_text()) // 1024)
+    return min(limits)
+
+
+# Workers are forked after this; each has its own.
+ceiling = ceiling_for(cores_here(), memory_here(), settings.WEB_PROCESSES)
+
+
+class PasswordHasher(Argon2PasswordHasher):
+    """Django's Argon2id, within the ceiling, with one thread for each hash.
+
+    Digests with other parameters are verified, and renewed at the next sign-in.
+    """
+
+    time_cost = PASSWORD_TIME
+    memory_cost = PASSWORD_MEMORY
+    parallelism = 1
+
+    def encode(self, password: str, salt: str) -> str:
+        with ceiling.turn(Kind.PASSWORD, self.memory_cost):
+            return str(super().encode(password, salt))
+
+    def verify(self, password: str, encoded: str) -> bool:
+        memory = self._memory_of(encoded)
+        with ceiling.turn(Kind.PASSWORD, memory):
+            return bool(super().verify(password, encoded))
+
+    def _memory_of(self, encoded: str) -> int:
+        parameters: Any = self.decode(encoded)["params"]
+        return int(parameters.memory_cost)
