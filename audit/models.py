@@ -25,6 +25,13 @@ class Actor:
     token_id: int | None = None
     address: str = ""
 
+    @property
+    def label(self) -> str:
+        """Name the actor for people: a user by name, the hub without its parts."""
+        if self.kind == "system":
+            return "the hub"
+        return f"service {self.name}" if self.kind == "service" else self.name
+
     @classmethod
     def system(cls, name: str) -> Actor:
         """The hub itself, in one of its parts (`config`, `command line`)."""

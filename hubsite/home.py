@@ -158,8 +158,11 @@ class HomeView(SignedInMixin, View):
         """What there is to show besides servers."""
         user = self.person
         # What applications obtained is listed with them, on the page about tokens.
+        # A server's own token can do no more than the server that its owner started.
         tokens = (
-            APIToken.objects.owned_by(user).active(timezone.now()).filter(client_id="")
+            APIToken.objects.owned_by(user)
+            .usable(timezone.now())
+            .filter(client_id="", servers=None)
         )
         return {
             "groups": user.groups.order_by("name"),

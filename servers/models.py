@@ -132,6 +132,11 @@ class Server(models.Model):
         return bool(self.ready or self.pending)
 
     @property
+    def was_started(self) -> bool:
+        """Whether anybody has ever asked for a start."""
+        return self.generation > 0
+
+    @property
     def label(self) -> str:
         """What messages on the wire call it."""
         return f"{self.user.name}:{self.name}" if self.name else self.user.name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, cast
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -24,6 +24,12 @@ from scopes.definitions import NO_SCOPE
 from scopes.grammar import describe
 from services.models import Service
 from tokens import clients
+
+# How long a token that has ended stays on its owner's page.
+ENDED_KEPT = timedelta(days=90)
+# An OAuth client's token, or one that ended with its server: nobody asked for it by
+# hand, so nobody looks for it afterwards.
+AUTOMATIC = ~Q(client_id="") | Q(revoked_at__gte=F("expires_at"))
 
 
 class APITokenQuerySet(models.QuerySet["APIToken"]):
@@ -44,8 +50,34 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
         """Sort by last use, and what was never used by its beginning."""
         return self.order_by(Coalesce("last_activity", "created").desc(), "-pk")
 
-    def expired(self, now: datetime) -> APITokenQuerySet:
-        return self.filter(expires_at__lte=now)
+    def usable(self, now: datetime) -> APITokenQuerySet:
+        """Return those that a program can use now; a disabled token can't be used."""
+        return self.active(now).filter(disabled_at=None)
+
+    def recently_ended(self, now: datetime) -> APITokenQuerySet:
+        """Return what people asked for and what ended lately, the latest first."""
+        expired = Q(expires_at__lte=now)
+        ended = self.filter(expired | Q(revoked_at__isnull=False)).exclude(AUTOMATIC)
+        lately = Coalesce("revoked_at", "expires_at")
+        return (
+            ended.alias(ended_at=lately)
+            .filter(ended_at__gt=now - ENDED_KEPT)
+            .order_by("-ended_at", "-pk")
+        )
+
+    def to_purge(self, now: datetime) -> APITokenQuerySet:
+        """Return those that have ended and are shown to nobody any more.
+
+        A secret that an operator brought is kept, or the next start would store the
+        secret anew.
+        """
+        before = now - ENDED_KEPT
+        return self.filter(
+            Q(expires_at__lte=now) & AUTOMATIC
+            | Q(expires_at__lte=before)
+            | Q(revoked_at__lte=before),
+            origin=APIToken.Origin.MINTED,
+        )
 
 
 class APIToken(models.Model):
@@ -93,7 +125,11 @@ class APIToken(models.Model):
     last_activity = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
     disabled_at = models.DateTimeField(null=True, blank=True)
+    disabled_by = models.CharField(
+        max_length=300, blank=True, default="", db_default=""
+    )
     revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     objects: ClassVar[models.Manager[APIToken]] = APITokenQuerySet.as_manager()
 
@@ -126,6 +162,10 @@ class APIToken(models.Model):
     @property
     def owner_kind(self) -> str:
         return "user" if self.service_id is None else "service"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property
     def scopes_in_words(self) -> list[str]:

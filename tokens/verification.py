@@ -289,6 +289,10 @@ def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
                     if not digests.matches(secret, row[DIGEST]):
                         return None
                     row = _renew_digest(secret, row)
+                    # Remembered before the lock is free, or the next in line would
+                    # prove the same secret again.
+                    with _memory:
+                        _remember(mac, Bearer(text, row, public_id))
         finally:
             _flights.pop(mac, None)
     bearer = Bearer(text, row, public_id)

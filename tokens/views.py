@@ -42,6 +42,8 @@ print(reply.json())
 # Forms of this session that a token was issued for.
 ANSWERED_FORMS = "tokens_answered_forms"
 MOST_FORMS = 20
+# Tokens that have ended, shown below those that have not.
+ENDED_SHOWN = 50
 
 
 class OwnTokensMixin(ScopeRequiredMixin):
@@ -80,6 +82,9 @@ class TokenListView(OwnTokensMixin, ListView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         kwargs["applications"] = applications(super().get_queryset())
+        ended = self.reached().recently_ended(timezone.now())
+        kwargs["ended"] = list(ended[:ENDED_SHOWN])
+        kwargs["ended_count"] = ended.count() if kwargs["ended"] else 0
         if self.may_change():
             kwargs = {
                 "form": TokenForm(user=self.user, now=timezone.now()),

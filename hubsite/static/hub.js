@@ -41,6 +41,25 @@
     document.querySelector("[data-focus]")?.focus();
   });
 
+  // Pages are written in UTC; readers live elsewhere. The title keeps UTC.
+  const MOMENTS = {
+    "time[data-local-time]": { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" },
+    "time[data-local-day]": { day: "numeric", month: "short", year: "numeric" },
+  };
+  const showLocalTimes = (place) => {
+    for (const [which, parts] of Object.entries(MOMENTS)) {
+      const format = new Intl.DateTimeFormat("en-GB", parts);
+      for (const time of place.querySelectorAll(which)) {
+        time.textContent = format.format(new Date(time.dateTime));
+      }
+    }
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    showLocalTimes(document);
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    for (const note of document.querySelectorAll("[data-zone]")) note.textContent = `times are ${zone}`;
+  });
+
   const announce = (text) => {
     const place = document.querySelector(".messages") ?? document.body;
     let line = document.querySelector("[data-announcement]");
@@ -214,8 +233,14 @@
     clearTimeout(looking);
     const old = document.querySelector("[data-live]");
     try {
-      const there = (await read(location.href)).querySelector("[data-live]");
+      const page = await read(location.href);
+      const there = page.querySelector("[data-live]");
       if (!there) return location.reload();
+      showLocalTimes(page);
+      for (const part of document.querySelectorAll("[data-live-part]")) {
+        const now = page.getElementById(part.id);
+        if (now) part.replaceWith(now);
+      }
       const before = states(old);
       const focused = old.contains(document.activeElement) ? document.activeElement : null;
       const part = focused?.closest("[data-server]")?.dataset.server;

@@ -187,8 +187,9 @@ def _revoke(server: Server, by: Actor, identifiers: Iterable[str] = ()) -> None:
     doomed = doomed.filter(revoked_at=None)
     ids = list(doomed.values_list("pk", flat=True))
     if ids:
-        revoke_tokens(APIToken.objects.filter(pk__in=ids), by=by)
-        APIToken.objects.filter(pk__in=ids).update(expires_at=timezone.now())
+        now = timezone.now()
+        revoke_tokens(APIToken.objects.filter(pk__in=ids), by=by, now=now)
+        APIToken.objects.filter(pk__in=ids).update(expires_at=now)
 
 
 @transaction.atomic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.tokens import default_token_generator
@@ -39,6 +39,10 @@ def rich_user(transactional_db):
     make_service(LONG, url="http://127.0.0.1:9")
     make_token(user, note="Weekly report", expires_in=86400)
     make_token(user, note=LONG, scopes=["read:users!user", "list:groups"])
+    ended, disabled = make_token(user, note=LONG)[0], make_token(user, note="Old")[0]
+    rows = type(ended).objects
+    rows.filter(pk=ended.pk).update(revoked_at=timezone.now(), revoked_by=LONG)
+    rows.filter(pk=disabled.pk).update(disabled_at=timezone.now(), disabled_by=LONG)
     make_server(user, "analysis", ready=True, url="/user/x/")
     make_server(user, LONG, last_activity=timezone.now() - timedelta(days=3))
     make_share(make_server(make_user("grace"), ready=True), user=user)
@@ -186,3 +190,21 @@ class TestWelcome:
         page.get_by_role("button", name="Set password").click()
         page.wait_for_url("**/hub/home")
         assert page.get_by_role("heading", level=1).inner_text() == "ada"
+
+
+def test_times_are_those_of_the_reader(window, plain_user):
+    token, _ = make_token(plain_user, note="of Tokyo")
+    moment = datetime(2031, 2, 28, 20, 30, tzinfo=UTC)
+    type(token).objects.filter(pk=token.pk).update(expires_at=moment)
+
+    there = window(plain_user, timezone_id="Asia/Tokyo").open("/hub/token")
+    utc = window(plain_user, java_script_enabled=False).open("/hub/token")
+
+    shown = there.locator("time[data-local-time]").first
+    expect(shown).to_have_text("1 Mar 2031, 05:30")
+    expect(shown).to_have_attribute("title", "28 February 2031, 20:30:00 UTC")
+    expect(there.locator("[data-zone]")).to_have_text("times are Asia/Tokyo")
+    expect(utc.locator("time[data-local-time]").first).to_have_text(
+        "28 Feb 2031, 20:30"
+    )
+    expect(utc.locator("[data-zone]")).to_have_text("times are UTC")

@@ -33,7 +33,7 @@ from tokens.actions import (
     revoke_tokens,
     store_brought_token,
 )
-from tokens.models import APIToken
+from tokens.models import ENDED_KEPT, APIToken
 from tokens.verification import verify
 
 BROUGHT = "0123456789abcdef" * 4
@@ -402,9 +402,9 @@ def test_enabling_brings_no_revoked_token_back(alan: User) -> None:
 # Purging
 
 
-def test_purges_what_expired_and_records_it(alan: User) -> None:
-    expired, _ = issue_token(alan, by=BY, expires_in=60)
-    kept, _ = issue_token(alan, by=BY, expires_in=3600)
+def test_purges_at_once_what_an_application_held(alan: User) -> None:
+    expired, _ = issue_token(alan, by=BY, expires_in=60, client_id="service-portal")
+    kept, _ = issue_token(alan, by=BY, expires_in=3600, client_id="service-portal")
 
     later = timezone.now() + timedelta(minutes=2)
     assert purge_expired(later) == 1
@@ -413,6 +413,53 @@ def test_purges_what_expired_and_records_it(alan: User) -> None:
     assert list(APIToken.objects.all()) == [kept]
     [event] = Event.objects.filter(action="token.expire")
     assert event.target_name == f"a{expired.pk}"
+
+
+def test_purges_what_a_person_asked_for_when_no_page_shows_it(alan: User) -> None:
+    expired, _ = issue_token(alan, by=BY, expires_in=60)
+    revoked, _ = issue_token(alan, by=BY)
+    kept, _ = issue_token(alan, by=BY)
+    now = timezone.now()
+    revoke_token(revoked, by=BY, now=now)
+
+    assert purge_expired(now + timedelta(minutes=2)) == 0
+    assert purge_expired(now + ENDED_KEPT + timedelta(minutes=2)) == 2
+
+    assert list(APIToken.objects.all()) == [kept]
+    [event] = Event.objects.filter(action="token.expire")
+    assert set(event.detail["names"]) == {f"a{expired.pk}", f"a{revoked.pk}"}
+
+
+def test_a_purge_keeps_secrets_of_the_configuration(alan: User) -> None:
+    """The next start would store a secret anew whose row is gone."""
+    brought = store_brought_token(alan, BROUGHT, by=BY)
+    now = timezone.now()
+    revoke_token(brought, by=BY, now=now)
+
+    assert purge_expired(now + 2 * ENDED_KEPT) == 0
+
+
+@pytest.mark.parametrize("end", [revoke_token, revoke_tokens, disable_tokens])
+def test_a_row_says_who_ended_or_disabled_it(alan: User, end: Any) -> None:
+    token, _ = issue_token(alan, by=BY)
+    ops = Actor("user", "ops")
+
+    end(token if end is revoke_token else APIToken.objects.all(), by=ops)
+
+    token.refresh_from_db()
+    assert "ops" in (token.revoked_by, token.disabled_by)
+    assert bool(token.revoked_by) == bool(token.revoked_at)
+    assert bool(token.disabled_by) == bool(token.disabled_at)
+
+
+def test_an_enabled_token_does_not_say_who_disabled_it(alan: User) -> None:
+    token, _ = issue_token(alan, by=BY)
+    disable_tokens(APIToken.objects.all(), by=BY)
+
+    enable_tokens(APIToken.objects.all(), by=BY)
+
+    token.refresh_from_db()
+    assert token.disabled_by == ""
 
 
 # No secret anywhere

@@ -13,7 +13,7 @@ from accounts.models import User
 from services.models import Service
 from tests.factories import make_token
 from tokens import digests
-from tokens.models import APIToken
+from tokens.models import ENDED_KEPT, APIToken
 
 DIGEST = digests.digest("secret", "minted")
 
@@ -52,7 +52,31 @@ def test_active_leaves_out_what_ended(alan: User) -> None:
     APIToken.objects.filter(pk=expired.pk).update(expires_at=now)
 
     assert list(APIToken.objects.active(now)) == [kept, later]
-    assert list(APIToken.objects.expired(now)) == [expired]
+    assert set(APIToken.objects.recently_ended(now)) == {revoked, expired}
+
+
+def test_usable_leaves_out_what_is_disabled(alan: User) -> None:
+    now = timezone.now()
+    kept, disabled = make_token(alan)[0], make_token(alan)[0]
+    APIToken.objects.filter(pk=disabled.pk).update(disabled_at=now)
+
+    assert list(APIToken.objects.usable(now)) == [kept]
+    assert list(APIToken.objects.active(now)) == [kept, disabled]
+
+
+def test_recently_ended_are_those_that_people_asked_for(alan: User) -> None:
+    now = timezone.now()
+    long_ago = now - ENDED_KEPT - timedelta(seconds=1)
+    for columns in (
+        {"revoked_at": long_ago},
+        {"expires_at": long_ago},
+        {"expires_at": now, "client_id": "service-portal"},
+        {"expires_at": now, "revoked_at": now},  # with its server
+    ):
+        token, _ = make_token(alan)
+        APIToken.objects.filter(pk=token.pk).update(**columns)
+
+    assert not APIToken.objects.recently_ended(now).exists()
 
 
 def test_owned_by_tells_users_from_services(alan: User, ci: Service) -> None:

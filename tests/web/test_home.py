@@ -9,7 +9,9 @@ from django.utils.html import escape
 
 from audit.actions import record
 from audit.models import Actor
+from servers.actions import create_server
 from tests.factories import (
+    BY,
     make_group,
     make_role,
     make_server,
@@ -47,6 +49,20 @@ def test_counts_tokens_that_still_count(as_, mallory, ada):
     assert "for the weekly report" in page
     assert "somebody else" not in page
     assert "long gone" not in page
+
+
+def test_counts_only_what_can_act_for_its_owner(as_, mallory):
+    make_token(mallory, note="for the weekly report")
+    disabled, _ = make_token(mallory, note="asleep")
+    type(disabled).objects.filter(pk=disabled.pk).update(disabled_at=disabled.created)
+    of_server, _ = make_token(mallory, note="Server at /user/mallory/")
+    make_server(mallory, ready=True, token=of_server)
+
+    page = page_of(as_(mallory))
+
+    assert '<strong class="figure">1</strong>' in page
+    assert "asleep" not in page
+    assert "Server at" not in page
 
 
 def test_says_roles_in_words_and_whence_they_come(as_, mallory):
@@ -110,6 +126,18 @@ class TestMyServer:
 
         assert "never started" in page
         assert "Start my server" in page
+
+    def test_a_named_one_that_was_only_added_was_never_active(
+        self, as_, mallory, configure
+    ):
+        configure(allow_named_servers=True)
+        create_server(mallory, "second", display_name="Second", by=BY)
+
+        page = page_of(as_(mallory))
+
+        assert page.count("never started") == 2
+        assert "ago" not in page
+        assert "last active" not in page
 
     def test_one_that_died_is_not_shown_as_running(self, as_, mallory, controller):
         controller.dead.add(make_server(mallory, ready=True).pk)

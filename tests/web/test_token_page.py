@@ -16,9 +16,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from audit.models import Event
+from audit.models import Actor, Event
 from tests.factories import make_client, make_token, make_user
 from tokens import activity
+from tokens.actions import disable_tokens, revoke_token
 from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
 from tokens.models import APIToken
 from tokens.picker import offer
@@ -70,12 +71,6 @@ def test_an_empty_list_explains_itself(as_: SignIn, alan: User) -> None:
 
 def test_lists_what_counts_and_is_mine(as_: SignIn, alan: User, grace: User) -> None:
     shown, _ = make_token(alan, note="mine", scopes=["read:users!user"])
-    for change in (
-        {"revoked_at": timezone.now()},
-        {"expires_at": timezone.now() - timedelta(seconds=1)},
-    ):
-        gone, _ = make_token(alan, note="gone")
-        APIToken.objects.filter(pk=gone.pk).update(**change)
     make_token(grace, note="of grace")
 
     page = text_of(as_(alan).get(PAGE))
@@ -83,8 +78,45 @@ def test_lists_what_counts_and_is_mine(as_: SignIn, alan: User, grace: User) -> 
     assert "mine" in page
     assert "See users with their groups and activity (only your own)" in page
     assert f"/hub/token/{shown}/revoke" in page
-    assert "gone" not in page
     assert "of grace" not in page
+
+
+def test_a_disabled_token_says_so_and_who_disabled_it(
+    as_: SignIn, alan: User, grace: User
+) -> None:
+    make_token(alan, note="for the report")
+    disable_tokens(APIToken.objects.all(), by=Actor("user", "grace"))
+
+    page = text_of(as_(alan).get(PAGE))
+
+    assert ">disabled</span>" in page
+    assert "by grace, " in page
+    assert ">active</span>" not in page
+
+
+def test_what_has_ended_is_listed_apart_with_who_ended_it(
+    as_: SignIn, alan: User
+) -> None:
+    now = timezone.now()
+    make_token(alan, note="still in use")
+    expired, _ = make_token(alan, note="of last week")
+    APIToken.objects.filter(pk=expired.pk).update(expires_at=now - timedelta(days=7))
+    for name, note in (("alan", "lost laptop"), ("ops", "found in a repository")):
+        token, _ = make_token(alan, note=note)
+        revoke_token(token, by=Actor("user", name))
+
+    page = text_of(as_(alan).get(PAGE))
+
+    listed, _, ended = page.partition('<details class="ended"')
+    assert "still in use" in listed
+    for note in ("of last week", "lost laptop", "found in a repository"):
+        assert note not in listed
+        assert note in ended
+    assert "by you, " in ended
+    assert "by ops, " in ended
+    assert ended.count(">revoked</span>") == 2
+    assert ended.count(">expired</span>") == 1
+    assert f"/hub/token/{expired}/revoke" not in page
 
 
 def test_shows_a_use_that_was_only_just_made(as_: SignIn, alan: User) -> None:
