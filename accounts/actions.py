@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,8 +28,10 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from accounts.models import NAME_LENGTH, Group, Role, User
+from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
+from scopes.access import Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 
 # What keeps a user from being renamed or deleted, in words, or None. Rooms that know
@@ -416,6 +419,19 @@ def _add_groups(
         if known:
             _insert_members(group, known)
     return groups
+
+
+def check_adding(access: Access, by: Actor, group: Group) -> None:
+    """Refuse to let a filtered `groups` put people into a group that gives more.
+
+    Whoever may do so could put themselves into it.
+    """
+    given = partial(group.scopes_for, by.name)
+    if not access.may_hand_out(given, "groups", members_among):
+        raise Forbidden(
+            f"The roles of group {group.name} give scopes that you lack; only those add"
+            " members who may change every group."
+        )
 
 
 @transaction.atomic

@@ -24,8 +24,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import actions
+from accounts.actions import check_adding
 from accounts.adapter import public_origin
 from accounts.models import Group, Role, User
+from accounts.rights import members_among
 from audit.admin_base import (
     DASH,
     CaseFilter,
@@ -263,14 +265,20 @@ class UserAdmin(ScopedAdmin):
         """Tell whether this person may hand out a way to sign in as that user.
 
         It gives what issuing a token for that user gives, so it takes the same right
-        besides; and it is of use only where the hub itself keeps passwords. The
-        passwords of administrators are for administrators.
+        besides, under the same rule about filters; and it is of use only where the hub
+        itself keeps passwords. The passwords of administrators are for administrators.
         """
         return (
             settings.HUB.authenticator_class == "local"
             and (request.user.admin or not user.admin)
             and self.has_change_permission(request, user)
             and request.user.access.allows("tokens", obj=user)
+            and (
+                user.pk == request.user.pk
+                or request.user.access.may_hand_out(
+                    user.scopes_beyond_role_user, "tokens", members_among
+                )
+            )
         )
 
     def render_change_form(
@@ -570,6 +578,7 @@ class GroupAdmin(ScopedAdmin):
         group = _locked(Group, obj)
         changes = form.changes({"properties": group.properties})
         if added:
+            check_adding(request.user.access, by, group)
             actions.add_members(group, added, by=by)
         if data.get("remove_members"):
             removed = self.known(request, data["remove_members"])
@@ -722,6 +731,7 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
     if unknown:
         raise Invalid(f"No such group: {', '.join(unknown)}")
     for name in added:
+        check_adding(request.user.access, by, touched[name])
         actions.add_members(touched[name], [user.name], by=by)
     for name in removed:
         actions.remove_members(touched[name], [user.name], by=by)

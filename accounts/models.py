@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, ClassVar
 
 from django.apps import apps
@@ -13,7 +14,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from accounts.rights import read_access
-from scopes.access import Access
+from scopes.access import Access, Identity, expand
 
 NAME_LENGTH = 255
 
@@ -64,6 +65,11 @@ class Group(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def scopes_for(self, name: str) -> frozenset[str]:
+        """Name the expanded scopes that a member of this name has by the group."""
+        raws = self.roles.values_list("scopes", flat=True)
+        return expand(chain.from_iterable(raws), Identity("user", name))
 
 
 class UserManager(BaseUserManager["User"]):
@@ -133,6 +139,18 @@ class User(AbstractBaseUser):
         An instance lives for one request, and so does the answer.
         """
         return read_access("user", self.pk, self.name)
+
+    def scopes_beyond_role_user(self) -> frozenset[str]:
+        """Name the expanded scopes that roles give besides what the role `user` gives.
+
+        Whoever can act as this user, by a token for instance, has these.
+        """
+        mine: dict[str, list[str]] = {"user": []}
+        for roles in (self.roles, Role.objects.filter(groups__users=self)):
+            mine.update(roles.values_list("name", "scopes"))
+        identity = Identity("user", self.name)
+        usual = expand(mine.pop("user"), identity)
+        return expand(chain.from_iterable(mine.values()), identity) - usual
 
     def refresh_from_db(
         self,

@@ -16,6 +16,7 @@ from django.urls import path
 
 from accounts.actions import (
     add_members,
+    check_adding,
     create_groups,
     delete_group,
     remove_members,
@@ -231,6 +232,7 @@ class MembersView(OneGroupView):
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         group, names = self.find(), self.names("add")
+        check_adding(request.access, request.actor, group)
         add_members(group, names, by=request.actor)
         return reply_text(group_text(request, name))
 

@@ -18,7 +18,13 @@ from django.utils import timezone
 from accounts.actions import normalise_name
 from accounts.adapter import AccountAdapter
 from accounts.models import Role, User
-from accounts.rights import access_of, columns, identity_of, within_reach
+from accounts.rights import (
+    access_of,
+    columns,
+    identity_of,
+    members_among,
+    within_reach,
+)
 from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
 from audit.models import Actor
 from audit.statements import first_row
@@ -164,7 +170,12 @@ class UserTokensView(HubAPIView):
         """Tell whether the request may make tokens of this user."""
         identity = identity_of("user", owner.user.name, owner.texts[0])
         target = Target(user=identity.name, group=identity.groups)
-        return self.request.access.allows("tokens", obj=target)
+        access, by = self.request.access, self.request.actor
+        if not access.allows("tokens", obj=target):
+            return False
+        return (by.kind, by.name) == ("user", owner.user.name) or access.may_hand_out(
+            owner.user.scopes_beyond_role_user, "tokens", members_among
+        )
 
     def identify_by_body(self, body: dict[str, Any]) -> None:
         """Sign in by name and password for this one request, as the sign-in page would.

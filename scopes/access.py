@@ -368,6 +368,20 @@ class Access:
         """Does this access reach everything that `expanded` would?"""
         return not self.lacking(expanded, members)
 
+    def may_hand_out(
+        self,
+        expanded: Callable[[], Iterable[str]],
+        by: str,
+        members: Members = _nobody,
+    ) -> bool:
+        """May the scope `by` be used where that gives somebody all of `expanded`?
+
+        Without a filter it may: launchers issue tokens for everybody. With one it may
+        not lead beyond what is held, or whoever leads a group could put an
+        administrator into it and act as that administrator.
+        """
+        return self.reach(by) is None or self.covers(expanded(), members)
+
 
 def token_access(
     raws: Iterable[str],

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
+from accounts.rights import members_among
 from audit.admin_base import (
     CaseFilter,
     ChosenFilter,
@@ -153,6 +154,12 @@ class IssueForm(forms.Form):
             owner = self._find(data["kind"], data["owner"])
             if owner is None:
                 self.add_error("owner", f"No such {data['kind']}: {data['owner']}")
+            elif not self._reaches(owner):
+                self.add_error(
+                    "owner",
+                    f"{owner.name} has rights that you lack, so only those issue a"
+                    " token here who may issue one for everybody.",
+                )
             data["owner"] = owner
         return data
 
@@ -161,6 +168,16 @@ class IssueForm(forms.Form):
         model = User if kind == "user" else Service
         reach = self.request.user.access.limit("tokens", queryset=model.objects.all())
         return reach.filter(name=name).first()
+
+    def _reaches(self, owner: User | Service) -> bool:
+        access = self.request.user.access
+        if isinstance(owner, Service):
+            return access.may_hand_out(
+                lambda: owner.access.scopes, "tokens", members_among
+            )
+        return owner == self.request.user or access.may_hand_out(
+            owner.scopes_beyond_role_user, "tokens", members_among
+        )
 
 
 @admin.register(APIToken)

@@ -204,6 +204,127 @@ def test_a_user_issues_for_nobody_else(
     assert APIToken.objects.count() == before
 
 
+# A filter leads to nobody who may do more
+
+
+@pytest.fixture
+def leader() -> User:
+    """Lead the group maths: its members, their tokens and their accounts."""
+    scopes = ("admin-ui", *(f"{name}!group=maths" for name in LEADING))
+    return make_user("lea", groups=[make_group("maths")], scopes=scopes)
+
+
+LEADING = ("tokens", "groups", "admin:users", "list:users", "read:users", "servers")
+MORE = {
+    "an administrator": {"admin": True},
+    "a role of their own": {"scopes": ["read:hub"]},
+    "another group": {"scopes": ["read:users!group=physics"]},
+    "the same without a filter": {"scopes": ["read:users"]},
+}
+
+
+@pytest.mark.parametrize("rights", MORE.values(), ids=MORE.keys())
+def test_a_group_leader_issues_for_nobody_who_may_do_more(
+    leader: User, rights: Any, bearer: Any
+) -> None:
+    target = make_user("target", **rights)
+    _, secret = make_token(leader)
+    client = bearer(secret)
+    assert (
+        client.post(f"{API}/groups/maths/users", {"users": ["target"]}).status_code
+        == 200
+    )
+
+    assert_refused(client.post(f"{API}/users/target/tokens", {}), 403)
+
+    assert not APIToken.objects.owned_by(target).exists()
+
+
+def test_a_group_with_rights_makes_its_members_more(
+    leader: User, mallory: User, bearer: Any
+) -> None:
+    leader.groups.get().users.add(mallory)
+    graders = make_group("graders", users=[mallory])
+    make_role("grader", "read:hub", groups=[graders])
+    _, secret = make_token(leader)
+
+    assert_refused(bearer(secret).post(f"{API}/users/mallory/tokens", {}), 403)
+
+
+def test_a_group_leader_issues_for_members_and_for_other_leaders(
+    leader: User, bearer: Any
+) -> None:
+    role = leader.roles.exclude(name="user").get()
+    student = make_user("student", groups=leader.groups.all())
+    second = make_user("second", groups=leader.groups.all())
+    second.roles.add(role)
+    _, secret = make_token(leader)
+
+    for user in (student, second, leader):
+        reply = bearer(secret).post(f"{API}/users/{user.name}/tokens", {})
+        assert reply.status_code == 201, reply.content
+
+
+def test_a_token_that_names_one_user_is_filtered_as_well(
+    ada: User, mallory: User, bearer: Any
+) -> None:
+    service = make_service("one", scopes=["tokens!user=ada", "tokens!user=mallory"])
+    _, secret = make_token(service)
+
+    assert_refused(bearer(secret).post(f"{API}/users/ada/tokens", {}), 403)
+    assert bearer(secret).post(f"{API}/users/mallory/tokens", {}).status_code == 201
+
+
+def test_launchers_issue_for_everybody(ada: User, bearer: Any) -> None:
+    launcher = make_service("launcher", scopes=["tokens"])
+    _, secret = make_token(launcher)
+
+    assert bearer(secret).post(f"{API}/users/ada/tokens", {}).status_code == 201
+
+
+def test_people_with_rights_issue_for_themselves(bearer: Any) -> None:
+    user = make_user("librarian", scopes=["read:hub"])
+    _, secret = make_token(user, scopes=["tokens!user"])
+
+    assert bearer(secret).post(f"{API}/users/librarian/tokens", {}).status_code == 201
+
+
+def test_a_group_leader_adds_nobody_to_rights_beyond_their_own(
+    leader: User, mallory: User, bearer: Any
+) -> None:
+    maths = leader.groups.get()
+    make_role("grader", "read:hub", groups=[maths])
+    leader.groups.clear()
+    _, secret = make_token(leader)
+
+    for name in ("lea", "mallory"):
+        body = {"users": [name]}
+        assert_refused(bearer(secret).post(f"{API}/groups/maths/users", body), 403)
+
+    assert not maths.users.exists()
+    _, everywhere = make_token(make_service("groups-for-all", scopes=["groups"]))
+    reply = bearer(everywhere).post(f"{API}/groups/maths/users", {"users": ["lea"]})
+    assert reply.status_code == 200
+
+
+def test_the_admin_holds_to_the_same(leader: User, as_: Any, settings: Any) -> None:
+    client = as_(leader)
+    target = make_user("target", scopes=["read:hub"], groups=leader.groups.all())
+    student = make_user("student", groups=leader.groups.all())
+    form = {"kind": "user", "note": "x", "expires_in": "3600", "scopes": ""}
+    made = {}
+
+    for user in (target, student):
+        page = client.post(
+            "/hub/admin/tokens/apitoken/add/", {**form, "owner": user.name}
+        )
+        invited = client.post(f"/hub/admin/accounts/user/{user.pk}/invite/")
+        made[user.name] = (user.api_tokens.count(), invited.status_code)
+        assert ("rights that you lack" in page.content.decode()) is (user == target)
+
+    assert made == {"target": (0, 403), "student": (1, 200)}
+
+
 def test_who_exists_shows_in_no_refusal(ada: User, mallory: User, bearer: Any) -> None:
     client = bearer(make_token(mallory)[1])
 
