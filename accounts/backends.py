@@ -25,6 +25,7 @@ from accounts.actions import (
 from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Conflict
+from web.outside import release_connection
 
 # The rules of the system by which people come in, as for JupyterHub.
 PAM_SERVICE = "login"
@@ -110,6 +111,7 @@ def _knows_system_password(name: str, password: str) -> bool:
     # Loaded only where it is asked for: it opens the system's own PAM library,
     # which not every system has.
     pamela = import_module("pamela")
+    release_connection()
     try:
         pamela.authenticate(name, password, service=PAM_SERVICE)
         pamela.check_account(name, service=PAM_SERVICE)

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from accounts.adapter import tell_that_provider_is_away
+from web.outside import waits_for_others
 
 
 def may_be_away(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -31,12 +32,12 @@ def may_be_away(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
 urlpatterns = [
     path(
         "oidc/<str:provider_id>/login/",
-        may_be_away(views.login),
+        waits_for_others(may_be_away(views.login), "GET", "POST"),
         name="openid_connect_login",
     ),
     path(
         "oidc/<str:provider_id>/login/callback/",
-        may_be_away(views.callback),
+        waits_for_others(may_be_away(views.callback), "GET", "POST"),
         name="openid_connect_callback",
     ),
 ]

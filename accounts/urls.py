@@ -7,6 +7,8 @@ operators, by the authenticator or by single sign-on, not by signing up.
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth.account import views as account_views
 from allauth.mfa.base import views as mfa_views
 from allauth.mfa.webauthn import views as webauthn_views
@@ -16,6 +18,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from accounts import views
+from web.outside import waits_for_others
 
 app_name = "accounts"
 urlpatterns = [
@@ -26,7 +29,7 @@ urlpatterns = [
 password_reset = [
     path(
         "password/reset/",
-        account_views.password_reset,
+        waits_for_others(account_views.password_reset, "POST"),
         name="account_reset_password",
     ),
     path(
@@ -49,7 +52,7 @@ password_reset = [
 has_provider = apps.is_installed("allauth.socialaccount.providers.openid_connect")
 single_sign_on = [path("", include("accounts.single_sign_on"))] if has_provider else []
 
-second_factor = [
+second_factor: list[Any] = [
     path(
         "totp/activate/",
         views.ActivateTOTPView.as_view(),
@@ -62,7 +65,7 @@ second_factor = [
     ),
     path(
         "reauthenticate/",
-        views.only_if_askable(mfa_views.reauthenticate),
+        waits_for_others(views.only_if_askable(mfa_views.reauthenticate), "POST"),
         name="mfa_reauthenticate",
     ),
     path(
@@ -72,8 +75,12 @@ second_factor = [
     ),
 ]
 
-sign_in = [
-    path("login", views.LoginView.as_view(), name="account_login"),
+sign_in: list[Any] = [
+    path(
+        "login",
+        waits_for_others(views.LoginView.as_view(), "POST"),
+        name="account_login",
+    ),
     path("logout", views.LogoutView.as_view(), name="account_logout"),
     path(
         "accounts/",
@@ -90,12 +97,14 @@ sign_in = [
                 ),
                 path(
                     "reauthenticate/",
-                    views.only_if_askable(account_views.reauthenticate),
+                    waits_for_others(
+                        views.only_if_askable(account_views.reauthenticate), "POST"
+                    ),
                     name="account_reauthenticate",
                 ),
                 path(
                     "password/change/",
-                    views.PasswordChangeView.as_view(),
+                    waits_for_others(views.PasswordChangeView.as_view(), "POST"),
                     name="account_change_password",
                 ),
                 # Only where the hub can mail a link is there this way to a password.

@@ -171,11 +171,11 @@ def explain(failure: Exception, path: str) -> HttpResponse:
             return error(400, "The request could not be read.")
         case IntegrityError() | ObjectDoesNotExist():
             # Two acts contradicted each other, and the database let one happen.
-            logger.warning("Came second: %s", path, exc_info=failure)
+            logger.warning("Came second: %s: %s", path, failure)
             return error(409, "Something else changed this meanwhile; try again.")
         case OperationalError():
             # Writers queue in the database; one that waited in vain may try again.
-            logger.error("The database did not answer %s", path, exc_info=failure)
+            logger.error("The database did not answer %s: %s", path, failure)
             if "disk is full" in str(failure) or "No space left" in str(failure):
                 return error(503, "The hub's disk is full, so nothing was changed.")
             return error(503, "The database is busy; try again in a moment.")

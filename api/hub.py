@@ -21,6 +21,7 @@ from servers.announcements import announce_proxy
 from servers.proxy import ProxyError
 from servers.routes import check_routes, proxy, routes_by_spec
 from servers.shutdown import stop_hub
+from web.outside import waits_for_others
 
 # What JupyterHub's short names stand for.
 CLASSES = {
@@ -179,6 +180,6 @@ urlpatterns = [
     path("", RootView.as_view(), name="root"),
     path("info", InfoView.as_view()),
     path("health", HealthView.as_view()),
-    path("proxy", ProxyView.as_view()),
+    path("proxy", waits_for_others(ProxyView.as_view(), "GET", "POST", "PATCH")),
     path("shutdown", ShutdownView.as_view()),
 ]

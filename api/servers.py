@@ -32,6 +32,7 @@ from servers.actions import (
 )
 from servers.addresses import progress_path
 from servers.inquiries import NoAnswer, ask_async
+from servers.limits import asks_for_limit
 from servers.models import Server, server_path
 from servers.progress import follow, last_event
 from servers.rights import server_target, user_target
@@ -328,7 +329,10 @@ def read_changes(body: Any) -> dict[str, Any]:
 urlpatterns = [
     path("users/<str:name>/server", ServerView.as_view()),
     path("users/<str:name>/servers/", ServerView.as_view()),
-    path("users/<str:name>/servers/<str:server_name>", ServerView.as_view()),
+    path(
+        "users/<str:name>/servers/<str:server_name>",
+        asks_for_limit(ServerView.as_view(), "POST"),
+    ),
     path("users/<str:name>/server/progress", ProgressView.as_view()),
     path("users/<str:name>/servers//progress", ProgressView.as_view()),
     path("users/<str:name>/servers/<str:server_name>/progress", ProgressView.as_view()),

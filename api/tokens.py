@@ -35,6 +35,7 @@ from tokens import activity
 from tokens.actions import issue_token, revoke_token
 from tokens.clients import Client, describe
 from tokens.models import APIToken
+from web.outside import waits_for_others
 
 DEFAULT_NOTE = "Requested via api"
 # Each stands for several scopes.
@@ -282,6 +283,10 @@ def read_scopes(body: dict[str, Any]) -> Any:
 
 
 urlpatterns = [
-    path("users/<str:name>/tokens", UserTokensView.as_view()),
+    # A password in the body is checked as for a sign-in.
+    path(
+        "users/<str:name>/tokens",
+        waits_for_others(UserTokensView.as_view(), "POST", unless_by_token=True),
+    ),
     path("users/<str:name>/tokens/<str:token_id>", UserTokenView.as_view()),
 ]

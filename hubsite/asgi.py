@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+# It sets Django up, which models need before they are loaded.
+from hubsite.wsgi import application as handler
+
+# isort: split
 from django.contrib.auth import get_user
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.wsgi import WSGIRequest
@@ -11,7 +15,6 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 
 from hubsite.cookies import SessionCookieMiddleware
-from hubsite.wsgi import application as handler
 from tokens import activity, verification
 from tokens.authentication import TokenAuthentication
 from web.asgi import Application

@@ -98,6 +98,6 @@ def configure(log_format: str, level: str) -> dict[str, Any]:
             "django.server": {"handlers": [], "level": level, "propagate": True},
             # A refused request is not an incident; the access log has it.
             "django.request": {"level": "ERROR"},
-            "django.security.csrf": {"level": "ERROR"},
+            "django.security": {"level": "CRITICAL"},
         },
     }

@@ -12,6 +12,7 @@ from hubsite import views
 from hubsite.admin import site
 from hubsite.home import HomeView
 from hubsite.metrics import MetricsView
+from servers.limits import asks_for_limit
 
 base = settings.HUB.base_url.lstrip("/")
 prefix = f"{base}hub/"
@@ -30,7 +31,7 @@ urlpatterns = [
     path(f"{prefix}metrics", MetricsView.as_view(), name="metrics"),
     path(f"{prefix}health", HealthView.as_view(), name="health"),
     path(prefix, views.RootView.as_view(), name="root"),
-    path(f"{prefix}home", HomeView.as_view(), name="home"),
+    path(f"{prefix}home", asks_for_limit(HomeView.as_view(), "GET"), name="home"),
     path(f"{prefix}logo", views.logo, name="logo"),
     path(f"{prefix}error/<int:code>", views.error_page, name="error"),
     path(f"{prefix}security/csp-report", views.csp_report, name="csp-report"),

@@ -20,6 +20,7 @@ from audit.models import Actor
 from scopes.refusals import Busy, Invalid
 from servers.models import ACTIVE, Server
 from services.models import Service
+from web.outside import waits_for_others
 
 # Any number will do, as long as nothing else that locks by number uses it.
 TURNSTILE = 7_255_011
@@ -136,6 +137,13 @@ def limit_of_names(by: Actor) -> int:
 
 async def _result(awaitable: Awaitable[int]) -> int:
     return await awaitable
+
+
+def asks_for_limit(view: Callable[..., Any], *methods: str) -> Callable[..., Any]:
+    """Mark a view that calls the operator's function for the limit, if there is one."""
+    if not callable(settings.HUB.named_server_limit_per_user):
+        return view
+    return waits_for_others(view, *methods)
 
 
 def require_room_for_name(user: User, by: Actor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from servers.limits import asks_for_limit
 from servers.views.pending import PendingView
 from servers.views.shares import AcceptShareView
 from servers.views.sharing import (
@@ -17,6 +18,8 @@ from servers.views.sharing import (
 from servers.views.start import SpawnView, StartView
 from servers.views.stop import DeleteView, StopView
 from servers.views.stopped import StoppedServerView, UserRedirectView
+
+spawn = asks_for_limit(SpawnView.as_view(), "GET", "POST")
 
 app_name = "servers"
 urlpatterns = [
@@ -32,12 +35,15 @@ urlpatterns = [
     path("user/<str:owner>", StoppedServerView.as_view(), name="stopped"),
     path("user/<str:owner>/", StoppedServerView.as_view()),
     path("user/<str:owner>/<path:rest>", StoppedServerView.as_view()),
-    path("spawn", SpawnView.as_view(), name="spawn"),
-    path("spawn/<str:owner>", SpawnView.as_view()),
-    path("spawn/<str:owner>/<str:server_name>", SpawnView.as_view()),
+    path("spawn", spawn, name="spawn"),
+    path("spawn/<str:owner>", spawn),
+    path(
+        "spawn/<str:owner>/<str:server_name>",
+        spawn,
+    ),
     path("spawn-pending/<str:owner>", PendingView.as_view(), name="pending"),
     path("spawn-pending/<str:owner>/<str:server_name>", PendingView.as_view()),
-    path("servers/start", StartView.as_view(), name="start"),
+    path("servers/start", asks_for_limit(StartView.as_view(), "POST"), name="start"),
     path("servers/stop", StopView.as_view(), name="stop"),
     path("servers/delete", DeleteView.as_view(), name="delete"),
 ]

@@ -10,8 +10,8 @@ view runs in one of a few threads, which keep their connections:
 3. the response is sent. A `Deferred` is awaited and an async stream iterated on the
    loop, so neither holds a thread; `asyncio.to_thread` leads back into the pool.
 
-Requests of one caller take at most half of the threads, and further ones wait in line:
-one busy program leaves the other half to everybody else.
+Requests of one caller take at most a quarter of the threads, and further ones wait in
+line: one busy program leaves the rest to everybody else.
 
 The application runs under any ASGI server; Django's handler alone, under any WSGI
 server.
@@ -29,14 +29,14 @@ from typing import Any, TypeVar
 import structlog
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.http import HttpResponse, JsonResponse
 
 from web.addresses import ForwardedHeaders
 from web.bodies import BodyReader, ClientGoneError, Receive, RefusedError, discard
 from web.deferred import CLIENT_GONE, Deferred
 from web.environ import Environ, make_environ
-from web.outside import OutsidePool, may_wait
+from web.outside import THREADS, OutsidePool, may_wait
 
 T = TypeVar("T")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -67,11 +67,12 @@ class Application:
         threads: int = settings.WEB_THREADS
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self.outside = OutsidePool()
-        self.turns = Turns(max(1, threads // 2))
-        self.outside_turns = Turns(max(1, threads // 2))
+        self.turns = Turns(max(1, threads // 4))
+        self.outside_turns = Turns(max(1, THREADS // 2))
 
         async def ask(environ: Environ) -> bool:
-            return await self.in_thread(is_identified, environ)
+            async with self.turns.turn(caller_of(environ)):
+                return await self.in_thread(is_identified, environ)
 
         self.bodies = BodyReader(
             settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.BODY_SECONDS, ask
@@ -135,7 +136,7 @@ class Application:
             del body
             if may_wait(environ):
                 async with self.outside_turns.turn(environ["REMOTE_ADDR"]):
-                    return await self.outside.run(self.call, environ)
+                    return await self.outside.run(self.call_outside, environ)
             async with self.turns.turn(caller):
                 return await self.in_thread(self.call, environ)
 
@@ -150,6 +151,13 @@ class Application:
             close_old_connections()
             return refusal(RefusedError(500, "Internal Server Error"))
         return response  # type: ignore[no-any-return]
+
+    def call_outside(self, environ: Environ) -> HttpResponse:
+        """Call a view that waits for others; its thread keeps no connection."""
+        try:
+            return self.call(environ)
+        finally:
+            connections.close_all()
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()

@@ -35,14 +35,19 @@ PATIENCE = 60.0
 MARK = "waits_for_others"
 
 
-def waits_for_others(view: Callable[..., T], *methods: str) -> Callable[..., T]:
-    """Mark a view whose requests of these methods wait for others."""
+def waits_for_others(
+    view: Callable[..., Any], *methods: str, unless_by_token: bool = False
+) -> Callable[..., Any]:
+    """Mark a view whose requests of these methods wait for others.
+
+    With `unless_by_token` those that bring a token do not.
+    """
 
     @wraps(view)
-    def marked(*args: Any, **kwargs: Any) -> T:
+    def marked(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs)
 
-    setattr(marked, MARK, frozenset(methods))
+    setattr(marked, MARK, (frozenset(methods), unless_by_token))
     return marked
 
 
@@ -53,7 +58,10 @@ def may_wait(environ: Environ) -> bool:
         view = find_view(path).func
     except Resolver404:
         return False
-    return environ["REQUEST_METHOD"] in getattr(view, MARK, ())
+    methods, unless_by_token = getattr(view, MARK, ((), False))
+    return environ["REQUEST_METHOD"] in methods and not (
+        unless_by_token and "HTTP_AUTHORIZATION" in environ
+    )
 
 
 class OutsidePool:

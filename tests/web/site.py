@@ -24,7 +24,7 @@ released = False
 
 def fast(request: HttpRequest) -> HttpResponse:
     found = {"pid": os.getpid(), "streams": open_streams, "waiting": waiting}
-    return JsonResponse(found)
+    return JsonResponse({**found, "body": len(request.body)})
 
 
 def slow(request: HttpRequest) -> HttpResponse:
@@ -82,17 +82,23 @@ urlpatterns = [
 ]
 
 
+def make_application() -> Application:
+    """Return this site as an ASGI application, for any server."""
+    configure()
+    return load()
+
+
 def load() -> Application:
     return Application(get_wsgi_application())
 
 
-def main() -> None:
+def configure() -> None:
     settings.configure(
         ALLOWED_HOSTS=["*"],
+        BODY_SECONDS=2,
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
         },
-        BODY_SECONDS=2,
         DATA_UPLOAD_MAX_MEMORY_SIZE=1_000_000,
         HUB=HubConfig(),
         HUB_VERSION="6.1.1",
@@ -100,11 +106,16 @@ def main() -> None:
         TRUSTED_PROXIES=[],
         WEB_THREADS=8,
     )
-    # The application reads settings when it is loaded.
-    from hubsite import workers
 
-    # Nobody's work is lost here, and several tests wait for this.
+
+def main() -> None:
+    configure()
+    from hubsite import workers
+    from web import connection
+
+    # Nobody's work is lost here, and several tests wait for these.
     workers.KILL_TIMEOUT = 2
+    connection.HEADER_SECONDS = 2
     workers.serve("127.0.0.1", int(sys.argv[1]), int(sys.argv[2]), load)
 
 

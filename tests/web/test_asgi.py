@@ -517,7 +517,9 @@ def test_hundreds_of_streams_are_served_and_starve_nobody(start: Any) -> None:
 async def ask(port: int, path: str) -> bytes:
     """Return all that is sent to one request on a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n".encode()
+    )
     try:
         return await reader.read()
     finally:
@@ -664,3 +666,117 @@ def test_a_head_without_end_is_cut_off(start: Any) -> None:
             assert b" 400 " in client.recv(1000)
             assert client.recv(1000) == b""
             raise ConnectionResetError
+
+
+# What fails
+
+
+def break_page(*arguments: Any, **more: Any) -> HttpResponse:
+    raise ZeroDivisionError
+
+
+def refuse_host(request: Any) -> HttpResponse:
+    return HttpResponse(request.get_host())
+
+
+class Breaking:
+    """Addresses whose error pages fail as well."""
+
+    handler400 = handler404 = handler500 = staticmethod(break_page)
+    urlpatterns: ClassVar = [path("hub/page", break_page)]
+
+
+class Refusing:
+    """An address that asks for the name by which the hub is called."""
+
+    urlpatterns: ClassVar = [path("hub/page", refuse_host)]
+
+
+@pytest.mark.parametrize("path", ["/hub/page", "/hub/nowhere"])
+def test_an_error_page_that_fails_is_still_an_answer(path: str, settings: Any) -> None:
+    settings.ROOT_URLCONF = Breaking
+    settings.MIDDLEWARE = []
+    call = Call(through_the_hub)(path)
+    assert call.status == 500
+    assert json.loads(call.body) == {"status": 500, "message": "Internal Server Error"}
+
+
+def test_a_refused_request_leaves_no_traceback(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.ROOT_URLCONF = Refusing
+    with caplog.at_level("WARNING"):
+        call = Call(through_the_hub)("/hub/page", headers={"host": "a b"})
+    assert call.status == 400
+    assert "Traceback" not in caplog.text
+    assert len(caplog.records) <= 1
+
+
+def test_a_slow_header_is_cut_off(start: Any, monkeypatch: Any) -> None:
+    _, port = start(1)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+        assert client.recv(1000) == b""
+
+
+def test_a_body_without_end_is_answered(start: Any) -> None:
+    _, port = start(1)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"POST /hub/api/user HTTP/1.1\r\nHost: hub\r\n")
+        client.sendall(b"Content-Length: 900000\r\n\r\n" + b"x" * 200_000)
+        received = b""
+        while data := client.recv(65536):
+            received += data
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in received
+    assert received.endswith(b'within 2 seconds."}')
+
+
+def test_it_runs_under_another_server(tmp_path: Path) -> None:
+    """hypercorn speaks ASGI too: calls, bodies, streams and waits."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "hypercorn", "--bind", f"127.0.0.1:{port}"),
+            "tests.web.site:make_application()",
+        ],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
+    )
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                assert get(port, "/hub/api/user")["streams"] == 0
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        for size in (10, 300_000):
+            connection.request("POST", "/hub/api/user?a=%2F", b"x" * size)
+            assert json.loads(connection.getresponse().read())["body"] == size
+        connection.request("POST", "/hub/api/user", b"x" * 1_000_001)
+        assert connection.getresponse().status == 413
+        connection.close()
+
+        async def scenario() -> None:
+            async with asyncio.timeout(60):
+                stream = await open_stream(port)
+                wait = asyncio.create_task(ask(port, "/hub/api/deferred"))
+                while get(port, "/hub/api/user")["waiting"] != 1:
+                    await asyncio.sleep(0.05)
+                await ask(port, "/hub/api/release")
+                assert (await wait).endswith(b"waited")
+                stream.close()
+                while (await asyncio.to_thread(get, port, "/hub/api/user"))["streams"]:
+                    await asyncio.sleep(0.05)
+
+        asyncio.run(scenario())
+        server.terminate()
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
