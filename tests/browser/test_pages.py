@@ -149,6 +149,10 @@ def test_a_call_from_the_api_explorer(window, plain_user):
     reply.wait_for()
 
     assert '"mallory"' in reply.inner_text()
+    command = call.locator(".curl-command pre").inner_text()
+    assert '-H "Authorization: token $TOKEN"' in command
+    assert "XSRF" not in command.upper()
+    assert page.locator(".authorization__btn.unlocked").count() == 0
     visit.survey()
     page.get_by_role("button", name="Authorize").first.click()
     page.get_by_role("heading", name="Available authorizations").wait_for()
