@@ -68,16 +68,16 @@ def run(argv: Sequence[str]) -> None:
             sys.exit(supervise())
     with while_loading():
         import django
-        from django.core.management import execute_from_command_line
         from django.db import OperationalError
 
+        from hubsite.command_help import HubManagement
         from hubsite.config import ConfigError
         from scopes.refusals import Refusal
 
     try:
         with while_loading():
             django.setup()
-        execute_from_command_line(list(argv))
+        HubManagement(list(argv)).execute()
     except ConfigError as error:
         sys.exit(f"ERROR: {error}")
     except OperationalError as error:

@@ -363,8 +363,9 @@ class HubConfig:
     proxy_log_level: str = setting(
         "ConfigurableHTTPProxy.log_level",
         log_level,
-        "info",
-        "What the proxy reports: `debug`, `info`, `warn`, `error`, and what is worse.",
+        "warn",
+        "What the proxy reports, and what is worse: `debug`, `info` (each call of its "
+        "API), `warn`, `error`.",
     )
     extra_routes: dict[str, str] = setting(
         "Proxy.extra_routes|ConfigurableHTTPProxy.extra_routes",

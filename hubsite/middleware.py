@@ -51,6 +51,7 @@ class HubMiddleware:
         self.short_way: Any = convert_exception_to_response(answer_alone)
         self.log = access_log()
         prefix = settings.HUB_PREFIX
+        self.routine = (f"{prefix}health", f"{prefix}static/")
         self.api_root = f"{prefix}api"
         self.api_prefix = f"{prefix}api/"
         # The explanation of the API is pages, and so is what asks for consent.
@@ -97,7 +98,7 @@ class HubMiddleware:
         self.add_headers(response, is_api)
         took = time.perf_counter() - began
         observe_request(request, response, took)
-        if self.log is not None:
+        if self.log is not None and not self.is_routine(request, response):
             self.write_line(request, response, took)
         return response
 
@@ -131,6 +132,18 @@ class HubMiddleware:
             headers.setdefault("Cache-Control", "private, no-cache")
         for name, value in added.items():
             headers[name] = value
+
+    def is_routine(self, request: HttpRequest, response: HttpResponseBase) -> bool:
+        """Say whether a request is one of those that only a debug log shows.
+
+        Watchdogs ask for the health every few seconds and each page brings a handful
+        of static files, while people look for other lines.
+        """
+        return (
+            settings.SITE.log_level != "DEBUG"
+            and response.status_code < 400
+            and request.path_info.startswith(self.routine)
+        )
 
     def write_line(
         self, request: HttpRequest, response: HttpResponseBase, took: float

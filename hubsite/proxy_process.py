@@ -24,6 +24,8 @@ from servers.lifetimes import beginning
 from servers.proxy import ProxyClient, ProxyError
 
 ROOT = Path(__file__).resolve().parent.parent
+# Loaded into the proxy, which colours its lines even in a file.
+PLAIN_OUTPUT = ROOT / "hubsite" / "plain_output.cjs"
 # Seconds that a proxy gets for each of two requests to end, as JupyterHub gives it.
 GRACE = 2.0
 
@@ -149,7 +151,7 @@ def find_proxy(command: str) -> list[str]:
     )
     program = str(node) if node else shutil.which("node")
     if script.is_file() and program:
-        return [program, str(script)]
+        return [program, "--require", str(PLAIN_OUTPUT), str(script)]
     if found := shutil.which("configurable-http-proxy"):
         return [found]
     raise FileNotFoundError(

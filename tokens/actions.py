@@ -166,8 +166,8 @@ def revoke_tokens(
     doomed = APIToken.objects.filter(
         pk__in=tokens.order_by().values("pk"), revoked_at=None
     )
-    ended = {"revoked_at": now or timezone.now(), "revoked_by": by.label}
-    return _change(doomed, by, "revoke", **ended)
+    now = now or timezone.now()
+    return _change(doomed, by, "revoke", revoked_at=now, revoked_by=by.label)
 
 
 def remove_tokens(
@@ -197,8 +197,8 @@ def disable_tokens(
     running = APIToken.objects.filter(
         pk__in=tokens.order_by().values("pk"), disabled_at=None, revoked_at=None
     )
-    paused = {"disabled_at": now or timezone.now(), "disabled_by": by.label}
-    return _change(running, by, "disable", **paused)
+    now = now or timezone.now()
+    return _change(running, by, "disable", disabled_at=now, disabled_by=by.label)
 
 
 @transaction.atomic

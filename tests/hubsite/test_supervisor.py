@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -268,8 +269,72 @@ def test_token_is_printed_alone_and_works_at_once(dummy: RunningHub) -> None:
     secret = printed.stdout.removesuffix("\n")
     assert re.fullmatch(r"\S+", secret)
     assert status_of(f"{dummy.own_url}api/user", secret) == 200
+    narrow = dummy.manage(
+        *("token", "ada", "--note", "for cron", "--expires-in", "2h"),
+        *("--scopes", "read:users:name!user", "read:users:activity!user"),
+    )
+    headers = {"Authorization": f"token {narrow.stdout.strip()}"}
+    with urlopen(Request(f"{dummy.own_url}api/user", headers=headers)) as reply:
+        told = json.load(reply)
+    assert "read:users:activity!user=ada" in told["scopes"]
+    assert all(scope.startswith("read:users:") for scope in told["scopes"])
     dummy.stop()
     assert dummy.manage("token", "ada").returncode == 0
+    for option, value, said in (
+        ("--expires-in", "soon", "'soon' is no time: give seconds"),
+        ("--expires-in", "0", "'0' is no time"),
+        ("--scopes", "no:such", "no:such"),
+        ("--scopes", "admin:users", "Not assigning requested scopes"),
+    ):
+        refused = dummy.manage("token", "ada", option, value)
+        assert refused.returncode != 0
+        assert refused.stdout == ""
+        assert said in refused.stderr
+
+
+def test_help_begins_with_the_commands_of_the_hub(hub: RunningHub) -> None:
+    command = [sys.executable, str(ROOT / "manage.py"), "--help"]
+
+    said = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=hub.env
+    ).stdout
+
+    ours, _, others = said.partition("All commands:")
+    for name in ("hub", "web", "controller", "stop", "token", "routes"):
+        assert re.search(rf"^    {name} +[A-Z].+", ours, re.MULTILINE)
+    assert "migrate" not in ours
+    assert "migrate" in others
+
+
+def test_a_proxy_that_outlives_the_hub_writes_no_colours(dummy: RunningHub) -> None:
+    dummy.declare("c.JupyterHub.cleanup_proxy = False")
+    dummy.declare("c.ConfigurableHTTPProxy.log_level = 'info'")
+    dummy.start()
+
+    assert dummy.manage("stop").returncode == 0
+
+    log = (dummy.data_dir / "logs" / "proxy.log").read_text()
+    assert "info: Proxying" in log
+    assert "\x1b" not in log
+
+
+def test_a_hub_at_rest_prints_nothing(dummy: RunningHub) -> None:
+    """The one-time link of the first administrator stays in sight."""
+    dummy.start()
+    status_of(f"{dummy.url}static/hub.css")
+    wait_until(lambda: "hub.pid" in os.listdir(dummy.data_dir), "the hub is settled")
+    said = dummy.said()
+
+    for _ in range(3):
+        assert status_of(f"{dummy.url}health") == 200
+        assert status_of(f"{dummy.url}static/hub.css") == 200
+    assert status_of(f"{dummy.url}api/users", SECRET) == 200
+
+    wait_until(lambda: "/hub/api/users" in dummy.said(), "the last call is logged")
+    news = dummy.said().removeprefix(said)
+    assert "/hub/health" not in news
+    assert "/hub/static" not in news
+    assert "200 GET /api/routes" not in news
 
 
 @pytest.mark.slow

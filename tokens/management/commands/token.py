@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import re
 import sys
+from argparse import ArgumentTypeError
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -14,9 +16,23 @@ from audit.models import Actor
 from scopes.refusals import Refusal
 from tokens.actions import issue_token
 
+# The seconds of what a lifetime may be counted in.
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def lifetime(text: str) -> int:
+    """Return the seconds that a text like `3600` or `90d` names."""
+    match = re.fullmatch(r"([1-9][0-9]{0,9})([smhdw]?)", text)
+    if match is None:
+        raise ArgumentTypeError(
+            f"{text!r} is no time: give seconds, or a number with s, m, h, d or w "
+            "behind it, as 90d"
+        )
+    return int(match[1]) * UNITS[match[2] or "s"]
+
 
 class Command(BaseCommand):
-    """Prints a token that has all the user's rights and never expires.
+    """Prints a token: of all the user's rights and without an end, unless told else.
 
     It touches nothing else: whatever configuration it is given, roles and users
     stay as they are. The hub may run meanwhile or not.
@@ -27,6 +43,25 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("names", nargs="*", metavar="NAME")
+        parser.add_argument(
+            "--note",
+            default="command-line generated",
+            help="what the token is for, as its owner reads it on the page Token",
+        )
+        parser.add_argument(
+            "--expires-in",
+            type=lifetime,
+            metavar="TIME",
+            help="seconds, or a number with s, m, h, d or w behind it, as 90d; "
+            "without it the token never expires",
+        )
+        parser.add_argument(
+            "--scopes",
+            nargs="+",
+            metavar="SCOPE",
+            help="what the token may do, as read:users list:groups; without it, "
+            "everything that its owner may do",
+        )
         parser.add_argument("-f", "--config", metavar="CONFIG")
         parser.add_argument("--data-dir", metavar="DIR")
 
@@ -46,7 +81,9 @@ class Command(BaseCommand):
             _token, secret = issue_token(
                 user,
                 by=Actor.system("command line"),
-                note="command-line generated",
+                note=options["note"],
+                expires_in=options["expires_in"],
+                scopes=options["scopes"],
                 capped=False,
             )
         except Refusal as refusal:
