@@ -25,7 +25,7 @@ from tests.backends.sites import Site
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 90.0
+PATIENCE = 240.0
 MARK = "HUB_TEST_PARTS"
 
 
@@ -154,7 +154,7 @@ c.JupyterHub.load_roles = [
                 continue
             part.send_signal(signal.SIGTERM)
             try:
-                part.wait(15)
+                part.wait(60)
             except subprocess.TimeoutExpired:
                 part.kill()
                 part.wait()

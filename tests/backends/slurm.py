@@ -211,7 +211,7 @@ class Cluster:
                 daemon.terminate()
             for daemon in self.daemons:
                 try:
-                    daemon.wait(10)
+                    daemon.wait(60)
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()

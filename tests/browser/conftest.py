@@ -196,7 +196,7 @@ def window(
         context = chromium.new_context(
             viewport={"width": 1280, "height": 800}, **options
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         if user is not None:
             client = Client()

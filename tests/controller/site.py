@@ -184,7 +184,7 @@ class Site:
 
     def answers(self, row: Server) -> dict[str, Any]:
         """Return what the stub at a server's address says of itself."""
-        with urlopen(f"{row.url}whoami", timeout=5) as reply:
+        with urlopen(f"{row.url}whoami", timeout=60) as reply:
             return dict(json.load(reply))
 
     def routes(self) -> dict[str, str]:
@@ -202,7 +202,7 @@ class Site:
             each.process.send_signal(signal.SIGUSR1)
         for each in alive:
             with suppress(subprocess.TimeoutExpired):
-                each.process.wait(20)
+                each.process.wait(60)
         for each in alive:
             each.kill()
         for each in self.controllers:
@@ -256,7 +256,7 @@ class Controller:
         return self.process.wait(seconds)
 
 
-def until(look: Callable[[], T], seconds: float = 15) -> T:
+def until(look: Callable[[], T], seconds: float = 120) -> T:
     """Return what a look finds, as soon as it finds something."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

@@ -173,7 +173,7 @@ def test_a_controller_tells_of_starts_and_stops(site: Site) -> None:
     assert found[(name, "", "success")] == 1
     assert found[("jupyterhub_proxy_add_duration_seconds_count", "success")] >= 1
     assert found[("jupyterhub_init_spawners_duration_seconds_count",)] == 1
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as reply:
         served = samples(reply.read().decode())
     assert served[(name, "", "success")] == 1
     assert served[("process_resident_memory_bytes",)] > 0

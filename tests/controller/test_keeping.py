@@ -90,14 +90,14 @@ def test_fifty_start_at_once(site: Site):
     chosen = Server.objects.filter(pk__in=[server.pk for server in servers])
 
     start_servers(chosen, by=BY)
-    until(lambda: chosen.filter(ready=True).count() == 50, 60)
+    until(lambda: chosen.filter(ready=True).count() == 50, 240)
 
     pids = {server.state["pid"] for server in chosen}
     assert len(pids) == 50 and sorted(pids) == site.processes()
     assert len(site.routes()) == 50
 
     stop_servers(chosen, by=BY)
-    until(lambda: not chosen.filter(pending="stop").exists(), 60)
+    until(lambda: not chosen.filter(pending="stop").exists(), 240)
     assert not site.processes() and not site.routes()
 
 
@@ -246,7 +246,7 @@ def test_too_many_failures_end_the_controller(site: Site):
         site.start()
         site.settled()
 
-    assert controller.process.wait(10) == 1
+    assert controller.process.wait(60) == 1
 
 
 def test_events_of_the_spawner_are_stored(site: Site):

@@ -153,7 +153,7 @@ def own_server() -> Iterator[OwnServer]:
             yield server
         finally:
             server.control("stop")
-            server.process.wait(10)
+            server.process.wait(60)
 
 
 def test_database_is_restarted(own_server: OwnServer, make_site: Callable[[str], Site]):
@@ -169,16 +169,16 @@ def test_database_is_restarted(own_server: OwnServer, make_site: Callable[[str],
     connection.close()
 
     own_server.control("restart")
-    until(lambda: controller.says("Leading", 2), 30)
+    until(lambda: controller.says("Leading", 2), 240)
     rows = [site.settled(name, seconds=30) for name in ("alan", "grace")]
 
     assert all(row.ready for row in rows) and rows[0].state["pid"] == pid
     assert site.processes() == sorted(row.state["pid"] for row in rows)
     own_server.control("stop")
     connection.close()
-    until(lambda: controller.says("Not leading", 3), 30)
+    until(lambda: controller.says("Not leading", 3), 240)
     own_server.control("start")
-    until(lambda: controller.says("Leading", 3), 30)
+    until(lambda: controller.says("Leading", 3), 240)
     site.stop()
     assert not site.settled(seconds=30).ready
     assert Server.objects.filter(ready=True).count() == 1
@@ -192,12 +192,12 @@ def test_user_whose_server_is_just_being_started_stays(postgresql_site: Site):
         with transaction.atomic():
             start_server(user, "", by=BY)
             has_started.set()
-            may_commit.wait(10)
+            may_commit.wait(60)
         connections.close_all()
 
     thread = Thread(target=start_slowly)
     thread.start()
-    assert has_started.wait(10)
+    assert has_started.wait(60)
     Timer(0.5, may_commit.set).start()
 
     with pytest.raises(Invalid, match="active"):

@@ -39,7 +39,7 @@ def test_local_process_is_found_by_its_environment(config: Config) -> None:
         assert await recovery.find_and_end(later, attempt) is True
 
         assert beginning(pid) is None
-        lost.spawner.proc.wait(5)
+        lost.spawner.proc.wait(60)
         assert await recovery.find_and_end(later, attempt) is False
 
     run(scenario())
@@ -59,7 +59,7 @@ def test_process_that_ignores_to_be_ended_is_killed(
         await get(f"{url}api")
 
         assert await recovery.find_and_end(host.spawner(facts()), attempt) is True
-        assert lost.spawner.proc.wait(5) == -9
+        assert lost.spawner.proc.wait(60) == -9
 
     run(scenario())
 

@@ -77,7 +77,7 @@ def test_lost_start_ends_with_one_process(site: Site, moment: str):
     site.configure(lines=deadly(site, moment))
     first = site.controller()
     wish = site.start()
-    first.process.wait(15)
+    first.process.wait(60)
     assert len(site.processes()) == (moment == "after the process")
     assert site.row().attempt and not site.row().url
 
@@ -110,7 +110,7 @@ def test_lost_start_that_is_not_wanted_any_more(site: Site):
     site.configure(lines=deadly(site, "after the process"))
     first = site.controller()
     site.start()
-    first.process.wait(15)
+    first.process.wait(60)
     site.stop()
 
     site.controller()
@@ -128,7 +128,7 @@ def test_lost_stop_is_finished(site: Site, moment: str):
     site.start()
     site.settled()
     site.stop()
-    first.process.wait(15)
+    first.process.wait(60)
     assert site.row().pending == "stop"
 
     site.controller()
@@ -248,7 +248,7 @@ def test_killed_again_and_again(site: Site):
         done = all(not row.pending and row.settled == row.generation for row in rows)
         return rows if done else None
 
-    rows = until(settled, 60)
+    rows = until(settled, 240)
 
     running = [row for row in rows if row.ready]
     assert all(row.ready == (row.wanted == "running") for row in rows)

@@ -21,7 +21,7 @@ from tests.databases import fresh_database
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -37,7 +37,7 @@ def status_of(url: str, secret: str = "") -> int:
     """Return a reply's status, or 0 if nobody listens."""
     headers = {"Authorization": f"token {secret}"} if secret else {}
     try:
-        with urlopen(Request(url, headers=headers), timeout=5) as reply:
+        with urlopen(Request(url, headers=headers), timeout=60) as reply:
             return int(reply.status)
     except HTTPError as error:
         return error.code
@@ -128,7 +128,7 @@ class RunningHub:
         """Return what the hub's API answers, from JSON."""
         headers = {"Authorization": f"token {secret}"}
         request = Request(f"{self.own_url}{path}", headers=headers)
-        with urlopen(request, timeout=5) as reply:
+        with urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
 
     def said(self) -> str:

@@ -75,7 +75,7 @@ def start_server(hub: RunningHub) -> int:
 def server_pid(hub: RunningHub) -> int:
     """Return the process that answers for Ada through the proxy, or 0."""
     try:
-        with urlopen(f"http://127.0.0.1:{hub.port}/user/ada/api", timeout=5) as reply:
+        with urlopen(f"http://127.0.0.1:{hub.port}/user/ada/api", timeout=60) as reply:
             return int(reply.read())
     except (OSError, ValueError):
         return 0
@@ -86,7 +86,7 @@ def adopted(hub: RunningHub) -> bool:
     request = Request(
         f"{hub.own_url}api/users/ada", headers={"Authorization": f"token {SECRET}"}
     )
-    with urlopen(request, timeout=5) as reply:
+    with urlopen(request, timeout=60) as reply:
         servers = json.loads(reply.read())["servers"]
     return bool(servers and servers[""]["ready"])
 
@@ -110,7 +110,7 @@ class Listener:
     def __init__(self, hub: RunningHub, way: str) -> None:
         self.lines: list[int] = []
         self.cut = False
-        self.connection = socket.create_connection(("127.0.0.1", hub.port), timeout=10)
+        self.connection = socket.create_connection(("127.0.0.1", hub.port), timeout=60)
         upgrade = (
             "Upgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Version: 13\r\n"

@@ -138,7 +138,7 @@ def ask_hub(path: str) -> tuple[int, dict[str, object]]:
         headers={"Authorization": f"token {os.environ['JUPYTERHUB_API_TOKEN']}"},
     )
     try:
-        with urlopen(request, timeout=10) as reply:
+        with urlopen(request, timeout=60) as reply:
             return 200, {"status": reply.status, "body": json.loads(reply.read())}
     except HTTPError as error:
         return 200, {"status": error.code, "body": None}

@@ -57,7 +57,7 @@ def real_proxy() -> Iterator[tuple[str, str]]:
         yield f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_odd_names_lead_to_their_servers(
         client.routes()
     )
     for each in (server, named):
-        with urlopen(f"{real_proxy[1]}{each.path}api", timeout=5) as reply:
+        with urlopen(f"{real_proxy[1]}{each.path}api", timeout=60) as reply:
             assert reply.read().decode() == f"{each.path}api"
         async_to_sync(withdraw_server)(each)
     assert set(client.routes()) == {"/"}

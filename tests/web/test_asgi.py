@@ -601,7 +601,7 @@ def test_a_worker_that_dies_is_replaced_and_none_outlives_the_server(
     os.kill(first, signal.SIGKILL)
     assert get(port, "/hub/api/user")["pid"] not in (first, server.pid)
     server.terminate()
-    assert server.wait(20) == 0
+    assert server.wait(60) == 0
     with pytest.raises(OSError):
         get(port, "/hub/api/user")
 

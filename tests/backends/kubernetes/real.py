@@ -97,7 +97,7 @@ class RealAPI:
             daemon.terminate()
         for daemon in self.daemons:
             try:
-                daemon.wait(15)
+                daemon.wait(60)
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
