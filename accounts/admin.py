@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 import orjson
+from allauth.usersessions.models import UserSession
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.forms.fields import InvalidJSONInput
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -36,12 +38,17 @@ from audit.admin_base import (
     ScopedAdmin,
     actor_of,
     ask_first,
+    count_of,
+    in_a_row,
     link,
     moment,
+    shows_one,
     yes,
 )
 from audit.changes import ChangesForm, Difference
-from scopes.access import Target
+from audit.lists import rising
+from audit.search import contains
+from scopes.access import Access, Target
 from scopes.grammar import describe
 from scopes.refusals import Invalid, NotFound, Refusal
 
@@ -50,9 +57,97 @@ Row = TypeVar("Row", User, Group)
 # As many lines as a form takes, and as many odd ones as it repeats.
 LINES = 1_000
 SHOWN = 20
+# As many names as a filter offers.
+OFFERED = 50
 
 # What is done to accounts by the last part of its address.
 ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}
+
+
+# What rooms to the right say of users, for them to add to.
+
+# Counts what belongs to each of some users, by their ids, as far as an access reaches;
+# all of it without one.
+Counter = Callable[[list[int], Access | None], dict[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """Something that belongs to users or services, and goes with them.
+
+    `view` is the list's, and empty where there is none. Lists of owners count it if it
+    is `listed`.
+    """
+
+    noun: str
+    count: Counter
+    view: str = ""
+    listed: bool = False
+
+
+belongings: list[Belonging] = []
+
+
+def note_owned(
+    belongings: list[Belonging], rows: Collection[Any], request: Any, owner: str
+) -> None:
+    """Note on each row what belongs to it, with links to the lists."""
+    ids = [row.pk for row in rows]
+    for row in rows:
+        row.owned = []
+    for belonging in belongings:
+        if not (belonging.listed or shows_one(request)):
+            continue
+        numbers = belonging.count(ids, request.user.access)
+        for row in rows:
+            if number := numbers.get(row.pk):
+                said: Any = count_of(number, belonging.noun)
+                if belonging.view:
+                    said = link(belonging.view, said, **{owner: row.name})
+                row.owned.append(said)
+
+
+def counted(belongings: list[Belonging], rows: QuerySet[Any]) -> list[str]:
+    """Say how much belongs to some rows in all, whoever asks."""
+    ids = list(rows.order_by().values_list("pk", flat=True))
+    numbers = [(sum(each.count(ids, None).values()), each.noun) for each in belongings]
+    return [count_of(number, noun) for number, noun in numbers if number]
+
+
+# Returns what stands beside users in their list and on their page: HTML by their ids.
+Beside = Callable[[Any, Collection[User]], dict[int, SafeString]]
+besides: list[Beside] = []
+
+
+def count_by(rows: QuerySet[Any], *scopes: str, owner: str = "user_id") -> Counter:
+    """Count rows that name their owner in a column, as far as one of scopes reaches."""
+
+    def count(ids: list[int], access: Access | None) -> dict[int, int]:
+        queryset = (
+            rows.all() if access is None else access.limit(*scopes, queryset=rows)
+        )
+        mine = queryset.order_by().filter(**{f"{owner}__in": ids})
+        return dict(mine.values_list(owner).annotate(Count("pk")))
+
+    return count
+
+
+def named(term: str) -> Q:
+    """Match users whose name contains a word, or is what the word is normalised to."""
+    return contains(User, term, "name") | Q(name=actions.normalise_name(term))
+
+
+def some_groups(request: Any) -> Iterable[str]:
+    """Name some groups to choose from; the pages of others lead there as well."""
+    reached = request.user.access.limit("list:groups", queryset=Group.objects.all())
+    return reached.order_by("name").values_list("name", flat=True)[:OFFERED]
+
+
+def some_roles(request: Any) -> Iterable[str]:
+    """Name roles to choose from."""
+    if not request.user.access.has(*Role.scope_permissions["view"]):
+        return ()
+    return Role.objects.values_list("name", flat=True)[:OFFERED]
 
 
 class ActivityFilter(admin.SimpleListFilter):
@@ -99,11 +194,25 @@ class StateFilter(CaseFilter):
         }
 
 
+class MemberFilter(ChosenFilter):
+    """Groups that one user is in."""
+
+    title = "member"
+    parameter_name = "user"
+
+    def belonging(self, queryset: QuerySet[Group], name: str) -> QuerySet[Group]:
+        memberships = User.groups.through.objects.filter(user__name=name)
+        return queryset.filter(pk__in=memberships.values("group_id"))
+
+
 class GroupFilter(ChosenFilter):
     """Members of one group."""
 
     title = "group"
     parameter_name = "group"
+
+    def offered(self, request: Any) -> Iterable[str]:
+        return some_groups(request)
 
     def belonging(self, queryset: QuerySet[User], name: str) -> QuerySet[User]:
         members = User.groups.through.objects.filter(group__name=name)
@@ -115,6 +224,9 @@ class RoleFilter(ChosenFilter):
 
     title = "role"
     parameter_name = "role"
+
+    def offered(self, request: Any) -> Iterable[str]:
+        return some_roles(request)
 
     def belonging(self, queryset: QuerySet[Any], name: str) -> QuerySet[Any]:
         model = queryset.model
@@ -142,15 +254,32 @@ class UserForm(ChangesForm):
         self.initial["groups"] = self.within_reach
 
 
+def _sessions(ids: list[int], access: Access | None) -> dict[int, int]:
+    """Count the sessions of users whom an access may change."""
+    users = User.objects.filter(pk__in=ids)
+    if access is not None:
+        users = access.limit("admin:users", queryset=users)
+    sessions = UserSession.objects.filter(user__in=users.order_by().values("pk"))
+    return dict(sessions.order_by().values_list("user_id").annotate(Count("pk")))
+
+
+belongings.append(Belonging("session", _sessions))
+
+
 @admin.register(User)
 class UserAdmin(ScopedAdmin):
     table = "user"
     kind = "user"
     form = UserForm
-    search_help_text = "Names, from their start; begin with * to find them anywhere"
+    search_help_text = "Any part of a name"
 
     list_display = (
-        *("name", "state", "is_admin", "group_names", "role_names", "seen", "tokens"),
+        *("name", "state", "is_admin", "group_names", "role_names", "seen"),
+        *("servers", "owned"),
+    )
+    exported = (
+        *("name", "state", "is_admin", "all_groups", "all_roles", "last_seen"),
+        "since",
     )
     list_filter = (
         StateFilter,
@@ -169,7 +298,7 @@ class UserAdmin(ScopedAdmin):
     actions = ("deactivate_users", "activate_users", "delete_users")
     readonly_fields = (
         *("state", "is_admin", "group_names", "role_names", "seen", "since"),
-        *("tokens", "servers"),
+        "owned",
     )
 
     def get_queryset(self, request: Any) -> QuerySet[User]:
@@ -191,14 +320,30 @@ class UserAdmin(ScopedAdmin):
         return ("name",)
 
     def search(self, term: str) -> Q:
-        if term.startswith("*"):
-            return Q(name__contains=term.lstrip("*"))
-        return super().search(term)
+        # A star in front once meant what is meant anyway.
+        part = term.lstrip("*")
+        return named(part) if part else Q()
+
+    def mark_shown(self, request: Any, rows: Collection[User]) -> None:
+        """Note also what belongs to each, and what rooms to the right say of them."""
+        super().mark_shown(request, rows)
+        note_owned(belongings, rows, request, "user")
+        beside = [each(request, rows) for each in besides]
+        for user in rows:
+            user.beside = [part[user.pk] for part in beside if user.pk in part]
+            number = len(user.groups.all()) if "groups" in user.shown else 0
+            if number and shows_one(request):
+                said = count_of(number, "group")
+                where = link("accounts_group_changelist", said, user=user.name)
+                user.owned.append(where)
+
+    def going(self, rows: QuerySet[User]) -> list[str]:
+        return counted(belongings, rows)
 
     def get_fields(self, request: Any, obj: User | None = None) -> tuple[str, ...]:
         if obj is None:
             return ("name", "admin", "groups")
-        about = ("role_names", "state", "seen", "since", "tokens", "servers")
+        about = ("role_names", "state", "seen", "since", "owned")
         if not self.has_change_permission(request, obj):
             return ("name", "is_admin", "group_names", *about)
         # A link to a new password is as good as one that is handed out.
@@ -285,6 +430,7 @@ class UserAdmin(ScopedAdmin):
         self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         user = context.get("original")
+        context["servers"] = self.servers(user) if user and user.beside else ""
         context["may_invite"] = user is not None and self.may_invite(request, user)
         context["may_set_active"] = (
             user is not None
@@ -396,13 +542,15 @@ class UserAdmin(ScopedAdmin):
         def act(users: QuerySet[User]) -> str:
             return _delete_each(request, users, actions.delete_user, "users")
 
+        doomed = self.reachable(request, "delete", queryset)
+        going = [] if request.POST.get("confirmed") else self.going(doomed)
         return ask_first(
             self,
             request,
-            self.reachable(request, "delete", queryset),
+            doomed,
             title="Delete users",
             verb="Delete",
-            warning="Their tokens, servers and shares go with them.",
+            warning=f"With them go {in_a_row(going)}." if going else "",
             act=act,
         )
 
@@ -429,7 +577,7 @@ class UserAdmin(ScopedAdmin):
     def role_names(self, user: User) -> str:
         return _some(user.roles.all()) if "roles" in user.shown else DASH
 
-    @admin.display(description="Last activity", ordering="last_activity")
+    @admin.display(description="Last activity", ordering=rising("last_activity"))
     def seen(self, user: User) -> SafeString | str:
         return moment(user.last_activity if "last_activity" in user.shown else None)
 
@@ -437,14 +585,27 @@ class UserAdmin(ScopedAdmin):
     def since(self, user: User) -> SafeString | str:
         return moment(user.created if "created" in user.shown else None)
 
-    @admin.display(description="Tokens")
-    def tokens(self, user: User) -> SafeString:
-        text = format_html('Tokens <span class="visually-hidden">of {}</span>', user)
-        return link("tokens_apitoken_changelist", text, user=user.name)
+    @admin.display(description="Groups")
+    def all_groups(self, user: User) -> str:
+        shown = "groups" in user.shown
+        return " ".join(group.name for group in user.groups.all()) if shown else DASH
+
+    @admin.display(description="Roles")
+    def all_roles(self, user: User) -> str:
+        shown = "roles" in user.shown
+        return " ".join(role.name for role in user.roles.all()) if shown else DASH
+
+    @admin.display(description="Last activity")
+    def last_seen(self, user: User) -> Any:
+        return user.last_activity if "last_activity" in user.shown else DASH
 
     @admin.display(description="Servers")
-    def servers(self, user: User) -> SafeString:
-        return link("servers_server_changelist", "Servers", user=user.name)
+    def servers(self, user: Any) -> SafeString | str:
+        return format_html_join("", "{}", ((part,) for part in user.beside)) or DASH
+
+    @admin.display(description="Has")
+    def owned(self, user: Any) -> SafeString | str:
+        return format_html_join(", ", "{}", ((part,) for part in user.owned)) or DASH
 
 
 class PropertiesField(forms.JSONField):
@@ -534,15 +695,16 @@ class GroupAdmin(ScopedAdmin):
     table = "group"
     kind = "group"
     form = GroupForm
-    search_help_text = "Names, from their start"
+    search_help_text = "Any part of a name"
 
     list_display = ("name", "role_names", "members")
-    list_filter = (RoleFilter,)
-    telling = {"role": "roles"}  # noqa: RUF012
+    exported = ("name", "all_roles", "number_of_members", "created")
+    list_filter = (RoleFilter, MemberFilter)
+    telling = {"role": "roles", "user": "users"}  # noqa: RUF012
     ordering = ("name",)
     sortable_by = ("name",)
     actions = ("delete_groups",)
-    readonly_fields = ("size", "role_names", "members", "shown_properties")
+    readonly_fields = ("role_names", "members", "shown_properties")
 
     def get_queryset(self, request: Any) -> QuerySet[Group]:
         return super().get_queryset(request).prefetch_related("roles")
@@ -550,7 +712,7 @@ class GroupAdmin(ScopedAdmin):
     def get_fields(self, request: Any, obj: Group | None = None) -> tuple[str, ...]:
         if obj is None:
             return ("name", "properties", "add_members")
-        about = ("size", "role_names")
+        about = ("members", "role_names")
         if not self.has_change_permission(request, obj):
             return ("name", *about, "shown_properties")
         return ("name", *about, "add_members", "remove_members", "properties")
@@ -635,19 +797,35 @@ class GroupAdmin(ScopedAdmin):
     def role_names(self, group: Group) -> str:
         return _some(group.roles.all()) if "roles" in group.shown else DASH
 
-    @admin.display(description="Members")
-    def members(self, group: Group) -> SafeString | str:
-        if "users" not in group.shown:
-            return DASH
-        text = format_html('Members <span class="visually-hidden">of {}</span>', group)
-        return link("accounts_user_changelist", text, group=group.name)
+    def mark_shown(self, request: Any, rows: Collection[Group]) -> None:
+        """Note the number of members as well."""
+        super().mark_shown(request, rows)
+        memberships = User.groups.through.objects.order_by()
+        mine = memberships.filter(group__in=[group.pk for group in rows])
+        numbers = dict(mine.values_list("group_id").annotate(Count("pk")))
+        for group in rows:
+            group.number = numbers.get(group.pk, 0)
+
+    def going(self, rows: QuerySet[Group]) -> list[str]:
+        ids = list(rows.order_by().values_list("pk", flat=True))
+        number = User.groups.through.objects.filter(group__in=ids).count()
+        return [count_of(number, "membership")] if number else []
+
+    @admin.display(description="Roles")
+    def all_roles(self, group: Group) -> str:
+        shown = "roles" in group.shown
+        return " ".join(role.name for role in group.roles.all()) if shown else DASH
 
     @admin.display(description="Members")
-    def size(self, group: Group) -> SafeString | str:
+    def number_of_members(self, group: Any) -> int | str:
+        return group.number if "users" in group.shown else DASH
+
+    @admin.display(description="Members")
+    def members(self, group: Any) -> SafeString | str:
         if "users" not in group.shown:
             return DASH
-        number = group.users.count()
-        text = f"{number} member{'' if number == 1 else 's'}"
+        said = count_of(group.number, "member")
+        text = format_html('{} <span class="visually-hidden">of {}</span>', said, group)
         return link("accounts_user_changelist", text, group=group.name)
 
     @admin.display(description="Properties")
@@ -663,13 +841,22 @@ class RoleAdmin(ScopedAdmin):
     """Roles, to be read: the configuration declares them and who holds them."""
 
     kind = "role"
-    search_help_text = "Names, from their start"
+    search_help_text = "Any part of a name or description"
+    searched = ("name", "description")
 
     list_display = ("name", "description", "holders")
+    exported = ("name", "description", "all_scopes")
     ordering = ("name",)
     sortable_by = ("name",)
     fields = ("name", "description", "in_words", "holders")
     readonly_fields = ("in_words", "holders")
+
+    def search(self, term: str) -> Q:
+        return contains(Role, term, *self.searched, indexed=False)
+
+    @admin.display(description="Scopes")
+    def all_scopes(self, role: Role) -> str:
+        return " ".join(role.scopes)
 
     @admin.display(description="Scopes")
     def in_words(self, role: Role) -> SafeString | str:

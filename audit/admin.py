@@ -101,8 +101,9 @@ class ActorKindFilter(admin.SimpleListFilter):
 class EventAdmin(ScopedAdmin):
     """Rows come from actions and from nothing else, so every edge but one is closed."""
 
-    search_prefixes = ("target_name", "actor_name")
-    search_help_text = "Names of who acted or what it was done to, from their start"
+    searched = ("target_name", "actor_name")
+    search_help_text = "Any part of the name of who acted, or of what it was done to"
+    exported = ("at", "actor", "token", "address", "action", "target", "details")
 
     list_display = ("when", "actor", "action", "target", "address")
     list_display_links = ("when",)
@@ -156,6 +157,10 @@ class EventAdmin(ScopedAdmin):
     @admin.display(description="To what")
     def target(self, event: Event) -> str:
         return event.target
+
+    @admin.display(description="Details")
+    def details(self, event: Event) -> str:
+        return json.dumps(event.detail, ensure_ascii=False) if event.detail else DASH
 
     @admin.display(description="Details")
     def what(self, event: Event) -> SafeString | str:

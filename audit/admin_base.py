@@ -6,62 +6,38 @@ It stands in the leftmost room that has such pages, so that all may use it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.core.paginator import Paginator
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.formats import date_format
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.text import capfirst
+from django.utils.text import capfirst, slugify
 from django.utils.timezone import localtime
 
 from audit.changes import ChangedMeanwhile
+from audit.lists import EXPORTED, Pages, WholeList, export
 from audit.models import Actor
+from audit.search import contains
 from scopes.refusals import Refusal
 
-# Beyond this many rows a list says "more than", and one looks for a name instead of
-# leafing. Counting a hundred thousand rows on each page view helps nobody.
-COUNTED = 10_000
-
 DASH = "-"
-
-
-class BoundedPaginator(Paginator):
-    """Pages through the first rows of a list, and counts no further."""
-
-    @cached_property
-    def count(self) -> int:
-        return self.object_list.order_by()[:COUNTED].count()
-
-
-class BoundedChangeList(ChangeList):
-    """A list that knows whether it was counted to its end, and what may be shown."""
-
-    def get_queryset(self, request: Any, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        queryset = super().get_queryset(request, *args, **kwargs)
-        for parameter in self.params:
-            queryset = self.model_admin.entitled(request, queryset, parameter)
-        return queryset
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.has_more = self.result_count >= COUNTED
-        self.model_admin.mark_shown(request, self.result_list)
 
 
 class NamesField(forms.CharField):
@@ -102,13 +78,20 @@ class CaseFilter(admin.SimpleListFilter):
 class ChosenFilter(admin.SimpleListFilter):
     """Rows that belong to something, which a link from elsewhere has chosen.
 
-    It offers nothing by itself, since there may be too many to choose from; it shows
-    what is chosen, and the way back to all.
+    It offers what `offered` returns, which is nothing where there may be too many. It
+    shows what is chosen, and the way back to all.
     """
+
+    def offered(self, request: Any) -> Iterable[str]:
+        """Return some names to choose from."""
+        return ()
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
         chosen = self.value()
-        return [(chosen, chosen)] if chosen else []
+        names = dict.fromkeys(self.offered(request))
+        if chosen:
+            names.setdefault(chosen)
+        return [(name, name) for name in names]
 
     def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return self.belonging(queryset, self.value()) if self.value() else queryset
@@ -131,11 +114,14 @@ class ScopedAdmin(admin.ModelAdmin):
     table: ClassVar[str] = ""
     # What the record calls these rows.
     kind: ClassVar[str] = ""
-    search_prefixes: ClassVar[tuple[str, ...]] = ("name",)
+    # The fields in which a part of a word is looked for, by the index of `contains`.
+    searched: ClassVar[tuple[str, ...]] = ("name",)
+    # Columns of the export, which are methods of the page or attributes of the row.
+    exported: ClassVar[tuple[str, ...]] = ()
     # Filters by their parameter, each with the key of the wire that it tells.
     telling: ClassVar[dict[str, str]] = {}
 
-    paginator = BoundedPaginator
+    paginator = Pages
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
@@ -229,23 +215,26 @@ class ScopedAdmin(admin.ModelAdmin):
         return request.user.access.limit_shown(self.table, key, queryset)
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> HttpResponse:
-        # PostgreSQL stores no NUL, and fails if it is asked for one.
-        if any("\0" in value for value in request.GET.values()):
-            raise BadRequest("Nothing is named by a NUL.")
+        self.refuse_nul(request)
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(
             request, {"title": title, **(extra_context or {})}
         )
 
+    def refuse_nul(self, request: Any) -> None:
+        # PostgreSQL stores no NUL, and fails if it is asked for one.
+        if any("\0" in value for value in request.GET.values()):
+            raise BadRequest("Nothing is named by a NUL.")
+
     def get_changelist(self, request: Any, **kwargs: Any) -> type[ChangeList]:
-        return BoundedChangeList
+        return WholeList
 
     @property
     def search_fields(self) -> tuple[str, ...]:
-        return self.search_prefixes
+        return self.searched
 
     def get_search_fields(self, request: Any) -> tuple[str, ...]:
-        return self.search_prefixes
+        return self.searched
 
     def get_search_results(
         self, request: Any, queryset: QuerySet[Any], search_term: str
@@ -257,14 +246,58 @@ class ScopedAdmin(admin.ModelAdmin):
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(re.fullmatch(r"[0-9]{1,18}", number) for number in chosen):
             raise BadRequest("What is chosen has no row.")
-        return super().response_action(request, queryset)
+        response = super().response_action(request, queryset)
+        done = isinstance(response, HttpResponseRedirect)
+        if done and request.POST.get("stay") and len(chosen) == 1:
+            # It was done from the page of the one row.
+            place = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+            return HttpResponseRedirect(reverse(place, args=chosen))
+        return response
 
     def search(self, term: str) -> Q:
         """Say which rows answer to a word in the search field."""
-        condition = Q(pk__in=())
-        for field in self.search_prefixes:
-            condition |= begins_with(field, term)
-        return condition
+        return contains(self.model, term, *self.searched)
+
+    # Export
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.export_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        return [path("export/", view, name=name), *super().get_urls()]
+
+    def export_view(self, request: Any) -> HttpResponseBase:
+        """Answer with all that is searched and filtered, as CSV."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        place = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
+        where = f"{reverse(place)}?{request.GET.urlencode()}"
+        self.refuse_nul(request)
+        try:
+            listed = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(where)
+        if listed.result_count > EXPORTED:
+            self.message_user(
+                request,
+                f"These are {listed.result_count:,} rows; {EXPORTED:,} can be exported "
+                "at once. Search or filter, and export in parts.",
+                messages.ERROR,
+            )
+            return HttpResponseRedirect(where)
+        return export(
+            slugify(str(self.opts.verbose_name_plural)),
+            [self.column(name) for name in self.exported],
+            listed.queryset,
+            lambda rows: self.mark_shown(request, list(rows)),
+        )
+
+    def column(self, name: str) -> tuple[str, Callable[[Any], Any]]:
+        """Return the heading of an exported column, and what it shows of a row."""
+        shown = getattr(self, name, None)
+        if shown is None:
+            return capfirst(name.replace("_", " ")), attrgetter(name)
+        heading = getattr(shown, "short_description", name)
+        return capfirst(heading), lambda row: "" if shown(row) == DASH else shown(row)
 
     # Changes
 
@@ -321,9 +354,19 @@ class ScopedAdmin(admin.ModelAdmin):
         name = self.opts.verbose_name_plural
         return [str(obj) for obj in objs], {name: len(objs)}, set(), []
 
-    def delete_view(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+    def going(self, rows: QuerySet[Any]) -> list[str]:
+        """Say what goes with these rows when they are deleted, as "3 tokens"."""
+        return []
+
+    def delete_view(
+        self, request: Any, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        going: list[str] = []
+        if request.method == "GET" and (row := self.get_object(request, object_id)):
+            going = self.going(self.model._default_manager.filter(pk=row.pk))
+        context = {**(extra_context or {}), "going": in_a_row(going)}
         try:
-            return super().delete_view(request, *args, **kwargs)
+            return super().delete_view(request, object_id, context)
         except Refusal as refusal:
             self.message_user(request, refusal.message, messages.ERROR)
             return HttpResponseRedirect(
@@ -349,14 +392,6 @@ class ScopedAdmin(admin.ModelAdmin):
         return HttpResponseRedirect(f"{where}?{asked}")
 
 
-def begins_with(field: str, text: str) -> Q:
-    """Say that a field begins with `text`, in a way that an index answers."""
-    if connection.vendor == "sqlite":
-        # LIKE does not use the index there, a range does.
-        return Q(**{f"{field}__gte": text, f"{field}__lt": f"{text}\U0010ffff"})
-    return Q(**{f"{field}__startswith": text})
-
-
 def actor_of(request: Any) -> Actor:
     """Name whoever acts through a page, for the record."""
     address = request.META.get("REMOTE_ADDR", "")
@@ -369,11 +404,33 @@ def or_dash(value: Any) -> Any:
 
 
 def moment(when: datetime | None, otherwise: str = DASH) -> SafeString | str:
-    """Spell a moment as the hub's other pages do."""
+    """Spell a moment, to the second: records are read beside the logs of programs."""
     if when is None:
         return otherwise
-    said = date_format(localtime(when), "j M Y, H:i")
+    said = date_format(localtime(when), "j M Y, H:i:s")
     return format_html('<time datetime="{}">{}</time>', when.isoformat(), said)
+
+
+def shows_one(request: Any) -> bool:
+    """Tell whether a request is for the page of one row."""
+    return bool(request.resolver_match.url_name.endswith("_change"))
+
+
+def count_of(number: int, noun: str) -> str:
+    """Spell a number with its noun."""
+    digits = f"{number:,}" if number >= 10_000 else str(number)
+    return f"{digits} {noun}{'' if number == 1 else 's'}"
+
+
+def in_a_row(parts: list[str]) -> str:
+    """Join parts of a sentence."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def page_of(view: str, pk: int, text: Any) -> SafeString:
+    """Link to the page of one row."""
+    where = reverse(f"admin:{view}_change", args=[pk])
+    return format_html('<a href="{}">{}</a>', where, text)
 
 
 def yes(value: bool | None) -> str:
@@ -431,6 +488,7 @@ def ask_first(
         "select_across": request.POST.get("select_across", "0"),
         "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
         "checkbox_name": ACTION_CHECKBOX_NAME,
+        "stay": request.POST.get("stay", ""),
         "noun": modeladmin.opts.verbose_name
         if number == 1
         else modeladmin.opts.verbose_name_plural,

@@ -16,14 +16,15 @@ from audit.admin_base import (
     ScopedAdmin,
     actor_of,
     ask_first,
-    begins_with,
     link,
     moment,
     or_dash,
 )
+from audit.search import contains
 from oauth import actions
 from oauth.models import OAuthClient
 from scopes.grammar import describe
+from services.models import Service
 from tokens.models import APIToken
 
 
@@ -43,13 +44,14 @@ class OAuthClientAdmin(ScopedAdmin):
     """Clients come and go with services and servers; a person can only end them."""
 
     kind = "client"
-    search_prefixes = ("identifier", "server", "service__name")
-    search_help_text = "Client id, or name of the service or owner, from its start"
+    searched = ("identifier", "server")
+    search_help_text = "Any part of a client id, or of the service's or owner's name"
     list_display = ("identifier", "stands_for", "redirect_uri", "held", "since")
     list_filter = (KindFilter,)
     list_select_related = ("service",)
     ordering = ("-id",)
     sortable_by = ()
+    exported = ("identifier", "stands_for", "redirect_uri", "created")
     actions = ("end",)
     fields = (
         *("identifier", "stands_for", "description", "redirect_uri", "may_ask"),
@@ -71,14 +73,11 @@ class OAuthClientAdmin(ScopedAdmin):
         return request.user.access.has(*self.scopes("delete"))
 
     def search(self, term: str) -> Q:
-        return (
-            begins_with("identifier", term)
-            | Q(
-                pk__in=OAuthClient.objects.filter(
-                    begins_with("service__name", term)
-                ).values("pk")
-            )
-            | begins_with("server", term)
+        services = Service.objects.filter(
+            contains(Service, term, "name", indexed=False)
+        )
+        return contains(OAuthClient, term, *self.searched) | Q(
+            service__in=services.order_by().values("pk")
         )
 
     @admin.action(description="End the selected clients", permissions=["end"])

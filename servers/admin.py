@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db.models import Q, QuerySet
-from django.http import HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.db.models import Case, Count, Q, QuerySet, SmallIntegerField, When
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from accounts.actions import normalise_name
+from accounts.admin import (
+    Belonging,
+    belongings,
+    besides,
+    count_by,
+    named,
+    some_groups,
+)
 from accounts.models import User
 from audit.admin_base import (
     DASH,
@@ -23,20 +35,39 @@ from audit.admin_base import (
     ScopedAdmin,
     actor_of,
     ask_first,
-    begins_with,
+    count_of,
     link,
     moment,
+    page_of,
+    shows_one,
 )
+from audit.lists import rising
 from audit.models import Event
+from audit.search import contains
+from scopes.access import Access
+from scopes.refusals import Refusal
 from servers import actions
-from servers.models import ACTIVE, Server
+from servers.models import ACTIVE, Server, Share
 from servers.openings import OPEN
 from servers.report import Report, line_of
 
+LOST = "What runs in them ends, and what was not saved is lost."
+
 # More links than this are of no use on one page.
 LINKS = 500
+# As many servers as the page of their owner shows.
+NAMED = 20
 # What the page of one server shows of what was said and done.
 LATEST = 10
+
+
+# What runs comes first, then what is about to.
+RANK = Case(
+    When(ready=True, then=0),
+    When(pending__isnull=False, then=1),
+    default=2,
+    output_field=SmallIntegerField(),
+)
 
 
 class ConditionFilter(CaseFilter):
@@ -55,6 +86,20 @@ class ConditionFilter(CaseFilter):
         }
 
 
+class GroupFilter(ChosenFilter):
+    """Servers of the members of one group."""
+
+    title = "owner's group"
+    parameter_name = "group"
+
+    def offered(self, request: Any) -> Iterable[str]:
+        return some_groups(request)
+
+    def belonging(self, queryset: QuerySet[Server], name: str) -> QuerySet[Server]:
+        members = User.groups.through.objects.filter(group__name=name)
+        return queryset.filter(user__in=members.values("user_id"))
+
+
 class UserFilter(ChosenFilter):
     """Servers of one user."""
 
@@ -70,17 +115,23 @@ class ServerAdmin(ScopedAdmin):
     """Servers are started, stopped and opened; what they are is their owner's."""
 
     kind = "server"
-    search_help_text = "Owner's name or server's name, from its start; or owner/server"
+    searched = ("name", "display_name")
+    search_help_text = "Part of an owner's or a server's name; or owner/server"
     list_display = ("full_name", "label", "condition", "since", "seen", "address")
     list_display_links = ("full_name",)
-    list_filter = (ConditionFilter, UserFilter)
+    list_filter = (ConditionFilter, GroupFilter, UserFilter)
     list_select_related = ("user",)
-    ordering = ("-id",)
-    sortable_by = ()
+    ordering = (RANK.asc(), "-id")
+    sortable_by = ("condition", "since", "seen")
+    exported = (
+        *("full_name", "display_name", "condition", "started", "last_activity"),
+        *("created", "failure"),
+    )
     actions = ("start", "stop", "open")
     change_form_template = "admin/servers/server/change_form.html"
 
     def get_fields(self, request: Any, obj: Server | None = None) -> list[str]:
+        """Name what there is to say: what is empty leaves no line."""
         fields = ["full_name", "owner", "label", "condition", "why"]
         access = request.user.access
         sees_inside = access.allows("admin:server_state", obj=obj)
@@ -91,17 +142,25 @@ class ServerAdmin(ScopedAdmin):
             fields.append("inner_state")
         if access.allows("read:shares", obj=obj):
             fields.append("shared_with")
-        return [*fields, "opened"]
+        fields.append("opened")
+        if obj is None:
+            return fields
+        return [field for field in fields if getattr(self, field)(obj) != DASH]
 
     def search(self, term: str) -> Q:
         owner, slash, name = term.partition("/")
+        servers = Server.objects.order_by().values("pk")
+        users = User.objects.filter(named(owner)).order_by()
         if slash:
-            return Q(user__name=owner) & begins_with("name", name)
-        users = User.objects.filter(begins_with("name", term)).order_by()
-        return (
-            Q(user__in=users.values("pk"))
-            | begins_with("name", term)
-            | begins_with("display_name", term)
+            # The end of an owner's name and the beginning of a server's.
+            ends = Q(name__iendswith=owner) | Q(name=normalise_name(owner))
+            found = servers.filter(
+                user__in=users.filter(ends).values("pk"), name__istartswith=name
+            )
+        else:
+            found = servers.filter(user__in=users.values("pk"))
+        return Q(
+            pk__in=servers.filter(contains(Server, term, *self.searched)).union(found)
         )
 
     # Bulk acts, on all rows that match if so chosen
@@ -125,7 +184,7 @@ class ServerAdmin(ScopedAdmin):
                     f"Starting {number} of {asked} servers. For the others there is no "
                     "room now, or they may not be started: start them later."
                 )
-            return f"Starting {number} server{'' if number == 1 else 's'}."
+            return f"Starting {count_of(number, 'server')}."
 
         return self.ask(
             request,
@@ -140,14 +199,14 @@ class ServerAdmin(ScopedAdmin):
     def stop(self, request: Any, queryset: QuerySet[Server]) -> HttpResponse | None:
         def act(servers: QuerySet[Server]) -> str:
             number = actions.stop_servers(servers, by=actor_of(request))
-            return f"Stopping {number} server{'' if number == 1 else 's'}."
+            return f"Stopping {count_of(number, 'server')}."
 
         return self.ask(
             request,
             queryset.filter(ACTIVE).exclude(pending="stop"),
             scope="delete:servers",
             verb="Stop",
-            warning="What runs in them ends, and what was not saved is lost.",
+            warning=LOST,
             act=act,
         )
 
@@ -220,6 +279,84 @@ class ServerAdmin(ScopedAdmin):
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
+    # Where a person stands: on the page of a user, or in the list of users
+
+    def get_urls(self) -> list[Any]:
+        start = self.admin_site.admin_view(self.start_view)
+        stop = self.admin_site.admin_view(self.stop_view)
+        return [
+            path("of/<int:user>/start/", start, name="servers_server_start"),
+            path("of/<int:user>/stop/", stop, name="servers_server_stop"),
+            *super().get_urls(),
+        ]
+
+    def start_view(self, request: Any, user: int) -> HttpResponse:
+        """Start a server, also the default one of somebody who never had it."""
+        server = self.meant(request, user, "start:servers")
+        if request.method == "POST":
+            try:
+                started, _ = actions.start_server(
+                    server.user, server.name, by=actor_of(request)
+                )
+            except Refusal as refusal:
+                self.message_user(request, refusal.message, messages.ERROR)
+            else:
+                said = page_of("servers_server", started.pk, started)
+                self.message_user(
+                    request, format_html("Starting {}.", said), messages.SUCCESS
+                )
+        return self.back(request, server)
+
+    def stop_view(self, request: Any, user: int) -> HttpResponse:
+        """Stop a server, once that is confirmed: what was not saved in it is lost."""
+        server = self.meant(request, user, "delete:servers")
+        if request.method != "POST":
+            return self.back(request, server)
+        if not request.POST.get("confirmed"):
+            context = {
+                **self.admin_site.each_context(request),
+                "title": f"Stop {server}",
+                "opts": self.opts,
+                "number": 1,
+                "noun": self.opts.verbose_name,
+                "rows": [str(server)],
+                "verb": "Stop",
+                "warning": LOST,
+                "unchanged": self.back(request, server)["Location"],
+            }
+            return TemplateResponse(request, "admin/confirm_action.html", context)
+        servers = Server.objects.filter(user=server.user, name=server.name)
+        if actions.stop_servers(servers, by=actor_of(request)):
+            self.message_user(request, f"Stopping {server}.", messages.SUCCESS)
+        else:
+            self.message_user(request, f"{server} does not run.", messages.WARNING)
+        return self.back(request, server)
+
+    def meant(self, request: Any, user: int, scope: str) -> Server:
+        """Return the server that an address names, if the scope reaches it."""
+        name = request.GET.get("name", "")
+        if "\0" in name:
+            raise Http404
+        server = Server.objects.filter(user=user, name=name).first()
+        if server is None:
+            owner = User.objects.filter(pk=user).first()
+            if owner is None or name:
+                raise Http404
+            # Everyone has a default server; the row appears with the first start.
+            server = Server(user=owner, name="")
+        if not request.user.access.allows(scope, obj=server):
+            raise PermissionDenied
+        return server
+
+    def back(self, request: Any, server: Server) -> HttpResponse:
+        """Lead back to the page in the admin from which the act was asked for."""
+        place = reverse("admin:accounts_user_change", args=[server.user_id])
+        asked = request.GET.get("back", "")
+        inside = asked.startswith(reverse("admin:index")) and not re.search(
+            r"[^!-~]|\\", asked
+        )
+        return HttpResponseRedirect(asked if inside else place)
+
     # What is shown
 
     @admin.display(description="Server")
@@ -228,23 +365,15 @@ class ServerAdmin(ScopedAdmin):
 
     @admin.display(description="Owner")
     def owner(self, server: Server) -> SafeString:
-        return link("accounts_user_changelist", server.user.name, q=server.user.name)
+        return page_of("accounts_user", server.user_id, server.user.name)
 
     @admin.display(description="Name")
     def label(self, server: Server) -> str:
         return server.display_name or server.name or "(default)"
 
-    @admin.display(description="Condition")
+    @admin.display(description="Condition", ordering=RANK)
     def condition(self, server: Server) -> SafeString:
-        if server.ready:
-            words = "ready"
-        elif server.pending:
-            words = server.get_pending_display()
-        else:
-            words = "failed" if server.failure else "stopped"
-        return format_html(
-            '<span class="state {}">{}</span>', words.replace(" ", "-"), words
-        )
+        return _condition(server)
 
     @admin.display(description="Last failure")
     def why(self, server: Server) -> str:
@@ -255,11 +384,11 @@ class ServerAdmin(ScopedAdmin):
         """The text that people do not see."""
         return format_html("<pre>{}</pre>", server.failure_detail)
 
-    @admin.display(description="Started")
+    @admin.display(description="Started", ordering=rising("started"))
     def since(self, server: Server) -> SafeString | str:
         return moment(server.started)
 
-    @admin.display(description="Last activity")
+    @admin.display(description="Last activity", ordering=rising("last_activity"))
     def seen(self, server: Server) -> SafeString | str:
         return moment(server.last_activity, "never")
 
@@ -306,6 +435,116 @@ class ServerAdmin(ScopedAdmin):
             target_kind="server", target_name=str(server), action=OPEN
         ).exclude(owner)
         return _lines((moment(event.at), event.actor_name) for event in events[:LATEST])
+
+
+def _condition(server: Server) -> SafeString:
+    if server.ready:
+        words = "ready"
+    elif server.pending:
+        words = server.get_pending_display()
+    else:
+        words = "failed" if server.failure else "stopped"
+    return format_html(
+        '<span class="state {}">{}</span>', words.replace(" ", "-"), words
+    )
+
+
+def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
+    """Show the servers of users, and what may be done with them right there.
+
+    In a list that is the default server, and how many more there are; on the page of
+    one user each of them.
+    """
+    access = request.user.access
+    if not access.has("read:servers", "start:servers"):
+        return {}
+    ids = [user.pk for user in users]
+    seen = access.limit("read:servers", queryset=Server.objects.filter(user__in=ids))
+    found: dict[int, list[Server]] = {pk: [] for pk in ids}
+    for server in seen.order_by("name")[:LINKS]:
+        found[server.user_id].append(server)
+    alone = shows_one(request)
+    shown = {}
+    for user in users:
+        mine = found[user.pk]
+        for server in mine:
+            server.user = user
+        if not mine or mine[0].name:
+            mine.insert(0, Server(user=user))
+        limit = NAMED if alone else 1
+        parts = [_line(request, server, alone) for server in mine[:limit]]
+        if (more := len(mine) - limit) > 0:
+            said = f"and {more} more"
+            parts.append(link("servers_server_changelist", said, user=user.name))
+        inner = format_html_join("", "{}", ((part,) for part in parts if part))
+        if inner:
+            shown[user.pk] = format_html('<span class="servers">{}</span>', inner)
+    return shown
+
+
+def _line(request: Any, server: Server, alone: bool) -> SafeString | str:
+    """Show one server: its condition, and buttons for what may be done with it."""
+    access, parts = request.user.access, []
+    if server.pk is None:
+        if not access.allows("start:servers", obj=server):
+            return ""
+        parts.append(format_html('<span class="state">{}</span>', "never started"))
+    else:
+        label = _condition(server)
+        if alone or server.name:
+            name = server.display_name or server.name or "default"
+            named = page_of("servers_server", server.pk, name)
+            parts.append(format_html("{} ", named))
+        parts.append(label)
+    query = urlencode({"name": server.name, "back": request.get_full_path()})
+
+    def button(act: str, words: str) -> SafeString:
+        where = reverse(f"admin:servers_server_{act}", args=[server.user_id])
+        return format_html(
+            '<button type="submit" class="small secondary outline" formmethod="post" '
+            'formaction="{}?{}">{}<span class="visually-hidden"> the server {}</span>'
+            "</button>",
+            *(where, query, words, server),
+        )
+
+    if server.ready and access.allows("access:servers", obj=server):
+        parts.append(
+            format_html(
+                '<a role="button" class="small secondary" href="{}" target="_blank" '
+                'rel="noopener">Open<span class="visually-hidden"> the server {} in a '
+                "new tab</span></a>",
+                *(server.path, server),
+            )
+        )
+    if not server.is_active and access.allows("start:servers", obj=server):
+        parts.append(button("start", "Start"))
+    stoppable = server.is_active and server.pending != Server.Pending.STOP
+    if stoppable and access.allows("delete:servers", obj=server):
+        parts.append(button("stop", "Stop…"))
+    inner = format_html_join(" ", "{}", ((part,) for part in parts))
+    return format_html('<span class="server">{}</span>', inner)
+
+
+def _shares(ids: list[int], access: Access | None) -> dict[int, int]:
+    """Count what users share and what is shared with them, which goes with them."""
+    shares = Share.objects.order_by()
+    if access is not None:
+        shares = access.limit("read:shares", queryset=shares)
+    numbers: dict[int, int] = {}
+    given = shares.filter(server__user__in=ids).values_list("server__user")
+    taken = shares.filter(user__in=ids).exclude(server__user__in=ids)
+    for counted in (given, taken.values_list("user")):
+        for pk, number in counted.annotate(Count("pk")):
+            numbers[pk] = numbers.get(pk, 0) + number
+    return numbers
+
+
+SERVERS = count_by(Server.objects.all(), "read:servers")
+belongings += [
+    Belonging("server", SERVERS, "servers_server_changelist"),
+    Belonging("share", _shares),
+]
+besides.append(beside)
 
 
 def _as_json(value: Any) -> SafeString | str:

@@ -113,6 +113,8 @@ class Server(models.Model):
                 condition=ACTIVE,
                 name="server_active",
             ),
+            # Lists begin with what runs.
+            models.Index(fields=("ready", "pending", "id"), name="server_condition"),
         )
         constraints = (
             models.UniqueConstraint(

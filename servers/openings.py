@@ -9,8 +9,8 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from accounts.models import User
-from audit.admin_base import begins_with
 from audit.models import Event
+from audit.search import begins_with
 
 OPEN = "server.open"
 

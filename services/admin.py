@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.utils.html import format_html
+from django.db.models import Q, QuerySet
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.admin import RoleFilter
+from accounts.admin import Belonging, RoleFilter, counted, note_owned
 from audit.admin_base import (
     DASH,
     NamesField,
     ScopedAdmin,
     actor_of,
-    link,
     moment,
     or_dash,
     yes,
 )
+from audit.search import contains
 from services import actions
 from services.models import Service
+
+# What belongs to services, for rooms to the right to add to.
+belongings: list[Belonging] = []
 
 
 class ServiceForm(forms.ModelForm):
@@ -64,9 +68,10 @@ class ServiceAdmin(ScopedAdmin):
     table = "service"
     kind = "service"
     form = ServiceForm
-    search_help_text = "Names, from their start"
+    search_help_text = "Any part of a name"
 
-    list_display = ("name", "is_admin", "declared", "shown_url", "tokens")
+    list_display = ("name", "is_admin", "declared", "shown_url", "owned")
+    exported = ("name", "is_admin", "declared", "shown_url", "role_names", "created")
     list_filter = (
         ("admin", admin.BooleanFieldListFilter),
         ("from_config", admin.BooleanFieldListFilter),
@@ -79,12 +84,23 @@ class ServiceAdmin(ScopedAdmin):
     def get_queryset(self, request: Any) -> QuerySet[Service]:
         return super().get_queryset(request).prefetch_related("roles")
 
+    def search(self, term: str) -> Q:
+        return contains(Service, term, *self.searched, indexed=False)
+
+    def mark_shown(self, request: Any, rows: Collection[Service]) -> None:
+        """Note also what belongs to each."""
+        super().mark_shown(request, rows)
+        note_owned(belongings, rows, request, "service")
+
+    def going(self, rows: QuerySet[Service]) -> list[str]:
+        return counted(belongings, rows)
+
     def get_fields(self, request: Any, obj: Service | None = None) -> tuple[str, ...]:
         if obj is None:
             return ServiceForm.Meta.fields
         return (
             *("name", "is_admin", "declared", "shown_url", "shown_info"),
-            *("role_names", "since", "tokens"),
+            *("role_names", "since", "owned"),
         )
 
     def get_readonly_fields(self, request: Any, obj: Service | None = None) -> Any:
@@ -140,7 +156,6 @@ class ServiceAdmin(ScopedAdmin):
     def since(self, service: Service) -> SafeString | str:
         return moment(service.created)
 
-    @admin.display(description="Tokens")
-    def tokens(self, service: Service) -> SafeString:
-        text = format_html('Tokens <span class="visually-hidden">of {}</span>', service)
-        return link("tokens_apitoken_changelist", text, service=service.name)
+    @admin.display(description="Has")
+    def owned(self, service: Any) -> SafeString | str:
+        return format_html_join(", ", "{}", ((part,) for part in service.owned)) or DASH

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, AdminForm
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import (
+    Case,
+    F,
+    Q,
+    QuerySet,
+    SmallIntegerField,
+    TextField,
+    When,
+)
+from django.db.models.functions import Cast
 from django.http import HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import User
+from accounts.actions import normalise_name
+from accounts.admin import (
+    Belonging,
+    belongings,
+    count_by,
+    named,
+    some_groups,
+    some_roles,
+)
+from accounts.models import Group, User
 from accounts.rights import members_among
 from audit.admin_base import (
     CaseFilter,
@@ -27,15 +48,41 @@ from audit.admin_base import (
     ScopedAdmin,
     actor_of,
     ask_first,
-    begins_with,
+    count_of,
     moment,
+    page_of,
 )
+from audit.lists import rising
+from audit.search import contains
+from scopes.definitions import SCOPES
 from scopes.grammar import describe
 from scopes.refusals import Refusal
+from services import admin as services_admin
 from services.models import Service
 from tokens import actions
 from tokens.forms import MAXIMUM, NEVER, lifetimes
 from tokens.models import APIToken
+
+TOKENS = APIToken.objects.all()
+LIST = "tokens_apitoken_changelist"
+belongings.insert(0, Belonging("token", count_by(TOKENS, "read:tokens"), LIST, True))
+services_admin.belongings.append(
+    Belonging("token", count_by(TOKENS, "read:tokens", owner="service_id"), LIST, True)
+)
+
+# What a token is at this moment, in the order in which lists sort it.
+STANDINGS = ("in force", "disabled", "expired", "revoked")
+
+
+def standing() -> Case:
+    """Return the position of a token's state in `STANDINGS`."""
+    return Case(
+        When(revoked_at__isnull=False, then=3),
+        When(expires_at__lte=timezone.now(), then=2),
+        When(disabled_at__isnull=False, then=1),
+        default=0,
+        output_field=SmallIntegerField(),
+    )
 
 
 class StateFilter(CaseFilter):
@@ -73,6 +120,74 @@ class UseFilter(CaseFilter):
             "long_ago": ("over 90 days ago", Q(last_activity__lt=quarter)),
             "never": ("never", Q(last_activity=None)),
         }
+
+
+class ExpiryFilter(CaseFilter):
+    """Tokens by whether they end by themselves."""
+
+    title = "expiry"
+    parameter_name = "expires"
+
+    def cases(self) -> dict[str, tuple[str, Q]]:
+        return {
+            "never": ("never expires", Q(expires_at=None)),
+            "some": ("expires", Q(expires_at__isnull=False)),
+        }
+
+
+class ScopeFilter(ChosenFilter):
+    """Tokens that name a scope, with a filter or without."""
+
+    title = "scope"
+    parameter_name = "scope"
+
+    def offered(self, request: Any) -> Iterable[str]:
+        return SCOPES
+
+    def belonging(self, queryset: QuerySet[APIToken], name: str) -> QuerySet[APIToken]:
+        # In the JSON text, which needs no table of scopes beside the tokens.
+        spelt = json.dumps(name)[:-1]
+        text = Cast("scopes", TextField())
+        return queryset.alias(scopes_text=text).filter(
+            Q(scopes_text__contains=f'{spelt}"') | Q(scopes_text__contains=f"{spelt}!")
+        )
+
+
+class GroupFilter(ChosenFilter):
+    """Tokens of the members of one group."""
+
+    title = "owner's group"
+    parameter_name = "group"
+
+    def offered(self, request: Any) -> Iterable[str]:
+        return some_groups(request)
+
+    def belonging(self, queryset: QuerySet[APIToken], name: str) -> QuerySet[APIToken]:
+        members = User.groups.through.objects.filter(group__name=name)
+        return queryset.filter(user__in=members.values("user_id"))
+
+
+class RoleFilter(ChosenFilter):
+    """Tokens whose owner holds a role, by a group or without one."""
+
+    title = "owner's role"
+    parameter_name = "role"
+
+    def offered(self, request: Any) -> Iterable[str]:
+        return some_roles(request)
+
+    def belonging(self, queryset: QuerySet[APIToken], name: str) -> QuerySet[APIToken]:
+        holders = Q(
+            pk__in=User.roles.through.objects.filter(role__name=name).values("user_id")
+        )
+        groups = Group.roles.through.objects.filter(role__name=name).values("group_id")
+        members = User.groups.through.objects.filter(group__in=groups)
+        holders |= Q(pk__in=members.values("user_id"))
+        services = Service.roles.through.objects.filter(role__name=name)
+        return queryset.filter(
+            Q(user__in=User.objects.filter(holders).order_by().values("pk"))
+            | Q(service__in=services.values("service_id"))
+        )
 
 
 class OwnerKindFilter(CaseFilter):
@@ -167,7 +282,9 @@ class IssueForm(forms.Form):
         """Find the owner among those for whom this person may issue tokens."""
         model = User if kind == "user" else Service
         reach = self.request.user.access.limit("tokens", queryset=model.objects.all())
-        return reach.filter(name=name).first()
+        names = {name, normalise_name(name)} if model is User else {name}
+        found = {owner.name: owner for owner in reach.filter(name__in=names)}
+        return found.get(name) or next(iter(found.values()), None)
 
     def _reaches(self, owner: User | Service) -> bool:
         access = self.request.user.access
@@ -185,8 +302,10 @@ class APITokenAdmin(ScopedAdmin):
     """Tokens are issued, disabled and revoked; nothing else about them changes."""
 
     kind = "token"
-    search_prefixes = ("note",)
-    search_help_text = "Owner's name or note, from its start; or a token's id, as a12"
+    searched = ("note", "public_id")
+    search_help_text = (
+        "Part of an owner's name, a note or a public id; or an id, as a12"
+    )
 
     list_display = (
         *("id_on_the_wire", "owner_name", "note", "state", "last_used"),
@@ -194,18 +313,49 @@ class APITokenAdmin(ScopedAdmin):
     )
     list_display_links = ("id_on_the_wire",)
     list_filter = (
-        *(StateFilter, UseFilter, OwnerKindFilter, "origin"),
+        *(StateFilter, UseFilter, ExpiryFilter, ScopeFilter),
+        *(OwnerKindFilter, GroupFilter, RoleFilter, "origin"),
         *(UserFilter, ServiceFilter, ClientFilter),
     )
     list_select_related = ("user", "service")
     ordering = ("-id",)
-    sortable_by = ("id_on_the_wire",)
-    actions = ("revoke", "disable", "enable")
-    fields = (
-        *("id_on_the_wire", "public_id", "owner_name", "note", "state", "scopes_said"),
-        *("origin", "client_id", "since", "last_used", "expires"),
-        *("disabled", "revoked"),
+    sortable_by = ("id_on_the_wire", "state", "last_used", "expires", "since")
+    exported = (
+        *("id_on_the_wire", "public_id", "owner_exported", "note", "state"),
+        *("scopes_exported", "last_activity", "expires_at", "created", "disabled_at"),
+        *("revoked_at", "origin", "client_id"),
     )
+    actions = ("revoke", "disable", "enable")
+    change_form_template = "admin/tokens/apitoken/change_form.html"
+
+    def get_queryset(self, request: Any) -> QuerySet[APIToken]:
+        return super().get_queryset(request).annotate(standing=standing())
+
+    def get_fields(self, request: Any, obj: APIToken | None = None) -> list[str]:
+        """Name what there is to say: what never was leaves no empty line."""
+        fields = ["id_on_the_wire", "public_id", "owner_name", "note", "state"]
+        fields += [
+            "scopes_said",
+            "since",
+            "last_used",
+            "expires",
+            "disabled",
+            "revoked",
+        ]
+        fields += ["origin", "client_id"]
+        may_be_empty = {
+            "note": "note",
+            "disabled": "disabled_at",
+            "revoked": "revoked_at",
+            "client_id": "client_id",
+        }
+        return [
+            field
+            for field in fields
+            if obj is None
+            or field not in may_be_empty
+            or getattr(obj, may_be_empty[field])
+        ]
 
     def has_add_permission(self, request: Any) -> bool:
         # A token's owner exists already: a filtered scope is enough, for its owners.
@@ -221,16 +371,38 @@ class APITokenAdmin(ScopedAdmin):
         return request.user.access.has(*self.scopes("change"))
 
     def search(self, term: str) -> Q:
-        if number := re.fullmatch(r"a(\d{1,18})", term):
-            return Q(pk=int(number[1]))
-        users = User.objects.filter(begins_with("name", term)).order_by()
-        services = Service.objects.filter(begins_with("name", term)).order_by()
-        return (
-            Q(user__in=users.values("pk"))
-            | Q(service__in=services.values("pk"))
-            | begins_with("note", term)
-            | Q(public_id=term)
+        users = User.objects.filter(named(term)).order_by().values("pk")
+        services = Service.objects.filter(
+            contains(Service, term, "name", indexed=False)
         )
+        tokens = APIToken.objects.order_by().values("pk")
+        found = tokens.filter(contains(APIToken, term, *self.searched)).union(
+            tokens.filter(user__in=users),
+            tokens.filter(service__in=services.order_by().values("pk")),
+        )
+        condition = Q(pk__in=found)
+        if number := re.fullmatch(r"a(\d{1,18})", term):
+            condition |= Q(pk=int(number[1]))
+        return condition
+
+    # One token
+
+    def render_change_form(
+        self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        token: APIToken | None = context.get("original")
+        if token is not None:
+            may_change = token.revoked_at is None and request.user.access.allows(
+                *self.scopes("change"), obj=token
+            )
+            context |= {
+                "acts_url": reverse("admin:tokens_apitoken_changelist"),
+                "checkbox_name": ACTION_CHECKBOX_NAME,
+                "may_revoke": may_change,
+                "may_disable": may_change and token.disabled_at is None,
+                "may_enable": may_change and token.disabled_at is not None,
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # Issuing
 
@@ -284,7 +456,7 @@ class APITokenAdmin(ScopedAdmin):
     def revoke(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
             number = actions.remove_tokens(tokens, by=actor_of(request))
-            return f"Revoked {number} token{'' if number == 1 else 's'}."
+            return f"Revoked {count_of(number, 'token')}."
 
         return ask_first(
             self,
@@ -303,7 +475,7 @@ class APITokenAdmin(ScopedAdmin):
     ) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
             number = actions.disable_tokens(tokens, by=actor_of(request))
-            return f"Disabled {number} token{'' if number == 1 else 's'}."
+            return f"Disabled {count_of(number, 'token')}."
 
         return ask_first(
             self,
@@ -321,7 +493,7 @@ class APITokenAdmin(ScopedAdmin):
     def enable(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
             number = actions.enable_tokens(tokens, by=actor_of(request))
-            return f"Enabled {number} token{'' if number == 1 else 's'}."
+            return f"Enabled {count_of(number, 'token')}."
 
         return ask_first(
             self,
@@ -342,47 +514,52 @@ class APITokenAdmin(ScopedAdmin):
         return str(token)
 
     @admin.display(description="Owner")
-    def owner_name(self, token: APIToken) -> str:
+    def owner_name(self, token: APIToken) -> SafeString:
+        name = token.owner.name
+        if token.user_id is not None:
+            return page_of("accounts_user", token.user_id, name)
+        where = page_of("services_service", token.owner.pk, name)
+        return format_html("{} (service)", where)
+
+    @admin.display(description="Owner")
+    def owner_exported(self, token: APIToken) -> str:
         name = token.owner.name
         return name if token.owner_kind == "user" else f"{name} (service)"
 
+    @admin.display(description="Scopes")
+    def scopes_exported(self, token: APIToken) -> str:
+        return " ".join(token.scopes)
+
     def named(self, row: APIToken) -> str:
-        named = f"{row} of {self.owner_name(row)}"
+        named = f"{row} of {self.owner_exported(row)}"
         return f"{named}: {row.note}" if row.note else named
 
-    @admin.display(description="State")
-    def state(self, token: APIToken) -> SafeString:
-        if token.revoked_at is not None:
-            state = "revoked"
-        elif token.expires_at is not None and token.expires_at <= timezone.now():
-            state = "expired"
-        elif token.disabled_at is not None:
-            state = "disabled"
-        else:
-            state = "in force"
+    @admin.display(description="State", ordering="standing")
+    def state(self, token: Any) -> SafeString:
+        state = STANDINGS[token.standing]
         return format_html(
             '<span class="state {}">{}</span>', state.replace(" ", "-"), state
         )
 
-    @admin.display(description="Last used")
+    @admin.display(description="Last used", ordering=rising("last_activity"))
     def last_used(self, token: APIToken) -> SafeString | str:
         return moment(token.last_activity, "never")
 
-    @admin.display(description="Expires")
+    @admin.display(description="Expires", ordering=F("expires_at").asc(nulls_last=True))
     def expires(self, token: APIToken) -> SafeString | str:
         return moment(token.expires_at, "never")
 
-    @admin.display(description="Created")
+    @admin.display(description="Created", ordering="created")
     def since(self, token: APIToken) -> SafeString | str:
         return moment(token.created)
 
     @admin.display(description="Disabled")
     def disabled(self, token: APIToken) -> SafeString | str:
-        return moment(token.disabled_at)
+        return _by(token.disabled_at, token.disabled_by)
 
     @admin.display(description="Revoked")
     def revoked(self, token: APIToken) -> SafeString | str:
-        return moment(token.revoked_at)
+        return _by(token.revoked_at, token.revoked_by)
 
     @admin.display(description="Scopes")
     def scopes_said(self, token: APIToken) -> SafeString | str:
@@ -394,3 +571,9 @@ class APITokenAdmin(ScopedAdmin):
             ((scope, describe(scope)) for scope in token.scopes),
         )
         return format_html('<dl class="scopes">{}</dl>', items)
+
+
+def _by(when: datetime | None, who: str) -> SafeString | str:
+    """Say when something was done, and by whom if that is known."""
+    said = moment(when)
+    return format_html("{} by {}", said, who) if when and who else said

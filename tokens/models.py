@@ -136,6 +136,14 @@ class APIToken(models.Model):
     class Meta:
         verbose_name = "token"
         ordering = ("id",)
+        # What lists are sorted by; by last use, the migration `search` does.
+        indexes = (
+            models.Index(fields=("expires_at", "id"), name="token_expires"),
+            models.Index(fields=("created", "id"), name="token_created"),
+            models.Index(
+                fields=("revoked_at", "disabled_at", "expires_at"), name="token_state"
+            ),
+        )
         constraints = (
             models.CheckConstraint(
                 condition=Q(user=None, service__isnull=False)

@@ -67,7 +67,13 @@ def test_narrower_scopes_see_just_their_rows(as_, ada, grace, alan, mallory, pag
     assert as_(mallory).get(pages.list(LIST)).status_code == 403
 
 
-@pytest.mark.parametrize("term", ["alan", "al", "lab", "alan/", "alan/l", "Genomes"])
+@pytest.mark.parametrize(
+    "term",
+    [
+        *("alan", "an", "lab", "ab", "b", "alan/", "alan/l", "Genomes", "enom", "GE"),
+        *("Alan", "ALAN/LAB", "an/la"),
+    ],
+)
 def test_finds_by_owner_and_name(as_, ada, alan, mallory, pages, term):
     make_server(alan, "lab", display_name="Genomes")
     make_server(mallory, "desk")

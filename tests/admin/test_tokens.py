@@ -58,11 +58,18 @@ def test_narrower_scopes_see_just_their_rows(as_, grace, alan, mallory, pages):
     assert client.get(pages.of(other)).status_code == 302
 
 
-@pytest.mark.parametrize("term", ["alan", "al", "lapt", "{id}", "{public_id}"])
+@pytest.mark.parametrize(
+    "term",
+    [
+        *("alan", "Alan", "lapt", "APTOP", "top of", "{id}", "{public_id}"),
+        *("{part}", "100%", "_x_"),
+    ],
+)
 def test_finds_by_owner_note_and_id(as_, ada, alan, mallory, pages, term):
-    token, _ = make_token(alan, note="laptop")
-    make_token(mallory, note="phone")
-    term = term.format(id=token, public_id=token.public_id)
+    token, _ = make_token(alan, note="laptop of 100%_x_")
+    make_token(mallory, note="phone 1000 xxx")
+    part = token.public_id[2:9]
+    term = term.format(id=token, public_id=token.public_id, part=part)
 
     assert rows(as_(ada).get(pages.list(LIST), {"q": term})) == [str(token)]
 

@@ -1,0 +1,12 @@
+"""Find groups by any part of their names."""
+
+from __future__ import annotations
+
+from django.db import migrations
+
+from audit.indexes import trigrams
+
+
+class Migration(migrations.Migration):
+    dependencies = (("accounts", "0004_user_admin"),)
+    operations = (trigrams("accounts_group", "name"),)

@@ -1,0 +1,217 @@
+"""Time every list of the admin on a large hub: searched, filtered, sorted, at its end.
+
+Run in the hub's environment on an empty, migrated database: `admin.py [USERS]`, by
+default 50,000 with two tokens, a server and an OAuth client each. It fills the database
+if nobody is there, and prints the milliseconds and queries of each page, the middle of
+five, through the whole of Django as one request after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
+
+import django
+
+django.setup()
+
+from django.db import connection  # noqa: E402
+from django.test import Client  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+from django.urls import reverse  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from accounts.models import Group, Role, User  # noqa: E402
+from audit.models import Event  # noqa: E402
+from oauth.models import OAuthClient  # noqa: E402
+from scopes.definitions import DEFAULT_ROLES  # noqa: E402
+from servers.models import Server  # noqa: E402
+from services.models import Service  # noqa: E402
+from tokens import digests  # noqa: E402
+from tokens.models import APIToken  # noqa: E402
+
+CHUNK = 5000
+GROUPS = 500
+SERVICES = 200
+ROUNDS = 5
+SEARCHES = ("e", "u1", "u04", "u049999", "LIBRARIAN", "nobody-has-this")
+WORDS = ("laptop", "cron job", "notebook", "grading", "CI", "backup", "")
+
+PAGES = {
+    "accounts_user": (
+        *("p=LAST", "rows=200", "state=deactivated", "admin__exact=1", "active=day"),
+        *("active=never", "group=group007", "role=user", "o=6", "o=-6", "o=-6&p=LAST"),
+    ),
+    "accounts_group": ("role=user",),
+    "services_service": ("admin__exact=1",),
+    "tokens_apitoken": (
+        *("p=LAST", "rows=200", "state=active", "state=expiring", "state=expired"),
+        *("state=disabled", "state=revoked", "used=month", "used=long_ago"),
+        *(
+            "used=never",
+            "owner_kind=user",
+            "owner_kind=service",
+            "origin__exact=minted",
+        ),
+        *("user=u000042", "expires=never", "scope=inherit", "scope=read:users"),
+        *("group=group007", "role=user"),
+        *(f"o={sign}{column}" for column in range(4, 8) for sign in ("", "-")),
+        *("o=5&p=LAST", "o=4&p=LAST", "o=-4&p=LAST&q=u1"),
+    ),
+    "oauth_oauthclient": ("kind=service", "kind=server", "p=LAST"),
+    "servers_server": (
+        *("p=LAST", "state=on", "state=ready", "state=stopped", "state=failed"),
+        *("user=u000042", "group=group007"),
+        *(f"o={sign}{column}" for column in range(1, 6) for sign in ("", "-")),
+    ),
+    "audit_event": (
+        *("p=LAST", "action=token.issue", "actor_kind=user", "target=user:u000042"),
+    ),
+}
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    if User.objects.count() < 1000:
+        fill(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(User.objects.get(name="bench-admin"))
+    print(f"{connection.vendor}: ", end="")
+    for model in (User, APIToken, Server, OAuthClient, Event):
+        print(f"{model.objects.count():,} {model._meta.verbose_name_plural} ", end="")
+    print()
+    slowest = 0.0
+    for model, queries in PAGES.items():
+        for query in ("", *(f"q={word}" for word in SEARCHES), *queries):
+            took, number = measure(client, reverse(f"admin:{model}_changelist"), query)
+            slowest = max(slowest, took)
+            print(f"{took:8.1f} ms {number:4} queries  {model}?{query}", flush=True)
+    print(f"{slowest:8.1f} ms at most")
+
+
+def measure(client: Client, page: str, query: str) -> tuple[float, int]:
+    """Return the milliseconds that a page takes, and its number of queries."""
+    if "LAST" in query:
+        found = client.get(f"{page}?{query.replace('LAST', '1')}")
+        query = query.replace("LAST", str(found.context["cl"].paginator.num_pages))
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        reply = client.get(f"{page}?{query}")
+        times.append(1000 * (time.perf_counter() - start))
+        if reply.status_code != 200:
+            sys.exit(f"{page}?{query} answered {reply.status_code}")
+    with CaptureQueriesContext(connection) as captured:
+        client.get(f"{page}?{query}")
+    return median(times), len(captured)
+
+
+def fill(users: int) -> None:
+    chance = random.Random(1)  # noqa: S311 - the same rows each time
+    now = timezone.now()
+    roles = {
+        name: Role.objects.get_or_create(
+            name=name, defaults={"scopes": list(role["scopes"])}
+        )[0]
+        for name, role in DEFAULT_ROLES.items()
+    }
+    administrator = User.objects.create(name="bench-admin", password="!", admin=True)  # noqa: S106
+    administrator.roles.add(roles["admin"], roles["user"])
+    groups = Group.objects.bulk_create(
+        Group(name=f"group{number:03}") for number in range(GROUPS)
+    )
+    services = Service.objects.bulk_create(
+        Service(name=f"service{number:03}") for number in range(SERVICES)
+    )
+    digest = digests.digest("x" * 40, APIToken.Origin.MINTED)
+
+    def ago(days: float) -> Any:
+        return now - timedelta(days=chance.random() * days)
+
+    def tokens(owners: list[User], low: int) -> Iterator[APIToken]:
+        for number, owner in enumerate(owners, low):
+            for part in range(2):
+                made, limit = ago(900), chance.choice([None, None, 30, 365, 900])
+                yield APIToken(
+                    user=owner if number % 50 else None,
+                    service=None if number % 50 else chance.choice(services),
+                    public_id=f"{chance.getrandbits(60):012x}"[:11] + str(part),
+                    digest=digest,
+                    note=f"{chance.choice(WORDS)} {number}",
+                    scopes=chance.choice([["inherit"], ["inherit"], ["read:users"]]),
+                    created=made,
+                    last_activity=chance.choice([None, ago(120), ago(900)]),
+                    expires_at=limit and made + timedelta(days=limit),
+                    revoked_at=now if chance.random() < 0.1 else None,
+                    disabled_at=now if chance.random() < 0.05 else None,
+                )
+
+    for low in range(0, users, CHUNK):
+        numbers = range(low, min(low + CHUNK, users))
+        people = User.objects.bulk_create(
+            User(
+                name=f"u{number:06}",
+                password="!",  # noqa: S106
+                is_active=number % 100 != 1,
+                last_activity=ago(400) if number % 4 else None,
+            )
+            for number in numbers
+        )
+        User.roles.through.objects.bulk_create(
+            User.roles.through(user=user, role=roles["user"]) for user in people
+        )
+        User.groups.through.objects.bulk_create(
+            User.groups.through(user=user, group=groups[(low + index + turn) % GROUPS])
+            for index, user in enumerate(people)
+            for turn in (0, 250)
+        )
+        APIToken.objects.bulk_create(tokens(people, low))
+        Server.objects.bulk_create(
+            Server(
+                user=user,
+                name="" if index % 5 else f"lab-{index}",
+                ready=index % 20 == 0,
+                started=ago(30),
+                last_activity=ago(200) if index % 3 else None,
+                failure="Spawn failed" if index % 50 == 7 else "",
+            )
+            for index, user in enumerate(people)
+        )
+        OAuthClient.objects.bulk_create(
+            OAuthClient(
+                identifier=f"jupyterhub-user-{user.name}",
+                redirect_uri=f"/user/{user.name}/oauth_callback",
+                server=f"{user.name}/",
+            )
+            for user in people
+        )
+        Event.objects.bulk_create(
+            Event(
+                at=ago(400),
+                actor_kind="user",
+                actor_name=user.name,
+                action=chance.choice(["session.login", "token.issue", "server.start"]),
+                target_kind="user",
+                target_name=user.name,
+                detail={},
+            )
+            for user in people
+            for _ in range(4)
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+if __name__ == "__main__":
+    main()
