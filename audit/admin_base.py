@@ -408,7 +408,10 @@ def moment(when: datetime | None, otherwise: str = DASH) -> SafeString | str:
     if when is None:
         return otherwise
     said = date_format(localtime(when), "j M Y, H:i:s")
-    return format_html('<time datetime="{}">{}</time>', when.isoformat(), said)
+    return format_html(
+        '<time datetime="{}" title="{} UTC" data-local-second>{}</time>',
+        *(when.isoformat(), said, said),
+    )
 
 
 def shows_one(request: Any) -> bool:

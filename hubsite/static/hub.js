@@ -44,6 +44,7 @@
   // Pages are written in UTC; readers live elsewhere. The title keeps UTC.
   const MOMENTS = {
     "time[data-local-time]": { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" },
+    "time[data-local-second]": { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" },
     "time[data-local-day]": { day: "numeric", month: "short", year: "numeric" },
   };
   const showLocalTimes = (place) => {
