@@ -24,6 +24,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 from accounts import actions
 from accounts.actions import check_adding
@@ -155,12 +156,23 @@ class ActivityFilter(admin.SimpleListFilter):
 
     title = "last activity"
     parameter_name = "active"
-    days = {"day": 1, "week": 7, "month": 30}  # noqa: RUF012
+
+    @staticmethod
+    def windows() -> dict[str, timedelta]:
+        """Return for each choice how long somebody counts as active."""
+        return {
+            "now": timedelta(seconds=settings.HUB.active_user_window),
+            "day": timedelta(days=1),
+            "week": timedelta(days=7),
+            "month": timedelta(days=30),
+        }
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
         if not request.user.access.has("read:users:activity"):
             return []
+        now = timezone.now()
         return [
+            ("now", f"in the last {timesince(now - self.windows()['now'], now)}"),
             ("day", "in the last 24 hours"),
             ("week", "in the last 7 days"),
             ("month", "in the last 30 days"),
@@ -175,7 +187,8 @@ class ActivityFilter(admin.SimpleListFilter):
         queryset = request.user.access.limit("read:users:activity", queryset=queryset)
         if value == "never":
             return queryset.filter(last_activity=None)
-        since = timezone.now() - timedelta(days=self.days.get(value, 30))
+        windows = self.windows()
+        since = timezone.now() - windows.get(value, windows["month"])
         if value == "earlier":
             return queryset.filter(last_activity__lt=since)
         return queryset.filter(last_activity__gte=since)

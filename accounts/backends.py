@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +15,7 @@ from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest
 
+from accounts import system_accounts
 from accounts.actions import (
     create_user,
     is_valid_name,
@@ -25,10 +25,6 @@ from accounts.actions import (
 from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Conflict
-from web.outside import release_connection
-
-# The rules of the system by which people come in, as for JupyterHub.
-PAM_SERVICE = "login"
 
 
 def admits(name: str) -> bool:
@@ -41,28 +37,34 @@ def admits(name: str) -> bool:
         return False
     if hub.allow_all or name in hub.admin_users or name in hub.allowed_users:
         return True
+    if system_accounts.is_in_groups(name, hub.pam_allowed_groups):
+        return True
     return hub.allow_existing_users and User.objects.filter(name=name).exists()
 
 
-def settle_account(name: str, *, address: str = "") -> User | None:
+def settle_account(
+    name: str, *, address: str = "", admin: bool | None = None
+) -> User | None:
     """Return the account of someone whose identity is proven; None if refused.
 
-    The first sign-in makes the account. Whoever the configuration names as
-    administrator is one from then on.
+    The first sign-in makes the account. A person whom the configuration names as
+    administrator is one from then on. `admin` is what another authority says of that,
+    None if none does.
     """
     if not admits(name):
         return None
     by = Actor("system", "sign-in", None, address)
-    admin = name in settings.HUB.admin_users
+    if name in settings.HUB.admin_users:
+        admin = True
     user = User.objects.filter(name=name).first()
     if user is None:
         try:
-            return create_user(name, admin=admin, by=by)
+            return create_user(name, admin=bool(admin), by=by)
         except Conflict:
             # Two first sign-ins at once: the other one has made the account.
             user = User.objects.get(name=name)
-    if admin and not user.admin:
-        user = update_user(user, admin=True, by=by)
+    if admin is not None and admin != user.admin:
+        user = update_user(user, admin=admin, by=by)
     return user if user.is_active else None
 
 
@@ -78,11 +80,19 @@ class HubBackend(BaseBackend):
     ) -> User | None:
         if not username or password is None:
             return None
-        name = normalise_name(username.strip())
-        check = CHECKS[settings.HUB.authenticator_class]
-        if not check(name, password):
-            return None
+        typed = username.strip()
         address = request.META.get("REMOTE_ADDR", "") if request else ""
+        if settings.HUB.authenticator_class == "pam":
+            # The system may tell large letters from small ones, so PAM is given the
+            # name as it was typed.
+            if not system_accounts.knows_password(typed, password):
+                return None
+            name = system_accounts.name_here(typed)
+            admin = system_accounts.is_administrator(name)
+            return settle_account(name, address=address, admin=admin)
+        name = normalise_name(typed)
+        if not CHECKS[settings.HUB.authenticator_class](name, password):
+            return None
         return settle_account(name, address=address)
 
     def get_user(self, user_id: int) -> User | None:
@@ -107,19 +117,6 @@ def _knows_dummy_password(name: str, password: str) -> bool:
     return not expected or hmac.compare_digest(password.encode(), expected.encode())
 
 
-def _knows_system_password(name: str, password: str) -> bool:
-    # Loaded only where it is asked for: it opens the system's own PAM library,
-    # which not every system has.
-    pamela = import_module("pamela")
-    release_connection()
-    try:
-        pamela.authenticate(name, password, service=PAM_SERVICE)
-        pamela.check_account(name, service=PAM_SERVICE)
-    except pamela.PAMError:
-        return False
-    return True
-
-
 def _knows_nothing(name: str, password: str) -> bool:
     return False
 
@@ -127,6 +124,5 @@ def _knows_nothing(name: str, password: str) -> bool:
 CHECKS: dict[str, Callable[[str, str], bool]] = {
     "local": _knows_local_password,
     "dummy": _knows_dummy_password,
-    "pam": _knows_system_password,
     "null": _knows_nothing,
 }

@@ -73,7 +73,7 @@ class Table:
     beside: dict[str, dict[str, Schema]] = field(default_factory=dict)
 
     def find(self, method: str, path: str) -> Operation | None:
-        prefix = f"{settings.HUB.base_url}hub/api"
+        prefix = f"{settings.HUB_PATH}api"
         return self.operations.get(f"{method.upper()} {path.removeprefix(prefix)}")
 
 

@@ -115,7 +115,7 @@ def _names_in(path: str) -> list[str]:
 
 
 def _identifier(method: str, path: str) -> str:
-    prefix = f"{settings.HUB.base_url}hub/api"
+    prefix = f"{settings.HUB_PATH}api"
     words = path.removeprefix(prefix).replace("{", "").replace("}", "").split("/")
     # The empty name at an end stands for the default server.
     ending = ["default"] if path.endswith("/") and len(words) > 2 else []
@@ -123,7 +123,7 @@ def _identifier(method: str, path: str) -> str:
 
 
 def _subject(path: str) -> str:
-    prefix = f"{settings.HUB.base_url}hub/api"
+    prefix = f"{settings.HUB_PATH}api"
     first, *rest = path.removeprefix(prefix).strip("/").split("/")
     for noun in ("tokens", "servers", "server", "shared"):
         if noun in rest:
@@ -149,7 +149,7 @@ def _either(scopes: tuple[str, ...]) -> str:
 def description() -> dict[str, Any]:
     """Make the description of the whole API; it is the same until the hub restarts."""
     found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
-    prefix = f"{settings.HUB.base_url}hub/api"
+    prefix = f"{settings.HUB_PATH}api"
     for address, methods in table.beside.items():
         found["paths"][f"{prefix}{address}"] = methods
     return found

@@ -7,12 +7,14 @@ from datetime import timedelta
 from functools import update_wrapper
 from typing import Any, Final, cast
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.timesince import timesince
 from django.views.decorators.cache import never_cache
 
 from accounts.mixins import redirect_to_login
@@ -36,8 +38,8 @@ ROOMS: Final = {
 class HubAdminSite(admin.AdminSite):
     """Admits whoever holds `admin-ui`, and shows each what their scopes reach."""
 
-    site_header = "Hub administration"
-    site_title = "Hub administration"
+    site_header = f"{settings.SITE_NAME} administration"
+    site_title = site_header
     index_title = "Overview"
     index_template = "admin/index.html"
     enable_nav_sidebar = False
@@ -158,6 +160,14 @@ def _figures(request: Any) -> Iterable[dict[str, Any]]:
     if has("list:users"):
         yield figure("Users", "list:users", User.objects.all(), "accounts_user")
     if has("read:users:activity"):
+        window = timedelta(seconds=settings.HUB.active_user_window)
+        yield figure(
+            f"Active in {timesince(now - window, now)}",
+            "read:users:activity",
+            User.objects.filter(last_activity__gte=now - window),
+            "accounts_user",
+            "?active=now",
+        )
         yield figure(
             "Active in 24 hours",
             "read:users:activity",

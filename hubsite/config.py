@@ -1,6 +1,6 @@
 """What `jupyterhub_config.py` says, as one frozen object.
 
-The file is Python, read by traitlets as JupyterHub reads it (`c`, `get_config()`,
+The file is read by traitlets as JupyterHub reads it (`c`, `get_config()`,
 `load_subconfig()`). Rooms to the left of this one see the outcome as `settings.HUB`.
 
 Each field below that has a `setting(...)` says where it stands in the file, what
@@ -14,23 +14,24 @@ the setting. What is set but means nothing here ends up in `HubConfig.remarks`.
 
 from __future__ import annotations
 
+import copy
+import logging
 import os
 import re
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from traitlets.config.loader import (
-    Config,
-    ConfigFileNotFound,
-    LazyConfigValue,
-    PyFileConfigLoader,
-)
+from traitlets.config.loader import Config, LazyConfigValue
 
-from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS
+from hubsite import authenticators, remarks
+from hubsite.config_file import ConfigError as ConfigError
+from hubsite.config_file import read_file as read_file
+from hubsite.unsupported import KNOWN_AUTHENTICATORS
 from servers.controller.hosting.classes import BUILT_IN as SPAWNERS
 from servers.controller.hosting.classes import UnknownSpawner, resolve
 
@@ -39,10 +40,6 @@ TOKEN_MAX_LENGTH = 128
 SERVICE_PREFIX = "service-"
 DEFAULT_ROLE_NAMES = frozenset({"user", "admin", "server", "token"})
 ROLE_NAME = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
-
-
-class ConfigError(Exception):
-    """A configuration that the hub can't start with; the text is one line."""
 
 
 # What a setting accepts. Each takes a value and returns it in the form that the
@@ -92,10 +89,114 @@ def text(value: Any) -> str:
     return value
 
 
-def log_level(value: Any) -> str:
+# What ends a line or means nothing. None of it can stand in a header or an address.
+CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+
+def line(value: Any) -> str:
+    """Accept a string that can be sent in a header, or be part of an address."""
+    if CONTROL.search(text(value)):
+        raise ValueError(
+            "a string of one line without control characters; read a file with .strip()"
+        )
+    return str(value)
+
+
+def proxy_log_level(value: Any) -> str:
     if text(value) not in ("debug", "info", "warn", "error"):
         raise ValueError("'debug', 'info', 'warn' or 'error'")
     return str(value)
+
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def log_level(value: Any) -> str:
+    """Accept a level of logging by its name or number, as traitlets does."""
+    number = value
+    if isinstance(value, str):
+        number = logging.getLevelNamesMapping().get(value.upper())
+    if isinstance(number, bool) or number not in (0, 10, 20, 30, 40, 50):
+        raise ValueError(f"one of {', '.join(map(repr, LOG_LEVELS))} or its number")
+    # Of what is fatal there is no level of its own, and 0 is all that there is.
+    return LOG_LEVELS[min(max(number // 10 - 1, 0), 3)]
+
+
+def web_address(value: Any) -> str:
+    """Accept an address on the web, or none."""
+    if not line(value):
+        return ""
+    try:
+        url = urlsplit(value)
+        is_address = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError as error:
+        raise ValueError(f"an http or https address ({error})") from None
+    if not is_address or " " in value:
+        raise ValueError("an http or https address")
+    return str(value)
+
+
+def proxy_address(value: Any) -> str:
+    if not web_address(value):
+        raise ValueError("an http or https address")
+    return str(value)
+
+
+def help_address(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"mailto:[^\s@]+@[^\s@]+", value):
+        return value
+    try:
+        return web_address(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or mailto: and one of mail") from None
+
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# What a server works out for each answer.
+OF_THE_SERVER = frozenset(
+    {"connection", "content-length", "content-type", "date", "transfer-encoding"}
+)
+
+
+def tornado_settings(value: Any) -> dict[str, Any]:
+    found = mapping(value)
+    if headers := found.get("headers"):
+        found["headers"] = _headers(headers)
+    for key in ("cookie_options", "xsrf_cookie_kwargs"):
+        _check_cookie_options(key, found.get(key) or {})
+    for key in ("slow_spawn_timeout", "slow_stop_timeout"):
+        if key in found:
+            try:
+                found[key] = number(found[key])
+            except ValueError as error:
+                raise ValueError(f"{error} as {key!r}") from None
+    return found
+
+
+def _headers(value: Any) -> dict[str, str]:
+    found = {}
+    for name, content in mapping(value).items():
+        if isinstance(content, int) and not isinstance(content, bool):
+            content = str(content)
+        if isinstance(content, bytes):
+            content = content.decode("latin-1")
+        if not HEADER_NAME.fullmatch(name) or name.lower() in OF_THE_SERVER:
+            raise ValueError(f"headers that a site can set, not {name!r}")
+        try:
+            found[name] = line(content)
+            content.encode("latin-1")
+        except ValueError:
+            raise ValueError(f"one line of Latin text as header {name!r}") from None
+    return found
+
+
+def _check_cookie_options(key: str, value: Any) -> None:
+    options = {name.lower(): content for name, content in mapping(value).items()}
+    same_site = str(options.get("samesite", "Lax")).capitalize()
+    if same_site not in ("Strict", "Lax", "None"):
+        raise ValueError(f"'Strict', 'Lax' or 'None' as SameSite in {key!r}")
+    if options.get("domain") is not None:
+        line(options["domain"])
 
 
 def pattern(value: Any) -> str:
@@ -103,6 +204,20 @@ def pattern(value: Any) -> str:
         re.compile(text(value))
     except re.error as error:
         raise ValueError(f"a regular expression ({error})") from None
+    return str(value)
+
+
+def invalid_names(value: Any) -> str:
+    if value not in ("allow-start", "allow-delete", "autorename"):
+        raise ValueError("'allow-start', 'allow-delete' or 'autorename'")
+    return str(value)
+
+
+def encoding(value: Any) -> str:
+    try:
+        "".encode(text(value))
+    except LookupError:
+        raise ValueError("an encoding that Python knows, such as 'utf8'") from None
     return str(value)
 
 
@@ -124,12 +239,14 @@ def texts_by_text(value: Any) -> dict[str, str]:
 
 
 def routes(value: Any) -> dict[str, str]:
-    found = texts_by_text(value)
-    for path, target in found.items():
-        if not path.startswith("/") or not path.endswith("/"):
-            raise ValueError(f"paths that begin and end with a slash, not {path!r}")
-        if urlsplit(target).scheme not in {"http", "https"}:
+    """Accept routes; a path that lacks its last slash is given one."""
+    found = {}
+    for path, target in texts_by_text(value).items():
+        if not path.startswith("/"):
+            raise ValueError(f"paths that begin with a slash, not {path!r}")
+        if not web_address(target):
             raise ValueError(f"an http or https address as the target of {path!r}")
+        found[path if path.endswith("/") else f"{path}/"] = target
     return found
 
 
@@ -139,14 +256,34 @@ def mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def token(value: Any) -> str:
+    """Accept a token; JupyterHub takes one as bytes, too."""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise ValueError("a token in UTF-8") from None
+    return line(value)
+
+
 def tokens(value: Any) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        value = {
+            token(key) if isinstance(key, bytes) else key: owner
+            for key, owner in value.items()
+        }
     found = texts_by_text(value)
-    for token, owner in found.items():
-        if not TOKEN_MIN_LENGTH <= len(token) <= TOKEN_MAX_LENGTH:
+    for secret, owner in found.items():
+        if not TOKEN_MIN_LENGTH <= len(secret) <= TOKEN_MAX_LENGTH:
             # The token itself must not reach a log, so its owner stands for it.
             raise ValueError(
                 f"tokens of {TOKEN_MIN_LENGTH} to {TOKEN_MAX_LENGTH} characters; that "
-                f"of {owner!r} has {len(token)} (make one with `openssl rand -hex 32`)"
+                f"of {owner!r} has {len(secret)} (make one with `openssl rand -hex 32`)"
+            )
+        if CONTROL.search(secret):
+            raise ValueError(
+                f"tokens of one line; that of {owner!r} has a control character, "
+                "maybe the end of a file's line (read it with .strip())"
             )
         if not owner:
             raise ValueError("a name for each token")
@@ -215,15 +352,15 @@ def roles(value: Any) -> tuple[dict[str, Any], ...]:
 
 SERVICE_FIELDS: dict[str, Callable[[Any], Any]] = {
     "name": text,
-    "url": text,
-    "api_token": text,
+    "url": line,
+    "api_token": token,
     "admin": flag,
     "command": lambda value: [value] if isinstance(value, str) else list(value),
     "environment": mapping,
     "cwd": text,
     "user": text,
-    "oauth_client_id": text,
-    "oauth_redirect_uri": text,
+    "oauth_client_id": line,
+    "oauth_redirect_uri": line,
     "oauth_client_allowed_scopes": lambda value: _in_order(value),
     "oauth_no_confirm": flag,
     "display": flag,
@@ -334,7 +471,10 @@ class HubConfig:
     hub_port: int = 8081
     hub_connect_url: str = "http://127.0.0.1:8081"
     public_url: str = setting(
-        "JupyterHub.public_url", text, "", "The address at which people reach the hub."
+        "JupyterHub.public_url",
+        web_address,
+        "",
+        "The address at which people reach the hub.",
     )
     ssl_key: str = setting(
         "JupyterHub.ssl_key", text, "", "Key file with which the proxy speaks HTTPS."
@@ -344,34 +484,34 @@ class HubConfig:
     )
     proxy_api_url: str = setting(
         "ConfigurableHTTPProxy.api_url",
-        text,
+        proxy_address,
         "http://127.0.0.1:8001",
         "Where the proxy listens for routes.",
     )
     proxy_auth_token: str = setting(
         "ConfigurableHTTPProxy.auth_token|JupyterHub.proxy_auth_token",
-        text,
+        line,
         "",
         "The proxy's secret; generated into the data folder if empty.",
     )
     proxy_should_start: bool = setting(
-        "ConfigurableHTTPProxy.should_start|Proxy.should_start",
+        "Proxy.should_start",
         flag,
         True,
         "Whether the hub starts the proxy, or finds it running.",
     )
     proxy_log_level: str = setting(
         "ConfigurableHTTPProxy.log_level",
-        log_level,
+        proxy_log_level,
         "warn",
         "What the proxy reports, and what is worse: `debug`, `info` (each call of its "
         "API), `warn`, `error`.",
     )
     extra_routes: dict[str, str] = setting(
-        "Proxy.extra_routes|ConfigurableHTTPProxy.extra_routes",
+        "Proxy.extra_routes",
         routes,
         {},
-        "More routes for the proxy: from paths that begin and end with `/` to targets.",
+        "More routes for the proxy: from paths, which begin with `/`, to targets.",
     )
     cleanup_proxy: bool = setting(
         "JupyterHub.cleanup_proxy",
@@ -390,6 +530,44 @@ class HubConfig:
     authenticator_class: str = "local"
     dummy_password: str = setting(
         "DummyAuthenticator.password", text, "", "With `dummy`: everybody's password."
+    )
+    pam_service: str = setting(
+        "PAMAuthenticator.service",
+        line,
+        "login",
+        "With `pam`: the service in `/etc/pam.d` whose rules decide.",
+    )
+    pam_encoding: str = setting(
+        "PAMAuthenticator.encoding",
+        encoding,
+        "utf8",
+        "With `pam`: how names and passwords are encoded for the system.",
+    )
+    pam_check_account: bool = setting(
+        "PAMAuthenticator.check_account",
+        flag,
+        True,
+        "With `pam`: whether the system is also asked if the account may come in.",
+    )
+    pam_normalize_username: bool = setting(
+        "PAMAuthenticator.pam_normalize_username",
+        flag,
+        False,
+        "With `pam`: whether a name is replaced by the one of the account that the "
+        "system finds by it.",
+    )
+    pam_allowed_groups: frozenset[str] = setting(
+        "PAMAuthenticator.allowed_groups|PAMAuthenticator.group_whitelist",
+        names,
+        frozenset(),
+        "With `pam`: groups of the system whose members may sign in.",
+    )
+    pam_admin_groups: frozenset[str] = setting(
+        "PAMAuthenticator.admin_groups",
+        names,
+        frozenset(),
+        "With `pam`: groups of the system whose members are made administrators when "
+        "they sign in.",
     )
     admin_users: frozenset[str] = setting(
         "Authenticator.admin_users|JupyterHub.admin_users",
@@ -467,6 +645,13 @@ class HubConfig:
         0,
         "How many; 0: no limit. A function is given an object with `current_user`.",
     )
+    allow_existing_invalid_named_servers: str = setting(
+        "JupyterHub.allow_existing_invalid_named_servers",
+        invalid_names,
+        "allow-start",
+        "What becomes of named servers whose names no new one may have: `allow-start`, "
+        "`allow-delete` (they don't start any more), or `autorename`, at the start.",
+    )
     concurrent_spawn_limit: int = setting(
         "JupyterHub.concurrent_spawn_limit",
         whole,
@@ -534,7 +719,10 @@ class HubConfig:
         "Seconds between two looks at whether services answer; 0: none.",
     )
     active_user_window: int = setting(
-        "JupyterHub.active_user_window", whole, 1800, "Seconds that activity counts."
+        "JupyterHub.active_user_window",
+        whole,
+        1800,
+        "Seconds for which the administration counts a person as active.",
     )
     authenticate_prometheus: bool = setting(
         "JupyterHub.authenticate_prometheus",
@@ -561,13 +749,41 @@ class HubConfig:
         "Whether calls to stopped servers get 503 instead of 424.",
     )
     template_vars: dict[str, Any] = setting(
-        "JupyterHub.template_vars", mapping, {}, "Values for pages (`announcement`)."
+        "JupyterHub.template_vars",
+        mapping,
+        {},
+        "HTML at the top of pages: `announcement`, and in its place on one page "
+        "`announcement_login`, `announcement_home` or `announcement_spawn`; and "
+        "`logo_url`, where the mark leads. A function is given the user, or None.",
     )
     tornado_settings: dict[str, Any] = setting(
         "JupyterHub.tornado_settings",
-        mapping,
+        tornado_settings,
         {},
-        "Only `headers`, `slow_spawn_timeout` and `slow_stop_timeout` are read.",
+        "`headers` of every answer; `cookie_options` (`SameSite`, `Secure`, `Domain`) "
+        "of the hub's cookies and `xsrf_cookie_kwargs` of one of them; "
+        "`slow_spawn_timeout` and `slow_stop_timeout`, seconds for which a call waits.",
+    )
+    log_level: str = setting(
+        "JupyterHub.log_level",
+        log_level,
+        "",
+        "What is logged, if `HUB_LOG_LEVEL` does not say so.",
+    )
+    logo_file: str = setting(
+        "JupyterHub.logo_file", text, "", "A picture in place of the hub's own mark."
+    )
+    site_name: str = setting(
+        "Hub.site_name", line, "", "What pages and titles call this hub."
+    )
+    help_url: str = setting(
+        "Hub.help_url",
+        help_address,
+        "",
+        "Where people find help: an address on the web, or `mailto:` and one of mail.",
+    )
+    footer: str = setting(
+        "Hub.footer", text, "", "HTML at the foot of every page, such as an imprint."
     )
     spawner_class: str = SPAWNERS["default"]
 
@@ -637,6 +853,12 @@ def declared_fields() -> Iterable[Field[Any]]:
     return (each for each in fields(HubConfig) if "places" in each.metadata)
 
 
+def declared_places() -> frozenset[str]:
+    """Return every setting that the hub reads from a file, as `Section.name`."""
+    places = (each.metadata["places"] for each in declared_fields())
+    return ADDRESSES | CLASSES | frozenset(chain.from_iterable(places))
+
+
 def load_config(
     path: Path | None, *, keep_servers: bool = False, homes: Path | None = None
 ) -> HubConfig:
@@ -648,8 +870,19 @@ def load_config(
 
     Raises ConfigError with one line that names the file and line, or the setting.
     """
-    file = read_file(path) if path else unconfigured(homes)
-    return build_config(file, keep_servers=keep_servers)
+    if path is None:
+        return build_config(unconfigured(homes), keep_servers=keep_servers)
+    file = read_file(path)
+    hub = build_config(file, keep_servers=keep_servers)
+    if "authenticator_class" in file.get("JupyterHub", {}):
+        return hub
+    return replace(hub, remarks=(WITHOUT_PAM, *hub.remarks))
+
+
+WITHOUT_PAM = (
+    "c.JupyterHub.authenticator_class: not set; JupyterHub would use PAM, this hub "
+    "keeps passwords itself; set 'pam' or 'local'"
+)
 
 
 def unconfigured(homes: Path | None) -> Config:
@@ -669,37 +902,19 @@ def unconfigured(homes: Path | None) -> Config:
     return config
 
 
-def read_file(path: Path) -> Config:
-    """Run a configuration file and return what it put into `c`."""
-    try:
-        return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
-    except ConfigFileNotFound:
-        raise ConfigError(f"Failed to find specified config file: {path}") from None
-    except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((f.lineno for f in frames[::-1] if f.filename == str(path)), "?")
-        raise ConfigError(
-            f"{path}, line {line}: {type(error).__name__}: {error}"
-        ) from error
-
-
 def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     """Turn the sections of a configuration into a `HubConfig`."""
     reader = _Reader(file)
-    authenticator = reader.authenticator()
-    sections = KNOWN_AUTHENTICATORS[authenticator]
-    found: dict[str, Any] = {"authenticator_class": authenticator}
+    way_in = reader.way_in
+    known = KNOWN_AUTHENTICATORS[way_in.short]
+    found: dict[str, Any] = {"authenticator_class": way_in.short}
     for each in declared_fields():
-        places = list(each.metadata["places"])
-        if places[0].startswith("Authenticator."):
-            trait = places[0].partition(".")[2]
-            places = [f"{section}.{trait}" for section in sections] + places
-        elif places[0].startswith("DummyAuthenticator.") and authenticator != "dummy":
+        owner = each.metadata["places"][0].partition(".")[0]
+        if owner.endswith("Authenticator") and owner not in (*known, "Authenticator"):
+            # Of another way to sign in.
             continue
         default = each.default_factory() if callable(each.default_factory) else None
-        value = reader.take(places, each.metadata["accepts"], default)
+        value = reader.take(each.metadata["places"], each.metadata["accepts"], default)
         if value is not None:
             found[each.name] = value
     found |= _addresses(reader)
@@ -716,7 +931,19 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
         config = replace(config, oauth_token_expires_in=lifetime)
     if keep_servers and "cleanup_servers" not in found:
         config = replace(config, cleanup_servers=False)
-    return replace(config, raw=file, remarks=reader.remarks())
+    return replace(config, raw=file, remarks=reader.remarks(config))
+
+
+# Sections from which others inherit, nearest first.
+LINEAGES = (("JupyterHub", "Application"), ("ConfigurableHTTPProxy", "Proxy"))
+ADDRESSES = frozenset(
+    f"JupyterHub.{name}"
+    for name in (
+        *("bind_url", "base_url", "ip", "port", "hub_bind_url", "hub_ip", "hub_port"),
+        *("hub_connect_ip", "hub_connect_port", "hub_connect_url"),
+    )
+)
+CLASSES = frozenset({"JupyterHub.authenticator_class", "JupyterHub.spawner_class"})
 
 
 class _Reader:
@@ -725,17 +952,48 @@ class _Reader:
     def __init__(self, file: Config) -> None:
         self.file = file
         self.taken: set[str] = set()
-        self.extra_remarks: list[str] = []
+        self.way_in = authenticators.find(
+            self.first("JupyterHub.authenticator_class", None)
+        )
 
     def first(self, place: str, default: Any = None) -> Any:
-        """Return the value at `Section.name`, and count it as understood."""
-        section, _, name = place.partition(".")
-        if section not in self.file or name not in self.file[section]:
-            return default
-        self.taken.add(place)
-        return self.file[section][name]
+        """Return the value at `Section.name`, and count it as understood.
 
-    def take(self, places: list[str], accepts: Callable[[Any], Any], empty: Any) -> Any:
+        Sections inherit as classes do: the nearest one that has a value wins, and
+        changes such as `.add()` are made to the value of the next one.
+        """
+        section, _, name = place.partition(".")
+        value = None
+        for each in reversed(self.lineage(section)):
+            if each not in self.file or name not in self.file[each]:
+                continue
+            self.taken.add(f"{each}.{name}")
+            found = self.file[each][name]
+            if isinstance(found, LazyConfigValue):
+                # Merging changes what is merged; the file's own value is read again.
+                found = copy.deepcopy(found)
+                if value is not None:
+                    found = found.merge_into(value)
+            value = found
+        return default if value is None else value
+
+    def lineage(self, section: str) -> tuple[str, ...]:
+        """Return the sections that are read for this one, nearest first."""
+        if section.endswith("Authenticator"):
+            return self.way_in.lineage
+        return next((each for each in LINEAGES if section in each), (section,))
+
+    def spelt(self, place: str) -> str:
+        """Return where the file has a value that is read for `Section.name`."""
+        section, _, name = place.partition(".")
+        for each in self.lineage(section):
+            if each in self.file and name in self.file[each]:
+                return f"{each}.{name}"
+        return place
+
+    def take(
+        self, places: Sequence[str], accepts: Callable[[Any], Any], empty: Any
+    ) -> Any:
         """Return the value at the first of several places that has one."""
         outcome = None
         for place in places:
@@ -752,68 +1010,47 @@ class _Reader:
             try:
                 checked = accepts(value)
             except ValueError as error:
-                raise ConfigError(f"c.{place}: expected {error}") from None
+                raise ConfigError(f"c.{self.spelt(place)}: expected {error}") from None
             if outcome is None:
                 outcome = checked
         return outcome
 
-    def authenticator(self) -> str:
-        """Return the short name of the way to sign in."""
-        value = self.first("JupyterHub.authenticator_class")
-        if value is None:
-            return "local"
-        name = _dotted(value)
-        for short, classes in KNOWN_AUTHENTICATORS.items():
-            if name == short or name in {f"jupyterhub.auth.{each}" for each in classes}:
-                return short
-        if name in {"default", "jupyterhub.auth.LocalAuthenticator"}:
-            return "local"
-        self.extra_remarks.append(
-            f"c.JupyterHub.authenticator_class: {name!r} is not supported, people sign "
-            "in with a password kept by this hub; for single sign-on see HUB_OIDC_*"
-        )
-        return "local"
+    def settings_of(self, lineage: Iterable[str]) -> dict[str, Any]:
+        """Return everything that the sections of a lineage say together."""
+        found: dict[str, Any] = {}
+        for section in reversed([*lineage]):
+            found |= self.file.get(section, {})
+        return found
 
-    def remarks(self) -> tuple[str, ...]:
+    def remarks(self, hub: HubConfig) -> tuple[str, ...]:
         """Say of everything that was set and not understood what to do instead."""
-        found = list(self.extra_remarks)
-        for section in sorted(self.file):
-            # Classes of batchspawner begin with the word, and KubeSpawner has helpers.
-            if "Spawner" in section or section.endswith("Reflector"):
-                continue
-            if section in {"Application", "Pool"}:
-                continue
-            for name in sorted(self.file[section]):
-                place = f"{section}.{name}"
-                if place in self.taken or place in PLAIN:
-                    continue
-                advice = ADVICE.get(place)
-                if advice is None and section.endswith("Authenticator"):
-                    advice = ADVICE.get(
-                        f"Authenticator.{name}",
-                        "has no effect; the hub uses another authenticator",
-                    )
-                if advice is None:
-                    advice = "is not a setting that this hub knows; is it misspelt?"
-                found.append(f"c.{place}: {advice}")
-        return tuple(found)
+        spawner = self.file.get("JupyterHub", {}).get("spawner_class")
+        return (
+            *remarks.of_authenticator_class(
+                self.way_in, self.settings_of(self.way_in.lineage)
+            ),
+            *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
+            *remarks.of_pages(hub.template_vars),
+            *remarks.of_answers(hub.tornado_settings),
+            *remarks.unused(
+                self.file,
+                self.taken,
+                declared_places(),
+                way_in=self.way_in,
+                spawner=_sections_of_spawner(spawner or hub.spawner_class),
+            ),
+        )
 
 
-# Understood by doing nothing: the hub behaves like that anyway, or the next start
-# of a server reads it from `HubConfig.raw`.
-PLAIN = frozenset(
-    f"JupyterHub.{name}"
-    for name in (
-        "allow_existing_invalid_named_servers",
-        "answer_yes",
-        "config_file",
-        "confirm_no_ssl",
-        "init_spawners_timeout",
-        "log_level",
-        "trust_user_provided_tokens",
-        "upgrade_db",
-    )
-) | {"ConfigurableHTTPProxy.pid_file", "EventLogger.handlers"}
+def _sections_of_spawner(value: Any) -> tuple[str, ...]:
+    """Return the sections that a spawner class reads, as far as that is known."""
+    if isinstance(value, type):
+        return tuple(each.__name__ for each in value.__mro__)
+    return (str(value).replace(":", ".").rpartition(".")[2],)
+
+
+# What Django, which writes the addresses of pages, leaves as it is in a path.
+SAFE_IN_PATHS = "/~:@!$&'()*+,;="
 
 
 def _addresses(reader: _Reader) -> dict[str, Any]:
@@ -821,19 +1058,25 @@ def _addresses(reader: _Reader) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     bind = _url(reader, "JupyterHub.bind_url", "http://:8000")
-    ip = reader.take(["JupyterHub.ip"], text, None)
+    ip = reader.take(["JupyterHub.ip"], line, None)
     number_ = reader.take(["JupyterHub.port"], port, None)
-    base = reader.take(["JupyterHub.base_url"], text, None)
+    base = reader.take(["JupyterHub.base_url"], line, None)
     host = bind.hostname or "" if ip is None else ip
     if number_ is None:
         number_ = _port(bind, "JupyterHub.bind_url")
     base = (bind.path if base is None else base).strip("/")
-    base_url = f"/{quote(base, safe='/@!:$&()*+,;=~-._%')}/" if base else "/"
+    if re.search(r"%2f|%3c|%3e|[<>?#]", base, re.IGNORECASE):
+        raise ConfigError(
+            "c.JupyterHub.base_url: expected a path without ?, #, <, > and without "
+            "slashes that are escaped"
+        )
+    # It may be written with escapes or without; the hub keeps it with them.
+    base_url = f"/{quote(unquote(base), safe=SAFE_IN_PATHS)}/" if base else "/"
     found["base_url"] = base_url
     scheme = "https" if reader.first("JupyterHub.ssl_key") else bind.scheme
     found["bind_url"] = f"{scheme}://{_host(host)}:{number_}{base_url}"
 
-    hub_ip = reader.take(["JupyterHub.hub_ip"], text, None)
+    hub_ip = reader.take(["JupyterHub.hub_ip"], line, None)
     hub_port = reader.take(["JupyterHub.hub_port"], port, None)
     hub_bind = _url(reader, "JupyterHub.hub_bind_url", "http://127.0.0.1:8081")
     if hub_ip is None:
@@ -843,28 +1086,36 @@ def _addresses(reader: _Reader) -> dict[str, Any]:
     hub_ip = {"": "0.0.0.0", "*": "0.0.0.0"}.get(hub_ip, hub_ip)  # noqa: S104
     found |= {"hub_ip": hub_ip, "hub_port": hub_port}
 
-    reached_at = reader.take(["JupyterHub.hub_connect_ip"], text, None)
+    reached_at = reader.take(["JupyterHub.hub_connect_ip"], line, None)
+    reached_port = reader.take(["JupyterHub.hub_connect_port"], port, None)
     if not reached_at:
-        everywhere = hub_ip in {"0.0.0.0", "::"}  # noqa: S104
-        reached_at = "127.0.0.1" if everywhere else hub_ip
-    connect = reader.take(["JupyterHub.hub_connect_url"], text, None)
-    found["hub_connect_url"] = (
-        connect.rstrip("/") if connect else f"http://{_host(reached_at)}:{hub_port}"
-    )
+        # Servers may run in containers and on other machines, where a loopback
+        # address is their own.
+        everywhere = hub_ip in EVERYWHERE
+        reached_at = socket.gethostname() if everywhere else hub_ip
+    found["hub_connect_url"] = f"http://{_host(reached_at)}:{reached_port or hub_port}"
+    if reader.take(["JupyterHub.hub_connect_url"], web_address, None):
+        # Its path is always that of the hub, whatever is written there.
+        connect = _url(reader, "JupyterHub.hub_connect_url", "")
+        found["hub_connect_url"] = f"{connect.scheme}://{connect.netloc}"
     return found
 
 
+# Listening there, the hub is reached at any address of the machine.
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
+
+
 def _url(reader: _Reader, place: str, default: str) -> Any:
-    value = reader.take([place], text, None)
-    url = urlsplit(default if value is None else value)
+    value = reader.take([place], line, None)
+    try:
+        url = urlsplit(default if value is None else value)
+        url.port  # noqa: B018 - asking for it is what checks it
+    except ValueError as error:
+        raise ConfigError(f"c.{place}: {error}") from None
     if url.scheme not in {"http", "https"}:
         raise ConfigError(
             f"c.{place}: expected an http or https address, got {value!r}"
         )
-    try:
-        url.port  # noqa: B018 - asking for it is what checks it
-    except ValueError as error:
-        raise ConfigError(f"c.{place}: {error}") from None
     return url
 
 
@@ -878,23 +1129,21 @@ def _host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _dotted(value: Any) -> str:
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    return str(value).replace(":", ".")
-
-
 def _spawner_class(reader: _Reader) -> str:
     """Return the import path of the class by which servers are started."""
     place = "JupyterHub.spawner_class"
     value = reader.first(place, "default")
     if isinstance(value, type):
         # It is there already; it may be one that the file itself defines.
-        return _dotted(value)
+        return _import_path(value)
     try:
-        return resolve(_dotted(value))
+        return resolve(str(value).replace(":", "."))
     except UnknownSpawner as error:
         raise ConfigError(f"c.{place}: {error}") from None
+
+
+def _import_path(value: type) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _service_tokens(config: HubConfig) -> dict[str, str]:

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from hubsite import xsrf
+from hubsite.announcements import Announcements
 from services.models import Service
 
 # Which entry of the navigation stands for a page, by the start of its name.
@@ -18,13 +19,25 @@ PLACES = {"home": "home", "tokens": "token", "docs": "docs", "admin": "admin"}
 
 def hub(request: HttpRequest) -> dict[str, Any]:
     """The XSRF value for scripts, and what the navigation shows."""
+    user = getattr(request, "user", None)
+    known = user if user is not None and user.is_authenticated else None
     return {
+        "announcements": Announcements(settings.HUB.template_vars, known),
         "csrf_token": SimpleLazyObject(lambda: xsrf.get_token(request)),
         "here": _place(request),
         "hub_prefix": f"{settings.HUB.base_url}hub/",
         "hub_services": SimpleLazyObject(lambda: list(_services(request))),
         "hub_version": settings.HUB_VERSION,
+        "site_footer": settings.FOOTER,
+        "site_help": settings.HELP_URL,
+        "site_logo": has_logo(),
+        "site_name": settings.SITE_NAME,
     }
+
+
+def has_logo() -> bool:
+    """Tell whether the site has a picture of its own."""
+    return settings.LOGO_FILE is not None and settings.LOGO_FILE.is_file()
 
 
 def _place(request: HttpRequest) -> str:

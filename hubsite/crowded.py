@@ -45,7 +45,7 @@ def unavailable(
 ) -> HttpResponse:
     """Answer 503, as JSON below the API and as a page elsewhere."""
     response: HttpResponse
-    if request.path.startswith(f"{settings.HUB_PREFIX}api/"):
+    if request.path.startswith(f"{settings.HUB_PATH}api/"):
         response = JsonResponse({"status": 503, "message": message}, status=503)
     else:
         context = {"code": 503, "title": "Not at this moment", "explanation": message}

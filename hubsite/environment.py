@@ -200,10 +200,24 @@ class Site(HasTraits):
         help="Whether a name there signs in to the account of that name here; "
         "set it to false if people may choose their name there.",
     )
+    site_name = Text(help="What pages call this hub; `c.Hub.site_name` if empty.")
+    logo_file = Place(
+        None,
+        allow_none=True,
+        help="A picture in place of the hub's own mark; `c.JupyterHub.logo_file` if "
+        "empty.",
+    )
+    help_url = Text(help="Where people find help; `c.Hub.help_url` if empty.")
+    footer = Text(
+        help="HTML at the foot of every page, such as an imprint; `c.Hub.footer` if "
+        "empty."
+    )
     log_level = Choice(
         ["DEBUG", "INFO", "WARNING", "ERROR"],
-        "INFO",
-        help="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse.",
+        None,
+        allow_none=True,
+        help="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse; "
+        "`c.JupyterHub.log_level` if empty, and `INFO` without that.",
     )
     log_format = Choice(
         ["auto", "text", "json"],

@@ -26,6 +26,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
+from hubsite.answer_settings import CookieOptions
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
 from hubsite.views import method_not_allowed
@@ -50,13 +51,14 @@ class HubMiddleware:
         self.long_way = get_response
         self.short_way: Any = convert_exception_to_response(answer_alone)
         self.log = access_log()
-        prefix = settings.HUB_PREFIX
-        self.routine = (f"{prefix}health", f"{prefix}static/")
-        self.api_root = f"{prefix}api"
-        self.api_prefix = f"{prefix}api/"
+        prefix, path = settings.HUB_PREFIX, settings.HUB_PATH
+        self.routine = (f"{path}health", f"{path}static/")
+        self.api_root = f"{path}api"
+        self.api_prefix = f"{path}api/"
         # The explanation of the API is pages, and so is what asks for consent.
-        self.pages = (f"{prefix}api/docs/", f"{prefix}api/oauth2/authorize")
-        frames = f"frame-ancestors 'none'; report-uri {prefix}security/csp-report"
+        self.pages = (f"{path}api/docs/", f"{path}api/oauth2/authorize")
+        ancestors = " ".join(settings.FRAME_ANCESTORS)
+        frames = f"frame-ancestors {ancestors}; report-uri {prefix}security/csp-report"
         self.page_policy = frames
         self.headers = {
             "X-JupyterHub-Version": settings.HUB_VERSION,
@@ -66,6 +68,7 @@ class HubMiddleware:
         self.api_headers = self.headers | {
             "Content-Security-Policy": f"{frames}; default-src 'none'"
         }
+        self.cookie_options = CookieOptions(settings.HUB.tornado_settings)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         began = time.perf_counter()
@@ -93,6 +96,8 @@ class HubMiddleware:
             # Proxies in front may speak https without a setting that says so.
             for cookie in response.cookies.values():
                 cookie["secure"] = True
+        for name, cookie in response.cookies.items():
+            self.cookie_options.apply(name, cookie)
         if is_api and request.method == "GET":
             response = tag(request, response)
         self.add_headers(response, is_api)
@@ -130,7 +135,7 @@ class HubMiddleware:
             headers.setdefault("Content-Security-Policy", self.page_policy)
             # Pages are about whoever is signed in; nobody else may be shown them.
             headers.setdefault("Cache-Control", "private, no-cache")
-        for name, value in added.items():
+        for name, value in (added | settings.SITE_HEADERS).items():
             headers[name] = value
 
     def is_routine(self, request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -140,7 +145,7 @@ class HubMiddleware:
         of static files, while people look for other lines.
         """
         return (
-            settings.SITE.log_level != "DEBUG"
+            settings.LOG_LEVEL != "DEBUG"
             and response.status_code < 400
             and request.path_info.startswith(self.routine)
         )
@@ -239,7 +244,7 @@ def access_log() -> Any:
 
     Lines for people take the way of all others.
     """
-    if settings.SITE.log_level not in ("DEBUG", "INFO"):
+    if settings.LOG_LEVEL not in ("DEBUG", "INFO"):
         return None
     if settings.SITE.log_format == "text" or (
         settings.SITE.log_format == "auto" and sys.stderr.isatty()

@@ -36,6 +36,8 @@ from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
 from scopes.refusals import Refusal
 from servers.actions import stop_servers_of
+from servers.models import Server
+from servers.names import is_server_name
 from services.models import Service
 from tokens.actions import purge_expired, store_brought_token
 
@@ -80,6 +82,7 @@ class Reconciliation:
             self.load_clients()
             self.assign_roles()
             self.strip_blocked_users()
+            self.rename_servers()
             self.tell_who_holds_nothing()
             purge_expired(timezone.now(), by=BY)
         return self.remarks
@@ -217,6 +220,31 @@ class Reconciliation:
                     record(
                         BY, "user.block", "user", user.name, roles=roles, groups=groups
                     )
+
+    def rename_servers(self) -> None:
+        """Give valid names to named servers of older hubs, if that is wanted."""
+        if self.hub.allow_existing_invalid_named_servers != "autorename":
+            return
+        # It belongs to JupyterHub, which only hubs load that need it.
+        from jupyterhub.slugs import safe_slug
+
+        named = Server.objects.exclude(name="").select_related("user").order_by("pk")
+        for server in [each for each in named if not is_server_name(each.name)]:
+            place = f"{server.user.name}/{server.name}"
+            if server.is_active:
+                self.remarks.append(
+                    f"c.JupyterHub.allow_existing_invalid_named_servers: {place} runs "
+                    "and keeps its name until the next start"
+                )
+                continue
+            others = Server.objects.filter(user=server.user)
+            name = safe_slug(server.name, avoid_collisions=False)
+            if others.filter(name=name).exists():
+                name = safe_slug(server.name, avoid_collisions=True)
+            server.display_name = server.display_name or server.name
+            server.name = name
+            server.save(update_fields=["name", "display_name"])
+            record(BY, "server.edit", "server", place, changed=["name"], name=name)
 
     def _users(
         self, names: Iterable[str], place: str, *, admin: bool = False

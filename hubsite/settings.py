@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 
 from hubsite import logging as hub_logging
 from hubsite import secrets
+from hubsite.answer_settings import frame_ancestors, site_headers
 from hubsite.config import ConfigError, HubConfig, load_config
 from hubsite.environment import read_environment
 from web.cache import redis_cache
@@ -27,9 +30,23 @@ HUB: HubConfig = load_config(
     SITE.config, keep_servers=SITE.keep_servers, homes=DATA_DIR / "homes"
 )
 HUB_VERSION = "6.1.1"
+# As addresses have it, and as Django matches it: without escapes.
 HUB_PREFIX = f"{HUB.base_url}hub/"
+HUB_PATH = unquote(HUB_PREFIX)
 PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")
 TRUSTED_PROXIES = SITE.trusted_proxies
+
+# What pages say of the site.
+SITE_NAME = SITE.site_name or HUB.site_name or "Hub"
+HELP_URL = SITE.help_url or HUB.help_url
+FOOTER = SITE.footer or HUB.footer
+LOGO_FILE = SITE.logo_file
+if LOGO_FILE is None and HUB.logo_file:
+    LOGO_FILE = Path(HUB.logo_file).absolute()
+LOG_LEVEL = SITE.log_level or HUB.log_level or "INFO"
+SITE_HEADERS = site_headers(HUB.tornado_settings)
+# Who may show pages of the hub in a frame.
+FRAME_ANCESTORS = frame_ancestors(HUB.tornado_settings)
 
 # -------------------------------------------------------------------------- secrets
 
@@ -247,7 +264,7 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # Nobody's address is verified here, so that can't be asked of anybody.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
-MFA_TOTP_ISSUER = "Hub"
+MFA_TOTP_ISSUER = SITE_NAME
 # Clocks of telephones go wrong, and people type slowly: the codes of the half-minutes
 # before and after are taken as well. See accounts/forms.py for taking each only once.
 MFA_TOTP_TOLERANCE = 1
@@ -310,7 +327,7 @@ CONTENT_SECURITY_POLICY = {
         if SITE.oidc_url
         else [SELF],
         "base-uri": [NONE],
-        "frame-ancestors": [NONE],
+        "frame-ancestors": FRAME_ANCESTORS,
         "report-uri": f"{HUB_PREFIX}security/csp-report",
     }
 }
@@ -348,6 +365,7 @@ USE_TZ = True
 
 STATIC_URL = f"{HUB_PREFIX}static/"
 # Served from the packages that bring them: there is no step to forget.
+WHITENOISE_STATIC_PREFIX = unquote(STATIC_URL)
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 
@@ -367,7 +385,7 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": HUB_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
-    "SCHEMA_PATH_PREFIX": f"{HUB_PREFIX}api",
+    "SCHEMA_PATH_PREFIX": re.escape(f"{HUB_PATH}api"),
     # Shapes are written by hand, so there are no enumerations to find names for.
     "POSTPROCESSING_HOOKS": [],
     "TAGS": [
@@ -400,4 +418,4 @@ SPECTACULAR_SETTINGS = {
 
 # -------------------------------------------------------------------------- logging
 
-LOGGING = hub_logging.configure(SITE.log_format, SITE.log_level)
+LOGGING = hub_logging.configure(SITE.log_format, LOG_LEVEL)

@@ -10,6 +10,24 @@ KNOWN_AUTHENTICATORS: dict[str, tuple[str, ...]] = {
     "null": ("NullAuthenticator",),
 }
 
+# The short names of JupyterHub's package of authenticators for OAuth, in lower case.
+OAUTHENTICATORS = {
+    "auth0": "Auth0OAuthenticator",
+    "azuread": "AzureAdOAuthenticator",
+    "bitbucket": "BitbucketOAuthenticator",
+    "cilogon": "CILogonOAuthenticator",
+    "generic-oauth": "GenericOAuthenticator",
+    "github": "GitHubOAuthenticator",
+    "gitlab": "GitLabOAuthenticator",
+    "globus": "GlobusOAuthenticator",
+    "google": "GoogleOAuthenticator",
+    "mediawiki": "MWOAuthenticator",
+    "okpy": "OkpyOAuthenticator",
+    "openshift": "OpenShiftOAuthenticator",
+}
+# Of these providers none speaks OpenID Connect, which the hub's single sign-on needs.
+WITHOUT_OPENID = ("GitHub", "Bitbucket", "MW", "Okpy", "OpenShift")
+
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
 _TLS = "has no effect; put a reverse proxy that speaks TLS in front"
@@ -18,7 +36,7 @@ _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
 _NOT_YET = "has no effect yet"
 
 ADVICE: dict[str, str] = {
-    "JupyterHub.admin_access": "has no effect; give the scope access:servers in a role",
+    "JupyterHub.admin_access": "nothing to do, administrators may use all servers",
     "JupyterHub.cookie_host_prefix_enabled": _NOT_YET,
     "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
     "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
@@ -34,16 +52,17 @@ ADVICE: dict[str, str] = {
     "JupyterHub.forwarded_host_header": "has no effect; set HUB_TRUSTED_PROXIES",
     "JupyterHub.generate_certs": _TLS,
     "JupyterHub.generate_config": "has no effect; docs/reference lists the settings",
-    "JupyterHub.hub_connect_port": "has no effect; set c.JupyterHub.hub_connect_url",
     "JupyterHub.hub_routespec": "has no effect; the hub has the route of its base_url",
     "JupyterHub.hub_socket_mode": "has no effect; the hub listens on a port",
     "JupyterHub.internal_certs_location": _TLS,
+    "JupyterHub.init_spawners_timeout": (
+        "nothing to do, the hub answers while it still checks which servers run"
+    ),
     "JupyterHub.internal_ssl": _TLS,
     "JupyterHub.jinja_environment_options": "has no effect; pages use Django templates",
     "JupyterHub.log_datefmt": _LOG,
     "JupyterHub.log_format": _LOG,
     "JupyterHub.logging_config": _LOG,
-    "JupyterHub.logo_file": _NOT_YET,
     "JupyterHub.pid_file": "has no effect; the process id is in hub.pid of the data",
     "JupyterHub.proxy_api_ip": "has no effect; set c.ConfigurableHTTPProxy.api_url",
     "JupyterHub.proxy_api_port": "has no effect; set c.ConfigurableHTTPProxy.api_url",
@@ -81,11 +100,42 @@ ADVICE: dict[str, str] = {
     "Authenticator.create_system_users": "has no effect; make system users yourself",
     "Authenticator.add_user_cmd": "has no effect; make system users yourself",
     "Authenticator.uids": "has no effect; make system users yourself",
-    "Authenticator.allowed_groups": "has no effect; name people in allowed_users",
-    "Authenticator.admin_groups": "has no effect; give groups roles in load_roles",
+    "Authenticator.allowed_groups": (
+        "has no effect, only `pam` reads it; name people in allowed_users"
+    ),
+    "Authenticator.group_whitelist": (
+        "has no effect, only `pam` reads it; name people in allowed_users"
+    ),
+    "Authenticator.admin_groups": (
+        "has no effect, only `pam` reads it; give groups roles in load_roles"
+    ),
+    "Authenticator.open_sessions": (
+        "is not done; no PAM session is opened, so what PAM mounts or loads for a "
+        "session is missing in servers"
+    ),
+    "Authenticator.executor_threads": "has no effect; requests have their own threads",
     "ConfigurableHTTPProxy.check_running_interval": "has no effect; its end is noticed",
     "ConfigurableHTTPProxy.command": "has no effect; set HUB_PROXY_COMMAND",
     "ConfigurableHTTPProxy.command_umask": "has no effect",
     "ConfigurableHTTPProxy.concurrency": "has no effect",
     "ConfigurableHTTPProxy.debug": "has no effect; set its log_level",
+}
+
+# Sections of JupyterHub, or of what comes with it, that mean nothing here.
+SECTIONS: dict[str, str] = {
+    "CryptKeeper": "has no effect; no auth state is kept, so nothing is encrypted",
+    "PeriodicMetricsCollector": (
+        "has no effect; metrics are counted when they are asked for"
+    ),
+}
+
+# Understood by doing nothing, each with the reason why nothing has to be done.
+PLAIN: dict[str, str] = {
+    "JupyterHub.answer_yes": "the hub never asks",
+    "JupyterHub.config_file": "the file is read already",
+    "JupyterHub.confirm_no_ssl": "it does nothing in JupyterHub, too",
+    "JupyterHub.trust_user_provided_tokens": "a check of any token costs little",
+    "JupyterHub.upgrade_db": "the database is always brought up to date",
+    "ConfigurableHTTPProxy.pid_file": "the process is kept in the data folder",
+    "EventLogger.handlers": "it is read where events are passed on",
 }

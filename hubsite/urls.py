@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import unquote
+
 from django.conf import settings
 from django.urls import include, path, re_path
 
@@ -14,7 +17,7 @@ from hubsite.home import HomeView
 from hubsite.metrics import MetricsView
 from servers.limits import asks_for_limit
 
-base = settings.HUB.base_url.lstrip("/")
+base = unquote(settings.HUB.base_url).lstrip("/")
 prefix = f"{base}hub/"
 
 handler400 = views.bad_request
@@ -43,7 +46,7 @@ urlpatterns = [
     path(prefix, include("servers.urls")),
     # What stands outside: JupyterHub answers there by leading in.
     path(prefix.rstrip("/"), views.to_hub_root),
-    re_path(rf"^{base}(?!hub/)(?P<rest>.*)$", views.into_hub),
+    re_path(rf"^{re.escape(base)}(?!hub/)(?P<rest>.*)$", views.into_hub),
 ]
 if base:
     urlpatterns.append(path(base.rstrip("/"), views.into_hub))

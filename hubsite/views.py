@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import mimetypes
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from csp.decorators import csp_update
 from django.conf import settings
@@ -25,6 +26,7 @@ from django.views.generic import TemplateView, View
 
 from accounts.adapter import default_target, local_path, with_parameters
 from accounts.mixins import redirect_to_login
+from hubsite.context import has_logo
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,13 @@ def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
 
 
 def _hub(path: str) -> str:
+    """Return where a path below the base URL leads inside the hub.
+
+    The client may spell the base URL in another way, so its parts are counted.
+    """
     base = settings.HUB.base_url
-    return f"{base}hub/{path.removeprefix(base.rstrip('/')).lstrip('/')}"
+    rest = path.split("/", base.count("/"))[base.count("/") :]
+    return f"{base}hub/{''.join(rest).lstrip('/')}"
 
 
 def _with_query(request: HttpRequest, path: str) -> str:
@@ -76,12 +83,13 @@ def _with_query(request: HttpRequest, path: str) -> str:
 
 
 def logo(request: HttpRequest) -> FileResponse:
-    """The mark, under the address that JupyterHub's pages use."""
+    """The mark, or the site's logo, under the address that JupyterHub's pages use."""
     # Templates and mails written for JupyterHub expect pixels here.
-    path = finders.find("mark.png")
+    path = str(settings.LOGO_FILE) if has_logo() else finders.find("mark.png")
     if not path:
         raise Http404
-    return FileResponse(open(path, "rb"), content_type="image/png")
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return FileResponse(open(path, "rb"), content_type=kind)
 
 
 # Browsers send reports by themselves and know no XSRF value. A foreign page can't send
@@ -114,7 +122,8 @@ SILENT = {"user": "server", "services": "service"}
 def error_page(request: HttpRequest, code: int) -> HttpResponse:
     """The page of an error as such; the proxy shows it in place of its own."""
     # The proxy tells whose address it was that nobody answered at.
-    asked = request.GET.get("url", "").removeprefix(settings.HUB.base_url)
+    base = unquote(settings.HUB.base_url)
+    asked = unquote(request.GET.get("url", "")).removeprefix(base)
     kind = SILENT.get(asked.partition("/")[0])
     if code == HTTPStatus.SERVICE_UNAVAILABLE and kind:
         return render(request, "silent.html", {"code": code, "kind": kind})

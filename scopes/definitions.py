@@ -209,9 +209,6 @@ def _custom_scope(
         )
     if not isinstance(definition, Mapping):
         raise Invalid(f"Custom scope '{name}' must be defined by a dictionary")
-    unknown = sorted(set(definition) - {"description", "subscopes"})
-    if unknown:
-        raise Invalid(f"Custom scope '{name}' has unknown keys: {', '.join(unknown)}")
     description = definition.get("description")
     if not isinstance(description, str) or not description:
         raise Invalid(f"Custom scope '{name}' needs a description")

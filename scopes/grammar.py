@@ -118,9 +118,8 @@ def _check(text: str, holder: str) -> None:
 def _is_filter(scope: RawScope) -> bool:
     if scope.value is None:
         return scope.kind in SHORT_KINDS
-    if scope.kind == "server":
-        username, slash, _ = scope.value.partition("/")
-        return bool(username and slash)
+    # A server that is named without its owner is no server; such a filter reaches
+    # nothing, in JupyterHub as here.
     return scope.kind in KINDS and bool(scope.value)
 
 
@@ -154,7 +153,9 @@ def _describe_filter(scope: RawScope) -> str:
     if scope.kind == "group" and scope.name not in GROUP_SCOPES:
         return f"only members of group {scope.value}"
     if scope.kind == "server":
-        username, _, name = scope.value.partition("/")
+        username, slash, name = scope.value.partition("/")
+        if not (username and slash):
+            return f"no server, for {scope.value} names no owner"
         if name:
             return f"only server {name} of user {username}"
         return f"only the default server of user {username}"

@@ -27,7 +27,7 @@ from servers.changes import announce
 from servers.farewells import release
 from servers.limits import NO_ROOM, Room, require_room_for_name, take_turn
 from servers.models import ACTIVE, Server, ServerEvent
-from servers.names import check_display_name, check_server_name
+from servers.names import check_display_name, check_server_name, is_server_name
 
 # What the stream of a start begins with.
 REQUESTED = {"progress": 0, "message": "Server requested"}
@@ -198,7 +198,14 @@ def _require_startable_name(
         # Somebody else may just have created it, which is as good.
         with suppress(Conflict):
             create_server(user, name, display_name=display_name, by=by)
-    elif display_name:
+        return
+    allowed = settings.HUB.allow_existing_invalid_named_servers
+    if allowed != "allow-start" and not is_server_name(name):
+        raise Invalid(
+            f"Starting invalid server_name {name} is disabled, contact your "
+            "administrator"
+        )
+    if display_name:
         check_display_name(display_name)
 
 

@@ -17,11 +17,16 @@ PRINTABLE = frozenset("LMNPS")
 
 def check_server_name(name: str) -> None:
     """Refuse a name that no new named server may have."""
-    if "--" in name or not SERVER_NAME.fullmatch(name):
+    if not is_server_name(name):
         raise Invalid(
             f"Invalid server_name: {name!r}. Use 1 to 30 of the characters a-z, 0-9 "
             "and single dashes; begin with a letter, end with a letter or digit."
         )
+
+
+def is_server_name(name: str) -> bool:
+    """Tell whether a new named server may have this name."""
+    return "--" not in name and SERVER_NAME.fullmatch(name) is not None
 
 
 def check_display_name(text: str) -> None:

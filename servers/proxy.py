@@ -83,9 +83,9 @@ class ProxyClient:
     def add_route(self, path: str, target: str, **data: Any) -> None:
         """Send requests below a path to a target, whatever was there before.
 
-        Only scheme, host and port of the target count.
+        The proxy puts a path of the target before that of each request.
         """
-        self._call("POST", path, {"target": origin(target), MARK: True, **data})
+        self._call("POST", path, {"target": target, MARK: True, **data})
 
     @measured("delete")
     def delete_route(self, path: str) -> None:
@@ -137,6 +137,6 @@ class ProxyClient:
 
 
 def origin(url: str) -> str:
-    """Return scheme, host and port of an address, all that a route looks at."""
+    """Return scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

@@ -67,7 +67,7 @@ def lasting_routes() -> dict[str, Route]:
     """Return the routes that do not come and go with servers, by path."""
     hub = settings.HUB
     routes = {
-        _key(unquote(spec)): Route(origin(target), {"extra": True})
+        _key(unquote(spec)): Route(target, {"extra": True})
         for spec, target in hub.extra_routes.items()
     }
     routes[_key(_base())] = Route(origin(hub.hub_connect_url), {"hub": True})
@@ -199,7 +199,7 @@ def publish_service(service: Service) -> None:
     """
     if service.url:
         path = _service_path(service.name)
-        _try(proxy().add_route, path, service.url, service=service.name)
+        _try(proxy().add_route, path, origin(service.url), service=service.name)
 
 
 def withdraw_service(service: Service) -> None:

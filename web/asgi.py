@@ -290,6 +290,8 @@ def refusal(refused: RefusedError) -> HttpResponse:
     content = {"status": refused.status, "message": refused.message}
     response = JsonResponse(content, status=refused.status)
     response["X-JupyterHub-Version"] = settings.HUB_VERSION
+    for name, value in settings.SITE_HEADERS.items():
+        response[name] = value
     if refused.status == 503:
         response["Retry-After"] = "5"
     return response

@@ -584,8 +584,8 @@ def test_what_a_function_of_the_site_raises_is_for_operators(
     told = (str(failure), failure.message, failure.html_message, failure.event)
     assert "42" not in "".join(told)
     # Of this one, JupyterHub's own code makes an `HTTPError` with other words.
-    expected = "" if name == "apply_user_options" else "RuntimeError: the secret is 42"
-    assert failure.detail == expected
+    words = f"c.Spawner.{name}: RuntimeError: the secret is 42"
+    assert failure.detail == ("" if name == "apply_user_options" else words)
 
 
 def test_options_that_a_function_refuses_may_say_so_with_markup(config: Config) -> None:
@@ -637,7 +637,7 @@ def test_unexpected_failure_of_a_hook_keeps_its_words_to_itself(config: Config) 
     assert not failure.refused
     for told in (failure.message, failure.html_message, failure.event):
         assert "42" not in told
-    assert failure.detail == "RuntimeError: the secret is 42"
+    assert failure.detail == "c.Spawner.pre_spawn_hook: RuntimeError: the secret is 42"
 
 
 @pytest.mark.parametrize(

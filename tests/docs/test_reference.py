@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hubsite.config import PLAIN, declared_fields
+from hubsite.config import declared_places
 from hubsite.environment import variables
 from hubsite.management.commands import hub, reference, web
 from hubsite.metrics import REQUEST_DURATION, registry
 from hubsite.reference import pages
 from hubsite.settings import BASE_DIR
-from hubsite.unsupported import ADVICE
+from hubsite.unsupported import ADVICE, PLAIN
 from scopes.definitions import SCOPES
 from servers.management.commands import routes
 from tokens.management.commands import token
@@ -23,13 +23,6 @@ from tokens.management.commands import token
 DOCS = BASE_DIR / "docs"
 REFERENCE = DOCS / "reference"
 PAGES = [BASE_DIR / "README.md", BASE_DIR / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
-# Parts of addresses, and what other programs read.
-ADDRESSES = {
-    *("bind_url", "base_url", "ip", "port", "hub_bind_url", "hub_ip", "hub_port"),
-    *("hub_connect_ip", "hub_connect_url"),
-    *("authenticator_class", "spawner_class", "ssl_key"),
-}
-
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: str(page.relative_to(BASE_DIR))
 )
@@ -66,12 +59,15 @@ def test_variables_exist(page: Path) -> None:
 
 @each_page
 def test_settings_exist(page: Path) -> None:
-    known = {place for each in declared_fields() for place in each.metadata["places"]}
-    known |= {f"JupyterHub.{name}" for name in ADDRESSES} | set(ADVICE) | PLAIN
+    known = {*declared_places(), *ADVICE, *PLAIN}
+    # Sections inherit, so any proxy and authenticator has the settings of all.
+    known |= {each.replace("Proxy.", "ConfigurableHTTPProxy.") for each in known}
     for found in re.findall(r"\bc\.([A-Z]\w+\.\w+)", page.read_text("utf-8")):
         section, _, trait = found.partition(".")
         if section.endswith("Spawner"):
             assert trait in spawner_traits(section), f"c.{found} does not exist"
+        elif section.endswith("OAuthenticator"):
+            assert f"Authenticator.{trait}" in known, f"c.{found} does not exist"
         else:
             assert found in known, f"c.{found} does not exist"
 

@@ -50,6 +50,7 @@ class RunningHub:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.folder = folder
+        self.base_url = "/"
         self.data_dir = folder / "data"
         self.port, self.hub_port, self.api_port = free_ports(3)
         self.env = {
@@ -68,11 +69,11 @@ class RunningHub:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hub/"
+        return f"http://127.0.0.1:{self.port}{self.base_url}hub/"
 
     @property
     def own_url(self) -> str:
-        return f"http://127.0.0.1:{self.hub_port}/hub/"
+        return f"http://127.0.0.1:{self.hub_port}{self.base_url}hub/"
 
     def declare(self, text: str) -> None:
         self.config.write_text(self.config.read_text() + text + "\n")

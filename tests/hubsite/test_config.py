@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +14,15 @@ from hubsite.config import ConfigError, HubConfig, load_config
 from hubsite.prepare import who_checks_passwords, who_starts_servers
 
 Load = Callable[[str], HubConfig]
+HOST = socket.gethostname()
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
     def load(text: str) -> HubConfig:
         path = tmp_path / "jupyterhub_config.py"
+        if "authenticator_class" not in text:
+            text += "\nc.JupyterHub.authenticator_class = 'local'"
         path.write_text(text)
         return load_config(path)
 
@@ -64,7 +68,7 @@ def test_file_is_python_that_traitlets_reads(load: Load, tmp_path: Path) -> None
         ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_port", 9),
         ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_ip", "127.0.0.2"),
         ("c.JupyterHub.hub_ip = ''", "hub_ip", "0.0.0.0"),
-        ("c.JupyterHub.hub_ip = ''", "hub_connect_url", "http://127.0.0.1:8081"),
+        ("c.JupyterHub.hub_ip = ''", "hub_connect_url", f"http://{HOST}:8081"),
         ("c.JupyterHub.hub_connect_ip = 'hub'", "hub_connect_url", "http://hub:8081"),
         ("c.JupyterHub.hub_connect_url = 'http://h:1/'", "hub_connect_url", "http://h:1"),
         ("c.JupyterHub.proxy_auth_token = 's'", "proxy_auth_token", "s"),
@@ -134,7 +138,7 @@ def test_spawner_settings_are_kept_for_the_spawner(load: Load) -> None:
         ("c.DummyAuthenticator.password = 'x'", ("DummyAuthenticator.password",)),
         ("c.PAMAuthenticator.service = 'x'", ("PAMAuthenticator.service",)),
         ("c.JupyterHub.authenticator_class = 'a.GitHub'", ("'a.GitHub'", "HUB_OIDC")),
-        ("c.NoSuchThing.x = 1", ("NoSuchThing.x",)),
+        ("c.NoSuchThing.x = 1", ("c.NoSuchThing:", "another program")),
     ],
 )
 def test_what_has_no_effect_is_said_once(
@@ -247,7 +251,7 @@ def test_the_file_has_the_last_word_on_servers_that_outlive_the_hub(
 def test_more_routes_are_read_and_checked(load: Load) -> None:
     config = load("c.Proxy.extra_routes = {'/more/': 'http://127.0.0.1:9'}")
     assert config.extra_routes == {"/more/": "http://127.0.0.1:9"}
-    for wrong in ("{'more/': 'http://a'}", "{'/more': 'http://a'}", "{'/a/': 'b'}"):
+    for wrong in ("{'more/': 'http://a'}", "{'/a/': 'b'}", "{'/a/': 'http:'}"):
         with pytest.raises(ConfigError, match="extra_routes"):
             load(f"c.Proxy.extra_routes = {wrong}")
 

@@ -72,6 +72,26 @@ FULL: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_names_that_are_not_valid_any_more_are_replaced_if_that_is_wanted() -> None:
+    ada = factories.make_user("ada")
+    for name in ("My Lab", "my-lab", "Other_One", "fine"):
+        factories.make_server(ada, name)
+    factories.make_server(ada, "Running_One", ready=True)
+
+    start()
+    assert ada.servers.filter(name="My Lab").exists()
+    (remark,) = start(allow_existing_invalid_named_servers="autorename")
+
+    assert "ada/Running_One runs" in remark
+    found = dict(ada.servers.values_list("display_name", "name"))
+    assert found["Other_One"] == "other-one"
+    assert found["My Lab"].startswith("my-lab-")
+    assert {"my-lab", "fine", "Running_One"} <= names(ada.servers)
+    before = state()
+    start(allow_existing_invalid_named_servers="autorename")
+    assert state() == before
+
+
 def test_second_start_changes_nothing() -> None:
     remarks = start(**FULL)
     before = state()

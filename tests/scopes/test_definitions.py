@@ -9,6 +9,7 @@ import pytest
 from scopes.definitions import (
     DEFAULT_ROLES,
     SCOPES,
+    Scope,
     implied,
     register_custom_scopes,
 )
@@ -146,6 +147,14 @@ def test_another_definition_of_a_known_scope_is_refused(
     assert describe("custom:grades:read") == "Read grades"
 
 
+def test_keys_of_custom_scopes_that_mean_nothing_are_left_out(
+    vocabulary: dict[str, object],
+) -> None:
+    register_custom_scopes({"custom:a": {"description": "x", "colour": "red"}})
+
+    assert vocabulary["custom:a"] == Scope("x")
+
+
 @pytest.mark.parametrize(
     "definitions",
     [
@@ -161,7 +170,6 @@ def test_another_definition_of_a_known_scope_is_refused(
         {"custom:a": {"description": ""}},
         {"custom:a": {"description": 3}},
         {"custom:a": "words"},
-        {"custom:a": {"description": "x", "colour": "red"}},
         {"custom:a": {"description": "x", "subscopes": ["read:users"]}},
         {"custom:a": {"description": "x", "subscopes": ["custom:b"]}},
         {"custom:a": {"description": "x", "subscopes": "custom:a"}},

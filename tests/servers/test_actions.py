@@ -23,7 +23,7 @@ from servers.actions import (
 )
 from servers.models import Server, ServerEvent, Share
 from servers.names import check_display_name
-from tests.factories import BY, make_server, make_share, make_user
+from tests.factories import BY, make_role, make_server, make_share, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -113,6 +113,40 @@ def test_named_servers_can_be_switched_off(alan: User) -> None:
     with pytest.raises(Invalid, match="not enabled"):
         edit_server(alan, "lab", display_name="Den", by=BY)
     assert [server.name for server in alan.servers.all()] == ["lab"]
+
+
+@pytest.mark.parametrize("choice", ["allow-delete", "autorename"])
+def test_a_server_with_an_older_name_starts_only_where_that_is_allowed(
+    settings: Any, named: None, alan: User, choice: str
+) -> None:
+    make_server(alan, "My_Lab")
+    settings.HUB = replace(settings.HUB, allow_existing_invalid_named_servers=choice)
+
+    with pytest.raises(Invalid, match="Starting invalid server_name My_Lab is dis"):
+        start_server(alan, "My_Lab", by=BY)
+    assert not Server.objects.get().is_active
+    delete_server(alan, "My_Lab", by=BY)
+
+    make_server(alan, "My_Lab")
+    settings.HUB = replace(
+        settings.HUB, allow_existing_invalid_named_servers="allow-start"
+    )
+    assert start_server(alan, "My_Lab", by=BY)[1]
+
+
+@pytest.mark.parametrize("filtered", ["ada", "/", "/lab"])
+def test_a_filter_that_names_no_owner_reaches_no_server(
+    ada: User, filtered: str
+) -> None:
+    make_server(ada)
+    make_server(ada, "lab")
+    role = make_role("tutor", f"servers!server={filtered}")
+    mallory = make_user("mallory")
+    role.users.add(mallory)
+
+    access = mallory.access
+    assert not access.limit("servers", queryset=Server.objects.all()).exists()
+    assert not any(access.allows("servers", each) for each in Server.objects.all())
 
 
 @pytest.mark.parametrize("text", ["My Lab", "Cafe\u0301", "実験室 №1 ✓"])

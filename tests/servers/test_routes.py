@@ -198,7 +198,7 @@ def test_extra_routes_are_led_where_the_file_says(
     check_routes(client)
 
     extra = client.routes()["/more of/it"]
-    assert (extra["target"], extra["extra"]) == ("http://127.0.0.1:9001", True)
+    assert (extra["target"], extra["extra"]) == ("http://127.0.0.1:9001/x", True)
 
 
 def test_a_base_url_is_spelt_as_the_proxy_lists_it(

@@ -102,6 +102,7 @@ def configure() -> None:
         DATA_UPLOAD_MAX_MEMORY_SIZE=1_000_000,
         HUB=HubConfig(),
         HUB_VERSION="6.1.1",
+        SITE_HEADERS={},
         ROOT_URLCONF=__name__,
         TRUSTED_PROXIES=[],
         WEB_THREADS=8,

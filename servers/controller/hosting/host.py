@@ -178,10 +178,12 @@ class HostedSpawner:
 
     async def requested_scopes(self) -> Requested:
         """Ask the configuration what the server's tokens may do."""
+        hook = "server_token_scopes"
         try:
             wanted = self.spawner.server_token_scopes
             if callable(wanted):
                 wanted = await self._awaited(wanted(self.spawner))
+            hook = "oauth_client_allowed_scopes"
             if self.spawner.oauth_roles:
                 raise SpawnFailed(
                     "c.Spawner.oauth_roles is not supported; "
@@ -196,7 +198,7 @@ class HostedSpawner:
                 tuple(wanted or ()), tuple(allowed or ()), resumes=self.will_resume
             )
         except Exception as problem:
-            raise self._failure(problem) from problem
+            raise self._failure(problem, hook=hook) from problem
 
     async def start(self, token: str) -> str:
         """Start the server and return its address, with its path.
@@ -210,12 +212,17 @@ class HostedSpawner:
         spawner._spawn_pending = spawner._start_pending = True
         spawner.api_token = token
         try:
-            await spawner.run_auth_state_hook(None)
+            await self._hook(
+                "auth_state_hook", lambda: spawner.run_auth_state_hook(None)
+            )
             if hasattr(spawner, "apply_group_overrides"):
-                await spawner.apply_group_overrides()
+                await self._hook("group_overrides", spawner.apply_group_overrides)
             if hasattr(spawner, "_run_apply_user_options"):
-                await spawner._run_apply_user_options(spawner.user_options)
-            await self._awaited(spawner.run_pre_spawn_hook())
+                await self._hook(
+                    "apply_user_options",
+                    lambda: spawner._run_apply_user_options(spawner.user_options),
+                )
+            await self._hook("pre_spawn_hook", spawner.run_pre_spawn_hook)
             recovery.mark(spawner, self.facts.attempt)
             self._settle(await self._started())
         except Exception as problem:
@@ -361,7 +368,7 @@ class HostedSpawner:
             return str(await self._awaited(self.spawner.get_options_form()) or "")
         except Exception as problem:
             words = "The form of start options can't be made."
-            raise self._failure(problem, words) from problem
+            raise self._failure(problem, words, hook="options_form") from problem
 
     async def options_from_form(
         self,
@@ -393,7 +400,7 @@ class HostedSpawner:
         except Exception as problem:
             words = str(problem) if isinstance(problem, ValueError) else ""
             words = words or "These options can't be used."
-            failure = self._failure(problem, words)
+            failure = self._failure(problem, words, hook="options_from_form")
             if failure.detail:
                 failure.status = 400
             raise failure from problem
@@ -409,8 +416,19 @@ class HostedSpawner:
         """Return a value, for which one may have to wait; hooks may be either way."""
         return await value if isawaitable(value) else value
 
-    def _failure(self, problem: BaseException, message: str = "") -> SpawnFailed:
+    async def _hook(self, name: str, call: Callable[[], Any]) -> None:
+        """Call what the configuration adds to a start; a failure names it."""
+        try:
+            await self._awaited(call())
+        except Exception as problem:
+            raise self._failure(problem, hook=name) from problem
+
+    def _failure(
+        self, problem: BaseException, message: str = "", *, hook: str = ""
+    ) -> SpawnFailed:
         failure = SpawnFailed.of(problem, message or unhandled(self.facts))
+        if hook and failure.detail:
+            failure.detail = f"c.Spawner.{hook}: {failure.detail}"
         if isinstance(problem, KeyError) and "getpwnam" in str(problem):
             name = self.facts.user_name
             failure = SpawnFailed(
@@ -419,7 +437,10 @@ class HostedSpawner:
                 "their owners."
             )
         if failure is not problem and not failure.refused:
-            log.error("Start failed", server=self.facts.label, exc_info=problem)
+            calling = {"hook": hook} if hook else {}
+            log.error(
+                "Start failed", server=self.facts.label, exc_info=problem, **calling
+            )
         return failure
 
     def _late(self, problem: BaseException) -> SpawnFailed:

@@ -1,0 +1,76 @@
+"""Reads a configuration file: Python or JSON, as traitlets reads them.
+
+The ending of the name decides which, as it does for JupyterHub.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from traitlets.config.loader import Config, PyFileConfigLoader
+
+
+class ConfigError(Exception):
+    """A configuration that the hub can't start with; the text is one line."""
+
+
+def read_file(path: Path) -> Config:
+    """Return what a configuration file sets.
+
+    Raises ConfigError with the place of what is wrong.
+    """
+    if path.is_dir():
+        raise ConfigError(f"The configuration must be a file; {path} is a directory")
+    if not path.exists():
+        raise ConfigError(f"Failed to find specified config file: {path}")
+    if path.suffix == ".py":
+        return _read_python(path)
+    if path.suffix == ".json":
+        return _read_json(path)
+    raise ConfigError(
+        f"{path}: the name of a configuration file ends in .py or .json; "
+        "nothing else is read"
+    )
+
+
+def _read_python(path: Path) -> Config:
+    """Run a file and return what it put into `c`."""
+    try:
+        return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f.lineno for f in frames[::-1] if f.filename == str(path)), "")
+        place = f"{path}, line {line}" if line else str(path)
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{place}: {type(error).__name__}: {reason}") from error
+
+
+def _read_json(path: Path) -> Config:
+    """Return the sections of an object such as `{"JupyterHub": {"port": 8000}}`."""
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected an object of sections, {_EXAMPLE}")
+    # traitlets counts the versions of its JSON; there is only the first.
+    if found.pop("version", 1) != 1:
+        raise ConfigError(f"{path}: only version 1 of traitlets' JSON is known")
+    for section, settings in found.items():
+        if not section[:1].isupper() or not isinstance(settings, dict):
+            raise ConfigError(
+                f"{path}: {section!r} is no section with settings; expected {_EXAMPLE}"
+            )
+    return Config(found)
+
+
+_EXAMPLE: Any = 'such as {"JupyterHub": {"hub_port": 8081}}'
