@@ -49,6 +49,11 @@ closings: list[Closing] = []
 Departure = Callable[[User, Actor], object]
 departures: list[Departure] = []
 
+# Names in one call, and memberships that one call makes: so many rows are written in
+# one transaction, for which all other writers of SQLite wait.
+MOST_NAMED = 10_000
+MOST_MEMBERSHIPS = 50_000
+
 # A JSON text of names as rows `t(key, value)`.
 NAMES_AS_ROWS = {
     "sqlite": "json_each(%s) AS t",
@@ -86,6 +91,15 @@ def is_valid_name(name: str) -> bool:
 def check_name(name: str) -> None:
     """Raise `Invalid` if this can't be a username."""
     check_names([name])
+
+
+def check_number(names: Sequence[str], what: str) -> None:
+    """Raise `Invalid` if these are more names than one call may bring."""
+    if len(names) > MOST_NAMED:
+        raise Invalid(
+            f"{len(names)} {what} are too many for one call: name at most"
+            f" {MOST_NAMED}, and the others in further calls"
+        )
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -131,6 +145,7 @@ def create_users(
     wanted = list(dict.fromkeys(normalise_name(name) for name in names))
     if not wanted:
         raise Invalid("Must specify at least one user to create")
+    check_number(wanted, "users")
     check_names(wanted)
     created = _add_users(wanted, admin=admin, by=by, by_admin=by_admin)
     if not created:
@@ -375,13 +390,20 @@ def create_groups(
     wanted = list(names)
     if not wanted:
         raise Invalid("Must specify at least one group to create")
+    members = list(users)
+    check_number(wanted, "groups")
+    check_number(members, "users")
+    if len(wanted) * len(members) > MOST_MEMBERSHIPS:
+        raise Invalid(
+            f"{len(wanted)} groups with {len(members)} members each are too many for"
+            f" one call, which makes at most {MOST_MEMBERSHIPS} memberships"
+        )
     for name in wanted:
         if not name or len(name) > NAME_LENGTH or "\0" in name:
             raise Invalid(
                 f"Invalid group name: {name[:NAME_LENGTH] or '(empty)'}. "
                 f"A name has 1 to {NAME_LENGTH} characters."
             )
-    members = list(users)
     with transaction.atomic():
         new = _until_taken(wanted)
         groups = _add_groups(new, members, fields)
@@ -518,6 +540,7 @@ def _record_members(
 
 def _known_users(names: list[str]) -> dict[int, str]:
     """Return the ids and names of users; refuse if one of these names has none."""
+    check_number(names, "users")
     known = _ids_of_users(names)
     if len(known) < len(set(names)):
         there = set(known.values())

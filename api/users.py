@@ -545,6 +545,9 @@ INSTEAD = {
 
 # Activity
 
+# Servers in one report. A server reports itself alone, a culler or proxy more.
+MOST_REPORTED = 1_000
+
 
 class ActivityView(OneUserView):
     """Reports of when a user and their servers were last active."""
@@ -588,9 +591,15 @@ def read_report(
             "servers must be a dict of the form "
             "{server_name: {last_activity: timestamp}}"
         )
+    reports: dict[str, Any] = servers or {}
+    if len(reports) > MOST_REPORTED:
+        raise Invalid(
+            f"{len(reports)} servers are too many for one report: name at most"
+            f" {MOST_REPORTED}, and the others in further reports"
+        )
     return read_moment(moment, now) if moment else None, {
         server: read_moment(report["last_activity"], now)
-        for server, report in (servers or {}).items()
+        for server, report in reports.items()
     }
 
 

@@ -10,8 +10,10 @@ from django.db import connection, transaction
 from scopes.refusals import Invalid
 from servers.models import Server
 
+# Servers whose rows one transaction writes; others may write in between.
+BATCH = 200
 
-@transaction.atomic
+
 def note_activity(
     user_id: int,
     user_name: str,
@@ -21,35 +23,38 @@ def note_activity(
     """Move the activity of a user and of servers forward, never back.
 
     Reports come every few minutes from each server and are no acts of anybody, so
-    they are not recorded. The default server gets its row when it is spoken of.
+    they are not recorded. The default server gets its row when it is spoken of. A
+    report with a server that does not exist changes nothing, and is refused before
+    anything is locked.
     """
+    known = Server.objects.filter(user_id=user_id, name__in=servers)
+    names = set(known.values_list("name", flat=True))
+    for name in servers:
+        if name and name not in names:
+            raise Invalid(f"No such server '{name}' for user {user_name}")
     adapt = connection.ops.adapt_datetimefield_value
-    with connection.cursor() as cursor:
-        if last_activity:
-            moment = adapt(last_activity)
+    if last_activity:
+        moment = adapt(last_activity)
+        with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE accounts_user SET last_activity = %s WHERE id = %s "
                 "AND (last_activity IS NULL OR last_activity < %s)",
                 [moment, user_id, moment],
             )
-        if not servers:
-            return
-        known = Server.objects.filter(user_id=user_id, name__in=servers)
-        names = set(known.values_list("name", flat=True))
-        for name in servers:
-            if name and name not in names:
-                raise Invalid(f"No such server '{name}' for user {user_name}")
-        if "" in servers and "" not in names:
-            Server.objects.get_or_create(
-                user_id=user_id, name="", defaults={"user_options": {}}
-            )
-        cursor.executemany(
-            "UPDATE servers_server SET last_activity = %s WHERE user_id = %s "
-            "AND name = %s AND (last_activity IS NULL OR last_activity < %s)",
-            [
-                (moment, user_id, name, moment)
-                for name, moment in (
-                    (name, adapt(moment)) for name, moment in sorted(servers.items())
-                )
-            ],
+    if "" in servers and "" not in names:
+        Server.objects.get_or_create(
+            user_id=user_id, name="", defaults={"user_options": {}}
         )
+    rows = [
+        (moment, user_id, name, moment)
+        for name, moment in (
+            (name, adapt(moment)) for name, moment in sorted(servers.items())
+        )
+    ]
+    for start in range(0, len(rows), BATCH):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(
+                "UPDATE servers_server SET last_activity = %s WHERE user_id = %s "
+                "AND name = %s AND (last_activity IS NULL OR last_activity < %s)",
+                rows[start : start + BATCH],
+            )

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from servers.models import Server
@@ -169,3 +171,48 @@ def test_a_report_shows_at_once(
         for path in (f"{API}/user", f"{API}/users/a"):
             shown = client.get(path).json()["last_activity"]
             assert shown.startswith("2026-01-02T12:30:00")
+
+
+# Many servers in one report
+
+
+def many(number: int) -> dict[str, Any]:
+    moment = {"last_activity": "2021-03-04T05:06:07Z"}
+    return {"servers": {f"server-{n}": moment for n in range(number)}}
+
+
+def test_a_report_names_a_limited_number_of_servers(reporter: BearerClient) -> None:
+    response = reporter.post(PLACE, many(1_001))
+
+    assert response.status_code == 400
+    assert "1001 servers are too many" in message_of(response, 400)
+
+
+def test_a_report_on_unknown_servers_writes_nothing(
+    reporter: BearerClient,
+) -> None:
+    body = many(500) | {"last_activity": "2021-03-04T05:06:07Z"}
+
+    with CaptureQueriesContext(connection) as queries:
+        response = reporter.post(PLACE, body)
+
+    assert response.status_code == 400
+    assert "No such server 'server-0'" in message_of(response, 400)
+    assert not [q for q in queries if q["sql"].startswith(("UPDATE", "INSERT"))]
+    assert last_activity() is None
+
+
+def test_a_large_report_is_written_in_batches(
+    reporter: BearerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = User.objects.get(name="a")
+    Server.objects.bulk_create(
+        Server(user=user, name=f"server-{n}") for n in range(450)
+    )
+
+    with CaptureQueriesContext(connection) as queries:
+        assert reporter.post(PLACE, many(450)).status_code == 200
+
+    assert sum(q["sql"].startswith("SAVEPOINT") for q in queries) >= 3
+    seen = Server.objects.filter(user=user, last_activity__isnull=False)
+    assert seen.count() == 450
