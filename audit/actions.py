@@ -31,6 +31,11 @@ ACTIONS = (
     "audit.purge",
 )
 
+# Names in one row: all of them are read whenever the row is shown.
+MOST_NAMES = 1_000
+# Rows of the record that one transaction deletes; others may write in between.
+BATCH = 1_000
+
 # Words that name a secret: a caller that uses one of them as a key of `detail` is
 # mistaken, whatever the value.
 SECRET_KEYS = frozenset({"secret", "password", "token", "api_token", "code", "digest"})
@@ -52,7 +57,9 @@ def record(
     """Add one act to the record.
 
     `action` is `noun.verb`. `detail` is JSON and never holds a secret. The row is
-    written in the caller's transaction: an act that is undone was not done.
+    written in the caller's transaction: an act that is undone was not done. An act on
+    more than `MOST_NAMES` things takes several rows, each with some of the names; the
+    first is returned.
     """
     mistaken = SECRET_KEYS & detail.keys()
     if mistaken:
@@ -61,18 +68,42 @@ def record(
     kept = json.loads(text)
     if SECRET.search(text):
         kept = _withheld(kept)
-    event = Event(
-        actor_kind=by.kind,
-        actor_name=by.name,
-        token_id=by.token_id,
-        address=by.address,
-        action=action,
-        target_kind=target_kind,
-        target_name=target_name,
-        detail=kept,
-    )
-    insert(event)
-    return event
+    events = [
+        Event(
+            actor_kind=by.kind,
+            actor_name=by.name,
+            token_id=by.token_id,
+            address=by.address,
+            action=action,
+            target_kind=target_kind,
+            target_name=target_name,
+            detail=part,
+        )
+        for part in _parts(kept)
+    ]
+    for event in events:
+        insert(event)
+    return events[0]
+
+
+def _parts(detail: dict[str, Any]) -> list[dict[str, Any]]:
+    """Divide long lists into several details, which say how many there are."""
+    long = {
+        key: value
+        for key, value in detail.items()
+        if isinstance(value, list) and len(value) > MOST_NAMES
+    }
+    if not long:
+        return [detail]
+    rest = {key: value for key, value in detail.items() if key not in long}
+    number = max(-(-len(value) // MOST_NAMES) for value in long.values())
+    parts = []
+    for start in range(0, number * MOST_NAMES, MOST_NAMES):
+        lists = {key: value[start : start + MOST_NAMES] for key, value in long.items()}
+        part = start // MOST_NAMES + 1
+        shown = {key: names for key, names in lists.items() if names}
+        parts.append({**rest, **shown, "part": part, "parts": number})
+    return parts
 
 
 def _withheld(value: Any) -> Any:
@@ -86,13 +117,33 @@ def _withheld(value: Any) -> Any:
     return value
 
 
-@transaction.atomic
 def purge_events(before: datetime, *, by: Actor) -> int:
     """Delete what the record holds from before a moment, and record that.
 
-    The database refuses to delete anything that no `Purge` row announces.
+    The database refuses to delete anything that no `Purge` row announces. This is
+    several transactions, so that others may write in between.
     """
-    Purge.objects.create(before=before, actor_name=by.name)
-    deleted, _ = Event.objects.filter(at__lt=before).delete()
-    record(by, "audit.purge", "audit", "", before=before.isoformat(), deleted=deleted)
+    announce_purge(before, by=by)
+    deleted = 0
+    while batch := delete_events(before):
+        deleted += batch
+    record_purge(before, deleted, by=by)
     return deleted
+
+
+def announce_purge(before: datetime, *, by: Actor) -> None:
+    """Announce that events from before a moment may be deleted."""
+    Purge.objects.create(before=before, actor_name=by.name)
+
+
+@transaction.atomic
+def delete_events(before: datetime, most: int = BATCH) -> int:
+    """Delete the oldest events from before an announced moment; say how many."""
+    oldest = Event.objects.filter(at__lt=before).order_by("at").values_list("pk")
+    deleted, _ = Event.objects.filter(pk__in=[pk for (pk,) in oldest[:most]]).delete()
+    return deleted
+
+
+def record_purge(before: datetime, deleted: int, *, by: Actor) -> None:
+    """Record that events were deleted, and how many."""
+    record(by, "audit.purge", "audit", "", before=before.isoformat(), deleted=deleted)

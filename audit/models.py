@@ -65,7 +65,9 @@ class Event(models.Model):
         if self.target_name or not names:
             return f"{self.target_kind} {self.target_name}".strip()
         shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-        return f"{len(names)} {self.target_kind}s: {shown}"
+        parts = self.detail.get("parts")
+        of = f" (part {self.detail.get('part')} of {parts})" if parts else ""
+        return f"{len(names)} {self.target_kind}s{of}: {shown}"
 
 
 class Purge(models.Model):

@@ -16,6 +16,7 @@ from servers.controller import (
     exposition,
     housekeeping,
     programs,
+    retention,
     routing,
     server_events,
 )
@@ -31,6 +32,7 @@ BACKGROUND: tuple[Background, ...] = (
     server_events.run,
     culler.run,
     housekeeping.run,
+    retention.run,
     programs.run,
     routing.run,
 )
