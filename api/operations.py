@@ -208,9 +208,10 @@ table.operations.update(
         "GET /users/{name}/tokens": Operation(
             "List the tokens of a user",
             {200: {"type": "object", "properties": {"api_tokens": listed("Token")}}},
+            query=PAGE,
         ),
         "POST /users/{name}/tokens": Operation(
-            "Issue a token", {201: ref("NewToken")}, body=NEW_TOKEN
+            "Issue a token", {201: ref("NewToken")}, body=NEW_TOKEN, refusals=(409,)
         ),
         "GET /users/{name}/tokens/{token_id}": Operation(
             "One token", {200: ref("Token")}

@@ -7,7 +7,7 @@ all others get a bare list, cut off at the same limit without a word.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, urlencode
 
 import orjson
@@ -75,6 +75,11 @@ class Page:
         """
         if not self.enveloped:
             return reply_text(items)
+        pagination = orjson.dumps(self.cursor(total, request)).decode()
+        return reply_text(f'{{"items":{items},"_pagination":{pagination}}}')
+
+    def cursor(self, total: int, request: HttpRequest) -> dict[str, Any]:
+        """Return what an envelope says of this page and of the next."""
         following = None
         if self.offset + self.limit < total:
             following = {
@@ -82,14 +87,12 @@ class Page:
                 "limit": self.limit,
                 "url": self.next_url(request),
             }
-        cursor = {
+        return {
             "offset": self.offset,
             "limit": self.limit,
             "total": total,
             "next": following,
         }
-        pagination = orjson.dumps(cursor).decode()
-        return reply_text(f'{{"items":{items},"_pagination":{pagination}}}')
 
     def next_url(self, request: HttpRequest) -> str:
         """Return the address of the next page, as the client would spell it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from allauth.mfa.utils import is_mfa_enabled
@@ -26,6 +27,7 @@ from accounts.rights import (
     within_reach,
 )
 from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
+from api.pagination import Page
 from audit.models import Actor
 from audit.statements import first_row
 from scopes.access import Target
@@ -38,6 +40,8 @@ from tokens.models import APIToken
 from web.outside import waits_for_others
 
 DEFAULT_NOTE = "Requested via api"
+# Raw scopes of all tokens in one answer. Each is worked out, and is shown as several.
+MOST_SCOPES_SHOWN = 5_000
 # Each stands for several scopes.
 MAX_ROLES = 100
 REFUSED = "Invalid username or password"
@@ -105,6 +109,18 @@ def token_json(token: APIToken, owner: Owner, client: Client) -> dict[str, Any]:
     }
 
 
+def up_to_a_size(tokens: Iterable[APIToken]) -> list[APIToken]:
+    """Return the first of some tokens, as many as one answer shows the scopes of."""
+    shown: list[APIToken] = []
+    scopes = 0
+    for token in tokens:
+        scopes += len(token.scopes)
+        if shown and scopes > MOST_SCOPES_SHOWN:
+            break
+        shown.append(token)
+    return shown
+
+
 class UserTokensView(HubAPIView):
     """The tokens of one user."""
 
@@ -129,20 +145,20 @@ class UserTokensView(HubAPIView):
         owner = find_owner(name)
         if owner is None:
             raise NotFound(f"No such user: {name}")
-        tokens = list(
+        page = Page.of(request)
+        rows = (
             APIToken.objects.owned_by(owner.user)
             .active(timezone.now())
             .order_by(Coalesce("last_activity", "created"), "pk")
         )
+        tokens = up_to_a_size(rows[page.offset : page.offset + page.limit])
         clients = describe({token.client_id for token in tokens})
-        return reply(
-            {
-                "api_tokens": [
-                    token_json(token, owner, clients[token.client_id])
-                    for token in tokens
-                ]
-            }
-        )
+        items = [token_json(token, owner, clients[token.client_id]) for token in tokens]
+        answer: dict[str, Any] = {"api_tokens": items}
+        if page.enveloped:
+            shown = replace(page, limit=len(tokens) or page.limit)
+            answer["_pagination"] = shown.cursor(rows.count(), request)
+        return reply(answer)
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         # What is empty says nothing, whatever its type.

@@ -82,21 +82,28 @@ def _ask_once(
         return getattr(database.connection.execute(statement, parameters), fetch)()
 
 
-def insert(instance: Model) -> None:
+def insert(
+    instance: Model, condition: str = "", parameters: Sequence[Any] = ()
+) -> bool:
     """Store a new row, as `save` does; composing the statement anew costs most of that.
 
-    For rows that are written at every turn, by models whose `save` is Django's own.
+    For rows that are written at every turn, by models whose `save` is Django's own. If
+    the `condition`, in SQL, does not hold, nothing is stored and the answer is False.
     """
-    statement, fields = _insertion(type(instance))
+    statement, fields = _insertion(type(instance), condition)
     values = [
         field.get_db_prep_save(field.pre_save(instance, True), connection)
         for field in fields
     ]
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        instance.pk = cursor.fetchone()[0]
+        cursor.execute(statement, [*values, *parameters])
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    instance.pk = row[0]
     instance._state.adding = False
     instance._state.db = DEFAULT_DB_ALIAS
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -105,13 +112,13 @@ def _for_sqlite(statement: str) -> str:
 
 
 @cache
-def _insertion(model: type[Model]) -> tuple[str, list[Any]]:
+def _insertion(model: type[Model], condition: str = "") -> tuple[str, list[Any]]:
     meta = model._meta
     fields = [field for field in meta.local_concrete_fields if not field.primary_key]
     columns = ", ".join(f'"{field.column}"' for field in fields)
     places = ", ".join(["%s"] * len(fields))
+    rows = f"SELECT {places} WHERE {condition}" if condition else f"VALUES ({places})"
     statement = (
-        f'INSERT INTO "{meta.db_table}" ({columns}) VALUES ({places})'  # noqa: S608
-        f' RETURNING "{meta.pk.column}"'
+        f'INSERT INTO "{meta.db_table}" ({columns}) {rows} RETURNING "{meta.pk.column}"'
     )
     return statement, fields

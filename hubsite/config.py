@@ -238,6 +238,12 @@ def texts_by_text(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def numbers_by_text(value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("a dictionary from strings to whole numbers")
+    return {key: whole(number) for key, number in value.items()}
+
+
 def routes(value: Any) -> dict[str, str]:
     """Accept routes; a path that lacks its last slash is given one."""
     found = {}
@@ -687,6 +693,25 @@ class HubConfig:
         whole,
         0,
         "The longest life of a token that is requested; 0: no limit.",
+    )
+    token_limit_per_user: int = setting(
+        "Hub.token_limit_per_user",
+        whole,
+        500,
+        "How many tokens a user may have, those of servers and clients apart; "
+        "0: no limit.",
+    )
+    token_limits_by_role: dict[str, int] = setting(
+        "Hub.token_limits_by_role",
+        numbers_by_text,
+        {},
+        "Other limits for those who hold a role; the highest counts, 0 is no limit.",
+    )
+    audit_retention_days: int = setting(
+        "Hub.audit_retention_days",
+        whole,
+        365,
+        "Days for which acts stay in the audit log; 0: for ever.",
     )
     oauth_token_expires_in: int = setting(
         "JupyterHub.oauth_token_expires_in", whole, 14 * 86400, "Life of OAuth tokens."

@@ -16,7 +16,13 @@ class ServersConfig(AppConfig):
         )
         from servers.farewells import release_servers_of
         from servers.models import path_of_running
-        from servers.rights import read_shares, shared_with_groups, shared_with_user
+        from servers.rights import (
+            NOT_OF_A_SERVER,
+            read_shares,
+            shared_with_groups,
+            shared_with_user,
+        )
+        from tokens.actions import tokens_apart
 
         register_source(shared_with_user, read_shares)
         register_source(shared_with_groups, read_shares, sessions_only=True)
@@ -27,3 +33,4 @@ class ServersConfig(AppConfig):
             signings_out.append(stop_servers_at_sign_out)
             running_places.append(path_of_running)
             signings_in.append(know_default_server)
+            tokens_apart.append(NOT_OF_A_SERVER)

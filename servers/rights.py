@@ -16,6 +16,10 @@ SHARED_SERVERS = (
 )
 
 
+# Leaves out the tokens `h` by which servers speak to the hub.
+NOT_OF_A_SERVER = "NOT EXISTS (SELECT 1 FROM servers_server s WHERE s.token_id = h.id)"
+
+
 def shared_with_user(kind: str, vendor: str) -> str | None:
     """Write an expression for the shares that name a user."""
     if kind != "user":

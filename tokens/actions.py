@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Role, User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
@@ -20,7 +20,7 @@ from audit.statements import insert
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
 from scopes.grammar import check_scopes
-from scopes.refusals import Invalid
+from scopes.refusals import Conflict, Invalid
 from services.models import Service
 from tokens import digests, format, keys
 from tokens.models import APIToken
@@ -28,6 +28,10 @@ from tokens.models import APIToken
 MAX_NOTE_LENGTH = 1023
 # A century: what ends later than anybody lives ends never, and says so.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
+
+# Conditions, in SQL, by which tokens `h` that the hub issued by itself are not counted;
+# for rooms to the right that know some.
+tokens_apart: list[str] = []
 
 # A refusal names no more scopes than anybody reads.
 MOST_NAMED = 100
@@ -46,6 +50,7 @@ def issue_token(
     session_id: str | None = None,
     client_id: str = "",
     capped: bool = True,
+    limited: bool = True,
     now: datetime | None = None,
 ) -> tuple[APIToken, str]:
     """Store a token for `owner` and return it with its secret.
@@ -53,7 +58,8 @@ def issue_token(
     The secret exists in the return value and nowhere else. Scopes that the owner
     lacks are refused, not dropped: a typo should fail at the desk, not as a puzzling
     403 next week. Tokens that end with something else, a server for instance, are
-    not `capped` by the configured maximum. What an OAuth client obtains was cut down
+    not `capped` by the configured maximum. Those that nobody asked for are not
+    `limited` in number. What an OAuth client obtains was cut down
     when it was granted, and is so again at every use: nobody sits at a desk there.
     """
     now = now or timezone.now()
@@ -79,8 +85,52 @@ def issue_token(
         expires_at=None if expires_in is None else now + timedelta(seconds=expires_in),
     )
     with transaction.atomic():
-        _store(token, owner, by)
+        condition: tuple[str, list[Any]] = ("", [])
+        if limited and not client_id and isinstance(owner, User):
+            condition = has_room(owner, now)
+        _store(token, owner, by, condition)
     return token, secret
+
+
+def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
+    """Write the condition, in SQL, on which a user may have one more token.
+
+    Those that the hub issued by itself, for servers and OAuth clients, are not
+    counted, and neither are those of the configuration. It is part of the statement
+    that stores the token: whoever asks twice at once is counted twice.
+    """
+    limit = limit_of(user)
+    if not limit:
+        return "", []
+    apart = "".join(f" AND {condition}" for condition in tokens_apart)
+    # No more than that is read, however many there are.
+    condition = (
+        "(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h"  # noqa: S608
+        " WHERE h.user_id = %s AND h.client_id = '' AND h.origin = 'minted'"
+        " AND h.revoked_at IS NULL"
+        f" AND (h.expires_at IS NULL OR h.expires_at > %s){apart} LIMIT %s) held) < %s"
+    )
+    moment = connection.ops.adapt_datetimefield_value(now)
+    return condition, [user.pk, moment, limit, limit]
+
+
+def _full(user: User) -> Conflict:
+    return Conflict(
+        f"User {user.name} has {limit_of(user)} tokens in force, as many as one user"
+        " may have: revoke some that are not needed, or use one of them. Whoever runs"
+        " this hub may raise the limit (c.Hub.token_limit_per_user)."
+    )
+
+
+def limit_of(user: User) -> int:
+    """Return the highest limit that holds for a user; 0 is none at all."""
+    hub = settings.HUB
+    limits = [hub.token_limit_per_user]
+    if hub.token_limits_by_role:
+        held = Role.objects.filter(Q(users=user) | Q(groups__users=user))
+        names = held.filter(name__in=hub.token_limits_by_role).values_list("name")
+        limits += [hub.token_limits_by_role[name] for (name,) in names]
+    return 0 if 0 in limits else max(limits)
 
 
 def store_brought_token(
@@ -296,12 +346,19 @@ def check_brought_secret(secret: Any) -> None:
         )
 
 
-def _store(token: APIToken, owner: User | Service, by: Actor) -> None:
+def _store(
+    token: APIToken,
+    owner: User | Service,
+    by: Actor,
+    condition: tuple[str, list[Any]] = ("", []),
+) -> None:
     if isinstance(owner, User):
         token.user = owner
     else:
         token.service = owner
-    insert(token)
+    if not insert(token, *condition):
+        # Only users are counted.
+        raise _full(cast(User, owner))
     expires_at = token.expires_at
     record(
         by,

@@ -13,6 +13,9 @@ from scopes.grammar import describe
 from tokens import clients
 from tokens.models import APITokenQuerySet
 
+# Of more clients, and of more kinds of tokens of them, the newest are shown.
+MOST = 500
+
 
 @dataclass(slots=True)
 class Application:
@@ -45,9 +48,9 @@ def applications(tokens: APITokenQuerySet) -> list[Application]:
     """
     groups = list(
         tokens.exclude(client_id="")
-        .order_by()
         .values("client_id", "scopes")
         .annotate(token_id=Max("pk"), first=Min("created"), last=Max("last_activity"))
+        .order_by("-token_id")[:MOST]
     )
     described = clients.describe({group["client_id"] for group in groups})
     found: dict[str, Application] = {}

@@ -72,6 +72,7 @@ def give(server: Server, requested: Requested, *, by: Actor = CONTROLLER) -> str
         scopes=scopes,
         note=f"Server at {server.path}",
         capped=False,
+        limited=False,
     )
     _register(server, secret, requested, APIToken.Origin.MINTED, by)
     started = Server.objects.filter(pk=server.pk, attempt=server.attempt)
