@@ -92,6 +92,15 @@ class Prefork:
                 os.kill(pid, number)
 
 
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends in time even if a thread of a request hangs."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn gives requests up after half of it, but Python waits for threads.
+        signal.alarm(2 * KILL_TIMEOUT)
+        await super().shutdown(sockets)
+
+
 def load_hub() -> Application:
     """Load the hub; its settings are complete by then."""
     from hubsite.asgi import application
@@ -137,7 +146,7 @@ def serve(
 def work(application: Application, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     sys.setswitchinterval(SWITCH_INTERVAL)
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             cast(Any, application),
             http=LimitedConnection,

@@ -217,9 +217,13 @@ class Turns:
 
 
 def caller_of(environ: Environ) -> str:
-    """Return what tells callers apart: the credential, or else the address."""
+    """Return what tells callers apart: the credential, or else address and path.
+
+    So a check of the hub's health does not wait behind those who sign in from the same
+    network.
+    """
     credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE")
-    return str(credential or environ["REMOTE_ADDR"])
+    return str(credential or f"{environ['REMOTE_ADDR']} {environ['PATH_INFO']}")
 
 
 async def settled(deferred: Deferred, receive: Receive) -> HttpResponse:

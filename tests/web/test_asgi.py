@@ -617,6 +617,15 @@ def test_a_stream_does_not_keep_the_server_from_ending(start: Any) -> None:
     assert asyncio.run(scenario()) == 0
 
 
+def test_a_thread_that_hangs_does_not_keep_the_server_from_ending(start: Any) -> None:
+    server, port = start(1)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"GET /hub/api/slow?seconds=600 HTTP/1.1\r\nHost: hub\r\n\r\n")
+        get(port, "/hub/api/user")
+        server.terminate()
+        assert server.wait(60) == -signal.SIGALRM
+
+
 def test_requests_that_come_at_once_are_answered_in_order(start: Any) -> None:
     _, port = start(1)
     one = b"GET /hub/api/%s HTTP/1.1\r\nHost: hub\r\nAuthorization: token x\r\n\r\n"
