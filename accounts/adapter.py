@@ -33,11 +33,13 @@ from allauth.usersessions.models import UserSession
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.contrib.auth import logout as end_session
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.crypto import salted_hmac
 
 from accounts.actions import make_user_of, normalise_name
+from accounts.attempts import Attempt, TooMany, remember_browser
 from accounts.backends import admits, settle_account
 from accounts.hashing import PASSWORD_MEMORY, Kind, ceiling
 from accounts.models import User
@@ -147,7 +149,7 @@ class AccountAdapter(DefaultAccountAdapter):
         **DefaultAccountAdapter.error_messages,
         "username_password_mismatch": "Invalid username or password",
         "too_many_login_attempts": (
-            "Too many failed attempts. Wait five minutes, then try again."
+            "Too many failed attempts. Wait a few minutes, then try again."
         ),
     }
 
@@ -176,9 +178,32 @@ class AccountAdapter(DefaultAccountAdapter):
         crowd has not failed.
         """
         if settings.HUB.authenticator_class != "local":
-            return super().authenticate(request, **credentials)
+            return self._attempt(request, **credentials)
         with ceiling.turn(Kind.PASSWORD, PASSWORD_MEMORY):
-            return super().authenticate(request, **credentials)
+            return self._attempt(request, **credentials)
+
+    def _attempt(self, request: HttpRequest, **credentials: Any) -> Any:
+        # By account: each spelling of its name would have a limit of its own.
+        name = normalise_name(str(credentials.get("username", "")).strip())
+        self.attempt = Attempt(request, name)
+        try:
+            user = super().authenticate(request, **credentials)
+        except Exception:
+            # Whoever could not be checked has not failed.
+            self.attempt.withdraw()
+            raise
+        if user is None:
+            self.attempt.fail()
+        else:
+            self.attempt.withdraw()
+        return user
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        try:
+            self.attempt.begin()
+        except TooMany as problem:
+            code = "too_many_login_attempts"
+            raise ValidationError(str(problem), code=code) from None
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
@@ -218,13 +243,6 @@ class AccountAdapter(DefaultAccountAdapter):
             name if known else "",
         )
 
-    def _get_login_attempts_cache_key(
-        self, request: HttpRequest, **credentials: Any
-    ) -> str:
-        # By account alone: each spelling of its name, and each name of this host that
-        # a client makes up, would have a limit of its own.
-        return normalise_name(str(credentials.get("username", "")).strip())
-
     # Mail
 
     def send_mail(
@@ -254,6 +272,7 @@ class AccountAdapter(DefaultAccountAdapter):
     ) -> HttpResponse:
         response = super().post_login(request, user, **kwargs)
         set_session_id_cookie(request, response)
+        remember_browser(request, response, user.name)
         record(actor_of(request, user), "session.login", "user", user.name)
         for signing_in in signings_in:
             signing_in(user)

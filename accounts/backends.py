@@ -43,13 +43,17 @@ def admits(name: str) -> bool:
 
 
 def settle_account(
-    name: str, *, address: str = "", admin: bool | None = None
+    name: str,
+    *,
+    address: str = "",
+    admin: bool | None = None,
+    makes_account: bool = True,
 ) -> User | None:
     """Return the account of someone whose identity is proven; None if refused.
 
-    The first sign-in makes the account. A person whom the configuration names as
-    administrator is one from then on. `admin` is what another authority says of that,
-    None if none does.
+    The first sign-in makes the account, where `makes_account`. A person whom the
+    configuration names as administrator is one from then on. `admin` is what another
+    authority says of that, None if none does.
     """
     if not admits(name):
         return None
@@ -57,6 +61,8 @@ def settle_account(
     if name in settings.HUB.admin_users:
         admin = True
     user = User.objects.filter(name=name).first()
+    if user is None and not makes_account:
+        return None
     if user is None:
         try:
             return create_user(name, admin=bool(admin), by=by)
@@ -76,6 +82,7 @@ class HubBackend(BaseBackend):
         request: HttpRequest | None,
         username: str | None = None,
         password: str | None = None,
+        makes_account: bool = True,
         **credentials: Any,
     ) -> User | None:
         if not username or password is None:
@@ -89,11 +96,13 @@ class HubBackend(BaseBackend):
                 return None
             name = system_accounts.name_here(typed)
             admin = system_accounts.is_administrator(name)
-            return settle_account(name, address=address, admin=admin)
+            return settle_account(
+                name, address=address, admin=admin, makes_account=makes_account
+            )
         name = normalise_name(typed)
         if not CHECKS[settings.HUB.authenticator_class](name, password):
             return None
-        return settle_account(name, address=address)
+        return settle_account(name, address=address, makes_account=makes_account)
 
     def get_user(self, user_id: int) -> User | None:
         """Return whose session it is, unless the account has been closed since."""

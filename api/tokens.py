@@ -16,7 +16,6 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
-from accounts.actions import normalise_name
 from accounts.adapter import AccountAdapter
 from accounts.models import Role, User
 from accounts.rights import (
@@ -209,12 +208,11 @@ class UserTokensView(HubAPIView):
         name, password = credentials.get("username"), credentials.get("password")
         if not isinstance(name, str) or not isinstance(password, str):
             raise Forbidden("auth must hold a username and a password, both strings.")
-        if not User.objects.filter(name=normalise_name(name.strip())).exists():
-            # Signing in makes accounts; asking for a token does not.
-            raise Forbidden(REFUSED)
         try:
+            # Signing in makes accounts; asking for a token does not. What a name
+            # without an account costs, and what is said of it, is the same.
             user = AccountAdapter(request).authenticate(
-                request, username=name, password=password
+                request, username=name, password=password, makes_account=False
             )
         except ValidationError as problem:
             raise Forbidden(" ".join(problem.messages)) from None

@@ -1,0 +1,234 @@
+"""Limits of failed attempts to sign in.
+
+Failures count for the pair of a name and a network first: somebody who guesses holds
+up nobody but who guesses the same name from the same place, with delays that grow.
+Limits for a name from everywhere, and for a network whatever the name, are wide; they
+stop who tries from many places, or many names.
+
+A browser in which somebody has signed in before is known for that name by a signed
+cookie, and its failures count for itself. So a right password from there gets in while
+others are held up, as OWASP's protocol of device cookies has it. A known browser that
+has failed too often counts as any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+from django.conf import settings
+from django.core import signing
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+
+from web.addresses import plain_address
+from web.cookies import values_of
+
+# Failures of a pair, or of a known browser, that are free; each one after that doubles
+# the seconds until the next attempt.
+FREE: Final = 5
+FIRST_DELAY: Final = 60
+LONGEST_DELAY: Final = 15 * 60
+# Seconds after the last failure in which those before it are forgotten.
+MEMORY: Final = 6 * 3600
+# Failures within the seconds of a window.
+WINDOW: Final = 3600
+MOST_FOR_A_NAME: Final = 300
+MOST_FOR_A_NETWORK: Final = 2000
+
+COOKIE: Final = "jupyterhub-known-browser"
+COOKIE_SECONDS: Final = 180 * 86_400
+SALT: Final = "known browser"
+# People whom one browser is known for, the latest first.
+MOST_PEOPLE: Final = 8
+
+# Seconds that an attempt waits for another one of the same pair to be counted, and
+# after which a count that was interrupted holds up nobody any more.
+LOCK_PATIENCE: Final = 2.0
+LOCK_SECONDS: Final = 10
+
+
+class TooMany(Exception):
+    """There may be no attempt for so many `seconds`."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            f"Too many failed attempts. Wait {in_words(seconds)}, then try again."
+        )
+        self.seconds = seconds
+
+
+def network_of(address: str) -> str:
+    """Return the network that one customer of a provider has.
+
+    That is one address of IPv4, and a /64 of IPv6, within which everybody chooses
+    addresses freely.
+    """
+    try:
+        plain = plain_address(address)
+        if isinstance(ip_address(plain), IPv6Address):
+            return str(ip_network(f"{plain.partition('%')[0]}/64", strict=False))
+    except ValueError:
+        return address
+    return plain
+
+
+class Attempt:
+    """One attempt to sign in with a password: counted before, taken back if right."""
+
+    def __init__(self, request: HttpRequest, name: str) -> None:
+        network = network_of(request.META.get("REMOTE_ADDR", ""))
+        self.pair = _key("pair", name, network)
+        self.wide = {
+            _key("name", name): MOST_FOR_A_NAME,
+            _key("network", network): MOST_FOR_A_NETWORK,
+        }
+        self.browser = ""
+        if nonce := known_browser(request, name):
+            self.browser = _key("browser", nonce, name)
+        self.counted = ""
+
+    def begin(self) -> None:
+        """Count the attempt as one that fails, or raise `TooMany`."""
+        if self.browser and not _count(self.browser):
+            self.counted = self.browser
+            return
+        found = cache.get_many(list(self.wide))
+        for key, most in self.wide.items():
+            number, since = found.get(key, (0, 0.0))
+            if number >= most:
+                raise TooMany(_until(since + WINDOW))
+        if seconds := _count(self.pair):
+            raise TooMany(seconds)
+        self.counted = self.pair
+
+    def withdraw(self) -> None:
+        """Take the attempt back, because the password was right."""
+        if not self.counted:
+            return
+        with _locked(self.counted):
+            number, last = cache.get(self.counted, (0, 0.0))
+            # Others who guessed meanwhile stay counted.
+            if number > 1:
+                cache.set(self.counted, (number - 1, last), MEMORY)
+            else:
+                cache.delete(self.counted)
+
+    def fail(self) -> None:
+        """Count the failure for the name and the network as well."""
+        if self.counted != self.pair:
+            return
+        now = time.time()
+        for key in self.wide:
+            with _locked(key):
+                number, since = cache.get(key, (0, now))
+                if now - since >= WINDOW:
+                    number, since = 0, now
+                cache.set(key, (number + 1, since), max(1, _until(since + WINDOW)))
+
+
+def delay_after(number: int) -> int:
+    """Return for how many seconds so many failures hold up the next attempt."""
+    if number < FREE:
+        return 0
+    # A large number would be a huge power.
+    doublings = min(number - FREE, 10)
+    return min(int(FIRST_DELAY * 2**doublings), LONGEST_DELAY)
+
+
+# Known browsers
+
+
+def known_browser(request: HttpRequest, name: str) -> str:
+    """Return the number of a browser that is known for this name; empty if not."""
+    for nonce, names in _cookies(request):
+        if _person(name) in names:
+            return nonce
+    return ""
+
+
+def remember_browser(request: HttpRequest, response: HttpResponse, name: str) -> None:
+    """Let the browser be known for this name from now on."""
+    nonce, names = next(_cookies(request), (secrets.token_urlsafe(16), []))
+    others = [other for other in names if other != _person(name)]
+    people = [_person(name), *others][:MOST_PEOPLE]
+    response.set_cookie(
+        COOKIE,
+        signing.dumps([nonce, people], salt=SALT),
+        max_age=COOKIE_SECONDS,
+        path=settings.HUB_PREFIX,
+        secure=request.is_secure(),
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def _cookies(request: HttpRequest) -> Iterator[tuple[str, list[str]]]:
+    for value in values_of(request, COOKIE):
+        try:
+            nonce, names = signing.loads(value, salt=SALT, max_age=COOKIE_SECONDS)
+        except signing.BadSignature:
+            continue
+        yield nonce, names
+
+
+def _person(name: str) -> str:
+    """Return what stands for a name in the cookie, where others may read it."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+# Counting
+
+
+def _key(*parts: str) -> str:
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"attempts:{parts[0]}:{digest}"
+
+
+def _count(key: str) -> int:
+    """Count one attempt; return 0, or in how many seconds there may be one."""
+    with _locked(key) as is_mine:
+        if not is_mine:
+            # So many attempts come at once that they are not counted one by one.
+            return 1
+        now = time.time()
+        number, last = cache.get(key, (0, 0.0))
+        seconds = _until(last + delay_after(number))
+        if number and seconds > 0:
+            return seconds
+        cache.set(key, (number + 1, now), MEMORY)
+        return 0
+
+
+def _until(moment: float) -> int:
+    return -int((time.time() - moment) // 1)
+
+
+@contextmanager
+def _locked(key: str) -> Iterator[bool]:
+    """Let one process at a time change a count: caches have no better way in common.
+
+    Yield whether this is the one; after some seconds it goes on without.
+    """
+    lock, deadline = f"{key}:lock", time.monotonic() + LOCK_PATIENCE
+    is_mine = cache.add(lock, 1, LOCK_SECONDS)
+    while not is_mine and time.monotonic() < deadline:
+        time.sleep(0.01)
+        is_mine = cache.add(lock, 1, LOCK_SECONDS)
+    try:
+        yield is_mine
+    finally:
+        if is_mine:
+            cache.delete(lock)
+
+
+def in_words(seconds: int) -> str:
+    """Say how long to wait, in the unit that fits."""
+    if seconds < 100:
+        return f"{max(seconds, 1)} second{'' if seconds <= 1 else 's'}"
+    return f"{-(-seconds // 60)} minutes"
