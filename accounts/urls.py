@@ -23,7 +23,11 @@ from web.outside import waits_for_others
 app_name = "accounts"
 urlpatterns = [
     path("profile", views.ProfileView.as_view(), name="profile"),
-    path("welcome/<uidb64>/<token>/", views.WelcomeView.as_view(), name="welcome"),
+    path(
+        "welcome/<uidb64>/<token>/",
+        waits_for_others(views.WelcomeView.as_view(), "POST"),
+        name="welcome",
+    ),
 ]
 
 password_reset = [
@@ -39,7 +43,7 @@ password_reset = [
     ),
     re_path(
         r"^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-        account_views.password_reset_from_key,
+        waits_for_others(account_views.password_reset_from_key, "POST"),
         name="account_reset_password_from_key",
     ),
     path(

@@ -24,6 +24,9 @@ from servers.shutdown import die_with
 # Lines wait this long for company: each wake-up costs more than many lines.
 PIPE_SIZE = 1 << 20
 LOG_LIMIT = 20 << 20
+# Full files that are kept of each log: `web.log.1` is the newest. Settings describe it,
+# and are not loaded here; a value that is none stops the web process.
+LOGS_KEPT = 5
 FIRST_PAUSE = 0.2
 # The proxy paints its lines whoever reads them.
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
@@ -31,6 +34,20 @@ COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def logs_kept() -> int:
+    text = os.environ.get("HUB_LOG_FILES", "")
+    return int(text) if text.isdecimal() and 0 < int(text) <= 1000 else LOGS_KEPT
+
+
+def make_room_for(path: Path) -> Path:
+    """Move full files of a log on by one, and return where the next one goes."""
+    files = [path.with_suffix(f".log.{number}") for number in range(1, logs_kept() + 1)]
+    for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
+        with suppress(FileNotFoundError):
+            newer.replace(older)
+    return files[0]
 
 
 class Log:
@@ -73,7 +90,7 @@ class PipedLog(Log):
         with suppress(OSError):
             self.file.write(lines)
             if self.file.tell() > LOG_LIMIT:
-                self.path.replace(self.path.with_suffix(".log.1"))
+                self.path.replace(make_room_for(self.path))
                 full, self.file = self.file, self._open()
                 full.close()
         self.show(lines)
@@ -112,7 +129,9 @@ class OwnLog(Log):
                     self.show(lines)
             if size > LOG_LIMIT:
                 # Who writes has the file open and goes on at its new end.
-                shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
+                full = make_room_for(self.path)
+                os.close(open_log(full))
+                shutil.copyfile(self.path, full)
                 os.truncate(self.path, 0)
                 self.seen = 0
 

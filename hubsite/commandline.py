@@ -16,7 +16,9 @@ from pathlib import Path
 from hubsite.loading import while_loading
 
 DEFAULT_CONFIG = "jupyterhub_config.py"
-OWN_COMMANDS = frozenset({"hub", "web", "controller", "stop", "token", "routes"})
+OWN_COMMANDS = frozenset(
+    {"hub", "web", "controller", "stop", "token", "purge_audit", "routes"}
+)
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:

@@ -219,6 +219,12 @@ class Site(HasTraits):
         help="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse; "
         "`c.JupyterHub.log_level` if empty, and `INFO` without that.",
     )
+    log_files = Number(
+        5,
+        min=1,
+        max=1000,
+        help="Full files that are kept of each log, of 20 MB each.",
+    )
     log_format = Choice(
         ["auto", "text", "json"],
         "auto",

@@ -418,4 +418,5 @@ SPECTACULAR_SETTINGS = {
 
 # -------------------------------------------------------------------------- logging
 
+LOG_FILES = SITE.log_files
 LOGGING = hub_logging.configure(SITE.log_format, LOG_LEVEL)

@@ -28,6 +28,21 @@ def _translated(query: str) -> str:
     return _translate(None, query)
 
 
+def keep_private(path: str) -> None:
+    """Let only the hub's account read a database, which others may have put there.
+
+    SQLite gives the files beside it the mode that it has when they are made.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        for each in (path, f"{path}-wal", f"{path}-shm"):
+            # Whoever does not own the file can't change that, and need not.
+            with suppress(FileNotFoundError, PermissionError):
+                if os.stat(each).st_mode & 0o077:
+                    os.chmod(each, 0o600)
+
+
 class Cursor(base.SQLiteCursorWrapper):
     """A cursor that remembers translations."""
 
@@ -45,9 +60,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         path = str(conn_params["database"])
         if not path.startswith(("file:", ":")):
-            # SQLite gives its other files the mode that the first one has.
-            with suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            keep_private(path)
         return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: str | None = None) -> Any:

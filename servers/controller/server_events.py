@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -80,13 +82,28 @@ def emitter() -> Emit:
     return to_handlers() if section.get("handlers") else to_file()
 
 
+class PrivateFile(RotatingFileHandler):
+    """A log that only the hub's account may read: it says who does what and when."""
+
+    def _open(self) -> Any:
+        path = Path(self.baseFilename)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        # One of an earlier version may be open to others.
+        path.chmod(0o600)
+        return super()._open()
+
+
 def to_file() -> Emit:
     """Write events into a file that is moved aside when it is large."""
     folder = settings.DATA_DIR / "logs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Opened with the first line, and anew should that be necessary.
-    handler = RotatingFileHandler(
-        folder / "events.log", maxBytes=LARGEST, backupCount=1, delay=True
+    handler = PrivateFile(
+        folder / "events.log",
+        maxBytes=LARGEST,
+        backupCount=settings.LOG_FILES,
+        delay=True,
     )
     handler.handleError = _raise  # type: ignore[method-assign]
 
