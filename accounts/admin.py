@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.forms.fields import InvalidJSONInput
@@ -47,7 +48,7 @@ from audit.admin_base import (
     yes,
 )
 from audit.changes import ChangesForm, Difference
-from audit.lists import rising
+from audit.lists import csv_text, rising
 from audit.search import contains
 from scopes.access import Access, Target
 from scopes.grammar import describe
@@ -58,6 +59,9 @@ Row = TypeVar("Row", User, Group)
 # As many lines as a form takes, and as many odd ones as it repeats.
 LINES = 1_000
 SHOWN = 20
+# As much of a file as is read, and of an odd line as is repeated.
+BYTES = 256 * 1024
+SHORT = 60
 # As many names as a filter offers.
 OFFERED = 50
 
@@ -265,6 +269,23 @@ class UserForm(ChangesForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["groups"] = self.within_reach
+        if self.instance.pk is None:
+            # A field of one line would join the lines of a list into one name.
+            name = self.fields["name"]
+            name.widget = forms.Textarea({"rows": 1, "spellcheck": "false"})
+            name.validators = []
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if self.instance.pk is None:
+            parts = [part for part in re.split(r"[\r\n\t,;]", name) if part.strip()]
+            number = max(len(parts), len(name.split()) - 1)
+            if number > 1:
+                raise forms.ValidationError(
+                    "This is more than one name. Many users are added with "
+                    "“Add a list of users” above the list of users."
+                )
+        return name
 
 
 def _sessions(ids: list[int], access: Access | None) -> dict[int, int]:
@@ -410,7 +431,9 @@ class UserAdmin(ScopedAdmin):
     def get_urls(self) -> list[Any]:
         invite = self.admin_site.admin_view(self.invite_view)
         view = self.admin_site.admin_view(self.set_active_view)
+        many = self.admin_site.admin_view(self.list_view)
         return [
+            path("add-list/", many, name="accounts_user_add_list"),
             path("<int:pk>/invite/", invite, name="accounts_user_invite"),
             *(
                 path(f"<int:pk>/{act}/", view, {"act": act}, f"accounts_user_{act}")
@@ -470,6 +493,93 @@ class UserAdmin(ScopedAdmin):
         }
         response = TemplateResponse(
             request, "admin/accounts/user/invited.html", context
+        )
+        response["Cache-Control"] = "no-store"
+        return response
+
+    # Many at once
+
+    def list_view(self, request: Any) -> HttpResponse:
+        """Add a pasted list: say first who exists and what is odd, then do it.
+
+        Sign-in links are in the reply that makes them, and nowhere else.
+        """
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = ListForm(request.POST or None, request.FILES or None)
+        context: dict[str, Any] = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": "Add a list of users",
+            "form": form,
+            "may_link": settings.HUB.authenticator_class == "local"
+            and request.user.access.allows("tokens"),
+            "may_mail": settings.MAILS_LINKS and request.user.access.allows("tokens"),
+        }
+        if form.is_valid():
+            lines = form.cleaned_data["lines"]
+            new = [line for line in lines if not line.exists and not line.problem]
+            context |= {
+                "text": form.cleaned_data["text"],
+                "groups": form.cleaned_data["groups"],
+                "new": new,
+                "existing": [line for line in lines if line.exists],
+                "odd": [line for line in lines if line.problem],
+            }
+            if "_add" in request.POST:
+                try:
+                    return self.add_list(request, context)
+                except Refusal as refusal:
+                    form.add_error(None, refusal.message)
+        return TemplateResponse(request, "admin/accounts/user/add_list.html", context)
+
+    def add_list(self, request: Any, context: dict[str, Any]) -> HttpResponse:
+        """Add those who are new, put all into the groups, and answer with the links."""
+        by = actor_of(request)
+        people = [*context["new"], *context["existing"]]
+        with transaction.atomic():
+            made: dict[str, int] = {}
+            if context["new"]:
+                made = actions.create_users(
+                    [line.name for line in context["new"]],
+                    by=by,
+                    by_admin=request.user.admin,
+                )
+            users = {
+                user.name: user for user in User.objects.filter(pk__in=made.values())
+            }
+            wanted = Group.objects.filter(name__in=context["groups"])
+            groups = request.user.access.limit("groups", queryset=wanted)
+            missing = set(context["groups"]) - {group.name for group in groups}
+            if missing:
+                raise Invalid(f"No such group: {', '.join(sorted(missing))}")
+            for group in groups:
+                actions.add_members(group, [line.name for line in people], by=by)
+            rows = []
+            for line in context["new"]:
+                user = users.get(line.name)
+                if user is None:
+                    continue
+                if line.email and context["may_mail"]:
+                    actions.set_email(user, line.email, by=by)
+                sign_in = ""
+                if context["may_link"] and request.POST.get("links"):
+                    path = actions.invite_user(user, by=by, by_admin=request.user.admin)
+                    sign_in = request.build_absolute_uri(f"{public_origin()}{path}")
+                rows.append((line, sign_in))
+        table = csv_text(
+            [("name", "email", "link")],
+            ((line.name, line.email, sign_in) for line, sign_in in rows),
+        )
+        context |= {
+            "title": f"Added {count_of(len(rows), 'user')}",
+            "rows": rows,
+            "table": table,
+            "has_links": any(sign_in for _, sign_in in rows),
+        }
+        response = TemplateResponse(
+            request, "admin/accounts/user/added_list.html", context
         )
         response["Cache-Control"] = "no-store"
         return response
@@ -650,6 +760,97 @@ def _spelt(names: list[str]) -> str:
     """Repeat names that nobody has, of many the first."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a pasted list: a name, perhaps an e-mail address, and what is odd."""
+
+    name: str
+    email: str = ""
+    exists: bool = False
+    problem: str = ""
+
+
+class ListForm(forms.Form):
+    """Many people at once, pasted or as a file, one on each line."""
+
+    people = forms.CharField(
+        required=False,
+        label="People",
+        widget=forms.Textarea({"rows": 10, "cols": 40, "spellcheck": "false"}),
+        help_text="One name on each line, perhaps with an e-mail address after a "
+        "comma, semicolon, tab or blank.",
+    )
+    file = forms.FileField(
+        required=False, label="Or a file", help_text="Text or CSV, in UTF-8."
+    )
+    groups = NamesField(
+        required=False, help_text="Names of groups for all of them, one per line."
+    )
+
+    def clean_file(self) -> str:
+        file = self.cleaned_data["file"]
+        if file is None:
+            return ""
+        if file.size > BYTES:
+            raise forms.ValidationError(
+                f"The file is larger than {BYTES // 1024:,} kB. Send it in parts."
+            )
+        try:
+            return str(file.read().decode("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise forms.ValidationError(
+                "The file is not text in UTF-8. Save it as CSV in UTF-8."
+            ) from None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        text = "\n".join(filter(None, (data.get("people"), data.get("file"))))
+        lines = [line for line in text.splitlines() if line.strip()]
+        if "\0" in text:
+            raise forms.ValidationError("A list can't hold a NUL character.")
+        if len(lines) > LINES:
+            raise forms.ValidationError(
+                f"These are {len(lines):,} lines; a list takes {LINES:,} at most. "
+                "Send it in parts."
+            )
+        if not lines and not self.errors:
+            raise forms.ValidationError("Paste names, or choose a file.")
+        data["text"] = "\n".join(lines)
+        data["lines"] = read_lines(lines)
+        return data
+
+
+def read_lines(lines: list[str]) -> list[Line]:
+    """Read who is meant, once each, and what is odd about a line."""
+    found: dict[str, Line] = {}
+    for text in lines:
+        parts = [
+            part for part in re.split(r"[,;\t ]+", text.strip().strip('"')) if part
+        ]
+        name = actions.normalise_name(parts[0].strip('"')) if parts else ""
+        email = parts[1].strip('"') if len(parts) > 1 else ""
+        problem = ""
+        if not actions.is_valid_name(name):
+            problem = "is not a username"
+        elif len(parts) > 2:
+            problem = "has more than a name and an e-mail address"
+        elif email:
+            try:
+                validate_email(email)
+            except forms.ValidationError:
+                problem = f"{email[:SHORT]} is no e-mail address"
+        key = name if not problem else text
+        if key in found:
+            continue
+        found[key] = Line(name if not problem else text[:SHORT], email, False, problem)
+    names = [line.name for line in found.values() if not line.problem]
+    there = set(names) - set(actions.unknown_users(names))
+    return [
+        replace(line, exists=not line.problem and line.name in there)
+        for line in found.values()
+    ]
 
 
 def few_enough(names: list[str]) -> list[str]:

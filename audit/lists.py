@@ -152,6 +152,11 @@ def export(
     )
 
 
+def csv_text(*parts: Iterable[Iterable[Any]]) -> str:
+    """Write rows as CSV."""
+    return "".join(map(_lines, parts))
+
+
 def _lines(rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text).writerows([plain(value) for value in row] for row in rows)
