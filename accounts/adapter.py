@@ -42,6 +42,7 @@ from accounts.actions import make_user_of, normalise_name
 from accounts.attempts import Attempt, TooMany, remember_browser
 from accounts.backends import admits, settle_account
 from accounts.hashing import PASSWORD_MEMORY, Kind, ceiling
+from accounts.mail import deliver
 from accounts.models import User
 from accounts.templatetags.browsers import browser
 from audit.actions import record
@@ -249,8 +250,13 @@ class AccountAdapter(DefaultAccountAdapter):
         self, template_prefix: str, email: str, context: dict[str, Any]
     ) -> None:
         host = urlsplit(settings.PUBLIC_URL).netloc
-        site = {"name": host, "domain": host}
-        super().send_mail(template_prefix, email, {**context, "current_site": site})
+        about = {
+            "request": self.request,
+            "email": email,
+            "current_site": {"name": host, "domain": host},
+            **context,
+        }
+        deliver(self.render_mail(template_prefix, email, about))
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         parts = urlsplit(super().get_reset_password_from_key_url(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 import pytest
 from django.core import mail
@@ -63,3 +64,23 @@ def test_strangers_learn_nothing_of_who_has_an_account(person, browser):
     assert known.status_code == unknown.status_code == 302
     assert known["Location"] == unknown["Location"]
     assert [message.to for message in mail.outbox] == [["ada@example.org"]]
+
+
+@pytest.fixture
+def silent_server(settings):
+    """Be a mail server that takes a connection and says nothing, until the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.getsockname()[:2]
+        settings.EMAIL_TIMEOUT = 1
+        yield server
+
+
+def test_the_page_does_not_wait_for_the_mail_server(person, browser, silent_server):
+    """Or the wait would tell that there is an account."""
+    silent_server.settimeout(30)
+
+    assert ask(browser, "ada@example.org").status_code == 302
+
+    connection, _ = silent_server.accept()
+    connection.close()
