@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -23,8 +26,9 @@ from django.utils.http import urlsafe_base64_encode
 
 from accounts.actions import create_user
 from accounts.models import User
+from accounts.system_accounts import missing_groups
 from audit.models import Actor
-from hubsite.config import ConfigError
+from hubsite.config import EVERYWHERE, ConfigError, HubConfig
 from hubsite.environment import unknown_variables
 from hubsite.reconcile import reconcile
 from servers.controller.hosting.classes import BUILT_IN
@@ -34,6 +38,8 @@ OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
 
 MIGRATION_LOCK = 7268
 
+# Where Linux looks for the rules of a service.
+PAM_FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 # Where the system keeps the passwords of its accounts.
 SHADOW = Path("/etc/shadow")
 
@@ -52,7 +58,10 @@ def prepare() -> dict[str, Any]:
         ),
         *settings.HUB.remarks,
         *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
-        *who_checks_passwords(settings.HUB.authenticator_class, SHADOW),
+        *who_checks_passwords(
+            settings.HUB.authenticator_class, SHADOW, settings.HUB.pam_service
+        ),
+        *what_is_missing(settings.HUB),
         *look_for_cache(),
         *reconcile(settings.HUB),
     ]
@@ -70,16 +79,58 @@ def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
     ]
 
 
-def who_checks_passwords(authenticator_class: str, shadow: Path) -> list[str]:
-    """Say so before people sign in, if the system's passwords can't be checked."""
+def who_checks_passwords(
+    authenticator_class: str, shadow: Path, service: str = "login"
+) -> list[str]:
+    """Say so before people sign in, if the system's passwords can't be checked.
+
+    A site's own service may ask somebody else, a directory for instance.
+    """
     is_readable = os.access(shadow, os.R_OK) or not shadow.exists()
-    if authenticator_class != "pam" or is_readable:
+    if (authenticator_class, service) != ("pam", "login") or is_readable:
         return []
     return [
         "JupyterHub.authenticator_class: this hub's account can't read the system's "
         "passwords, so PAM accepts its own alone; run the hub as root, or see "
         "docs/how-to/sign-in.md"
     ]
+
+
+def what_is_missing(hub: HubConfig) -> Iterator[str]:
+    """Name what the configuration counts on and the machine does not have."""
+    if hub.authenticator_class == "pam":
+        if not any((folder / hub.pam_service).exists() for folder in PAM_FOLDERS):
+            yield (
+                f"c.PAMAuthenticator.service: there is no {hub.pam_service!r} in "
+                "/etc/pam.d, so the rules of its `other` decide, which mostly refuse "
+                "everybody"
+            )
+        for trait in ("allowed_groups", "admin_groups"):
+            if missing := missing_groups(getattr(hub, f"pam_{trait}")):
+                yield (
+                    f"c.PAMAuthenticator.{trait}: the system has no group "
+                    f"{', '.join(missing)}"
+                )
+    if settings.LOGO_FILE is not None and not settings.LOGO_FILE.is_file():
+        yield (
+            f"c.JupyterHub.logo_file: there is no file {settings.LOGO_FILE}, so the "
+            "hub's own mark is shown"
+        )
+    host = urlsplit(hub.hub_connect_url).hostname or ""
+    if hub.hub_ip in EVERYWHERE and not is_known(host):
+        yield (
+            f"c.JupyterHub.hub_ip: this machine finds no address of {host}, where "
+            "servers are told to find the hub; set c.JupyterHub.hub_connect_ip"
+        )
+
+
+def is_known(host: str) -> bool:
+    """Tell whether a name or address leads anywhere, as far as this machine knows."""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def migrate() -> None:

@@ -22,6 +22,7 @@ from hubsite.answer_settings import (
 from hubsite.authenticators import WayIn
 from hubsite.unsupported import (
     ADVICE,
+    ISSUERS,
     KNOWN_AUTHENTICATORS,
     PLAIN,
     SECTIONS,
@@ -92,13 +93,15 @@ def of_authenticator_class(way_in: WayIn, settings: Mapping[str, Any]) -> Iterat
         )
         return
     variables = {
-        "HUB_OIDC_URL": _issuer(settings.get("authorize_url")) or "the provider",
-        "HUB_OIDC_CLIENT_ID": settings.get("client_id") or "the client",
-        "HUB_OIDC_CLIENT_SECRET_FILE": "a file with the client's secret",
+        "HUB_OIDC_URL": _issuer(name, settings),
+        "HUB_OIDC_CLIENT_ID": settings.get("client_id"),
+        "HUB_OIDC_CLIENT_SECRET_FILE": None,
     }
     if isinstance(claim := settings.get("username_claim"), str):
         variables["HUB_OIDC_USERNAME_CLAIM"] = claim
-    words = ", ".join(f"{key}={value}" for key, value in variables.items())
+    words = ", ".join(
+        f"{key}={value}" if value else key for key, value in variables.items()
+    )
     old = urlsplit(str(settings.get("oauth_callback_url") or ""))
     origin = f"{old.scheme}://{old.netloc}" if old.netloc else "https://YOUR-HUB"
     base = old.path.partition("hub/")[0] or "/"
@@ -149,7 +152,12 @@ def of_answers(tornado_settings: Mapping[str, Any]) -> Iterator[str]:
         )
     for key in ("cookie_options", "xsrf_cookie_kwargs"):
         options = cookie_attributes(tornado_settings.get(key) or {})
-        if unused := _spelt_out(options.keys() - COOKIE_ATTRIBUTES):
+        if "path" in options:
+            yield (
+                f"{place}: {key}: 'path': has no effect on the hub's own cookies; each "
+                "has its own path, as in JupyterHub"
+            )
+        if unused := _spelt_out(options.keys() - COOKIE_ATTRIBUTES - {"path"}):
             yield (
                 f"{place}: {key}: {unused}: has no effect on the hub's own cookies; "
                 "set c.JupyterHub.cookie_max_age_days for how long a sign-in lasts"
@@ -165,9 +173,15 @@ def _spelt_out(words: Iterable[str]) -> str:
     return ", ".join(repr(word) for word in sorted(map(str, words)))
 
 
-def _issuer(authorize_url: Any) -> str:
-    """Return the address of a provider, worked out from one of its pages."""
-    text = str(authorize_url or "")
+def _issuer(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the address of a provider, worked out from what is configured of it."""
+    given = {"gitlab_url": "https://gitlab.com", **settings}
+    if pattern := ISSUERS.get(name):
+        try:
+            return pattern.format(**given)
+        except KeyError:
+            return ""
+    text = str(given.get("authorize_url") or "")
     for end in ("/protocol/openid-connect/", "/oauth2/", "/oauth/", "/authorize"):
         if end in text:
             return text.partition(end)[0]

@@ -28,10 +28,21 @@ OAUTHENTICATORS = {
 # Of these providers none speaks OpenID Connect, which the hub's single sign-on needs.
 WITHOUT_OPENID = ("GitHub", "Bitbucket", "MW", "Okpy", "OpenShift")
 
+# Where the others describe themselves, with what a site configures of them.
+ISSUERS = {
+    "AzureAd": "https://login.microsoftonline.com/{tenant_id}/v2.0",
+    "Auth0": "https://{auth0_domain}",
+    "CILogon": "https://cilogon.org",
+    "GitLab": "{gitlab_url}",
+    "Globus": "https://auth.globus.org",
+    "Google": "https://accounts.google.com",
+}
+
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
 _TLS = "has no effect; put a reverse proxy that speaks TLS in front"
 _LOG = "has no effect; set HUB_LOG_LEVEL or HUB_LOG_FORMAT"
+_LOG_FILES = "has no effect; the logs are in the folder `logs` of the data folder"
 _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
 _NOT_YET = "has no effect yet"
 
@@ -47,8 +58,8 @@ ADVICE: dict[str, str] = {
     "JupyterHub.debug_proxy": "has no effect; set c.ConfigurableHTTPProxy.log_level",
     "JupyterHub.external_ssl_authorities": _TLS,
     "JupyterHub.extra_handlers": "has no effect; run a service with an address instead",
-    "JupyterHub.extra_log_file": _LOG,
-    "JupyterHub.extra_log_handlers": _LOG,
+    "JupyterHub.extra_log_file": _LOG_FILES,
+    "JupyterHub.extra_log_handlers": _LOG_FILES,
     "JupyterHub.forwarded_host_header": "has no effect; set HUB_TRUSTED_PROXIES",
     "JupyterHub.generate_certs": _TLS,
     "JupyterHub.generate_config": "has no effect; docs/reference lists the settings",

@@ -6,10 +6,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hubsite import prepare
 from hubsite.config import ConfigError, HubConfig, load_config
 from hubsite.prepare import who_checks_passwords, who_starts_servers
 
@@ -350,3 +353,29 @@ def test_passwords_of_the_system_take_a_right(
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert len(who_checks_passwords("pam", shadow)) == 1
     assert not who_checks_passwords("local", shadow)
+    assert not who_checks_passwords("pam", shadow, "jupyterhub")
+
+
+def test_what_the_machine_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.LOGO_FILE = tmp_path / "logo.svg"
+    monkeypatch.setattr(prepare, "PAM_FOLDERS", [tmp_path])
+    hub = replace(
+        HubConfig(),
+        authenticator_class="pam",
+        pam_admin_groups=frozenset({"no-such-group"}),
+        hub_ip="0.0.0.0",
+        hub_connect_url="http://no-such-host.invalid:8081",
+    )
+
+    said = list(prepare.what_is_missing(hub))
+
+    for remark, told in zip(
+        said, ["'login'", "no-such-group", "logo.svg", "no-such-host"], strict=True
+    ):
+        assert told in remark
+    (tmp_path / "login").touch()
+    (tmp_path / "logo.svg").touch()
+    changes = {"pam_admin_groups": frozenset({"root"}), "hub_ip": "127.0.0.1"}
+    assert not list(prepare.what_is_missing(replace(hub, **changes)))

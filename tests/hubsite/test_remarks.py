@@ -172,6 +172,10 @@ def test_the_proxys_own_section_goes_before_that_of_all_proxies(load: Load) -> N
             "cookie_max_age_days",
         ),
         (
+            "c.JupyterHub.tornado_settings = {'cookie_options': {'Path': '/'}}",
+            "each has its own path",
+        ),
+        (
             "c.JupyterHub.tornado_settings = {'headers': "
             "{'content-security-policy': 'script-src *; frame-ancestors *'}}",
             "'script-src'",
@@ -274,6 +278,31 @@ def test_what_an_oauthenticator_would_become_is_spelt_out(load: Load) -> None:
         assert word in hub.remarks[0]
     assert "allowed_groups" in "".join(hub.remarks)
     assert "well-hidden" not in "".join(hub.remarks)
+
+
+@pytest.mark.parametrize(
+    ("named", "setting", "issuer"),
+    [
+        (
+            "azuread",
+            "AzureAdOAuthenticator.tenant_id = 'uni'",
+            "microsoftonline.com/uni",
+        ),
+        (
+            "google",
+            "GoogleOAuthenticator.client_id = 'x'",
+            "https://accounts.google.com",
+        ),
+        ("gitlab", "GitLabOAuthenticator.client_id = 'x'", "https://gitlab.com"),
+    ],
+)
+def test_known_providers_have_known_addresses(
+    load: Load, named: str, setting: str, issuer: str
+) -> None:
+    remark = load(f"c.JupyterHub.authenticator_class = {named!r}\nc.{setting}").remarks[
+        0
+    ]
+    assert "HUB_OIDC_URL=https://" in remark and issuer in remark
 
 
 # Files
