@@ -22,6 +22,7 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models import Q
 from django.db.models.expressions import RawSQL
 from django.urls import reverse
 from django.utils.encoding import force_bytes
@@ -31,6 +32,15 @@ from accounts.models import NAME_LENGTH, Group, Role, User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
+from database.locks import (
+    Advisory,
+    delete_all,
+    for_update,
+    lock_all,
+    lock_tree,
+    locked,
+    wait_for,
+)
 from scopes.access import Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 
@@ -127,9 +137,13 @@ def create_user(
 ) -> User:
     """Create one user under exactly this name."""
     check_name(name)
-    created = _add_users([name], admin=admin, by=by, by_admin=by_admin)
+    _require_admin(admin, by, by_admin)
+    # Whoever asks for what is there is told so without a lock.
+    if User.objects.filter(name=name).exists():
+        raise _has_user(name)
+    created = _add_users([name], admin=admin, by=by)
     if not created:
-        raise Conflict(f"User {name} already exists")
+        raise _has_user(name)
     return User(
         pk=created[name], name=name, password=UNUSABLE_PASSWORD_PREFIX, admin=admin
     )
@@ -147,19 +161,26 @@ def create_users(
         raise Invalid("Must specify at least one user to create")
     check_number(wanted, "users")
     check_names(wanted)
-    created = _add_users(wanted, admin=admin, by=by, by_admin=by_admin)
+    _require_admin(admin, by, by_admin)
+    new = unknown_users(wanted)
+    created = _add_users(new, admin=admin, by=by) if new else {}
     if not created:
         raise Conflict(f"All {len(wanted)} users already exist")
     return created
 
 
-@transaction.atomic
-def _add_users(
-    names: list[str], *, admin: bool, by: Actor, by_admin: bool
-) -> dict[str, int]:
-    """Insert users, skip those that exist, and record what was done."""
+def _has_user(name: str) -> Conflict:
+    return Conflict(f"User {name} already exists")
+
+
+def _require_admin(admin: bool, by: Actor, by_admin: bool) -> None:
     if admin and not _is_admin(by, by_admin):
         raise Forbidden("Only admins can grant admin permissions")
+
+
+@transaction.atomic
+def _add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
+    """Insert users, skip those that exist, and record what was done."""
     ids = _insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
     if not ids:
         return {}
@@ -187,11 +208,15 @@ def update_user(
     """Rename a user, or make or unmake an administrator.
 
     Those who change one user do so one after the other, each knowing what the one
-    before has done: the flag and the role must not come apart.
+    before has done: the flag and the role must not come apart. Of two administrators
+    who demote each other, the second is none any more and is refused.
     """
-    current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    current, asking = lock_user(user, by)
     if current is None:
         raise NotFound(f"No such user: {user.name}")
+    trusted = _is_admin(by, by_admin) and (
+        by.kind != "user" or (asking is not None and asking.admin and asking.is_active)
+    )
     user.name, user.admin = current.name, current.admin
     new_name = None
     if name is not None and name != user.name:
@@ -200,7 +225,6 @@ def update_user(
         check_name(new_name)
         if User.objects.filter(name=new_name).exists():
             raise _taken(new_name)
-    trusted = _is_admin(by, by_admin)
     if user.admin and not trusted:
         raise Forbidden("Only admins can modify other admins")
     if admin and not trusted:
@@ -286,15 +310,19 @@ def deactivate_users(
     Their sessions end, with the tokens obtained in them. All else stays theirs: other
     tokens are refused as long as the account is, and count again afterwards.
     """
+    # What closes with an account includes servers, whose capacity is locked first.
+    wait_for(Advisory.CAPACITIES)
     closed = _set_active(users, False, by=by, by_admin=by_admin)
     if closed:
         gone = _users_of(closed)
-        sessions = UserSession.objects.filter(user__in=gone.values("pk"))
-        keys = sessions.values("session_key")
-        Session.objects.filter(session_key__in=keys).delete()
-        sessions.delete()
         for closing in closings:
             closing(gone, by)
+        sessions = UserSession.objects.filter(user__in=gone.values("pk"))
+        lock_all(sessions, for_deletion=True)
+        delete_all(
+            Session.objects.filter(session_key__in=sessions.values("session_key"))
+        )
+        sessions.delete()
     return len(closed)
 
 
@@ -317,16 +345,20 @@ def _set_active(
         raise Invalid("Cannot deactivate yourself!")
     # Of two who deactivate each other the second waits here, and then may not any
     # more: so one administrator at least stays.
-    locked = _users_of(ids | own).select_for_update(no_key=True).order_by("pk")
-    changed, names = [], []
-    for pk, name, admin, is_active in locked.values_list(
-        "pk", "name", "admin", "is_active"
-    ):
+    rows = list(
+        locked(_users_of(ids | own)).values_list("pk", "name", "admin", "is_active")
+    )
+    trusted = _is_admin(by, by_admin)
+    for pk, _, admin, is_active in rows:
         if pk in own and not is_active:
             raise Forbidden("Your own account is deactivated")
+        if pk in own and not admin:
+            trusted = False
+    changed, names = [], []
+    for pk, name, admin, is_active in rows:
         if pk not in ids or is_active == active:
             continue
-        if admin and not _is_admin(by, by_admin):
+        if admin and not trusted:
             raise Forbidden("Only admins can modify other admins")
         changed.append(pk)
         names.append(name)
@@ -345,22 +377,68 @@ def _users_of(ids: Iterable[int]) -> models.QuerySet[User]:
     return User.objects.filter(pk__in=rows)
 
 
+def is_named(names: Iterable[str]) -> Q:
+    """Find rows by names, of which there may be more than parameters."""
+    rows = RawSQL(  # noqa: S611
+        f"SELECT t.value FROM {_rows()}", [json.dumps(list(names))]
+    )
+    return Q(name__in=rows)
+
+
 @transaction.atomic
 def delete_user(user: User, *, by: Actor) -> None:
     """Delete a user with tokens, memberships, servers and shares.
 
-    Of several who do so at once, one has done it.
+    Of several who do so at once, one has done it. Who deletes an administrator must
+    have the right to do so still: of two who delete each other, one stays.
     """
     refuse_own_deletion(user, by)
     # Whoever starts this user's server at this moment has done so, or can't any more.
-    User.objects.select_for_update().filter(pk=user.pk).first()
+    current, asking = lock_user(user, by, for_deletion=True)
+    if current is None:
+        raise NotFound(f"No such user: {user.name}")
+    if (
+        current.admin
+        and by.kind == "user"
+        and not (
+            asking is not None
+            and asking.is_active
+            and asking.access.allows("delete:users", obj=current)
+        )
+    ):
+        raise Forbidden("You may not delete this user any more")
     _refuse_hindered(user)
     record(by, "user.delete", "user", user.name)
     for departure in departures:
         departure(user, by)
+    lock_tree(User.objects.filter(pk=user.pk))
     _, deleted = user.delete()
     if not deleted.get(User._meta.label):
         raise NotFound(f"No such user: {user.name}")
+
+
+def lock_users(users: models.QuerySet[User], by: Actor) -> None:
+    """Lock users who are about to be deleted in one transaction, and who does it."""
+    asks = Q(name=by.name) if by.kind == "user" else Q(pk__in=())
+    chosen = Q(pk__in=users.order_by().values("pk"))
+    lock_all(User.objects.filter(chosen | asks), for_deletion=True)
+    lock_tree(User.objects.filter(chosen))
+
+
+def lock_user(
+    user: User, by: Actor, *, for_deletion: bool = False
+) -> tuple[User | None, User | None]:
+    """Lock a user and the user who asks; return both as they are now.
+
+    Nobody can withdraw the rights of who asks then, before the transaction ends.
+    """
+    asks = Q(name=by.name) if by.kind == "user" else Q(pk__in=())
+    rows = list(
+        locked(User.objects.filter(Q(pk=user.pk) | asks), for_deletion=for_deletion)
+    )
+    current = next((row for row in rows if row.pk == user.pk), None)
+    asking = next((row for row in rows if asks and row.name == by.name), None)
+    return current, asking if by.kind == "user" else None
 
 
 def refuse_own_deletion(user: User, by: Actor) -> None:
@@ -404,10 +482,13 @@ def create_groups(
                 f"Invalid group name: {name[:NAME_LENGTH] or '(empty)'}. "
                 f"A name has 1 to {NAME_LENGTH} characters."
             )
-    with transaction.atomic():
-        new = _until_taken(wanted)
-        groups = _add_groups(new, members, fields)
-        if new:
+    # Whoever asks for what is there is told so without a lock.
+    new = _until_taken(wanted)
+    known = list(_known_users(members).values())
+    groups: list[Group] = []
+    if new:
+        with transaction.atomic():
+            groups = _add_groups(new, known, fields)
             _record_many(by, "group.create", "group", new, users=members)
     if len(new) < len(wanted):
         raise Conflict(f"Group {wanted[len(new)]} already exists")
@@ -425,12 +506,9 @@ def _until_taken(names: list[str]) -> list[str]:
 
 
 def _add_groups(
-    names: list[str], members: list[str], fields: dict[str, Any]
+    names: list[str], known: list[str], fields: dict[str, Any]
 ) -> list[Group]:
     """Insert groups, none of which may exist, and their members."""
-    known = list(_known_users(members).values())
-    if not names:
-        return []
     ids = _insert_named(Group(**fields), names)
     for name in names:
         if name not in ids:
@@ -470,10 +548,12 @@ def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
     known = _known_users(list(names))
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM accounts_user_groups WHERE group_id = %s "
-            f"AND user_id IN (SELECT u.id FROM {_rows()} "
-            "JOIN accounts_user u ON u.name = t.value) RETURNING user_id",
-            [group.pk, json.dumps(list(known.values()))],
+            # In the order of `_insert_members`.
+            "DELETE FROM accounts_user_groups WHERE id IN "
+            "(SELECT id FROM accounts_user_groups WHERE group_id = %s "
+            f"AND user_id IN (SELECT CAST(t.value AS bigint) FROM {_rows()}) "
+            f"ORDER BY user_id{for_update()}) RETURNING user_id",
+            [group.pk, json.dumps(list(known))],
         )
         gone = {pk for (pk,) in cursor.fetchall()}
     return _record_members(by, "group.remove_members", group, known, gone)
@@ -482,7 +562,7 @@ def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
 @transaction.atomic
 def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
     """Replace all properties of a group."""
-    current = Group.objects.select_for_update(no_key=True).filter(pk=group.pk).first()
+    current = locked(Group.objects.filter(pk=group.pk)).first()
     if current is None:
         raise NotFound(f"No such group: {group.name}")
     # As texts, for Python takes true and 1 for the same.
@@ -500,6 +580,7 @@ def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> No
 @transaction.atomic
 def delete_group(group: Group, *, by: Actor) -> None:
     """Delete a group; its members stay users."""
+    lock_tree(Group.objects.filter(pk=group.pk))
     record(by, "group.delete", "group", group.name)
     _, deleted = group.delete()
     if not deleted.get(Group._meta.label):
@@ -586,13 +667,11 @@ def _insert_named(template: models.Model, names: list[str]) -> dict[str, int]:
         field.get_db_prep_save(field.pre_save(template, True), connection)
         for field in fields
     ]
+    if len(names) > 1:
+        wait_for(
+            Advisory.USER_NAMES if isinstance(template, User) else Advisory.GROUP_NAMES
+        )
     with connection.cursor() as cursor:
-        if len(names) > 1 and connection.vendor == "postgresql":
-            # Two lists with the same names in different order would lock each other
-            # out; so lists come one after the other.
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(%s::regclass::bigint)", [meta.db_table]
-            )
         cursor.execute(
             f'INSERT INTO "{meta.db_table}" (name, {columns}) '
             f"SELECT t.value, {', '.join(['%s'] * len(fields))} FROM {_rows()} "

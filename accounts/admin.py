@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import orjson
 from allauth.usersessions.models import UserSession
@@ -30,6 +30,7 @@ from django.utils.timesince import timesince
 from accounts import actions
 from accounts.actions import check_adding
 from accounts.adapter import public_origin
+from accounts.administrators import keep_administrator
 from accounts.models import Group, Role, User
 from accounts.rights import members_among
 from audit.admin_base import (
@@ -50,11 +51,12 @@ from audit.admin_base import (
 from audit.changes import ChangesForm, Difference
 from audit.lists import csv_text, rising
 from audit.search import contains
+from database.locks import lock_all, lock_tree, locked
 from scopes.access import Access, Target
 from scopes.grammar import describe
 from scopes.refusals import Invalid, NotFound, Refusal
 
-Row = TypeVar("Row", User, Group)
+DELETED = "Somebody else deleted this meanwhile."
 
 # As many lines as a form takes, and as many odd ones as it repeats.
 LINES = 1_000
@@ -394,10 +396,20 @@ class UserAdmin(ScopedAdmin):
     def save_model(
         self, request: Any, obj: User, form: forms.ModelForm, change: bool
     ) -> None:
+        with keep_administrator():
+            self.save_user(request, obj, form, change)
+
+    def save_user(
+        self, request: Any, obj: User, form: forms.ModelForm, change: bool
+    ) -> None:
         by, by_admin = actor_of(request), request.user.admin
         data = form.cleaned_data
         if change:
-            user = _locked(User, obj)
+            groups_named = {*data["groups"], *_changeable(request, obj)}
+            lock_all(Group.objects.filter(name__in=groups_named))
+            user = actions.lock_user(obj, by)[0]
+            if user is None:
+                raise NotFound(DELETED)
             changes = form.changes(
                 {
                     "name": user.name,
@@ -593,7 +605,9 @@ class UserAdmin(ScopedAdmin):
 
     def set_active(self, request: Any, users: QuerySet[User], act: str) -> str:
         """Do to users what `ACTS` names, and say how many that were."""
-        number = ACTS[act](users, by=actor_of(request), by_admin=request.user.admin)
+        by, by_admin = actor_of(request), request.user.admin
+        with keep_administrator():
+            number = ACTS[act](users, by=by, by_admin=by_admin)
         return f"{act.capitalize()}d {number} user{'' if number == 1 else 's'}."
 
     def set_active_view(self, request: Any, pk: int, act: str) -> HttpResponse:
@@ -656,7 +670,8 @@ class UserAdmin(ScopedAdmin):
         )
 
     def delete_model(self, request: Any, obj: User) -> None:
-        actions.delete_user(obj, by=actor_of(request))
+        with keep_administrator():
+            actions.delete_user(obj, by=actor_of(request))
 
     @admin.action(description="Delete the selected users", permissions=["delete"])
     def delete_users(
@@ -939,6 +954,12 @@ class GroupAdmin(ScopedAdmin):
     def save_model(
         self, request: Any, obj: Group, form: forms.ModelForm, change: bool
     ) -> None:
+        with keep_administrator():
+            self.save_group(request, obj, form, change)
+
+    def save_group(
+        self, request: Any, obj: Group, form: forms.ModelForm, change: bool
+    ) -> None:
         by = actor_of(request)
         data = form.cleaned_data
         added = self.known(request, data["add_members"])
@@ -951,7 +972,9 @@ class GroupAdmin(ScopedAdmin):
             )
             obj.pk = group.pk
             return
-        group = _locked(Group, obj)
+        group = locked(Group.objects.filter(pk=obj.pk)).first()
+        if group is None:
+            raise NotFound(DELETED)
         changes = form.changes({"properties": group.properties})
         if added:
             check_adding(request.user.access, by, group)
@@ -986,7 +1009,8 @@ class GroupAdmin(ScopedAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def delete_model(self, request: Any, obj: Group) -> None:
-        actions.delete_group(obj, by=actor_of(request))
+        with keep_administrator():
+            actions.delete_group(obj, by=actor_of(request))
 
     @admin.action(description="Delete the selected groups", permissions=["delete"])
     def delete_groups(
@@ -1138,20 +1162,15 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
         actions.remove_members(touched[name], [user.name], by=by)
 
 
-def _locked(model: type[Row], row: Row) -> Row:
-    """Return a row as it is now, which nobody else changes meanwhile."""
-    current = model._default_manager.select_for_update(no_key=True).filter(pk=row.pk)
-    found = current.first()
-    if found is None:
-        raise NotFound("Somebody else deleted this meanwhile.")
-    return found
-
-
-@transaction.atomic
 def _delete_each(request: Any, rows: QuerySet[Any], delete: Any, noun: str) -> str:
     """Delete all that was chosen or nothing, and say how many that were."""
     by, number = actor_of(request), 0
-    for row in rows.iterator(chunk_size=500):
-        delete(row, by=by)
-        number += 1
+    with keep_administrator():
+        if rows.model is User:
+            actions.lock_users(rows, by)
+        else:
+            lock_tree(rows.model.objects.filter(pk__in=rows.order_by().values("pk")))
+        for row in rows.order_by("pk").iterator(chunk_size=500):
+            delete(row, by=by)
+            number += 1
     return f"Deleted {number} {noun}."

@@ -117,7 +117,11 @@ sign_in: list[Any] = [
                 path("2fa/", include(second_factor)),
                 path("2fa/", include("allauth.mfa.urls")),
                 path("3rdparty/", include("allauth.socialaccount.urls")),
-                path("sessions/", include("allauth.usersessions.urls")),
+                path(
+                    "sessions/",
+                    views.SessionsView.as_view(),
+                    name="usersessions_list",
+                ),
                 *single_sign_on,
             ]
         ),

@@ -41,7 +41,7 @@ from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
 )
-from django.db import IntegrityError, OperationalError
+from django.db import DatabaseError, IntegrityError, InterfaceError
 from django.db.models import Model
 from django.http import (
     Http404,
@@ -55,6 +55,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from audit.models import Actor
+from database.failures import RETRY_AFTER, explanation, is_unavailable, leave_standby
 from scopes.access import EMPTY, Access
 from scopes.refusals import (
     Busy,
@@ -173,12 +174,14 @@ def explain(failure: Exception, path: str) -> HttpResponse:
             # Two acts contradicted each other, and the database let one happen.
             logger.warning("Came second: %s: %s", path, failure)
             return error(409, "Something else changed this meanwhile; try again.")
-        case OperationalError():
+        case DatabaseError() | InterfaceError() if is_unavailable(failure):
             # Writers queue in the database; one that waited in vain may try again.
-            logger.error("The database did not answer %s: %s", path, failure)
-            if "disk is full" in str(failure) or "No space left" in str(failure):
-                return error(503, "The hub's disk is full, so nothing was changed.")
-            return error(503, "The database is busy; try again in a moment.")
+            reason = str(failure).partition("\n")[0]
+            logger.warning("The database did not answer %s: %s", path, reason)
+            leave_standby(failure)
+            response = error(503, explanation(failure))
+            response["Retry-After"] = str(RETRY_AFTER)
+            return response
         case _ if problem := cache_problem(failure):
             logger.error("The cache did not answer %s: %s", path, problem)
             return error(503, CACHE_AWAY)

@@ -15,7 +15,7 @@ from api.bodies import Body, check_names
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 from servers.routes import publish_service, withdraw_service
-from services.actions import create_service, delete_service
+from services.actions import create_service, delete_service, refuse_taken
 from services.models import Service
 from tokens.actions import store_brought_token
 
@@ -122,6 +122,7 @@ class ServiceView(HubAPIView):
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         fields = read_service(self.json())
         secret = fields.pop("api_token", "")
+        refuse_taken(name)
         # One transaction, so that a refused token leaves no service behind.
         with transaction.atomic():
             service = create_service(

@@ -28,15 +28,12 @@ from accounts.actions import create_user
 from accounts.models import User
 from accounts.system_accounts import missing_groups
 from audit.models import Actor
+from database.locks import Advisory, hold
 from hubsite.config import EVERYWHERE, ConfigError, HubConfig
 from hubsite.environment import unknown_variables
 from hubsite.reconcile import reconcile
 from servers.controller.hosting.classes import BUILT_IN
 from web.cache import look_for_cache
-
-OWN_APPS = ("audit", "accounts", "services", "tokens", "servers")
-
-MIGRATION_LOCK = 7268
 
 # Where Linux looks for the rules of a service.
 PAM_FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
@@ -165,7 +162,7 @@ def is_current() -> bool:
     applied = set(MigrationRecorder(connection).applied_migrations())
     shipped = set(_shipped_migrations())
     newer = sorted(
-        f"{app}.{name}" for app, name in applied - shipped if app in OWN_APPS
+        f"{app}.{name}" for app, name in applied - shipped if app in own_apps()
     )
     if newer:
         raise ConfigError(
@@ -176,12 +173,25 @@ def is_current() -> bool:
 
 
 def _migrate() -> None:
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Of replicas that start together one migrates, and the others wait.
-            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
-        call_command("migrate", interactive=False, verbosity=0)
-        call_command("createcachetable", verbosity=0)
+    # The lock ends with the session, so the session lasts until all is done.
+    connection.settings_dict["CONN_MAX_AGE"] = None
+    # Of replicas that start together one migrates, and the others wait.
+    hold(Advisory.MIGRATION)
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+
+
+def own_apps() -> set[str]:
+    """Name the installed apps whose code is part of this project.
+
+    The migrations of libraries are not ours to judge: a newer version may leave some
+    that this one does not know and need not know.
+    """
+    return {
+        app.label
+        for app in apps.get_app_configs()
+        if Path(app.path).resolve().parent == settings.BASE_DIR
+    }
 
 
 def cache_table_exists() -> bool:

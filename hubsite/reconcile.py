@@ -11,11 +11,13 @@ tokens before role members (a token may bring its user), blocked users last.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import OperationalError, models, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.actions import (
@@ -23,6 +25,7 @@ from accounts.actions import (
     check_name,
     create_groups,
     create_users,
+    is_named,
     normalise_name,
     set_properties,
     update_user,
@@ -30,6 +33,8 @@ from accounts.actions import (
 from accounts.models import Group, Role, User
 from audit.actions import record
 from audit.models import Actor
+from database.failures import is_conflict
+from database.locks import Advisory, lock_all, patience, wait_for
 from hubsite.config import SERVICE_PREFIX, ConfigError, HubConfig
 from oauth.actions import follow_services, leave_service, revoke_abandoned
 from scopes.definitions import DEFAULT_ROLES
@@ -43,7 +48,12 @@ from tokens.actions import purge_expired, store_brought_token
 
 BY = Actor.system("config")
 NOTE = "from config"
-START_LOCK = 7267
+
+# Seconds for which it waits for what others have locked: half of what PostgreSQL waits
+# before it looks for a deadlock.
+GIVE_WAY = 0.5
+# Seconds before it tries again.
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2, 3.2, 3.2)
 
 # Rows that one statement asks for by name; SQLite limits how many it takes.
 BATCH = 500
@@ -69,23 +79,60 @@ class Reconciliation:
         self.remarks: list[str] = []
 
     def run(self) -> list[str]:
+        for pause in PAUSES:
+            # What it finds locked may be held by a request that waits for what it has
+            # locked itself: it gives way long before the database would end one of
+            # them, and begins anew.
+            try:
+                return self.run_once()
+            except OperationalError as error:
+                if not is_conflict(error):
+                    raise
+            self.remarks = []
+            time.sleep(pause)
+        raise ConfigError(
+            "Others keep the database locked, so that nothing of the configuration was "
+            "stored: try again once they are done"
+        )
+
+    def run_once(self) -> list[str]:
         with transaction.atomic():
-            if connection.vendor == "postgresql":
-                # Replicas that start together reconcile one after the other.
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [START_LOCK])
-            self.define_roles()
-            self.admit_users()
-            self.load_groups()
-            self.load_services()
-            self.store_tokens()
-            self.load_clients()
-            self.assign_roles()
-            self.strip_blocked_users()
-            self.rename_servers()
-            self.tell_who_holds_nothing()
-            purge_expired(timezone.now(), by=BY)
+            # Replicas that start together reconcile one after the other.
+            wait_for(Advisory.CONFIGURATION, seconds=0)
+            with patience(GIVE_WAY):
+                self.lock()
+                self.bring_in_line()
         return self.remarks
+
+    def lock(self) -> None:
+        """Lock what is going to be changed, in the order of locking."""
+        if self.hub.blocked_users:
+            # Their servers are stopped at the end.
+            wait_for(Advisory.CAPACITIES)
+        wait_for(Advisory.USER_NAMES)
+        wait_for(Advisory.GROUP_NAMES)
+        lock_all(Role.objects.all())
+        lock_all(Group.objects.filter(is_named(self.hub.load_groups)))
+        lock_all(
+            User.objects.filter(
+                Q(is_named(map(normalise_name, self.hub.admin_users)), admin=False)
+                | is_named(map(normalise_name, self.hub.blocked_users))
+            )
+        )
+        lock_all(Service.objects.filter(from_config=True))
+
+    def bring_in_line(self) -> None:
+        self.define_roles()
+        self.admit_users()
+        self.load_groups()
+        self.load_services()
+        self.store_tokens()
+        self.load_clients()
+        self.assign_roles()
+        self.strip_blocked_users()
+        self.rename_servers()
+        self.tell_who_holds_nothing()
+        purge_expired(timezone.now(), by=BY)
 
     # Roles
 
@@ -165,8 +212,11 @@ class Reconciliation:
     def _follow_role(self, admin: Role) -> None:
         """Have the admin flag say who holds the role."""
         holders = admin.users.values("pk")
-        User.objects.filter(admin=False, pk__in=holders).update(admin=True)
-        User.objects.filter(admin=True).exclude(pk__in=holders).update(admin=False)
+        gain = User.objects.filter(admin=False, pk__in=holders)
+        lose = User.objects.filter(admin=True).exclude(pk__in=holders)
+        lock_all(gain | lose)
+        gain.update(admin=True)
+        lose.update(admin=False)
 
     # Users and groups
 

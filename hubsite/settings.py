@@ -115,6 +115,7 @@ MIDDLEWARE = [
     "hubsite.sessions.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "hubsite.unavailable.UnavailableMiddleware",
 ]
 
 ROOT_URLCONF = "hubsite.urls"
@@ -147,6 +148,12 @@ TEMPLATES = [
 # ------------------------------------------------------------------------- database
 
 
+# Seconds for which a connection to PostgreSQL is kept, and for which a statement waits
+# for a lock there.
+CONNECTION_AGE = 300
+LOCK_TIMEOUT = 10
+
+
 def database(url: str) -> dict[str, Any]:
     """Describe the database; connections are kept, since making one costs most."""
     if not url:
@@ -171,6 +178,14 @@ def database(url: str) -> dict[str, Any]:
             "init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         )
     elif found["ENGINE"].endswith("postgresql"):
+        found["ENGINE"] = "database.postgresql"
+        # After a failover the name of the host may lead to another server.
+        found["CONN_MAX_AGE"] = CONNECTION_AGE
+        found["CONN_HEALTH_CHECKS"] = True
+        # Whoever waits for somebody else's lock is told so after this time.
+        options["options"] = (
+            f"-c lock_timeout={LOCK_TIMEOUT}s {options.get('options', '')}".strip()
+        )
         # Hot statements are prepared at their second use and then only executed.
         options.setdefault("server_side_binding", True)
         options.setdefault("prepare_threshold", 1)

@@ -11,7 +11,7 @@ from django.urls import include, path, re_path
 from accounts.urls import sign_in
 from api.hub import HealthView
 from api.hub import RootView as RootAPIView
-from hubsite import views
+from hubsite import unavailable, views
 from hubsite.admin import site
 from hubsite.home import HomeView
 from hubsite.metrics import MetricsView
@@ -24,6 +24,7 @@ handler400 = views.bad_request
 handler403 = views.forbidden
 handler404 = views.not_found
 handler429 = views.too_many_requests
+handler500 = unavailable.server_error
 
 urlpatterns = [
     path(f"{prefix}api/docs/", views.DocsView.as_view(), name="docs"),

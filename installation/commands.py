@@ -22,8 +22,8 @@ from installation.services_for_tests import (
 from installation.steps import PYTHON, ROOT, VENV, run, step
 
 CODE = [
-    *("accounts", "api", "audit", "hubsite", "installation", "oauth", "scopes"),
-    *("servers", "services", "tokens", "web", "manage.py", "start.py"),
+    *("accounts", "api", "audit", "database", "hubsite", "installation", "oauth"),
+    *("scopes", "servers", "services", "tokens", "web", "manage.py", "start.py"),
 ]
 TEMPLATES = ("templates",)
 HELP = """\

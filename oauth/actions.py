@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
+from database.locks import delete_all, keep
 from oauth.clients import server_client_id
 from oauth.grants import spell_out_roles
 from oauth.models import REDIRECT_URI_LENGTH, OAuthClient, OAuthCode
@@ -131,7 +132,7 @@ def end_clients(clients: Any, *, by: Actor) -> None:
     if identifiers:
         tokens = APIToken.objects.filter(client_id__in=identifiers)
         revoke_tokens(tokens, by=by)
-        OAuthClient.objects.filter(identifier__in=identifiers).delete()
+        delete_all(OAuthClient.objects.filter(identifier__in=identifiers))
 
 
 @transaction.atomic
@@ -262,7 +263,6 @@ def issue_code(
     now = now or timezone.now()
     if client.server and not client.is_own_server_of(user):
         record(by, "server.open", "server", client.server)
-    OAuthCode.objects.expired(now).delete()
     code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
     OAuthCode.objects.create(
         handle=_handle(code),
@@ -278,6 +278,12 @@ def issue_code(
     return code
 
 
+@transaction.atomic
+def sweep_codes(now: datetime) -> int:
+    """Delete codes that nobody can redeem any more; say how many there were."""
+    return delete_all(OAuthCode.objects.expired(now))
+
+
 def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None:
     """Return the promise that a client can redeem with this code."""
     found = OAuthCode.objects.active(now).filter(
@@ -290,6 +296,8 @@ def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None
 @sensitive_variables("secret")
 def redeem_code(promise: OAuthCode, *, by: Actor) -> tuple[APIToken, str]:
     """Trade a promise for its token, once; return the token with its secret."""
+    # The token points to the user.
+    keep(User, promise.user_id)
     deleted, _ = OAuthCode.objects.filter(pk=promise.pk).delete()
     if not deleted:
         # Someone else redeemed it between the question and the answer.

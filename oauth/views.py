@@ -24,7 +24,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from accounts.adapter import SESSION_ID, begin_single_sign_on
 from accounts.mixins import SignedInMixin
-from oauth.actions import issue_code
+from oauth.actions import issue_code, sweep_codes
 from oauth.grants import (
     IDENTIFY_ALONE,
     grant,
@@ -144,6 +144,7 @@ class TokenView(View):
     def post(self, request: HttpRequest) -> HttpResponse:
         asked = Request(request.path, "POST", request.POST.urlencode())
         asked.address = request.META.get("REMOTE_ADDR", "")
+        sweep_codes(timezone.now())
         try:
             headers, text, status = grant_type.create_token_response(
                 asked, token_handler()

@@ -15,17 +15,24 @@ from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
+from database.locks import lock_all, locked
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
 from servers.changes import announce
 from servers.farewells import release
-from servers.limits import NO_ROOM, Room, require_room_for_name, take_turn
+from servers.limits import (
+    NO_ROOM,
+    Room,
+    limit_of_names,
+    require_room_for_name,
+    take_turn,
+)
 from servers.models import ACTIVE, Server, ServerEvent
 from servers.names import check_display_name, check_server_name, is_server_name
 
@@ -57,7 +64,6 @@ class Unset(Enum):
 UNSET = Unset.UNSET
 
 
-@transaction.atomic
 def create_server(
     user: User,
     name: str,
@@ -70,28 +76,32 @@ def create_server(
     if not name:
         raise Conflict(f"User {user.name} already has a default server")
     _require_named_servers()
-    _lock(user)
+    # Whoever asks for what is there is told so without a lock.
     if Server.objects.filter(user=user, name=name).exists():
-        raise Conflict(f"User {user.name} already has server {name}")
+        raise _has_server(user, name)
     check_server_name(name)
     if display_name:
         check_display_name(display_name)
-    require_room_for_name(user, by)
-    try:
-        with transaction.atomic():
-            server = Server.objects.create(
-                user=user,
-                name=name,
-                display_name=display_name or name,
-                user_options=user_options or {},
-            )
-    except IntegrityError:
-        raise Conflict(f"User {user.name} already has server {name}") from None
-    record(by, "server.create", "server", f"{user.name}/{name}")
+    limit = limit_of_names(by)
+    with transaction.atomic():
+        _lock(user)
+        if Server.objects.filter(user=user, name=name).exists():
+            raise _has_server(user, name)
+        require_room_for_name(user, limit)
+        server = Server.objects.create(
+            user=user,
+            name=name,
+            display_name=display_name or name,
+            user_options=user_options or {},
+        )
+        record(by, "server.create", "server", f"{user.name}/{name}")
     return server
 
 
-@transaction.atomic
+def _has_server(user: User, name: str) -> Conflict:
+    return Conflict(f"User {user.name} already has server {name}")
+
+
 def edit_server(
     user: User,
     name: str,
@@ -107,6 +117,21 @@ def edit_server(
     """
     if new_name is not None or display_name is not None:
         _require_named_servers()
+    becomes_named = new_name is not None and not name
+    limit = limit_of_names(by) if becomes_named else 0
+    with transaction.atomic():
+        return _edit_server(user, name, new_name, display_name, user_options, limit, by)
+
+
+def _edit_server(
+    user: User,
+    name: str,
+    new_name: str | None,
+    display_name: str | None,
+    user_options: dict[str, Any] | Unset | None,
+    limit: int,
+    by: Actor,
+) -> Server:
     _lock(user)
     server = _find(user, name)
     if server.is_active:
@@ -122,7 +147,7 @@ def edit_server(
             raise Conflict(f"User {user.name} already has server {new_name!r}")
         check_server_name(new_name)
         if not name:
-            require_room_for_name(user, by)
+            require_room_for_name(user, limit)
         server.name = new_name
         changed.append("name")
     if display_name is not None:
@@ -153,9 +178,10 @@ def delete_server(user: User, name: str, *, by: Actor) -> None:
     if not name:
         raise Invalid("Cannot delete the default server")
     _lock(user)
-    server = Server.objects.filter(user=user, name=name).first()
+    server = locked(Server.objects.filter(user=user, name=name)).first()
     if server is None:
         raise NotFound(f"{user.name} has no server named '{name}'")
+    server.user = user
     if server.is_active:
         raise Invalid(f"{user.name}:{name} is active. Please stop it first.")
     release(server, by=by)
@@ -307,9 +333,7 @@ def know_default_server(user: User) -> None:
 def stop_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     """Want all of these to be stopped, and return how many were not yet."""
     take_turn()
-    rows = _locked_rows(
-        servers.filter(ACTIVE).exclude(pending=Server.Pending.STOP), of_users=False
-    )
+    rows = _locked_rows(servers.filter(ACTIVE).exclude(pending=Server.Pending.STOP))
     for ids in _batches([pk for pk, _, _ in rows]):
         Server.objects.filter(pk__in=ids).update(
             wanted=Server.Wanted.STOPPED,
@@ -345,7 +369,9 @@ def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     )
     if not settings.HUB.allow_named_servers:
         stopped = stopped.filter(name="")
-    rows = _locked_rows(stopped, of_users=True)
+    # Who is deactivated or deleted meanwhile is so before this, or afterwards.
+    lock_all(User.objects.filter(pk__in=stopped.order_by().values("user")))
+    rows = _locked_rows(stopped)
     room = Room.now().left(len(rows))
     if rows and not room:
         raise Busy(NO_ROOM)
@@ -402,7 +428,7 @@ def _require_named_servers() -> None:
 
 def _lock(user: User) -> User:
     """Let nobody else count, name or start this user's servers meanwhile."""
-    current = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    current = locked(User.objects.filter(pk=user.pk)).first()
     if current is None:
         raise NotFound(f"No such user: {user.name}")
     return current
@@ -414,23 +440,18 @@ def _require_welcome(user: User) -> None:
 
 
 def _locked(user: User, name: str) -> Server | None:
-    rows = Server.objects.select_for_update(no_key=True)
-    server = rows.filter(user=user, name=name).first()
+    server = locked(Server.objects.filter(user=user, name=name)).first()
     if server is not None:
         server.user = user
     return server
 
 
-def _locked_rows(
-    servers: QuerySet[Server], *, of_users: bool
-) -> list[tuple[int, str, str]]:
+def _locked_rows(servers: QuerySet[Server]) -> list[tuple[int, str, str]]:
     """Lock these servers; return the id, owner and name of each, oldest first."""
-    of = ("self", "user") if of_users else ("self",)
     chosen = Server.objects.filter(pk__in=servers.order_by().values("pk"))
     # PostgreSQL locks the rows of what is selected as objects, not as values.
-    rows = chosen.select_related("user").only("name", "user__name").order_by("pk")
-    locked = rows.select_for_update(of=of, no_key=True)
-    return [(server.pk, server.user.name, server.name) for server in locked]
+    rows = chosen.select_related("user").only("name", "user__name")
+    return [(server.pk, server.user.name, server.name) for server in locked(rows)]
 
 
 def _batches(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
+from database.locks import lock_all
 from scopes.refusals import Invalid
 from servers.models import Server
 
@@ -53,6 +54,8 @@ def note_activity(
     ]
     for start in range(0, len(rows), BATCH):
         with transaction.atomic(), connection.cursor() as cursor:
+            batch = [name for _, _, name, _ in rows[start : start + BATCH]]
+            lock_all(Server.objects.filter(user_id=user_id, name__in=batch))
             cursor.executemany(
                 "UPDATE servers_server SET last_activity = %s WHERE user_id = %s "
                 "AND name = %s AND (last_activity IS NULL OR last_activity < %s)",

@@ -7,10 +7,12 @@ log. It is asked for in the transaction that deletes the row, and nobody waits f
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.models import User
 from audit.models import Actor
-from servers.controller.credentials import take_back
+from database.locks import lock_all
+from servers.controller.credentials import lock_credentials, take_back
 from servers.inquiries import put
 from servers.models import Server
 
@@ -37,5 +39,9 @@ def release(server: Server, *, by: Actor) -> None:
 
 def release_servers_of(user: User, by: Actor) -> None:
     """Release all servers of a user who is about to be deleted."""
-    for server in Server.objects.filter(user=user).select_related("user"):
+    servers = Server.objects.filter(user=user)
+    lock_all(servers, for_deletion=True)
+    owned = list(servers.select_related("user"))
+    lock_credentials(owned, Q(user=user))
+    for server in owned:
         release(server, by=by)

@@ -24,14 +24,18 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 
+from database.failures import is_unavailable
+from database.locks import brief_transaction
 from servers.changes import Changes, announce
 from servers.models import Inquiry
 
 PATIENCE = 5.0
 INTERVAL = 0.05
+# Seconds for which a question waits to be written.
+LOCK_PATIENCE = 0.5
 # Nobody waits for an answer for so long.
 KEPT = timedelta(minutes=5)
 
@@ -43,7 +47,7 @@ class NoAnswer(Exception):
 def ask(kind: str, seconds: float | None = None, **payload: Any) -> Any:
     """Ask and wait in this thread; raises `NoAnswer` after so many seconds."""
     deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
-    inquiry = put(kind, payload)
+    inquiry = _put_soon(kind, payload)
     try:
         while time.monotonic() < deadline:
             time.sleep(INTERVAL)
@@ -58,7 +62,7 @@ async def ask_async(kind: str, seconds: float | None = None, **payload: Any) -> 
     """Ask and wait on the event loop; raises `NoAnswer` after so many seconds."""
     deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
     async with Changes() as changes:
-        inquiry = await asyncio.to_thread(put, kind, payload)
+        inquiry = await asyncio.to_thread(_put_soon, kind, payload)
         try:
             while (left := deadline - time.monotonic()) > 0:
                 await changes.next(min(left, 1.0))
@@ -74,6 +78,20 @@ async def ask_async(kind: str, seconds: float | None = None, **payload: Any) -> 
 
 # The loop keeps no strong references to its tasks.
 WITHDRAWALS: set[asyncio.Future[None]] = set()
+
+
+def _put_soon(kind: str, payload: dict[str, Any]) -> Inquiry:
+    """Ask, unless the database is too busy for that.
+
+    Pages ask by the way, and can say something without an answer.
+    """
+    try:
+        with brief_transaction(LOCK_PATIENCE):
+            return put(kind, payload)
+    except DatabaseError as error:
+        if is_unavailable(error):
+            raise NoAnswer(kind) from error
+        raise
 
 
 @transaction.atomic

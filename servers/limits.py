@@ -12,18 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count, Q
 
 from accounts.models import User
 from audit.models import Actor
+from database.locks import Advisory, wait_for
 from scopes.refusals import Busy, Invalid
 from servers.models import ACTIVE, Server
 from services.models import Service
 from web.outside import waits_for_others
-
-# Any number will do, as long as nothing else that locks by number uses it.
-TURNSTILE = 7_255_011
 
 # Called with the reason, in JupyterHub's word, each time that there was no room.
 observers: list[Callable[[str], None]] = []
@@ -34,12 +31,9 @@ NO_ROOM = "Active user limit exceeded. Try again in a few minutes."
 def take_turn() -> None:
     """Let everybody else who starts or stops servers wait until this one is done.
 
-    Who counts what others change must not do so while they do. SQLite has one writer
-    at a time anyway. Rows are locked after this, never before.
+    Who counts what others change must not do so while they do.
     """
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TURNSTILE])
+    wait_for(Advisory.CAPACITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +120,11 @@ class Asking:
 
 
 def limit_of_names(by: Actor) -> int:
-    """Return how many named servers each user may have, as far as this one asks."""
+    """Return how many named servers each user may have, as far as this one asks.
+
+    A function of the configuration may decide, and take its time: ask outside of a
+    transaction, before any lock.
+    """
     limit = settings.HUB.named_server_limit_per_user
     if callable(limit):
         limit = limit(Asking.as_(by))
@@ -146,9 +144,11 @@ def asks_for_limit(view: Callable[..., Any], *methods: str) -> Callable[..., Any
     return waits_for_others(view, *methods)
 
 
-def require_room_for_name(user: User, by: Actor) -> None:
-    """Raise `Invalid` unless a user may have one more named server."""
-    limit = limit_of_names(by)
+def require_room_for_name(user: User, limit: int) -> None:
+    """Raise `Invalid` unless a user may have one more named server.
+
+    `limit` is what `limit_of_names` returned before the user was locked.
+    """
     named = Server.objects.filter(user=user).exclude(name="")
     if 0 < limit <= named.count():
         raise Invalid(

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import Group, User
 from audit.actions import record
 from audit.models import Actor
+from database.locks import keep, lock_all, locked
 from scopes.access import Access, Identity, Target, expand
 from scopes.grammar import RawScope, check_number, check_scopes
 from scopes.refusals import Forbidden, Invalid
@@ -39,7 +40,16 @@ def grant_share(
     Whoever grants must hold what they grant: `access` is what they may do.
     """
     granted = share_scopes(server, scopes, access)
-    share = _add_scopes(_stored(server), recipient, granted)
+    # The share points to all of them.
+    people = {server.user_id}
+    if isinstance(recipient, Group):
+        keep(Group, recipient.pk)
+    else:
+        people.add(recipient.pk)
+    keep(User, *people)
+    server = _stored(server)
+    keep(Server, server.pk)
+    share = _add_scopes(server, recipient, granted)
     record(
         by,
         "share.grant",
@@ -57,7 +67,7 @@ def revoke_share(
     share: Share, *, scopes: Iterable[str] | None = None, by: Actor
 ) -> Share | None:
     """Take scopes, or all of them, from a share; nothing left, no share."""
-    current = Share.objects.select_for_update().filter(pk=share.pk).first()
+    current = locked(Share.objects.filter(pk=share.pk), for_deletion=True).first()
     if current is None:
         return None
     share.scopes = current.scopes
@@ -90,6 +100,7 @@ def revoke_share(
 def revoke_shares(server: Server, *, by: Actor) -> int:
     """End every share of a server."""
     shares = Share.objects.filter(server_id=server.pk)
+    lock_all(shares, for_deletion=True)
     names = [share.recipient.name for share in shares.select_related("user", "group")]
     if names:
         shares.delete()
@@ -144,6 +155,7 @@ def revoke_share_codes(server: Server, ids: Iterable[int] | None, *, by: Actor) 
     invitations = ShareCode.objects.filter(server_id=server.pk)
     if ids is not None:
         invitations = invitations.filter(pk__in=ids)
+    lock_all(invitations, for_deletion=True)
     revoked = [f"sc_{pk}" for pk in invitations.values_list("pk", flat=True)]
     if revoked:
         invitations.delete()
@@ -176,6 +188,8 @@ def accept_share_code(invitation: ShareCode, user: User, *, by: Actor) -> Share:
     server = invitation.server
     if server.user_id == user.pk:
         raise Invalid("This is your own server: share the link with someone else.")
+    keep(User, user.pk)
+    keep(Server, server.pk)
     share = _add_scopes(server, user, invitation.scopes)
     ShareCode.objects.filter(pk=invitation.pk).update(
         exchange_count=F("exchange_count") + 1, last_exchanged_at=timezone.now()
@@ -254,7 +268,7 @@ def _add_scopes(
     server: Server, recipient: User | Group, scopes: Iterable[str]
 ) -> Share:
     kind = _kind(recipient)
-    share, created = Share.objects.select_for_update().get_or_create(
+    share, created = locked(Share.objects.all()).get_or_create(
         server=server, **{kind: recipient}, defaults={"scopes": list(scopes)}
     )
     if not created:

@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import NAME_LENGTH, Role
 from audit.actions import record
 from audit.models import Actor
+from database.locks import lock_all
 from scopes.access import Access, Identity, expand
 from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
@@ -42,7 +43,12 @@ def check_service_name(name: str) -> None:
         )
 
 
-@transaction.atomic
+def refuse_taken(name: str) -> None:
+    """Raise `Conflict` if there is such a service; this locks nothing."""
+    if Service.objects.filter(name=name).exists():
+        raise Conflict(f"Service {name} already exists")
+
+
 @sensitive_variables("api_token")
 def create_service(
     name: str, *, by: Actor, access: Access, api_token: str = "", **fields: Any
@@ -62,9 +68,16 @@ def create_service(
     client_id = fields.get("oauth_client_id")
     if client_id and not client_id.startswith("service-"):
         raise Invalid("service.oauth_client_id must start with service-")
-    if Service.objects.filter(name=name).exists():
-        raise Conflict(f"Service {name} already exists")
+    refuse_taken(name)
     _refuse_excess(name, fields, access)
+    return _store_service(name, by, api_token, fields)
+
+
+@transaction.atomic
+@sensitive_variables("api_token")
+def _store_service(
+    name: str, by: Actor, api_token: str, fields: dict[str, Any]
+) -> Service:
     try:
         with transaction.atomic():
             service = Service.objects.create(name=name, **fields)
@@ -91,6 +104,7 @@ def delete_service(service: Service, *, by: Actor) -> None:
     """Remove a service that was added at run time, and its tokens with it."""
     if service.from_config:
         raise Forbidden(f"Service {service.name} is not modifiable at runtime")
+    lock_all(Service.objects.filter(pk=service.pk), for_deletion=True)
     record(by, "service.delete", "service", service.name)
     for depart in departures:
         depart(service, by)

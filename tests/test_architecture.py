@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each room is imported by those to its right, and imports none of them.
 ROOMS = (
-    *("scopes", "audit", "web", "accounts", "services", "tokens", "oauth"),
+    *("scopes", "database", "audit", "web", "accounts", "services", "tokens", "oauth"),
     *("servers", "api", "hubsite"),
 )
 # Words that name no subject: what is in such a file belongs somewhere else.
@@ -219,6 +219,22 @@ def test_views_and_serializers_change_no_rows():
                 and ".objects" in ast.unparse(node.func.value)
             ):
                 wrong.append(f"{place(path, node.lineno)}: {ast.unparse(node.func)}")
+
+    assert not wrong
+
+
+def test_locks_are_taken_in_one_module():
+    """`database/locks.py` states all locks and the order in which they are taken."""
+    locking = re.compile(
+        r"select_for_update|pg_(try_)?advisory|FOR (NO KEY )?UPDATE|FOR (KEY )?SHARE"
+        r"|SKIP LOCKED|LOCK TABLE|lock_timeout'"
+    )
+    wrong = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in sources()
+        if path != ROOT / "database" / "locks.py"
+        and (match := locking.search(path.read_text("utf-8")))
+    ]
 
     assert not wrong
 

@@ -17,6 +17,7 @@ from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
 from audit.statements import insert
+from database.locks import lock_tree, locked
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
 from scopes.grammar import check_scopes
@@ -266,6 +267,7 @@ def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
 def purge_expired(now: datetime | None = None, *, by: Actor | None = None) -> int:
     """Delete tokens that ended so long ago that nobody looks for them; count them."""
     expired = APIToken.objects.to_purge(now or timezone.now())
+    lock_tree(expired)
     purged = [f"a{pk}" for pk in expired.values_list("pk", flat=True)]
     if purged:
         expired.delete()
@@ -379,8 +381,7 @@ def _change(
     tokens: QuerySet[APIToken], by: Actor, act: str, **columns: datetime | str | None
 ) -> int:
     """Change all these tokens and record by name which they were."""
-    locked = tokens.select_for_update().order_by("pk")
-    names = [f"a{pk}" for pk in locked.values_list("pk", flat=True)]
+    names = [f"a{pk}" for pk in locked(tokens).values_list("pk", flat=True)]
     if names:
         tokens.update(**columns)
         record(by, f"token.{act}", "token", _only(names), names=names)

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection
 
 from accounts.models import User
+from database.locks import brief_transaction, lock_free
 from tokens.models import APIToken
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ class Recorder:
         self.noted: dict[int, float] = {}
         self.pending: dict[int, datetime] = {}
         self.reported: dict[int, datetime] = {}
+        # What could not be written the last time; readers do not wait for that.
+        self.left: list[Use] = []
 
     def note(self, pk: int, now: float) -> None:
         """Remember that a row was used, if that is news."""
@@ -65,29 +67,46 @@ class Recorder:
             self.reported[pk] = max(moment, self.reported.get(pk, moment))
 
     @property
-    def is_waiting(self) -> bool:
+    def has_news(self) -> bool:
         return bool(self.pending or self.reported)
 
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.left) or self.has_news
+
     def take(self) -> list[Use]:
-        """Hand over what waits to be written, in an order that can't deadlock."""
+        """Hand over what waits to be written."""
         with self.lock:
+            left, self.left = self.left, []
             pending, self.pending = self.pending, {}
             reported, self.reported = self.reported, {}
             if len(self.noted) > MEMORY:
                 self.noted = {}
         uses = [Use(pk, moment, False) for pk, moment in pending.items()]
         uses += [Use(pk, moment, True) for pk, moment in reported.items()]
-        return sorted(uses)
+        return _latest([*left, *uses])
 
     def give_back(self, uses: Iterable[Use]) -> None:
         """Take back what could not be written, for the next attempt."""
         with self.lock:
-            for pk, moment, was_reported in uses:
-                known = self.reported if was_reported else self.pending
-                known[pk] = max(moment, known.get(pk, moment))
+            self.left = _latest([*self.left, *uses])
 
     def write(self, uses: Iterable[Use]) -> None:
-        """Write uses, leaving rows alone that were written a moment ago."""
+        """Write uses, leaving rows alone that were written a moment ago.
+
+        Rows that others have locked are left for the next time. So this never waits
+        for anybody, whatever they have locked besides.
+        """
+        uses = list(uses)
+        ids = list({use.pk for use in uses})
+        free = lock_free(self.model._meta.db_table, ids)
+        if len(free) < len(ids):
+            locked = self.model._default_manager.filter(
+                pk__in=[pk for pk in ids if pk not in free]
+            )
+            there = set(locked.values_list("pk", flat=True))
+            self.give_back(use for use in uses if use.pk in there)
+            uses = [use for use in uses if use.pk in free]
         table = connection.ops.quote_name(self.model._meta.db_table)
         adapt = connection.ops.adapt_datetimefield_value
         resolution = timedelta(seconds=settings.HUB.activity_resolution)
@@ -95,12 +114,25 @@ class Recorder:
         for pk, moment, was_reported in uses:
             before = moment if was_reported else moment - resolution
             rows.append((adapt(moment), pk, adapt(before)))
+        if not rows:
+            return
         with connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {table} SET last_activity = %s WHERE id = %s"  # noqa: S608
                 " AND (last_activity IS NULL OR last_activity <= %s)",
                 rows,
             )
+
+
+def _latest(uses: Iterable[Use]) -> list[Use]:
+    """Keep the latest use of each row; one that was reported is kept as well."""
+    found: dict[tuple[int, bool], datetime] = {}
+    for pk, moment, was_reported in uses:
+        key = (pk, was_reported)
+        found[key] = max(moment, found.get(key, moment))
+    return sorted(
+        Use(pk, moment, was_reported) for (pk, was_reported), moment in found.items()
+    )
 
 
 tokens = Recorder(APIToken)
@@ -111,13 +143,55 @@ _started = threading.Event()
 _stopped = threading.Event()
 
 
+class Rounds:
+    """The rounds of the background thread, for which others can ask and wait."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.begun = 0
+        self.done = 0
+        self.is_asked = False
+
+    def await_next(self, interval: float) -> None:
+        """Wait until somebody asks for a round, or it is time for one."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.is_asked or _stopped.is_set(), interval)
+            self.is_asked = False
+            self.begun += 1
+
+    def end(self) -> None:
+        with self.changed:
+            self.done = self.begun
+            self.changed.notify_all()
+
+    def ask(self, patience: float) -> None:
+        """Have a round begin now, and wait for its end, but not longer than that."""
+        with self.changed:
+            wanted = self.begun + 1
+            self.is_asked = True
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.done >= wanted, patience)
+
+
+_rounds = Rounds()
+
+
 def flush(patience: float = 0.005) -> None:
-    """Write what was noted so far, or wait for whoever is writing it.
+    """Have what was noted so far written, if that takes no longer than `patience`.
 
     Costs nothing if there is nothing. Whoever is about to read calls this first, and
-    had better read what is a second old than wait longer than `patience` seconds for
-    a writer: a read may be answered on the event loop, where everybody waits.
+    had better read what is a second old than wait longer for a writer. Reading does
+    not write: where the background thread runs, that does it.
     """
+    if _started.is_set():
+        if tokens.has_news or users.has_news:
+            _rounds.ask(patience)
+        return
+    _flush(patience)
+
+
+def _flush(patience: float) -> None:
+    """Write what was noted so far, or wait for whoever is writing it."""
     is_waiting = tokens.is_waiting or users.is_waiting
     if not is_waiting and not _flushing.locked():
         return
@@ -126,11 +200,11 @@ def flush(patience: float = 0.005) -> None:
     try:
         taken = [(recorder, recorder.take()) for recorder in (tokens, users)]
         try:
-            with _patience(patience), transaction.atomic():
+            with brief_transaction(patience):
                 for recorder, uses in taken:
                     if uses:
                         recorder.write(uses)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             for recorder, uses in taken:
                 recorder.give_back(uses)
             logger.debug("Could not write activity, trying again", exc_info=True)
@@ -157,34 +231,21 @@ def stop() -> None:
     """End the background thread and write what is left."""
     _stopped.set()
     _started.clear()
-    flush(PATIENCE)
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Wait for SQLite's one writer only so long; PostgreSQL locks single rows."""
-    if connection.vendor != "sqlite":
-        yield
-        return
-    connection.ensure_connection()
-    usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
-    execute = connection.connection.execute
-    execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
-    try:
-        yield
-    finally:
-        execute(f"PRAGMA busy_timeout = {usual * 1000:.0f}")
+    with _rounds.changed:
+        _rounds.changed.notify_all()
+    _flush(PATIENCE)
 
 
 def forget() -> None:
     """Drop what was noted and not written."""
     for recorder in (tokens, users):
         recorder.noted, recorder.pending, recorder.reported = {}, {}, {}
+        recorder.left = []
 
 
 def _run(interval: float) -> None:
-    while not _stopped.wait(interval):
-        # The database may have restarted since the last time.
-        connection.close_if_unusable_or_obsolete()
-        flush(PATIENCE)
+    while not _stopped.is_set():
+        _rounds.await_next(interval)
+        _flush(PATIENCE)
+        _rounds.end()
     connection.close()

@@ -19,6 +19,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import Role, User
 from accounts.rights import members_among
 from audit.models import Actor
+from database.locks import lock_all
 from oauth.actions import end_clients, register_server_client
 from oauth.models import OAuthClient
 from scopes.access import Identity, cut_down, expand
@@ -129,6 +130,23 @@ def take_back(server: Server, *, by: Actor = CONTROLLER) -> None:
         end_clients(clients, by=by)
     Server.objects.filter(pk=server.pk, token=server.token_id).update(token=None)
     server.token = None
+
+
+def lock_credentials(servers: Iterable[Server], others: Q) -> None:
+    """Lock what `take_back` ends for each of these servers, and `others` of tokens.
+
+    Taken back one by one, the tokens of the second would come after the client of the
+    first.
+    """
+    names, held = [], []
+    for server in servers:
+        names.append(str(server))
+        held.append(server.token_id)
+    clients = OAuthClient.objects.filter(server__in=names)
+    identifiers = list(clients.values_list("identifier", flat=True))
+    obtained = Q(pk__in=held) | Q(client_id__in=identifiers)
+    lock_all(APIToken.objects.filter(obtained | others))
+    lock_all(clients, for_deletion=True)
 
 
 def server_scopes(server: Server, requested: Requested) -> list[str]:

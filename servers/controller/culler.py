@@ -18,11 +18,13 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from accounts.actions import delete_user
+from accounts.actions import delete_user, lock_users
 from accounts.models import User
 from audit.models import Actor
+from database.locks import lock_all
 from scopes.refusals import Refusal
 from servers.actions import stop_server, stop_servers
+from servers.limits import take_turn
 from servers.models import ACTIVE, Server
 
 if TYPE_CHECKING:
@@ -134,6 +136,11 @@ def idle_ids(now: datetime) -> list[int]:
 def stop_idle(ids: list[int], now: datetime) -> list[int]:
     """Want those of these servers to stop that are idle still; return which."""
     with transaction.atomic():
+        # All that the single stops take, in the order of locking.
+        take_turn()
+        rows = Server.objects.filter(pk__in=ids)
+        lock_all(User.objects.filter(pk__in=rows.values("user")))
+        lock_all(rows)
         idle = idle_servers(now).filter(pk__in=ids).select_related("user")
         chosen = list(idle.order_by("pk"))
         removed = [
@@ -157,6 +164,7 @@ def idle_user_ids(now: datetime) -> list[int]:
 def delete_idle(ids: list[int], now: datetime) -> int:
     """Delete those of these users who are idle still; return how many."""
     deleted = 0
+    lock_users(User.objects.filter(pk__in=ids), BY)
     for user in idle_users(now).filter(pk__in=ids).order_by("pk"):
         try:
             delete_user(user, by=BY)

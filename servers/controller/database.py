@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db import connections as all_connections
 
+from database.failures import passes
 from servers.controller.leadership import Lost
 
 log = structlog.get_logger("hub.controller")
@@ -25,16 +25,6 @@ THREADS = 4
 # A connection that was idle for so long may have been ended by what is in between.
 TRUSTED = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-
-# What passes by itself: another writer, a full disk, a deadlock that was resolved at
-# this transaction's cost. Nothing of the transaction was kept.
-PASSING_SQLITE = frozenset(
-    {
-        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL),
-        *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
-    }
-)
-PASSING_POSTGRESQL = ("40001", "40P01", "55P03", "53")
 
 
 class Database:
@@ -108,15 +98,6 @@ def ask(do: Callable[[], T], age: int) -> T:
         raise
     finally:
         _thread.used = time.monotonic()
-
-
-def passes(error: BaseException) -> bool:
-    """Tell whether the same may succeed in a moment, and nothing was done yet."""
-    cause = error.__cause__
-    if isinstance(cause, sqlite3.Error):
-        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE
-    state = getattr(cause, "sqlstate", None) or ""
-    return state.startswith(PASSING_POSTGRESQL)
 
 
 def first_line(error: BaseException) -> str:

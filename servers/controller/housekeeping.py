@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from allauth.usersessions.models import UserSession
 from django.conf import settings
@@ -22,6 +23,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Actor
+from database.locks import delete_all, locked
 from oauth.models import OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from servers.proxy import ProxyError
@@ -75,7 +77,10 @@ async def _tidy(controller: Controller) -> None:
     while True:
         await asyncio.sleep(TIDY_EVERY)
         began = time.monotonic()
-        removed = await controller.write(tidy, timezone.now())
+        removed: dict[str, int] = {}
+        for kind in REMOVALS:
+            # Each in a transaction of its own, so that nothing is locked for long.
+            removed |= await controller.write(tidy, timezone.now(), [kind])
         if any(removed.values()):
             said = ", ".join(f"{n} {what}" for what, n in removed.items() if n)
             logger.info("Removed %s in %.2f s", said, time.monotonic() - began)
@@ -102,16 +107,14 @@ def read_uses(routes: Iterable[Mapping[str, Any]]) -> Iterator[Use]:
 def raise_activity(uses: list[Use]) -> None:
     """Move the activity of servers and their owners forward, never back.
 
-    Rows are locked in their order first, or two who write many would wait for each
-    other.
+    Rows are locked in their order first.
     """
     owners: dict[str, datetime] = {}
     for owner, _, used in uses:
         owners[owner] = max(used, owners.get(owner, used))
-    users = User.objects.select_for_update(no_key=True).filter(name__in=owners)
-    ids = dict(users.order_by("pk").values_list("name", "pk"))
-    servers = Server.objects.select_for_update(no_key=True).filter(ACTIVE)
-    servers = servers.filter(user__in=ids.values()).order_by("pk")
+    users = locked(User.objects.filter(name__in=owners))
+    ids = dict(users.values_list("name", "pk"))
+    servers = locked(Server.objects.filter(ACTIVE, user__in=ids.values()))
     of = {(row[1], row[2]): row[0] for row in servers.values_list("pk", "user", "name")}
     _raise(User, [(ids[owner], used) for owner, used in owners.items() if owner in ids])
     _raise(
@@ -154,32 +157,48 @@ def _batches(uses: list[Use]) -> Iterator[list[Use]]:
 # What is over
 
 
-def tidy(now: datetime) -> dict[str, int]:
-    """Remove what has expired and what nobody will ask for; say how much there was."""
-    return {
-        "tokens": purge_expired(now, by=BY),
-        "codes": _delete(OAuthCode.objects.expired(now)),
-        "invitations": _delete(ShareCode.objects.filter(expires_at__lte=now)),
-        "sessions": _delete(Session.objects.filter(expire_date__lte=now))
-        + _end_sessions(now),
-        "events": _delete(
-            ServerEvent.objects.filter(created__lt=now - EVENTS_KEPT).exclude(
-                server__in=Server.objects.filter(ACTIVE).values("pk")
-            )
-        ),
-    }
+def _remove_codes(now: datetime) -> int:
+    return delete_all(OAuthCode.objects.expired(now))
+
+
+def _remove_invitations(now: datetime) -> int:
+    return delete_all(ShareCode.objects.filter(expires_at__lte=now))
+
+
+def _remove_sessions(now: datetime) -> int:
+    return _end_sessions(now) + delete_all(Session.objects.filter(expire_date__lte=now))
 
 
 def _end_sessions(now: datetime) -> int:
     """Remove what is listed of sessions that are over."""
     # A session that has just begun may not be stored yet.
-    return _delete(
+    return delete_all(
         UserSession.objects.filter(created_at__lt=now - SESSION_STORED).exclude(
-            session_key__in=Session.objects.values("session_key")
+            session_key__in=Session.objects.filter(expire_date__gt=now).values(
+                "session_key"
+            )
         )
     )
 
 
-def _delete(rows: Any) -> int:
-    number, _ = rows.delete()
-    return number
+def _remove_events(now: datetime) -> int:
+    return delete_all(
+        ServerEvent.objects.filter(created__lt=now - EVENTS_KEPT).exclude(
+            server__in=Server.objects.filter(ACTIVE).values("pk")
+        )
+    )
+
+
+# What has expired and what nobody will ask for; each returns how much there was.
+REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
+    "tokens": partial(purge_expired, by=BY),
+    "codes": _remove_codes,
+    "invitations": _remove_invitations,
+    "sessions": _remove_sessions,
+    "events": _remove_events,
+}
+
+
+def tidy(now: datetime, kinds: Iterable[str] = ()) -> dict[str, int]:
+    """Remove what is over, of these kinds or of all; say how much there was."""
+    return {kind: REMOVALS[kind](now) for kind in kinds or REMOVALS}

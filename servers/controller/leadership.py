@@ -23,11 +23,11 @@ import structlog
 from django.conf import settings
 from django.db import connections
 
+from database.locks import TRY_TO_HOLD, Advisory
 from servers.changes import direct_address, is_in_memory
 
 log = structlog.get_logger("hub.controller")
 
-LOCK_KEY = 7269
 # Seconds between two tries to get the lock. A session that waited within PostgreSQL
 # would keep the database from cleaning up, and might be given the lock after its
 # machine was gone.
@@ -132,9 +132,7 @@ class SessionLock:
             raise Lost(f"the database can't be reached: {reason}") from error
 
     async def _try(self) -> bool:
-        cursor = await self.session.execute(
-            "SELECT pg_try_advisory_lock(%s)", [LOCK_KEY]
-        )
+        cursor = await self.session.execute(TRY_TO_HOLD, [int(Advisory.CONTROLLER)])
         return bool((await cursor.fetchone())[0])
 
     async def watch(self) -> None:

@@ -16,12 +16,13 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Actor
+from database.locks import delete_all, fixed_value, keep, lock_all, locked
 from servers.actions import stop_servers
 from servers.changes import announce
 from servers.controller import credentials
@@ -91,9 +92,9 @@ def take_over(holder: str, facts: dict[str, Any]) -> int:
             epoch=F("epoch") + 1, holder=holder, since=now, seen=now, facts=facts
         )
         epoch = Leadership.objects.values_list("epoch", flat=True).get(pk=1)
-        Server.objects.filter(ready=True).update(
-            ready=False, pending=Server.Pending.CHECK
-        )
+        ready = Server.objects.filter(ready=True)
+        lock_all(ready)
+        ready.update(ready=False, pending=Server.Pending.CHECK)
         credentials.end_strays(by=BY)
         announce()
     return epoch
@@ -109,14 +110,7 @@ class Records:
     def fenced(self) -> Iterator[None]:
         """Hold a transaction that only the controller of the latest epoch can have."""
         with transaction.atomic():
-            share = " FOR SHARE" if connection.vendor == "postgresql" else ""
-            table = Leadership._meta.db_table
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"SELECT epoch FROM {table} WHERE id = 1{share}"  # noqa: S608
-                )
-                found = cursor.fetchone()
-            if found is None or found[0] != self.epoch:
+            if fixed_value(Leadership, 1, "epoch") != self.epoch:
                 raise Lost("another controller has taken over")
             yield
 
@@ -170,6 +164,8 @@ class Records:
         None, and nothing is changed, if the start is not wanted any more.
         """
         with self.fenced():
+            # The new token points to the user.
+            keep(User, row.facts.user_id)
             server = self._locked(row)
             if server is None:
                 return None
@@ -180,6 +176,7 @@ class Records:
     def rehash(self, row: Row, secret: str, scopes: Requested) -> str:
         """Let a server keep the secret that it had before; say why that can't be."""
         with self.fenced():
+            keep(User, row.facts.user_id)
             server = self._locked(row)
             if server is None:
                 return ""
@@ -247,7 +244,6 @@ class Records:
         """
         now = timezone.now()
         with self.fenced():
-            # In the order in which others lock these rows.
             User.objects.filter(
                 Q(last_activity=None) | Q(last_activity__lt=now), pk=row.facts.user_id
             ).update(last_activity=now)
@@ -289,12 +285,7 @@ class Records:
         return Server.objects.filter(pk=row.id, generation=row.generation)
 
     def _locked(self, row: Row) -> Server | None:
-        server: Server | None = (
-            self._own(row)
-            .select_related("user")
-            .select_for_update(of=("self",), no_key=True)
-            .first()
-        )
+        server: Server | None = locked(self._own(row).select_related("user")).first()
         return server
 
     def _add(self, row: Row, events: Sequence[Event]) -> None:
@@ -335,7 +326,7 @@ class Records:
         old = abandoned(timezone.now())
         if old.exists():
             with self.fenced():
-                old.delete()
+                delete_all(old)
 
     def is_being_forgotten(self, row: Row) -> bool:
         """Tell whether an earlier server of this name is still to be forgotten."""

@@ -156,7 +156,7 @@ def test_costs_the_same_for_few_and_for_many(
 ) -> None:
     extra = 1 if connection.vendor == "postgresql" else 0
 
-    with django_assert_num_queries(5 + extra):
+    with django_assert_num_queries(6 + extra):
         actions.create_users([f"u{index}" for index in range(number)], by=BY)
 
 

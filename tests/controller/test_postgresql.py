@@ -15,9 +15,9 @@ from django.db import connection, connections, transaction
 
 import start
 from accounts.actions import delete_user
+from database.locks import Advisory
 from scopes.refusals import Invalid
 from servers.actions import start_server
-from servers.controller.leadership import LOCK_KEY
 from servers.models import Server
 from tests.controller.conftest import fill
 from tests.controller.site import BY, Site, until
@@ -48,7 +48,7 @@ def test_leader_whose_session_was_ended_leads_again(postgresql_site: Site):
     site.start()
     pid = site.settled().state["pid"]
 
-    assert end_sessions(HOLDERS, LOCK_KEY) == 1
+    assert end_sessions(HOLDERS, int(Advisory.CONTROLLER)) == 1
     until(lambda: controller.says("Not leading"))
     until(lambda: controller.says("Leading", 2))
 
@@ -66,7 +66,7 @@ def test_standby_takes_over_when_the_session_ends(postgresql_site: Site):
     site.start()
     pid = site.settled().state["pid"]
 
-    end_sessions(HOLDERS, LOCK_KEY)
+    end_sessions(HOLDERS, int(Advisory.CONTROLLER))
     until(lambda: first.says("Not leading"))
     until(lambda: second.says("Leading") or first.says("Leading", 2))
 
@@ -99,7 +99,7 @@ def test_leader_that_was_frozen_is_fenced_off(postgresql_site: Site):
     second = site.controller(leads=False)
     first.process.send_signal(signal.SIGSTOP)
     # What the database does when it notices that nobody answers.
-    end_sessions(HOLDERS, LOCK_KEY)
+    end_sessions(HOLDERS, int(Advisory.CONTROLLER))
     until(lambda: second.says("Leading"))
     site.start("grace")
     site.settled("grace")

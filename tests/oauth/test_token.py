@@ -139,8 +139,8 @@ def test_a_code_lasts_five_minutes(sign_in: SignIn) -> None:
     code = sign_in.code()
 
     with time_machine.travel(timezone.now() + timedelta(seconds=301), tick=False):
+        # Whoever trades sweeps up.
         late = sign_in.trade(code)
-        # The next one sweeps up.
         sign_in.code()
 
     assert late.json() == {"error": "invalid_grant"}

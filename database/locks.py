@@ -1,0 +1,274 @@
+"""All locks that the hub takes in its database, and the one order of locking.
+
+Two transactions that lock the same things in different orders wait for each other.
+PostgreSQL ends one of them after a second as a deadlock. So every transaction locks in
+the order of `ORDER`, and rows of one table in the order of their ids. A lock may be
+skipped, and what is locked already may be locked again.
+
+Three rules follow:
+
+* An UPDATE or DELETE locks the rows that it changes. If these can be several, or if
+  other locks follow, `locked` takes them first.
+* A row that points to another locks that one when the transaction commits, because the
+  foreign key is checked then. Where the transaction holds other locks, `keep` takes
+  this one at its place in the order.
+* Functions of the configuration, requests to other programs and everything else that
+  takes its time run before the first lock.
+
+SQLite has one writer at a time. It needs no locks besides, and these functions only
+order the rows there.
+"""
+
+# Tables in the statements are those of models; every value is a parameter.
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, Final, TypeVar
+
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+from django.db.models.deletion import Collector
+
+M = TypeVar("M", bound=Model)
+
+
+class Advisory(IntEnum):
+    """The advisory locks of PostgreSQL that the hub uses, by their numbers.
+
+    Hubs of an earlier version may run beside this one: numbers are not given again.
+    """
+
+    # Held by a session: one replica migrates, and the others wait.
+    MIGRATION = 7268
+    # Held by a session: one controller leads.
+    CONTROLLER = 7269
+    # One replica brings the database in line with its configuration.
+    CONFIGURATION = 7267
+    # Rights of administrators are withdrawn one after the other.
+    ADMINISTRATORS = 7272
+    # Servers are counted against the limits, and started or stopped.
+    CAPACITIES = 7_255_011
+    # Lists of new names: two with the same names in other orders would wait for each
+    # other in the index.
+    USER_NAMES = 7270
+    GROUP_NAMES = 7271
+
+
+# The order of locking: advisory locks, and tables for their rows.
+ORDER: Final[tuple[Advisory | str, ...]] = (
+    Advisory.MIGRATION,
+    Advisory.CONTROLLER,
+    Advisory.CONFIGURATION,
+    # Every transaction of a controller begins with this row.
+    "servers_leadership",
+    Advisory.ADMINISTRATORS,
+    Advisory.CAPACITIES,
+    Advisory.USER_NAMES,
+    Advisory.GROUP_NAMES,
+    "accounts_role",
+    "accounts_group",
+    "accounts_user",
+    "services_service",
+    "servers_server",
+    "tokens_apitoken",
+    "oauth_oauthclient",
+    "oauth_oauthcode",
+    "servers_serverevent",
+    "servers_share",
+    "servers_sharecode",
+    "servers_inquiry",
+    "servers_announcedproxy",
+    "accounts_group_roles",
+    "accounts_user_roles",
+    "accounts_user_groups",
+    "services_service_roles",
+    "usersessions_usersession",
+    "django_session",
+)
+
+
+def wait_for(lock: Advisory, *, seconds: float | None = None) -> None:
+    """Take an advisory lock until the end of the transaction.
+
+    Waits no longer than for other locks, or for so many `seconds`; 0 is without end.
+    """
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        if seconds is None:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(lock)])
+            return
+    with patience(seconds):
+        wait_for(lock)
+
+
+def hold(lock: Advisory) -> None:
+    """Take an advisory lock until this session ends, however long that takes."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 0")
+            cursor.execute("SELECT pg_advisory_lock(%s)", [int(lock)])
+
+
+# For a session of one's own: takes a lock until that session ends, or says no.
+TRY_TO_HOLD: Final = "SELECT pg_try_advisory_lock(%s)"
+
+
+def locked(rows: QuerySet[M], *, for_deletion: bool = False) -> QuerySet[M]:
+    """Lock rows when the queryset is evaluated, in the order of their ids.
+
+    Others may still add rows that point to them, unless it is `for_deletion`.
+    """
+    of = ("self",) if rows.query.select_related else ()
+    return rows.select_for_update(of=of, no_key=not for_deletion).order_by("pk")
+
+
+def lock_all(rows: QuerySet[Any], *, for_deletion: bool = False) -> list[Any]:
+    """Lock rows now, and return their ids in order.
+
+    SQLite locks nothing, so nothing is read there.
+    """
+    if connection.vendor != "postgresql":
+        return []
+    return list(locked(rows, for_deletion=for_deletion).values_list("pk", flat=True))
+
+
+def for_update() -> str:
+    """Return the end of a SELECT that locks its rows, for statements of one's own."""
+    return " FOR UPDATE" if connection.vendor == "postgresql" else ""
+
+
+def lock_tree(rows: QuerySet[Any]) -> None:
+    """Lock rows with all that their deletion deletes or changes, before it does."""
+    if connection.vendor != "postgresql":
+        return
+    collector = Collector(using=connection.alias, origin=rows)
+    collector.collect(rows)
+    reached: list[QuerySet[Any]] = [rows, *collector.fast_deletes]
+    for model, found in collector.data.items():
+        reached.append(_same_rows(model, found))
+    updates: Any = collector.field_updates
+    for (field, _), changes in updates.items():
+        for change in changes:
+            is_query = isinstance(change, QuerySet)
+            reached.append(change if is_query else _same_rows(field.model, change))
+    for each in sorted(reached, key=_rank):
+        lock_all(each, for_deletion=True)
+
+
+def delete_all(rows: QuerySet[Any]) -> int:
+    """Delete rows in their order; return how many these and their dependents were."""
+    lock_tree(rows)
+    number, _ = rows.order_by().delete()
+    return number
+
+
+def keep(model: type[Model], *ids: Any) -> None:
+    """Let nobody delete these rows before the end of the transaction.
+
+    It is the lock that a foreign key to them takes, and hinders no other change.
+    """
+    if connection.vendor == "postgresql":
+        _lock_rows(model, ids, "KEY SHARE")
+
+
+def fixed_value(model: type[Model], pk: Any, column: str) -> Any:
+    """Return a column of a row, which nobody changes until the transaction ends."""
+    strength = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {quote(column)} FROM {quote(model._meta.db_table)}"
+            f" WHERE id = %s{strength}",
+            [pk],
+        )
+        found = cursor.fetchone()
+    return None if found is None else found[0]
+
+
+def lock_free(table: str, ids: list[Any]) -> set[Any]:
+    """Lock those of these rows that nobody else has locked; return which.
+
+    It never waits, so that its place in the order does not matter.
+    """
+    if connection.vendor != "postgresql":
+        return set(ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM {connection.ops.quote_name(table)}"
+            " WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED",
+            [ids],
+        )
+        return {pk for (pk,) in cursor.fetchall()}
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Wait in this transaction no longer than so for each lock; 0 is without end."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        (usual,) = cursor.fetchone()
+    _set_patience(f"{seconds * 1000:.0f}")
+    yield
+    # After an error the transaction is over, and its settings with it.
+    _set_patience(usual)
+
+
+def _set_patience(milliseconds: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [milliseconds])
+
+
+@contextmanager
+def brief_transaction(seconds: float) -> Iterator[None]:
+    """Hold a transaction that waits for others no longer than so, then fails.
+
+    For what is written by the way: who only reads had better not wait for a writer.
+    """
+    if connection.vendor == "postgresql":
+        is_whole = not connection.in_atomic_block
+        with transaction.atomic():
+            if is_whole:
+                # It ends with the transaction.
+                _set_patience(f"{seconds * 1000:.0f}")
+                yield
+            else:
+                with patience(seconds):
+                    yield
+        return
+    # There the transaction itself is what waits.
+    connection.ensure_connection()
+    usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
+    execute = connection.connection.execute
+    execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+    try:
+        with transaction.atomic():
+            yield
+    finally:
+        execute(f"PRAGMA busy_timeout = {usual * 1000:.0f}")
+
+
+def _same_rows(model: type[Model], found: Iterable[Model]) -> QuerySet[Any]:
+    return model._base_manager.filter(pk__in=[row.pk for row in found])
+
+
+def _rank(rows: QuerySet[Any]) -> tuple[int, str]:
+    table = rows.model._meta.db_table
+    # Tables of libraries, which nobody locks before others, come last.
+    return (ORDER.index(table) if table in ORDER else len(ORDER), table)
+
+
+def _lock_rows(model: type[Model], ids: Any, strength: str) -> None:
+    table = connection.ops.quote_name(model._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT 1 FROM {table} WHERE id = ANY(%s) ORDER BY id FOR {strength}",
+            [sorted(set(ids))],
+        )

@@ -1,0 +1,12 @@
+"""Tests with several sessions of PostgreSQL; they belong to that half of a run."""
+
+from __future__ import annotations
+
+from tests.controller.conftest import GIVEN
+
+if not GIVEN.startswith("postgres"):
+    # SQLite has one writer at a time, and nobody who could end a connection.
+    collect_ignore = [
+        *("test_order.py", "test_sessions.py", "test_failover.py", "test_stress.py"),
+        "test_last_administrator.py",
+    ]

@@ -1,0 +1,308 @@
+"""Each action locks in the one order, told by the statements that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.db import transaction
+from django.test import Client
+from django.utils import timezone
+
+from accounts import actions as accounts
+from accounts.models import User
+from audit.models import Actor
+from database.locks import ORDER, Advisory
+from hubsite.reconcile import reconcile
+from oauth import actions as oauth
+from oauth.models import OAuthClient, OAuthCode
+from servers import actions, sharing
+from servers.activity import note_activity
+from servers.controller import culler, housekeeping
+from servers.controller.credentials import Requested, give
+from servers.controller.hosting.failures import SpawnFailed
+from servers.controller.records import Records, take_over
+from servers.models import Server, Share, ShareCode
+from services.actions import create_service, delete_service
+from services.models import Service
+from tests import factories
+from tests.database.recorder import recorded
+from tokens import actions as tokens
+from tokens import activity
+from tokens.models import APIToken
+
+BY = Actor.system("test")
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def scene(settings: Any) -> SimpleNamespace:
+    """Two users with servers, credentials, shares, codes and groups."""
+    settings.HUB = replace(
+        settings.HUB, allow_named_servers=True, cull_idle_timeout=60, cull_users=True
+    )
+    ada = factories.make_user("ada", admin=True)
+    second = factories.make_user("bea", admin=True)
+    users = [factories.make_user(name) for name in ("alan", "grace")]
+    group = factories.make_group("math", users=users)
+    servers = []
+    for user in users:
+        for name in ("", "lab"):
+            server = Server.objects.create(user=user, name=name, user_options={})
+            servers.append(server)
+        give(server, Requested(client=("read:users:name!user",)), by=BY)
+    alan, grace = users
+    client = OAuthClient.objects.get(server="alan/lab")
+    sharing.grant_share(servers[1], grace, by=BY, access=ada.access)
+    sharing.grant_share(servers[1], group, by=BY, access=ada.access)
+    invitation, _ = sharing.issue_share_code(servers[3], by=BY, access=ada.access)
+    code = oauth.issue_code(client, grace, redirect_uri="/x", scopes=[], by=BY)
+    obtained = factories.make_token(grace, client_id=client.identifier, scopes=[])[0]
+    plain = factories.make_token(alan)[0]
+    return SimpleNamespace(
+        **{"ada": ada, "second": second, "users": users, "alan": alan, "grace": grace},
+        **{"group": group, "servers": servers, "client": client, "code": code},
+        **{"invitation": invitation, "obtained": obtained, "plain": plain},
+    )
+
+
+def run(server: Server) -> Server:
+    """Have a server run, as rows say it."""
+    Server.objects.filter(pk=server.pk).update(
+        wanted="running", ready=True, pending=None, generation=1, settled=1
+    )
+    server.refresh_from_db()
+    return server
+
+
+def controlled(scene: SimpleNamespace, act: Callable[[Records, Any], object]) -> None:
+    """Do something as the leading controller does, about a server that starts."""
+    server = actions.start_server(scene.alan, "lab", by=BY)[0]
+    records = Records(take_over("test", {}))
+    row = records.read(server.pk)
+    with recorded() as recorder:
+        act(records, row)
+    scene.recorder = recorder
+
+
+def settle_stopped(records: Records, row: Any) -> None:
+    records.settle_stopped(row, {}, resumes=False, forgotten=True, cancelled={})
+
+
+def stop_idle(scene: SimpleNamespace) -> None:
+    old = timezone.now() - timedelta(hours=2)
+    for server in scene.servers:
+        run(server)
+    Server.objects.update(last_activity=old, started=old)
+    culler.stop_idle([server.pk for server in scene.servers], timezone.now())
+
+
+def delete_idle(scene: SimpleNamespace) -> None:
+    old = timezone.now() - timedelta(hours=2)
+    User.objects.update(last_activity=old, created=old)
+    assert culler.delete_idle([user.pk for user in scene.users], timezone.now()) == 2
+
+
+def purge(scene: SimpleNamespace) -> None:
+    past = timezone.now() - timedelta(hours=1)
+    APIToken.objects.update(expires_at=past)
+    OAuthCode.objects.update(expires_at=past)
+    ShareCode.objects.update(expires_at=past)
+
+
+def removal(kind: str) -> Callable[[SimpleNamespace], object]:
+    def remove(scene: SimpleNamespace) -> None:
+        purge(scene)
+        with recorded() as recorder:
+            housekeeping.tidy(timezone.now(), [kind])
+        scene.recorder = recorder
+
+    return remove
+
+
+def reconfigure(scene: SimpleNamespace) -> None:
+    run(scene.servers[1])
+    hub = replace(
+        django_settings.HUB,
+        admin_users=frozenset({"grace"}),
+        blocked_users=frozenset({"alan", "bea"}),
+        load_groups={"math": {"users": ["grace", "new"], "properties": {"a": 1}}},
+    )
+    with recorded() as recorder:
+        reconcile(hub)
+    # The rest of it is ordered by what it has locked at first.
+    taken = max(recorder.transactions, key=len)
+    expected = [
+        *(Advisory.CONFIGURATION, Advisory.CAPACITIES, Advisory.USER_NAMES),
+        *(Advisory.GROUP_NAMES, "accounts_role", "accounts_group", "accounts_user"),
+    ]
+    assert taken[: len(expected)] == expected
+    scene.recorder = SimpleNamespace(disorder=[])
+
+
+def redeem(scene: SimpleNamespace) -> None:
+    promise = oauth.find_code(scene.code, scene.client, timezone.now())
+    assert promise is not None
+    oauth.redeem_code(promise, by=BY)
+
+
+def add_service(scene: SimpleNamespace) -> None:
+    create_service(
+        "svc",
+        by=BY,
+        access=scene.ada.access,
+        url="http://127.0.0.1:1",
+        api_token="x" * 32,
+    )
+
+
+def remove_service(scene: SimpleNamespace) -> None:
+    add_service(scene)
+    with recorded() as recorder:
+        delete_service(Service.objects.get(name="svc"), by=BY)
+    scene.recorder = recorder
+
+
+def on_page(path: str, data: dict[str, Any]) -> Callable[[SimpleNamespace], object]:
+    def post(scene: SimpleNamespace) -> None:
+        client = Client(raise_request_exception=True)
+        client.force_login(scene.ada)
+        response = client.post(path.format(scene=scene), data)
+        assert response.status_code in (200, 302), response.status_code
+
+    return post
+
+
+ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
+    "start": lambda s: actions.start_server(s.alan, "lab", by=BY),
+    "start many": lambda s: actions.start_servers(Server.objects.all(), by=BY),
+    "stop": lambda s: actions.stop_server(run(s.servers[1]).user, "lab", by=BY),
+    "stop and remove": lambda s: actions.stop_server(s.alan, "lab", remove=True, by=BY),
+    "stop many": lambda s: actions.stop_servers(
+        Server.objects.filter(pk=run(s.servers[1]).pk), by=BY
+    ),
+    "name a server": lambda s: actions.create_server(s.alan, "new", by=BY),
+    "rename a server": lambda s: actions.edit_server(
+        s.alan, "lab", new_name="other", by=BY
+    ),
+    "delete a server": lambda s: actions.delete_server(s.alan, "lab", by=BY),
+    "stop idle servers": stop_idle,
+    "delete idle users": delete_idle,
+    "create users": lambda s: accounts.create_users(["x", "y"], by=BY),
+    "rename": lambda s: accounts.update_user(s.alan, name="turing", by=BY),
+    "promote": lambda s: accounts.update_user(s.alan, admin=True, by=BY),
+    "demote": lambda s: accounts.update_user(s.second, admin=False, by=BY),
+    "deactivate": lambda s: (
+        run(s.servers[1]),
+        accounts.deactivate_users(User.objects.exclude(pk=s.ada.pk), by=BY),
+    ),
+    "delete": lambda s: accounts.delete_user(s.alan, by=BY),
+    "delete as an administrator": lambda s: accounts.delete_user(
+        s.second, by=Actor("user", "ada")
+    ),
+    "create groups": lambda s: accounts.create_groups(
+        ["a", "b"], users=["alan"], by=BY
+    ),
+    "add members": lambda s: accounts.add_members(s.group, ["ada"], by=BY),
+    "remove members": lambda s: accounts.remove_members(s.group, ["alan"], by=BY),
+    "set properties": lambda s: accounts.set_properties(s.group, {"a": 1}, by=BY),
+    "delete a group": lambda s: accounts.delete_group(s.group, by=BY),
+    "share with a user": lambda s: sharing.grant_share(
+        s.servers[3], s.alan, by=BY, access=s.ada.access
+    ),
+    "share with a group": lambda s: sharing.grant_share(
+        s.servers[3], s.group, by=BY, access=s.ada.access
+    ),
+    "accept": lambda s: sharing.accept_share_code(s.invitation, s.alan, by=BY),
+    "revoke a share": lambda s: sharing.revoke_share(Share.objects.first(), by=BY),
+    "revoke all shares": lambda s: sharing.revoke_shares(s.servers[1], by=BY),
+    "revoke codes": lambda s: sharing.revoke_share_codes(s.servers[3], None, by=BY),
+    "issue a token": lambda s: tokens.issue_token(s.alan, by=BY),
+    "revoke a token": lambda s: tokens.revoke_token(s.obtained, by=BY),
+    "revoke tokens": lambda s: tokens.revoke_tokens(APIToken.objects.all(), by=BY),
+    "remove tokens": lambda s: tokens.remove_tokens(APIToken.objects.all(), by=BY),
+    "disable tokens": lambda s: tokens.disable_tokens(APIToken.objects.all(), by=BY),
+    "issue a code": lambda s: oauth.issue_code(
+        s.client, s.grace, redirect_uri="/x", scopes=[], by=BY
+    ),
+    "redeem a code": redeem,
+    "end clients": lambda s: oauth.dismiss_clients(OAuthClient.objects.all(), by=BY),
+    "add a service": add_service,
+    "delete a service": remove_service,
+    "report activity": lambda s: note_activity(
+        s.alan.pk, "alan", timezone.now(), {"lab": timezone.now(), "": timezone.now()}
+    ),
+    "activity of routes": lambda s: housekeeping.raise_activity(
+        [("grace", "", timezone.now()), ("alan", "lab", timezone.now())]
+    ),
+    "take over": lambda s: (run(s.servers[1]), take_over("other", {})),
+    "begin": lambda s: controlled(s, lambda r, row: r.begin(row, "a", Requested())),
+    "settle ready": lambda s: controlled(
+        s, lambda r, row: r.settle_ready(row, {}, "http://x", [])
+    ),
+    "settle failed": lambda s: controlled(
+        s, lambda r, row: r.settle_failed(row, {}, SpawnFailed("It fell."), [])
+    ),
+    "settle stopped": lambda s: controlled(s, settle_stopped),
+    "stop all": lambda s: controlled(s, lambda r, row: r.stop_all()),
+    **{f"remove {kind}": removal(kind) for kind in housekeeping.REMOVALS},
+    "reconcile": reconfigure,
+    "delete on pages": on_page(
+        "/hub/admin/accounts/user/",
+        {"action": "delete_users", "confirmed": "1", "select_across": "1"},
+    ),
+}
+
+
+def test_each_action_locks_in_the_one_order(scene: SimpleNamespace) -> None:
+    wrong = {}
+    for name, act in ACTS.items():
+        own = deepcopy(scene)
+        own.recorder = None
+        with transaction.atomic():
+            with recorded() as recorder:
+                act(own)
+            disorder = (own.recorder or recorder).disorder
+            transaction.set_rollback(True)
+        if disorder:
+            wrong[name] = disorder
+
+    assert not wrong
+
+
+def test_activity_waits_for_nobody(scene: SimpleNamespace) -> None:
+    activity.tokens.note(scene.plain.pk, timezone.now().timestamp())
+    activity.users.note(scene.alan.pk, timezone.now().timestamp())
+
+    with recorded() as recorder:
+        activity.flush()
+
+    locking = [text for text in recorder.statements if " FOR " in text]
+    assert len(locking) == 2
+    assert all("SKIP LOCKED" in text for text in locking)
+
+
+def test_each_lock_has_a_number_of_its_own() -> None:
+    assert len(set(Advisory)) == len(Advisory.__members__)
+    assert [lock for lock in ORDER if isinstance(lock, Advisory)] == list(Advisory)
+
+
+def test_the_order_names_every_table() -> None:
+    models = apps.get_models(include_auto_created=True)
+    tables = {model._meta.db_table: model._meta.app_label for model in models}
+    own = {
+        table
+        for table, label in tables.items()
+        if label in ("accounts", "services", "tokens", "oauth", "servers")
+    }
+
+    assert own <= set(ORDER)
+    assert {lock for lock in ORDER if isinstance(lock, str)} <= tables.keys()
