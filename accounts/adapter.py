@@ -47,6 +47,7 @@ from accounts.models import User
 from accounts.templatetags.browsers import browser
 from audit.actions import record
 from audit.models import Actor
+from web.hosts import hub_domain, local_path, public_origin
 
 logger = structlog.get_logger(__name__)
 
@@ -68,29 +69,6 @@ signings_out: list[SigningOut] = []
 signings_in: list[Callable[[User], object]] = []
 
 
-def local_path(request: HttpRequest, url: str) -> str:
-    """Reduce an address on this hub to its path; return nothing for any other.
-
-    What a browser would take elsewhere, `//host` or `/\\host` for instance, is not
-    an address on this hub, nor is a path beside the hub's own.
-    """
-    url = url.strip()
-    if any(ord(character) < 32 or character == "\\" for character in url):
-        return ""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    if parts.scheme or parts.netloc:
-        here = (request.scheme, request.get_host())
-        if (parts.scheme or request.scheme, parts.netloc) != here or url[:2] == "//":
-            return ""
-        url = parts._replace(scheme="", netloc="").geturl()
-    base = settings.HUB.base_url
-    is_ours = url.startswith(base) or url.partition("?")[0] == base.rstrip("/") != ""
-    return url if is_ours and not url.startswith("//") else ""
-
-
 # Where people are taken who have something running already, if they have; empty for
 # others. Rooms to the right know.
 running_places: list[Callable[[User], str]] = []
@@ -105,15 +83,6 @@ def default_target(user: User | None = None) -> str:
         return f"{hub.base_url}hub/home"
     places = (find(user) for find in running_places if user is not None)
     return next(filter(None, places), "") or f"{hub.base_url}hub/spawn"
-
-
-def public_origin() -> str:
-    """Return scheme and host by which people reach the hub, whoever asks.
-
-    Paths of ours follow it, which begin with the hub's base.
-    """
-    parts = urlsplit(settings.PUBLIC_URL)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def carried_parameters(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
@@ -306,10 +275,16 @@ def set_session_id_cookie(request: HttpRequest, response: HttpResponse) -> None:
         SESSION_ID_COOKIE,
         request.session[SESSION_ID],
         path=settings.HUB.base_url,
+        domain=session_id_domain(),
         secure=request.is_secure(),
         httponly=True,
         samesite="Lax",
     )
+
+
+def session_id_domain() -> str | None:
+    """Return for which hosts the session's id is; servers' own hosts need it, too."""
+    return hub_domain() if settings.HUB.subdomain_host else None
 
 
 def close_session(user: User, session_id: str, by: Actor) -> None:

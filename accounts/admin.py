@@ -29,7 +29,6 @@ from django.utils.timesince import timesince
 
 from accounts import actions
 from accounts.actions import check_adding
-from accounts.adapter import public_origin
 from accounts.administrators import keep_administrator
 from accounts.models import Group, Role, User
 from accounts.rights import members_among
@@ -55,6 +54,7 @@ from database.locks import lock_all, lock_tree, locked
 from scopes.access import Access, Target
 from scopes.grammar import describe
 from scopes.refusals import Invalid, NotFound, Refusal
+from web.hosts import origin_of
 
 DELETED = "Somebody else deleted this meanwhile."
 
@@ -501,7 +501,7 @@ class UserAdmin(ScopedAdmin):
             "opts": self.opts,
             "title": f"Link for {user.name}",
             "name": user.name,
-            "link": request.build_absolute_uri(f"{public_origin()}{link}"),
+            "link": f"{origin_of(request)}{link}",
         }
         response = TemplateResponse(
             request, "admin/accounts/user/invited.html", context
@@ -578,7 +578,7 @@ class UserAdmin(ScopedAdmin):
                 sign_in = ""
                 if context["may_link"] and request.POST.get("links"):
                     path = actions.invite_user(user, by=by, by_admin=request.user.admin)
-                    sign_in = request.build_absolute_uri(f"{public_origin()}{path}")
+                    sign_in = f"{origin_of(request)}{path}"
                 rows.append((line, sign_in))
         table = csv_text(
             [("name", "email", "link")],

@@ -45,14 +45,15 @@ from accounts.adapter import (
     SESSION_ID_COOKIE,
     default_target,
     end_other_sessions,
-    local_path,
     note_proof,
+    session_id_domain,
     set_session_id_cookie,
     with_parameters,
 )
 from accounts.forms import SignInForm, WelcomeForm
 from accounts.mixins import SignedInMixin
 from accounts.models import User
+from web.hosts import local_path
 
 # Left by services that sign people in through the hub.
 SERVICES_COOKIE = "jupyterhub-services"
@@ -145,10 +146,12 @@ class LogoutView(View):
         logout(request, show_message=False)
         response = HttpResponseRedirect(reverse("account_login"))
         base = settings.HUB.base_url
-        for name in (SESSION_ID_COOKIE, SERVICES_COOKIE):
-            response.delete_cookie(name, path=base)
-        for name in (settings.SESSION_COOKIE_NAME, "_xsrf"):
-            response.delete_cookie(name, path=f"{base}hub/")
+        response.delete_cookie(SESSION_ID_COOKIE, base, session_id_domain())
+        response.delete_cookie(SERVICES_COOKIE, base)
+        response.delete_cookie(
+            settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_PATH
+        )
+        response.delete_cookie("_xsrf", f"{base}hub/")
         return response
 
     post = get

@@ -38,6 +38,7 @@ from servers.progress import follow, last_event
 from servers.rights import server_target, user_target
 from servers.waiting import until_settled
 from web.deferred import AWAITS, Deferred, iterate_here
+from web.hosts import public_url, user_origin
 
 EDITABLE = ("name", "display_name", "user_options")
 STRUCTURED = ("display_name", "user_options")
@@ -65,8 +66,7 @@ def server_json(owner: str, server: ServerRow, *, with_state: bool) -> dict[str,
     """Return a server as the wire shows it."""
     path = server_path(owner, server.name)
     progress = progress_path(owner, server.name)
-    public = settings.HUB.public_url.rstrip("/")
-    base = settings.HUB.base_url
+    host = user_origin(owner)
     data = {
         "name": server.name,
         "display_name": server.display_name,
@@ -76,14 +76,11 @@ def server_json(owner: str, server: ServerRow, *, with_state: bool) -> dict[str,
         "pending": server.pending,
         "ready": server.ready,
         "stopped": not (server.ready or server.pending),
-        "url": path,
+        "url": f"{host}{path}",
         "user_options": server.user_options,
         "progress_url": progress,
-        # The public address names the base URL already.
-        "full_url": f"{public}/{path.removeprefix(base)}" if public else None,
-        "full_progress_url": f"{public}/{progress.removeprefix(base)}"
-        if public
-        else None,
+        "full_url": (f"{host}{path}" if host else public_url(path)) or None,
+        "full_progress_url": public_url(progress) or None,
     }
     if with_state:
         data["state"] = server.state

@@ -39,6 +39,7 @@ from servers.sharing import (
     revoke_share_codes,
     revoke_shares,
 )
+from web.hosts import public_url, user_origin
 
 M = TypeVar("M", bound=Model)
 
@@ -74,27 +75,23 @@ def code_json(invitation: ShareCode) -> dict[str, Any]:
 
 def issued_json(invitation: ShareCode, code: str) -> dict[str, Any]:
     """Return a new share code with its code: the one time that it is shown."""
-    accept = f"hub/accept-share?code={code}"
-    public = settings.HUB.public_url.rstrip("/")
+    accept = f"{settings.HUB.base_url}hub/accept-share?code={code}"
     return {
         **code_json(invitation),
         "code": code,
-        "accept_url": f"{settings.HUB.base_url}{accept}",
-        "full_accept_url": f"{public}/{accept}" if public else None,
+        "accept_url": accept,
+        "full_accept_url": public_url(accept) or None,
     }
 
 
 def shared_server_json(server: Server) -> dict[str, Any]:
     """Return the little of a server that those learn with whom it is shared."""
-    public = settings.HUB.public_url.rstrip("/")
-    path = server.path
+    host, path = user_origin(server.user.name), server.path
     return {
         "user": {"name": server.user.name},
         "name": server.name,
-        "url": path,
-        "full_url": f"{public}/{path.removeprefix(settings.HUB.base_url)}"
-        if public
-        else None,
+        "url": f"{host}{path}",
+        "full_url": (f"{host}{path}" if host else public_url(path)) or None,
         "ready": server.ready,
     }
 

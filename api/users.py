@@ -40,7 +40,7 @@ from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.actions import stop_servers
 from servers.activity import note_activity
-from servers.models import ACTIVE, Server, server_path
+from servers.models import ACTIVE, Server, server_url
 from servers.rights import user_target
 from servers.waiting import until_settled
 from tokens import activity
@@ -261,7 +261,7 @@ class UserWriter:
         told: dict[str, Any] = {}
         if "server" in keys:
             ready = default is not None and default.ready
-            told["server"] = server_path(name, "") if ready else None
+            told["server"] = server_url(name, "") if ready else None
         if "pending" in keys:
             told["pending"] = default.pending if default is not None else None
         if self.with_stopped and default is None:

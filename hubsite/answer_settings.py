@@ -68,8 +68,9 @@ class CookieOptions:
         """Change a cookie that is about to be sent, or to be deleted."""
         options = self.of_xsrf if name.endswith(XSRF_COOKIE) else self.of_all
         for attribute, value in options.items():
-            # A browser refuses `__Host-` cookies for a whole domain.
-            if attribute != "domain" or not name.startswith("__Host-"):
+            # A browser refuses `__Host-` cookies for a whole domain or without https.
+            is_fixed = attribute in ("domain", "secure")
+            if not is_fixed or not name.startswith("__Host-"):
                 cookie[attribute] = value
 
 

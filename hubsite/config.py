@@ -62,6 +62,28 @@ def whole_or_function(value: Any) -> Any:
     return value if callable(value) else whole(value)
 
 
+def public_address(value: Any) -> str:
+    """Accept an address of the web; https is meant where no scheme is said."""
+    address = text(value).strip()
+    return web_address(
+        f"https://{address}" if address and "://" not in address else address
+    )
+
+
+def host_address(value: Any) -> str:
+    """Accept scheme, host and port of an address."""
+    address = public_address(value).rstrip("/")
+    if urlsplit(address).path:
+        raise ValueError(f"a host such as 'https://hub.example.org', not {value!r}")
+    return address
+
+
+def domain_hook(value: Any) -> Any:
+    if value not in ("idna", "legacy") and not callable(value):
+        raise ValueError(f"'idna', 'legacy' or a function, not {value!r}")
+    return value
+
+
 def port(value: Any) -> int:
     if whole(value) > 65535:
         raise ValueError("a port number")
@@ -245,11 +267,12 @@ def numbers_by_text(value: Any) -> dict[str, int]:
 
 
 def routes(value: Any) -> dict[str, str]:
-    """Accept routes; a path that lacks its last slash is given one."""
+    """Accept routes; a path that lacks its last slash is given one.
+
+    Whether each begins with a slash or a host is checked once hosts are known.
+    """
     found = {}
     for path, target in texts_by_text(value).items():
-        if not path.startswith("/"):
-            raise ValueError(f"paths that begin with a slash, not {path!r}")
         if not web_address(target):
             raise ValueError(f"an http or https address as the target of {path!r}")
         found[path if path.endswith("/") else f"{path}/"] = target
@@ -478,9 +501,30 @@ class HubConfig:
     hub_connect_url: str = "http://127.0.0.1:8081"
     public_url: str = setting(
         "JupyterHub.public_url",
-        web_address,
+        public_address,
         "",
-        "The address at which people reach the hub.",
+        "The address at which people reach the hub, with its path.",
+    )
+    subdomain_host: str = setting(
+        "JupyterHub.subdomain_host",
+        host_address,
+        "",
+        "The hub's `https://HOST[:PORT]`, below which each user's servers and each "
+        "service get a host of their own.",
+    )
+    subdomain_hook: str | Callable[..., str] = setting(
+        "JupyterHub.subdomain_hook",
+        domain_hook,
+        "idna",
+        "How these hosts are made of names: `idna`, `legacy`, or a function that is "
+        "given `name`, `domain` and `kind` (`user` or `service`).",
+    )
+    cookie_host_prefix_enabled: bool = setting(
+        "JupyterHub.cookie_host_prefix_enabled",
+        flag,
+        False,
+        "Whether login cookies are called `__Host-…`, which no other host can set; "
+        "needs https.",
     )
     ssl_key: str = setting(
         "JupyterHub.ssl_key", text, "", "Key file with which the proxy speaks HTTPS."
@@ -943,6 +987,8 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
         if value is not None:
             found[each.name] = value
     found |= _addresses(reader)
+    found["public_url"] = _public_url(found)
+    _check_route_hosts(found)
     found["spawner_class"] = _spawner_class(reader)
     config = HubConfig(**found)
     config = replace(
@@ -1214,3 +1260,42 @@ def _who_may_enter(config: HubConfig, found: Mapping[str, Any]) -> dict[str, Any
     if config.allowed_users:
         outcome["allowed_users"] = config.allowed_users | config.admin_users
     return outcome
+
+
+def _public_url(found: dict[str, Any]) -> str:
+    """Return the public address with the hub's path, or nothing if none is named."""
+    address, base = found.get("public_url", ""), found["base_url"]
+    if not address:
+        host = found.get("subdomain_host", "")
+        return f"{host}{base}" if host else ""
+    address = address.rstrip("/") + "/"
+    if not urlsplit(address).path.strip("/"):
+        return address.rstrip("/") + str(base)
+    if not address.endswith(base):
+        raise ConfigError(
+            f"c.JupyterHub.public_url: expected an address that ends in {base!r}, the "
+            f"path in c.JupyterHub.bind_url or base_url; not {address!r}"
+        )
+    return str(address)
+
+
+def _check_route_hosts(found: dict[str, Any]) -> None:
+    """Refuse routes that the proxy could not tell apart by host, or by path alone."""
+    by_host = bool(found.get("subdomain_host"))
+    for path in found.get("extra_routes", ()):
+        if path != "/" and path.startswith("/") == by_host:
+            raise ConfigError(
+                f"c.Proxy.extra_routes: expected {path!r} to begin with "
+                + ("a host, as c.JupyterHub.subdomain_host is set" if by_host else "/")
+            )
+
+
+def subdomains(config: HubConfig) -> list[str]:
+    """Return the hosts of users and services as a page policy names them."""
+    if not config.subdomain_host:
+        return []
+    parts = urlsplit(config.subdomain_host)
+    if callable(config.subdomain_hook):
+        # A function of the operator's may choose hosts elsewhere.
+        return [f"{parts.scheme}:"]
+    return [f"{parts.scheme}://*.{parts.netloc}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -12,6 +11,7 @@ from django.utils.functional import SimpleLazyObject
 from hubsite import xsrf
 from hubsite.announcements import Announcements
 from services.models import Service
+from web.hosts import service_origin, service_path
 
 # Which entry of the navigation stands for a page, by the start of its name.
 PLACES = {"home": "home", "tokens": "token", "docs": "docs", "admin": "admin"}
@@ -32,6 +32,8 @@ def hub(request: HttpRequest) -> dict[str, Any]:
         "site_help": settings.HELP_URL,
         "site_logo": has_logo(),
         "site_name": settings.SITE_NAME,
+        # Whether pages of servers are of one origin with the hub's own.
+        "shares_origin": not settings.HUB.subdomain_host,
     }
 
 
@@ -53,8 +55,7 @@ def _services(request: HttpRequest) -> list[dict[str, str]]:
         return []
     shown = Service.objects.exclude(display=False).exclude(url=None).exclude(url="")
     reachable = user.access.limit("access:services", queryset=shown).order_by("name")
-    base = settings.HUB.base_url
     return [
-        {"name": name, "href": f"{base}services/{quote(name)}/"}
+        {"name": name, "href": f"{service_origin(name)}{service_path(name)}"}
         for name in reachable.values_list("name", flat=True)
     ]

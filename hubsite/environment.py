@@ -6,6 +6,7 @@ stops the start and names itself; what it was is not repeated, for it may be a s
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from ipaddress import ip_network
@@ -23,6 +24,9 @@ DEFAULT_DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 # Characters of a key at least: those of 128 random bits in hexadecimal.
 KEY_LENGTH = 32
 KEY_WORDS = f"at least {KEY_LENGTH} characters, as `openssl rand -hex 32` prints"
+
+# Bytes in the path of a Unix socket, at most.
+SOCKET_PATH_LIMIT = 100
 
 # Variables that give the hub away to whoever reads them.
 SECRET_VARIABLES = (
@@ -149,9 +153,16 @@ class Site(HasTraits):
         "all verify."
     )
     public_url = Address(help="The address at which people reach the hub.")
+    proxy_socket = Text(
+        help="Unix socket through which the proxy reaches the hub, and nobody else; "
+        "in the data folder if the hub starts the proxy, `off` for none.",
+    )
     trusted_proxies = Networks(
-        default_value=["127.0.0.1", "::1"],
-        help="Addresses and networks whose X-Forwarded-* is believed.",
+        default_value=None,
+        allow_none=True,
+        help="Addresses and networks of proxies in front, whose `X-Forwarded-*` and "
+        "`Forwarded` are used. If not set: none with the Unix socket, otherwise the "
+        "machine in `c.ConfigurableHTTPProxy.api_url`.",
     )
     keep_servers = Flag(
         False,
@@ -266,6 +277,24 @@ def _value_of(variable: str) -> str | None:
         return Path(path).read_text("utf-8").strip()
     except OSError as error:
         raise ConfigError(f"{variable}_FILE: {error.strerror}: {path}") from None
+
+
+def proxy_socket(said: str, data_dir: Path, *, is_ours: bool) -> str:
+    """Return where the hub's Unix socket for its proxy is; empty if there is none.
+
+    By its path the proxy is told apart from every other process of the machine. A
+    proxy that somebody else starts may run elsewhere, so it gets none unless asked.
+    """
+    if said == "off" or not (said or is_ours):
+        return ""
+    if said:
+        return str(Path(said).expanduser().absolute())
+    path = data_dir / "run" / "proxy.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return str(path)
+    # The kernel takes no longer path; the folder belongs to this user as well.
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return f"/tmp/hub-{os.getuid()}-{digest}/proxy.sock"  # noqa: S108
 
 
 def forget_secrets() -> None:

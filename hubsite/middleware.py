@@ -22,7 +22,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
@@ -31,6 +31,7 @@ from hubsite.logging import conceal
 from hubsite.metrics import observe_request
 from hubsite.views import method_not_allowed
 from web.deferred import AWAITS, Deferred
+from web.hosts import adopt_public_address, is_subdomain, public_origin
 from web.paths import find_view
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -52,6 +53,7 @@ class HubMiddleware:
         self.short_way: Any = convert_exception_to_response(answer_alone)
         self.log = access_log()
         prefix, path = settings.HUB_PREFIX, settings.HUB_PATH
+        self.hub_path = path
         self.routine = (f"{path}health", f"{path}static/")
         self.api_root = f"{path}api"
         self.api_prefix = f"{path}api/"
@@ -77,7 +79,10 @@ class HubMiddleware:
         if self.is_of_a_program(request):
             request.user = STRANGER
             response = self.short_way(request)
+        elif not is_api and is_subdomain(meta_host(request)) and self.is_hub(path):
+            response = lead_to_public_host(request)
         else:
+            adopt_public_address(request)
             response = self.long_way(request)
             is_refused = response.status_code == 405 and not is_api
             if is_refused and asks_for_a_page(request):
@@ -125,6 +130,9 @@ class HubMiddleware:
             or settings.SESSION_COOKIE_NAME in meta.get("HTTP_COOKIE", "")
         )
 
+    def is_hub(self, path: str) -> bool:
+        return path.startswith(self.hub_path)
+
     def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:
         """Say what JupyterHub says on every answer."""
         headers = response.headers
@@ -165,6 +173,20 @@ class HubMiddleware:
 
 
 STRANGER = AnonymousUser()
+
+
+def meta_host(request: HttpRequest) -> str:
+    return str(request.META.get("HTTP_HOST", ""))
+
+
+def lead_to_public_host(request: HttpRequest) -> HttpResponseBase:
+    """Answer at the host of a user's servers in the place of a page of the hub.
+
+    Pages there would be of one origin with what the servers show.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponse("The hub is at another host.", status=404)
+    return HttpResponseRedirect(f"{public_origin()}{request.get_full_path()}")
 
 
 def asks_for_a_page(request: HttpRequest) -> bool:

@@ -12,10 +12,12 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,6 +122,26 @@ def give_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
                 time.sleep(0.05)
 
 
+def leads_to_hub(facts: dict[str, Any]) -> bool:
+    """Tell whether a request to the proxy reaches the hub, as far as can be known."""
+    bind = urlsplit(facts["bind_url"])
+    host = bind.hostname or "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    connection = HTTPConnection(host, bind.port, timeout=GRACE)
+    if bind.scheme == "https":
+        # What is asked is public, and the certificate is made for another name.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPSConnection(host, bind.port, timeout=GRACE, context=context)
+    try:
+        connection.request("GET", f"{facts['base_url']}hub/health")
+        return connection.getresponse().status < 500
+    except (OSError, HTTPException):
+        return True
+    finally:
+        connection.close()
+
+
 def proxy_command(facts: dict[str, Any]) -> list[str]:
     """Return how the proxy is called for what the first web process tells."""
     bind, api = urlsplit(facts["bind_url"]), urlsplit(facts["proxy_api_url"])
@@ -131,6 +153,8 @@ def proxy_command(facts: dict[str, Any]) -> list[str]:
         *("--error-target", f"{facts['hub_url']}{facts['base_url']}hub/error"),
         *("--log-level", facts["proxy_log_level"]),
     ]
+    if facts["host_routing"]:
+        command.append("--host-routing")
     for option in ("ssl_key", "ssl_cert"):
         if facts[option]:
             command += [f"--{option.replace('_', '-')}", facts[option]]

@@ -18,8 +18,8 @@ from csp.constants import NONCE, NONE, SELF
 from hubsite import logging as hub_logging
 from hubsite import secrets
 from hubsite.answer_settings import frame_ancestors, site_headers
-from hubsite.config import ConfigError, HubConfig, load_config
-from hubsite.environment import read_environment
+from hubsite.config import ConfigError, HubConfig, load_config, subdomains
+from hubsite.environment import proxy_socket, read_environment
 from web.cache import redis_cache
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -33,8 +33,11 @@ HUB_VERSION = "6.1.1"
 # As addresses have it, and as Django matches it: without escapes.
 HUB_PREFIX = f"{HUB.base_url}hub/"
 HUB_PATH = unquote(HUB_PREFIX)
+# Scheme and host of it count; see web/hosts.py.
 PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")
+IS_HTTPS = PUBLIC_URL.startswith("https:")
 TRUSTED_PROXIES = SITE.trusted_proxies
+PROXY_SOCKET = proxy_socket(SITE.proxy_socket, DATA_DIR, is_ours=HUB.proxy_should_start)
 
 # What pages say of the site.
 SITE_NAME = SITE.site_name or HUB.site_name or "Hub"
@@ -284,7 +287,7 @@ MFA_TOTP_ISSUER = SITE_NAME
 # before and after are taken as well. See accounts/forms.py for taking each only once.
 MFA_TOTP_TOLERANCE = 1
 # Browsers offer passkeys on https only, and on localhost.
-MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not PUBLIC_URL.startswith("https:")
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
 
 SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
@@ -311,12 +314,15 @@ SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
 
 # ------------------------------------------------------------- sessions and cookies
 
-SESSION_COOKIE_NAME = "jupyterhub-hub-login"
-SESSION_COOKIE_PATH = HUB_PREFIX
+# With the prefix, browsers take the cookie from this very host only, at its root, and
+# over https.
+IS_HOST_COOKIE = HUB.cookie_host_prefix_enabled
+SESSION_COOKIE_NAME = f"{'__Host-' if IS_HOST_COOKIE else ''}jupyterhub-hub-login"
+SESSION_COOKIE_PATH = "/" if IS_HOST_COOKIE else HUB_PREFIX
 SESSION_COOKIE_AGE = int(HUB.cookie_max_age_days * 86400)
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = PUBLIC_URL.startswith("https:")
+SESSION_COOKIE_SECURE = IS_HTTPS or IS_HOST_COOKIE
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # ------------------------------------------------------------------------- security
@@ -324,8 +330,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-SECURE_HSTS_SECONDS = 365 * 86400 if SESSION_COOKIE_SECURE else 0
+SECURE_HSTS_SECONDS = 365 * 86400 if IS_HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
 
 CONTENT_SECURITY_POLICY = {
@@ -338,9 +343,12 @@ CONTENT_SECURITY_POLICY = {
         "connect-src": [SELF],
         # Browsers hold the redirects after a form to this as well, and single
         # sign-on redirects to the provider, and from there to whom that trusts.
-        "form-action": [SELF, f"{SITE.oidc_url.partition(':')[0]}:"]
-        if SITE.oidc_url
-        else [SELF],
+        # After signing in, people are led to hosts of servers and services, too.
+        "form-action": [
+            SELF,
+            *([f"{SITE.oidc_url.partition(':')[0]}:"] if SITE.oidc_url else []),
+            *subdomains(HUB),
+        ],
         "base-uri": [NONE],
         "frame-ancestors": FRAME_ANCESTORS,
         "report-uri": f"{HUB_PREFIX}security/csp-report",

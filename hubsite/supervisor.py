@@ -342,6 +342,7 @@ class Supervisor:
             self.waits = min(self.waits * 1.2, 1.0)
             self.later(self.waits, self.greet)
             return
+        self.check_socket()
         self.ready = True
         own = f"{self.facts['hub_url']}{self.facts['base_url']}"
         bind = urlsplit(self.facts["bind_url"])
@@ -380,6 +381,31 @@ class Supervisor:
             return False
         finally:
             connection.close()
+
+    def check_socket(self) -> None:
+        """Have the proxy use the hub's port if it can't open the hub's Unix socket.
+
+        One that an operator's command starts may run where the file is not, or be too
+        old to know such targets.
+        """
+        facts = self.facts
+        if not facts["proxy_socket"] or proxy_process.leads_to_hub(facts):
+            return
+        self.say(
+            "WARNING: The proxy can't reach the hub at the Unix socket "
+            f"{facts['proxy_socket']}, so clients' addresses are not known. Set "
+            "HUB_PROXY_SOCKET to a place that both can open, or to `off`"
+        )
+        # Without the file, nobody makes the route lead there again.
+        with suppress(OSError):
+            os.unlink(facts["proxy_socket"])
+        facts["proxy_socket"] = ""
+        self.env["HUB_PROXY_SOCKET"] = "off"
+        for route in facts["routes"].values():
+            if "hub" in route[1]:
+                route[0] = facts["hub_url"]
+        self.routed = False
+        self.add_routes()
 
     # The end
 

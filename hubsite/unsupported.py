@@ -44,11 +44,9 @@ _TLS = "has no effect; put a reverse proxy that speaks TLS in front"
 _LOG = "has no effect; set HUB_LOG_LEVEL or HUB_LOG_FORMAT"
 _LOG_FILES = "has no effect; the logs are in the folder `logs` of the data folder"
 _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
-_NOT_YET = "has no effect yet"
 
 ADVICE: dict[str, str] = {
     "JupyterHub.admin_access": "nothing to do, administrators may use all servers",
-    "JupyterHub.cookie_host_prefix_enabled": _NOT_YET,
     "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
     "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
     "JupyterHub.data_files_path": "has no effect; pages are templates of this hub",
@@ -87,8 +85,6 @@ ADVICE: dict[str, str] = {
     "JupyterHub.reset_db": "has no effect; remove the database to begin anew",
     "JupyterHub.show_config": "has no effect",
     "JupyterHub.show_config_json": "has no effect",
-    "JupyterHub.subdomain_hook": _NOT_YET,
-    "JupyterHub.subdomain_host": _NOT_YET,
     "JupyterHub.template_paths": "has no effect; pages use Django templates",
     "JupyterHub.trusted_alt_names": _TLS,
     "JupyterHub.trusted_downstream_ips": "has no effect; set HUB_TRUSTED_PROXIES",

@@ -24,9 +24,10 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
-from accounts.adapter import default_target, local_path, with_parameters
+from accounts.adapter import default_target, with_parameters
 from accounts.mixins import redirect_to_login
 from hubsite.context import has_logo
+from web.hosts import local_path, public_origin
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
     first, _, second = rest.partition("/")
     if first in ("user", "services") and second and "/" not in second:
         return HttpResponsePermanentRedirect(_with_query(request, f"{path}/"))
-    return HttpResponseRedirect(_with_query(request, _hub(path)))
+    # The request may be for a user's own host, where the hub has no cookies.
+    return HttpResponseRedirect(public_origin() + _with_query(request, _hub(path)))
 
 
 def _hub(path: str) -> str:

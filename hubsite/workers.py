@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -113,10 +113,12 @@ def serve(
     port: int = 8081,
     workers: int = 1,
     load: Callable[[], Application] = load_hub,
+    others: Iterable[socket.socket] = (),
 ) -> None:
     """Serve the hub until SIGTERM or SIGINT; Django is set up already.
 
-    An address that is taken raises OSError.
+    Connections to `others`, which listen already, are answered as well. An address
+    that is taken raises OSError.
     """
     listener = socket.create_server(
         (address, port),
@@ -126,6 +128,7 @@ def serve(
     # Accepted connections inherit it. uvicorn writes head and body of a response
     # apart, and the second would wait for the client's delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listeners = [listener, *others]
     with while_loading():
         application = load()
         # All that workers need is loaded before they are forked, and shared by them.
@@ -138,12 +141,12 @@ def serve(
     gc.collect()
     gc.freeze()
     if workers == 1:
-        work(application, listener)
+        work(application, listeners)
     else:
-        Prefork(partial(work, application, listener), workers).run()
+        Prefork(partial(work, application, listeners), workers).run()
 
 
-def work(application: Application, listener: socket.socket) -> None:
+def work(application: Application, listeners: list[socket.socket]) -> None:
     """Answer requests until SIGTERM or SIGINT."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     server = Server(
@@ -167,4 +170,4 @@ def work(application: Application, listener: socket.socket) -> None:
     # stopped then, and this process still has things to do at its exit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    server.run([listener])
+    server.run(listeners)

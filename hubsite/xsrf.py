@@ -9,6 +9,10 @@ counts.
 Pages and the admin are checked by the middleware, in place of Django's own. The API
 calls `request.check_xsrf()` itself, for it alone knows whether a cookie or a token
 speaks.
+
+Pages are for people who go to them. A script that fetches one for a person who is
+signed in must send the value as well: without hosts of their own (`subdomain_host`),
+pages of users' servers share the hub's origin, and could read what it shows.
 """
 
 from __future__ import annotations
@@ -31,10 +35,19 @@ from web.cookies import values_of
 NAME = "_xsrf"
 HEADERS = ("HTTP_X_XSRFTOKEN", "HTTP_X_CSRFTOKEN")
 ANONYMOUS_SECONDS = 3600
+PLAIN = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+SCRIPTS_REFUSED = (
+    "Pages of the hub can be opened by people and by the hub's own scripts only.\n"
+)
 
 
 def get_token(request: Any) -> str:
-    """The value for this request's forms; the middleware sends it as cookie, too."""
+    """The value for this request's forms; the middleware sends it as cookie, too.
+
+    A script that has not proved itself gets none, on whatever page it is answered with.
+    """
+    if is_unproven_script(request):
+        return ""
     binding = _binding(request)
     made_for, token = getattr(request, "_xsrf_token", ("", ""))
     if made_for == binding:
@@ -58,9 +71,29 @@ def is_needed(request: HttpRequest) -> bool:
         return False
     if request.method == "GET":
         same_origin = request.META.get("HTTP_SEC_FETCH_SITE") == "same-origin"
-        if mode == "navigate" or (mode == "no-cors" and same_origin):
+        # An image or a script of a page of ours; a script that fetches says `empty`,
+        # and could read what it gets.
+        is_part = request.META.get("HTTP_SEC_FETCH_DEST") != "empty"
+        if mode == "navigate" or (mode == "no-cors" and same_origin and is_part):
             return False
     return True
+
+
+def is_unproven_script(request: Any) -> bool:
+    """Whether a script asks in the name of somebody who is signed in, without proof.
+
+    Browsers tell by `Sec-Fetch-Mode` that a person goes to a page. What sends no such
+    header is a program, or a browser on a connection that is open to others anyway.
+    """
+    if not hasattr(request, "_is_unproven_script"):
+        mode = request.META.get("HTTP_SEC_FETCH_MODE", "navigate")
+        request._is_unproven_script = (
+            mode != "navigate"
+            and request.user.is_authenticated
+            and bool(find_problem(request))
+        )
+    found: bool = request._is_unproven_script
+    return found
 
 
 def check(request: HttpRequest) -> None:
@@ -96,12 +129,22 @@ def find_problem(request: HttpRequest) -> str:
     return f"XSRF cookie does not match {request.method} argument"
 
 
+def is_page(response: HttpResponse) -> bool:
+    """Whether an answer is HTML that somebody could read."""
+    return (
+        not response.streaming
+        and response.headers.get("Content-Type", "").startswith("text/html")
+        and bool(response.content)
+    )
+
+
 class XSRFMiddleware:
     """Checks every changing request to a page, and sends the cookie along.
 
     A view whose class sets `answers_xsrf_problem` is called in spite of a problem
-    and finds it in `request.xsrf_problem`. Views exempt from Django's check, such
-    as the API's, are left alone.
+    and finds it in `request.xsrf_problem`. One that sets `answers_scripts` is called
+    by scripts of any page, which can follow its redirects and read no page of it. Views
+    exempt from Django's check, such as the API's, are left alone.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -109,6 +152,11 @@ class XSRFMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
+        if is_page(response) and is_unproven_script(request):
+            # It may read what it gets, and a page tells more than the status.
+            return HttpResponse(
+                SCRIPTS_REFUSED, status=max(response.status_code, 403), headers=PLAIN
+            )
         if hasattr(request, "_xsrf_token") or self._has_new_session(request):
             self._set_cookie(request, response)
         return response
@@ -126,15 +174,19 @@ class XSRFMiddleware:
         request.check_xsrf = partial(check, request)
         request.xsrf_problem = ""
         request.xsrf_is_checked = not getattr(view, "csrf_exempt", False)
-        if not request.xsrf_is_checked or request.method in (
-            "GET",
-            "HEAD",
-            "OPTIONS",
-            "TRACE",
-        ):
+        view_class: Any = getattr(view, "view_class", view)
+        if request.method in ("GET", "HEAD", "OPTIONS", "TRACE"):
+            if (
+                request.xsrf_is_checked
+                and not getattr(view_class, "answers_scripts", False)
+                and is_needed(request)
+                and is_unproven_script(request)
+            ):
+                return HttpResponse(SCRIPTS_REFUSED, status=403, headers=PLAIN)
+            return None
+        if not request.xsrf_is_checked:
             return None
         request.xsrf_problem = find_problem(request)
-        view_class = getattr(view, "view_class", None)
         if not request.xsrf_problem or getattr(
             view_class, "answers_xsrf_problem", False
         ):
@@ -158,7 +210,7 @@ class XSRFMiddleware:
     @staticmethod
     def _set_cookie(request: HttpRequest, response: HttpResponse) -> None:
         token = get_token(request)
-        if token in values_of(request, NAME) or NAME in response.cookies:
+        if not token or token in values_of(request, NAME) or NAME in response.cookies:
             return
         response.set_cookie(
             NAME,

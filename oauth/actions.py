@@ -9,7 +9,7 @@ import string
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
@@ -30,6 +30,7 @@ from services.models import Service
 from tokens import digests, format, keys
 from tokens.actions import issue_token, revoke_tokens
 from tokens.models import APIToken
+from web.hosts import service_origin, service_path
 
 PREFIX: Final = "service-"
 CODE_SECONDS: Final = 300
@@ -195,8 +196,7 @@ def _client_fields(service: Service) -> dict[str, Any] | None:
             raise Invalid(
                 f"Service {name} has no url, so it needs an oauth_redirect_uri"
             )
-        path = f"services/{quote(name, safe='@')}/oauth_callback"
-        redirect_uri = f"{settings.HUB.base_url}{path}"
+        redirect_uri = f"{service_origin(name)}{service_path(name)}oauth_callback"
     check_redirect_uri(redirect_uri)
     allowed = spell_out_roles(service.oauth_client_allowed_scopes or ())
     check_scopes(allowed, holder=f"service {name}", limited=False)

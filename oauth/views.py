@@ -48,6 +48,8 @@ class AuthorizeView(SignedInMixin, View):
     """
 
     http_method_names = ["get", "post", "options"]  # noqa: RUF012
+    # Applications' scripts are led through here to where they may go already.
+    answers_scripts = True
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:

@@ -401,7 +401,7 @@ class ServerAdmin(ScopedAdmin):
         # A path alone does not say whether anything answers there.
         if not server.ready:
             return DASH
-        return format_html("<code>{}</code>", server.path)
+        return format_html("<code>{}</code>", server.address)
 
     @admin.display(description="Options")
     def options(self, server: Server) -> SafeString | str:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Group, User
 from tokens.models import APIToken
+from web.hosts import user_origin
 
 # A share answers to the names of its server: whoever may see the shares of a server
 # sees each of them.
@@ -27,6 +28,11 @@ def server_path(owner: str, name: str) -> str:
     """Return the public path of a server; every part is escaped, `@` is not."""
     path = f"{settings.HUB.base_url}user/{quote(owner, safe='@')}/"
     return f"{path}{quote(name, safe='@')}/" if name else path
+
+
+def server_url(owner: str, name: str) -> str:
+    """Return where people reach a server: its path, after its own host if any."""
+    return f"{user_origin(owner)}{server_path(owner, name)}"
 
 
 # Servers that run or are about to start or stop. The index `server_active` spells it
@@ -147,11 +153,16 @@ class Server(models.Model):
     def path(self) -> str:
         return server_path(self.user.name, self.name)
 
+    @property
+    def address(self) -> str:
+        """Where people reach the server, as links to it say."""
+        return server_url(self.user.name, self.name)
+
 
 def path_of_running(user: User) -> str:
     """Return where a user's default server is, if it is there or just coming."""
     server = Server.objects.filter(user=user, name="").first()
-    return server_path(user.name, "") if server and server.is_active else ""
+    return server_url(user.name, "") if server and server.is_active else ""
 
 
 class ServerEvent(models.Model):

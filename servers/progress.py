@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.html import escape
 
-from servers.models import Server, server_path
+from servers.models import Server, server_url
 from servers.waiting import Sight, read_events, waiting_for
 
 CANCELLED = "Spawn cancelled"
@@ -16,7 +16,7 @@ CANCELLED = "Spawn cancelled"
 
 def ready_event(owner: str, name: str) -> dict[str, Any]:
     """Tell that a server is ready, and where."""
-    url = server_path(owner, name)
+    url = server_url(owner, name)
     shown = escape(url)
     return {
         "progress": 100,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -23,6 +24,7 @@ from servers.announcements import announced_proxy
 from servers.models import Server
 from servers.proxy import MARK, ProxyClient, ProxyError, measured, origin
 from services.models import Service
+from web.hosts import service_domain, user_domain
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +69,35 @@ def lasting_routes() -> dict[str, Route]:
     """Return the routes that do not come and go with servers, by path."""
     hub = settings.HUB
     routes = {
-        _key(unquote(spec)): Route(target, {"extra": True})
+        _key(f"/{unquote(spec).lstrip('/')}"): Route(target, {"extra": True})
         for spec, target in hub.extra_routes.items()
     }
-    routes[_key(_base())] = Route(origin(hub.hub_connect_url), {"hub": True})
+    routes[_hub_path()] = Route(_hub_target(), {"hub": True})
     services = Service.objects.exclude(url=None).exclude(url="")
     for name, url in services.values_list("name", "url"):
         routes[_service_path(name)] = Route(origin(url or ""), {"service": name})
     return routes
+
+
+def _hub_target() -> str:
+    """Return where the proxy reaches the hub.
+
+    That is the Unix socket, which tells the proxy from everybody else on this machine,
+    unless there is none, or another proxy has announced itself: that may run anywhere.
+    """
+    place = settings.PROXY_SOCKET
+    if place and Path(place).is_socket() and announced_proxy() is None:
+        return f"http+unix://{quote(place, safe='')}"
+    return origin(settings.HUB.hub_connect_url)
+
+
+def _hub_path() -> str:
+    """Return the path below which requests reach the hub, unless a longer one leads on.
+
+    With hosts of users and services these are all requests: those for a host without
+    a route are led on by the hub.
+    """
+    return "/" if settings.HUB.subdomain_host else _key(_base())
 
 
 def wanted_routes() -> dict[str, Route]:
@@ -130,8 +153,12 @@ def check_routes(client: ProxyClient) -> None:
 
 
 def server_route(owner: str, name: str) -> str:
-    """Return the path below which the proxy leads to a server."""
-    return f"{_base()}user/{owner}/{name}".rstrip("/")
+    """Return the path below which the proxy leads to a server.
+
+    With hosts of users and services, the host is the first part of it.
+    """
+    host = user_domain(owner)
+    return f"{host and '/'}{host}{_base()}user/{owner}/{name}".rstrip("/")
 
 
 async def publish_server(server: Server) -> None:
@@ -220,8 +247,10 @@ def _try(change: Callable[..., None], *args: str, **data: str) -> None:
 
 def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
     """Return the proxy's routes as JupyterHub shows them: escaped, ending in `/`."""
+    # A route for one host is named by that, without a slash before.
+    leading = "/" if settings.HUB.subdomain_host else ""
     return {
-        (spec := f"{quote(path, safe='/@')}".rstrip("/") + "/"): {
+        (spec := quote(path, safe="/@").rstrip("/").removeprefix(leading) + "/"): {
             "routespec": spec,
             "target": route["target"],
             "data": {
@@ -235,7 +264,8 @@ def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
 
 
 def _service_path(name: str) -> str:
-    return f"{_base()}services/{name}"
+    host = service_domain(name)
+    return f"{host and '/'}{host}{_base()}services/{name}"
 
 
 def _base() -> str:

@@ -22,11 +22,13 @@ from tokens.actions import issue_token, revoke_token
 from tokens.applications import applications
 from tokens.forms import TokenForm
 from tokens.models import APIToken, APITokenQuerySet
+from web.hosts import origin_of
 
 CURL = 'curl -H "Authorization: token {secret}" {api_url}/user'
 
 PYTHON = """\
 import requests
+from web.hosts import origin_of
 
 api_url = "{api_url}"
 token = "{secret}"
@@ -154,11 +156,7 @@ class RequestView(TokenListView):
 
     def api_url(self) -> str:
         """Return where the API is, as whoever asked would reach it."""
-        path = f"{settings.HUB.base_url}hub/api"
-        public_url = settings.HUB.public_url
-        if public_url:
-            return f"{public_url.rstrip('/')}/hub/api"
-        return self.request.build_absolute_uri(path)
+        return f"{origin_of(self.request)}{settings.HUB.base_url}hub/api"
 
 
 class RevokeView(OwnTokensMixin, DetailView):

@@ -1,61 +1,168 @@
-"""The client's address and scheme, where a trusted proxy forwards the request.
+"""From which address a request comes, and what proxies in front say about that.
 
-`X-Forwarded-For`, `-Proto` and `-Host` can be written by anybody. They count when the
-connection comes from an address in `settings.TRUSTED_PROXIES`, and are removed from
-the request otherwise, so that no later code reads them by mistake.
+A header such as `X-Forwarded-For` can be sent by everybody, also by a notebook that
+runs on the hub's machine. So these headers count only if the connection is that of a
+known proxy: it came through the hub's Unix socket, which only the proxy may open, or
+from an address that the operator has named. From all others they are dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import socket
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
-Network = IPv4Network | IPv6Network
+import structlog
+from django.conf import settings
 
-FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
+Environ = dict[str, Any]
+
+# Set in the environment of a request that came through the hub's Unix socket.
+THROUGH_SOCKET = "hub.through_socket"
+
+# What only proxies may say, as WSGI spells it.
+FORWARDED = "HTTP_FORWARDED"
+FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
+FORWARDED_HOST = "HTTP_X_FORWARDED_HOST"
+SCHEMES = ("HTTP_X_SCHEME", "HTTP_X_FORWARDED_PROTO")
+HEADERS = (
+    *(FORWARDED, FORWARDED_FOR, FORWARDED_HOST, *SCHEMES),
+    *("HTTP_X_FORWARDED_PORT", "HTTP_X_REAL_IP"),
+)
+HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+# Parameters of one hop in `Forwarded`; a value may be quoted.
+PARAMETER = re.compile(r'\s*([a-z]+)\s*=\s*("[^"]*"|[^\s;,"]*)\s*', re.IGNORECASE)
+
+logger = structlog.get_logger(__name__)
 
 
 class ForwardedHeaders:
     """Applies forwarding headers to a WSGI environment, or removes them."""
 
-    def __init__(self, trusted: Sequence[str]) -> None:
-        self.trusted: list[Network] = [ip_network(network) for network in trusted]
+    def __init__(self, networks: Iterable[str]) -> None:
+        self.networks: list[IPv4Network | IPv6Network] = [
+            ip_network(network) for network in networks
+        ]
+        # Whether the log has named a proxy that is not believed.
+        self.has_warned = False
 
-    def apply(self, environ: dict[str, Any]) -> None:
-        """Set the client's address and scheme from the headers of a trusted proxy."""
-        if not any(key in environ for key in FORWARDED):
+    def apply(self, environ: Environ) -> None:
+        """Take over what a known proxy says of the request; drop it from others.
+
+        The client's address may be told by known proxies only, each naming the one
+        before it. Scheme and host are those that the first proxy has met: they are
+        about the client's own browser, and nobody else is misled by a false one.
+        """
+        if not any(key in environ for key in HEADERS):
             return
-        if not self.is_trusted(environ["REMOTE_ADDR"]):
-            for key in FORWARDED:
+        if not environ.get(THROUGH_SOCKET) and not self.knows(environ["REMOTE_ADDR"]):
+            for key in HEADERS:
                 environ.pop(key, None)
             return
-        # Each proxy appends the address that it saw, so the client is the last one
-        # that isn't itself a trusted proxy.
-        for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            try:
-                address = plain_address(hop)
-            except ValueError:
-                break
-            environ["REMOTE_ADDR"] = address
-            if not self.is_trusted(address):
-                break
-        scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip()
-        if scheme in ("http", "https"):
+        hops = forwarded_hops(environ)
+        self.settle_address(environ, hops)
+        if scheme := forwarded_scheme(environ, hops):
             environ["wsgi.url_scheme"] = scheme
+        if host := forwarded_host(environ, hops):
+            environ["HTTP_HOST"] = host
 
-    def is_trusted(self, address: str) -> bool:
+    def settle_address(self, environ: Environ, hops: list[dict[str, str]]) -> None:
+        """Find the last address in the chain that is not itself a known proxy's."""
+        chain = environ.get(FORWARDED_FOR, "").split(",")
+        if FORWARDED_FOR not in environ:
+            chain = [hop.get("for", "") for hop in hops]
+        for position in range(len(chain) - 1, -1, -1):
+            try:
+                address = plain_address(chain[position])
+            except ValueError:
+                return
+            environ["REMOTE_ADDR"] = address
+            if not self.knows(address):
+                if position:
+                    self.warn(address)
+                return
+
+    def knows(self, address: str) -> bool:
+        """Return whether an address is that of a proxy which the operator named."""
+        if not self.networks:
+            return False
         try:
             client = ip_address(address)
         except ValueError:
             return False
-        return any(client in network for network in self.trusted)
+        return any(client in network for network in self.networks)
+
+    def warn(self, address: str) -> None:
+        """Say once that a proxy in front, or a forger, is not believed."""
+        if not self.has_warned:
+            self.has_warned = True
+            logger.warning(
+                "X-Forwarded-For from an address that HUB_TRUSTED_PROXIES does not "
+                "name is not used; if a proxy of yours has this address, name it",
+                address=address,
+            )
+
+
+def known_networks() -> list[str]:
+    """Return the networks of known proxies.
+
+    Without a setting, and without the Unix socket, that is the machine which the
+    configuration names as the proxy's.
+    """
+    named: list[str] | None = settings.TRUSTED_PROXIES
+    if named is not None:
+        return named
+    if settings.PROXY_SOCKET:
+        return []
+    host = urlsplit(settings.HUB.proxy_api_url).hostname or "127.0.0.1"
+    if host in ("localhost", "127.0.0.1", "::1"):
+        return ["127.0.0.1", "::1"]
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return sorted({str(address[0]).partition("%")[0] for *_, address in found})
+
+
+def forwarded_hops(environ: Environ) -> list[dict[str, str]]:
+    """Read the header `Forwarded` (RFC 7239): the parameters that each hop added."""
+    hops = []
+    for hop in environ.get(FORWARDED, "").split(",") if FORWARDED in environ else ():
+        found = (PARAMETER.fullmatch(part) for part in hop.split(";"))
+        pairs = (match.groups() for match in found if match)
+        hops.append({name.lower(): value.strip('"') for name, value in pairs})
+    return hops
+
+
+def forwarded_scheme(environ: Environ, hops: list[dict[str, str]]) -> str:
+    """Return the scheme that the outermost proxy has met, or nothing."""
+    said = [hops[0].get("proto", "")] if hops else []
+    said += [environ.get(key, "").partition(",")[0] for key in SCHEMES]
+    schemes = (text.strip().lower() for text in said)
+    return next((scheme for scheme in schemes if scheme in ("http", "https")), "")
+
+
+def forwarded_host(environ: Environ, hops: list[dict[str, str]]) -> str:
+    """Return the host that the outermost proxy was asked for, or nothing."""
+    said = [hops[0].get("host", "")] if hops else []
+    said.append(environ.get(FORWARDED_HOST, "").partition(",")[0])
+    hosts = (text.strip() for text in said)
+    return next((host for host in hosts if HOST.fullmatch(host)), "")
 
 
 def plain_address(text: str) -> str:
-    """Return an address in its one spelling; IPv4 without the IPv6 prefix.
+    """Spell an address the one way; IPv4 as such, even from a socket for both.
 
-    A proxy that listens for IPv6 and IPv4 at once knows 10.0.0.1 as ::ffff:10.0.0.1.
+    A proxy that listens for IPv6 and IPv4 at once knows 10.0.0.1 as ::ffff:10.0.0.1,
+    and in `Forwarded` an address may have brackets and a port.
     """
-    address = ip_address(text.strip())
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    address = ip_address(text)
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -32,7 +32,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections, connections
 from django.http import HttpResponse, JsonResponse
 
-from web.addresses import ForwardedHeaders
+from web.addresses import ForwardedHeaders, known_networks
 from web.bodies import BodyReader, ClientGoneError, Receive, RefusedError, discard
 from web.deferred import CLIENT_GONE, Deferred
 from web.environ import Environ, make_environ
@@ -77,7 +77,7 @@ class Application:
         self.bodies = BodyReader(
             settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.BODY_SECONDS, ask
         )
-        self.forwarded = ForwardedHeaders(settings.TRUSTED_PROXIES)
+        self.forwarded = ForwardedHeaders(known_networks())
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
 
     async def __call__(

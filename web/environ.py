@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from web.addresses import THROUGH_SOCKET
 from web.deferred import AWAITS
 from web.paths import ENCODED_SLASH
 
@@ -24,6 +25,10 @@ def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
     # hypercorn's raw path includes the query, against the specification.
     raw_path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
     server = scope.get("server") or ("localhost", 80)
+    # ASGI names the path of a Unix socket as host, and no port.
+    through_socket = server[1] is None
+    if through_socket:
+        server = ("localhost", 80)
     client = scope.get("client") or ("", 0)
     environ: Environ = {
         "REQUEST_METHOD": scope["method"],
@@ -35,6 +40,7 @@ def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
         "SERVER_PORT": str(server[1]),
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": client[0],
+        THROUGH_SOCKET: through_socket,
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope["scheme"],
         "wsgi.errors": sys.stderr,

@@ -201,7 +201,9 @@
 
   const read = async (address) => {
     // On the way back browsers take what they kept, unless they are told not to.
-    const how = { headers: { Accept: "text/html" }, cache: "no-store" };
+    const proof = document.querySelector("[name=_xsrf]")?.value ?? "";
+    const headers = { Accept: "text/html", "X-XSRFToken": proof };
+    const how = { headers, cache: "no-store" };
     const response = await fetch(address, how);
     if (response.redirected) location.reload();
     return new DOMParser().parseFromString(await response.text(), "text/html");

@@ -187,7 +187,7 @@ def _register(
         server.name,
         secret=secret,
         origin=origin,
-        redirect_uri=f"{server.path}oauth_callback",
+        redirect_uri=f"{server.address}oauth_callback",
         description=f"Server at {server.path}",
         allowed_scopes=requested.client,
         by=by,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
@@ -34,6 +34,7 @@ from servers.shutdown import die_with
 from services.models import Service
 from tokens.actions import issue_token, revoke_tokens
 from tokens.models import APIToken
+from web.hosts import public_origin, public_url, service_origin, service_path
 
 if TYPE_CHECKING:
     from servers.controller.reconciler import Controller
@@ -137,7 +138,7 @@ def environment(service: Service, secret: str) -> dict[str, str]:
     (`tests/oracle/scenarios/environment.py`).
     """
     hub = settings.HUB
-    path = _path_of(service)
+    path, host = _path_of(service), service_origin(service.name)
     access = json.dumps(["access:services", f"access:services!service={service.name}"])
     found = {name: os.environ[name] for name in INHERITED if name in os.environ}
     found["PATH"] = with_own_programs(found.get("PATH", os.defpath))
@@ -146,18 +147,22 @@ def environment(service: Service, secret: str) -> dict[str, str]:
         "JPY_API_TOKEN": secret,
         "JUPYTERHUB_API_URL": f"{hub.hub_connect_url}{hub.base_url}hub/api",
         "JUPYTERHUB_BASE_URL": hub.base_url,
-        "JUPYTERHUB_HOST": _public(""),
+        "JUPYTERHUB_HOST": public_origin(),
         "JUPYTERHUB_CLIENT_ID": service.oauth_client_id or f"{PREFIX}{service.name}",
         # Where the program itself is called back, also if people are sent elsewhere.
-        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{path}oauth_callback",
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{host if path else ''}{path}oauth_callback",
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
         "JUPYTERHUB_OAUTH_SCOPES": access,
         "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": json.dumps(
             service.oauth_client_allowed_scopes or []
         ),
-        "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "0",
-        "JUPYTERHUB_PUBLIC_URL": _public(path) if path else "",
-        "JUPYTERHUB_PUBLIC_HUB_URL": _public(f"{hub.base_url}hub/"),
+        "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": str(
+            int(hub.cookie_host_prefix_enabled)
+        ),
+        "JUPYTERHUB_PUBLIC_URL": (f"{host}{path}" if host else public_url(path))
+        if path
+        else "",
+        "JUPYTERHUB_PUBLIC_HUB_URL": public_url(f"{hub.base_url}hub/"),
         "JUPYTERHUB_USER": service.user or "",
         "JUPYTERHUB_SERVER_NAME": "",
         "JUPYTERHUB_SERVICE_URL": NO_ADDRESS,
@@ -174,9 +179,7 @@ def environment(service: Service, secret: str) -> dict[str, str]:
 
 def _path_of(service: Service) -> str:
     """Return where the proxy leads to a service, or nothing if it leads nowhere."""
-    if not service.url:
-        return ""
-    return f"{settings.HUB.base_url}services/{quote(service.name, safe='@')}/"
+    return service_path(service.name) if service.url else ""
 
 
 def _account(service: Service) -> dict[str, str]:
@@ -189,13 +192,6 @@ def _account(service: Service) -> dict[str, str]:
         known = {"HOME": account.pw_dir, "SHELL": account.pw_shell}
         found |= {name: value for name, value in known.items() if value}
     return found
-
-
-def _public(path: str) -> str:
-    if not settings.PUBLIC_URL:
-        return ""
-    parts = urlsplit(settings.PUBLIC_URL)
-    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 # Processes

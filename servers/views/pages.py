@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 
-from accounts.adapter import carried_parameters, local_path, with_parameters
+from accounts.adapter import carried_parameters, with_parameters
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from scopes.access import Access
@@ -20,6 +20,7 @@ from servers.models import Server
 from servers.report import Report
 from servers.rights import server_target
 from web.deferred import Deferred
+from web.hosts import local_path
 from web.markup import html_or_text
 
 STATUS: Final[dict[type[Refusal], int]] = {
@@ -91,7 +92,7 @@ class ServerPage(SignedInMixin):
 
     def url_of(self, server: Server) -> str:
         """Where to go now that the server runs."""
-        return self.next_url or with_parameters(self.request, server.path)
+        return self.next_url or with_parameters(self.request, server.address)
 
     @property
     def is_own(self) -> bool:

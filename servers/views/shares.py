@@ -11,12 +11,12 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.generic import TemplateView
 
-from accounts.adapter import local_path
 from accounts.mixins import SignedInMixin
 from scopes.grammar import describe
 from scopes.refusals import Invalid
 from servers.models import ShareCode
 from servers.sharing import accept_share_code, find_share_code
+from web.hosts import local_path
 
 
 class AcceptShareView(SignedInMixin, TemplateView):
@@ -57,7 +57,7 @@ class AcceptShareView(SignedInMixin, TemplateView):
                 "runs. You find it on the page Home.",
             )
         wanted = local_path(request, asked)
-        return HttpResponseRedirect(wanted or invitation.server.path)
+        return HttpResponseRedirect(wanted or invitation.server.address)
 
     def find(self, code: str) -> ShareCode:
         invitation = find_share_code(code, timezone.now())

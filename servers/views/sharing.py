@@ -16,7 +16,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.generic import View
 
-from accounts.adapter import public_origin
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from scopes.grammar import describe
@@ -30,6 +29,7 @@ from servers.sharing import (
     revoke_share,
     revoke_share_codes,
 )
+from web.hosts import origin_of
 
 # What is shown at once, of shares on each page and of invitations at all.
 SHARES: Final = 100
@@ -265,10 +265,10 @@ class InviteView(SharingActView):
         return self.show(form, server.name, status=400)
 
     def show_link(self, invitation: ShareCode, code: str) -> HttpResponse:
-        path = f"{public_origin()}{reverse('servers:accept-share')}?code={code}"
+        path = f"{reverse('servers:accept-share')}?code={code}"
         context = {
             "invitation": invitation,
-            "link": self.request.build_absolute_uri(path),
+            "link": f"{origin_of(self.request)}{path}",
         }
         response = render(self.request, "servers/invited.html", context)
         response["Cache-Control"] = "no-store"

@@ -33,6 +33,7 @@ from servers.rights import server_target
 from servers.views.pages import find_server, in_words, require_server_scope
 from tokens.authentication import TokenAuthentication
 from web.deferred import Deferred
+from web.hosts import origin_of, user_origin
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +181,8 @@ class StoppedServerView(View):
             }
             return render(self.request, "error.html", context, status=500)
         parameters["redirects"] = str(redirects + 1)
-        target = f"{path}?{parameters.urlencode(safe='/')}"
+        origin = user_origin(server.user.name)
+        target = f"{origin}{path}?{parameters.urlencode(safe='/')}"
         if not redirects:
             return HttpResponseRedirect(target)
         return Deferred(partial(redirect_after, min(2**redirects, 10), target))
@@ -188,7 +190,7 @@ class StoppedServerView(View):
     def answer_program(
         self, request: HttpRequest, owner: str, name: str
     ) -> HttpResponse:
-        start = request.build_absolute_uri(spawn_path(owner, name))
+        start = f"{origin_of(request)}{spawn_path(owner, name)}"
         message = (
             f"JupyterHub server no longer running at {self.address}. "
             f"Restart the server at {start}"

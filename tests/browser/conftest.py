@@ -35,6 +35,10 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
 
 AXE = settings.BASE_DIR / "node_modules" / "axe-core" / "axe.min.js"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# A hub whose users have hosts of their own is on this machine like all others.
+HOSTS_OF_TESTS = (
+    "--host-resolver-rules=MAP hub.test 127.0.0.1, MAP *.hub.test 127.0.0.1"
+)
 # Seconds that a browser has to close a window.
 CLOSING = 20.0
 SCHEMES = ("light", "dark")
@@ -61,7 +65,9 @@ class Chromium:
         self.browser = self.launch()
 
     def launch(self) -> Browser:
-        return self.kind.launch(executable_path=self.program, args=[self.mark])
+        return self.kind.launch(
+            executable_path=self.program, args=[self.mark, HOSTS_OF_TESTS]
+        )
 
     @property
     def mark(self) -> str:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,12 +28,14 @@ from uvicorn.server import ServerState
 from api.base import PUBLIC, HubAPIView, reply
 from hubsite import middleware
 from scopes.refusals import Conflict
+from web.addresses import known_networks
 from web.asgi import Application, ignore
 from web.connection import LimitedConnection
 from web.deferred import Deferred
 from web.paths import ENCODED_SLASH
 
 ROOT = Path(__file__).resolve().parents[2]
+PUBLIC_PLACE = ("https", "hub.example")
 STREAMS = 300
 WAITS = 50
 
@@ -40,8 +43,14 @@ WAITS = 50
 class Wire(asyncio.Transport):
     """The client's end of a connection: what was written to it, and an end to it."""
 
-    def __init__(self, client: str) -> None:
-        super().__init__({"peername": (client, 1234), "sockname": ("127.0.0.1", 8081)})
+    def __init__(self, client: str | None) -> None:
+        names: dict[str, object] = {
+            "peername": (client, 1234),
+            "sockname": ("127.0.0.1", 8081),
+        }
+        if client is None:
+            names = {"peername": "", "sockname": "/run/hub/proxy.sock"}
+        super().__init__(names)
         self.written = b""
         self.closed = asyncio.Event()
 
@@ -82,7 +91,7 @@ class Call:
         method: str = "GET",
         headers: dict[str, str] | tuple[tuple[str, str], ...] = (),
         body: tuple[bytes | None, ...] = (),
-        client: str = "127.0.0.1",
+        client: str | None = "127.0.0.1",
     ) -> Call:
         """Send a request; None in `body` stands for a client that hangs up."""
         application: Any = Application(self.wsgi, **self.settings)  # type: ignore[arg-type]
@@ -223,6 +232,93 @@ def test_a_stranger_cannot_pose_as_a_proxy(settings: Any) -> None:
     assert call.environ["REMOTE_ADDR"] == "9.9.9.9"
     assert call.environ["wsgi.url_scheme"] == "http"
     assert not [name for name in call.environ if "FORWARDED" in name]
+
+
+@pytest.mark.parametrize(
+    ("headers", "scheme", "host"),
+    [
+        ({"x-forwarded-proto": "https"}, "https", "inner"),
+        ({"x-forwarded-proto": "https, http"}, "https", "inner"),
+        ({"x-scheme": "HTTPS"}, "https", "inner"),
+        ({"forwarded": "for=9.9.9.9;proto=https;host=hub.example"}, *PUBLIC_PLACE),
+        (
+            {"forwarded": 'proto="https"; host="hub.example", for=10.0.0.1'},
+            *PUBLIC_PLACE,
+        ),
+        ({"forwarded": "for=9.9.9.9", "x-forwarded-proto": "https"}, "https", "inner"),
+        (
+            {"x-forwarded-proto": "https", "x-forwarded-host": "hub.example"},
+            *PUBLIC_PLACE,
+        ),
+        ({"x-forwarded-proto": "gopher", "x-forwarded-host": "a b"}, "http", "inner"),
+    ],
+)
+def test_a_trusted_proxy_names_scheme_and_host(
+    headers: dict[str, str], scheme: str, host: str, settings: Any
+) -> None:
+    settings.TRUSTED_PROXIES = ["127.0.0.1"]
+    call = Call(echo)(headers={"host": "inner", **headers})
+    assert call.environ["wsgi.url_scheme"] == scheme
+    assert call.environ["HTTP_HOST"] == host
+
+
+@pytest.mark.parametrize(
+    "forwarded", ["for=6.6.6.6, for=9.9.9.9", 'for="9.9.9.9:1234"', "For=9.9.9.9"]
+)
+def test_a_client_is_named_by_the_standard_header_as_well(
+    forwarded: str, settings: Any
+) -> None:
+    settings.TRUSTED_PROXIES = ["127.0.0.1"]
+    call = Call(echo)(headers={"forwarded": forwarded})
+    assert call.environ["REMOTE_ADDR"] == "9.9.9.9"
+
+
+def test_a_process_of_this_machine_cannot_pose_as_a_proxy(settings: Any) -> None:
+    settings.TRUSTED_PROXIES, settings.PROXY_SOCKET = None, "/run/hub/proxy.sock"
+    call = Call(echo)(
+        headers={
+            "host": "inner",
+            "x-forwarded-for": "9.9.9.9",
+            "x-scheme": "https",
+            "forwarded": "for=9.9.9.9;proto=https;host=hub.example",
+        }
+    )
+    assert call.environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert call.environ["wsgi.url_scheme"] == "http"
+    assert call.environ["HTTP_HOST"] == "inner"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [("9.9.9.9", "9.9.9.9"), ("6.6.6.6, 127.0.0.1", "127.0.0.1")],
+)
+def test_what_comes_through_the_socket_is_the_proxys_word(
+    forwarded: str, address: str, settings: Any
+) -> None:
+    settings.TRUSTED_PROXIES = None
+    settings.PROXY_SOCKET = "/run/hub/proxy.sock"
+    call = Call(echo)(headers={"x-forwarded-for": forwarded}, client=None)
+    assert call.environ["REMOTE_ADDR"] == address
+    assert call.environ["SERVER_NAME"] == "localhost"
+
+
+@pytest.mark.parametrize(
+    ("named", "socket", "api_url", "known"),
+    [
+        (["10.0.0.0/8"], "", "http://127.0.0.1:8001", ["10.0.0.0/8"]),
+        ([], "", "http://127.0.0.1:8001", []),
+        (None, "/run/hub/proxy.sock", "http://127.0.0.1:8001", []),
+        (None, "", "http://localhost:8001", ["127.0.0.1", "::1"]),
+        (None, "", "http://10.1.2.3:8001", ["10.1.2.3"]),
+        (None, "", "http://no-such-host.invalid:8001", []),
+    ],
+)
+def test_only_proxies_that_somebody_named_are_known(
+    named: list[str] | None, socket: str, api_url: str, known: list[str], settings: Any
+) -> None:
+    settings.TRUSTED_PROXIES, settings.PROXY_SOCKET = named, socket
+    settings.HUB = replace(settings.HUB, proxy_api_url=api_url)
+    assert known_networks() == known
 
 
 def test_bodies_arrive_whole_with_and_without_length() -> None:

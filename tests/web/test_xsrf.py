@@ -51,8 +51,11 @@ def test_the_admin_refuses_a_post_without_it(signed_in):
     assert response.status_code == 403
 
 
-def test_pages_may_always_be_read(signed_in):
-    assert signed_in.get("/hub/home", headers=FETCH).status_code == 200
+def test_pages_are_read_by_scripts_of_the_hubs_pages_only(signed_in, xsrf):
+    proven = {**FETCH, "x-xsrftoken": xsrf}
+
+    assert signed_in.get("/hub/home", headers=FETCH).status_code == 403
+    assert signed_in.get("/hub/home", headers=proven).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from hubsite.commandline import add_place_options
 from hubsite.config import ConfigError
 from hubsite.prepare import is_current, prepare
+from hubsite.proxy_socket import open_proxy_socket
 from servers.announcements import forget_announced_proxy
 from servers.routes import lasting_routes
 from servers.shutdown import KEEPER
@@ -54,6 +55,8 @@ class Command(BaseCommand):
                 "The database is not up to date: start with `manage.py hub`, or "
                 "with `manage.py web --prepare`"
             )
+        # Before anybody is told of it.
+        listeners = open_proxy_socket(settings.PROXY_SOCKET)
         if options["tell"] is not None:
             if hub.proxy_should_start:
                 forget_announced_proxy()
@@ -67,7 +70,12 @@ class Command(BaseCommand):
         from hubsite.workers import serve
 
         try:
-            serve(address=hub.hub_ip, port=hub.hub_port, workers=settings.SITE.workers)
+            serve(
+                address=hub.hub_ip,
+                port=hub.hub_port,
+                workers=settings.SITE.workers,
+                others=listeners,
+            )
         except OSError as error:
             raise ConfigError(
                 f"The hub can't listen at {hub.hub_ip}:{hub.hub_port}: "
@@ -90,6 +98,8 @@ def addresses() -> dict[str, Any]:
         "proxy_api_url": hub.proxy_api_url,
         "proxy_auth_token": settings.PROXY_AUTH_TOKEN,
         "proxy_should_start": hub.proxy_should_start,
+        "proxy_socket": settings.PROXY_SOCKET,
+        "host_routing": bool(hub.subdomain_host),
         "proxy_command": settings.SITE.proxy_command,
         "proxy_log_level": hub.proxy_log_level,
         "routes": lasting_routes(),

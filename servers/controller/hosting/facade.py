@@ -12,13 +12,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from jupyterhub import objects, orm
 
 from servers.controller.hosting.facts import ServerFacts
-from servers.models import server_path
+from servers.models import server_path, server_url
+from web.hosts import public_origin, public_url, user_domain, user_origin
 
 
 class StandIn:
@@ -64,9 +65,11 @@ class HostedUser(StandIn):
         self.groups = [HostedGroup(name) for name in facts.groups]
         self.created = facts.created
         self.last_activity = facts.last_activity
-        self.url = self.base_url = self.proxy_spec = server_path(self.name, "")
-        self.escaped_name = self.url.rstrip("/").rpartition("/")[2]
-        self.host = origin(settings.PUBLIC_URL)
+        self.base_url = server_path(self.name, "")
+        self.url = server_url(self.name, "")
+        self.proxy_spec = proxy_spec(self.name, self.base_url)
+        self.escaped_name = self.base_url.rstrip("/").rpartition("/")[2]
+        self.host = user_origin(self.name) or public_origin()
 
     def __repr__(self) -> str:
         return f"<User {self.name}>"
@@ -76,10 +79,10 @@ class HostedUser(StandIn):
         return json.dumps(self.name)[1:-1]
 
     def server_url(self, server_name: str = "") -> str:
-        return server_path(self.name, server_name)
+        return server_url(self.name, server_name)
 
     def public_url(self, server_name: str = "") -> str:
-        return public_url(self.server_url(server_name))
+        return server_public_url(self.name, server_path(self.name, server_name))
 
     def progress_url(self, server_name: str = "") -> str:
         which = self.server_url(server_name).removeprefix(self.url).strip("/")
@@ -162,8 +165,8 @@ def hub() -> objects.Hub:
         ip=config.hub_ip,
         port=config.hub_port,
         connect_url=config.hub_connect_url,
-        public_host=origin(settings.PUBLIC_URL),
-        routespec=prefix,
+        public_host=public_origin(),
+        routespec="/" if config.subdomain_host else prefix,
     )
 
 
@@ -188,13 +191,12 @@ def set_address(row: Any, url: str) -> None:
     row.port = parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def origin(url: str) -> str:
-    """Return scheme and host of an address, or nothing of nothing."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path="", query="", fragment="")) if url else ""
+def proxy_spec(owner: str, path: str) -> str:
+    """Return the route of a server as JupyterHub writes it, with its host if any."""
+    return f"{user_domain(owner)}{path}"
 
 
-def public_url(path: str) -> str:
-    """Return a path as people reach it, if it is known under which address."""
-    address = settings.PUBLIC_URL
-    return urlunsplit(urlsplit(address)._replace(path=path)) if address else ""
+def server_public_url(owner: str, path: str) -> str:
+    """Return the public address of a server; empty if none is known."""
+    host = user_origin(owner)
+    return f"{host}{path}" if host else public_url(path)

@@ -28,6 +28,7 @@ from servers.controller.hosting.failures import UNHANDLED, SpawnFailed
 from servers.controller.hosting.processes import LocalProcess
 from servers.controller.hosting.texts import storable
 from servers.controller.search_path import with_own_programs
+from web.hosts import public_url
 
 log = structlog.get_logger("hub.spawner")
 
@@ -104,14 +105,15 @@ class HostedSpawner:
             authenticator=facade.HostedAuthenticator(),
             db=facade.HostedSession(self.tell),
             handler=facade.NoHandler(),
-            proxy_spec=facts.path,
+            proxy_spec=facade.proxy_spec(facts.user_name, facts.path),
             oauth_client_id=facts.client_id,
             cookie_options=dict(
                 settings.HUB.tornado_settings.get("cookie_options", {})
             ),
             user_options=self.user_options,
-            public_url=facade.public_url(facts.path),
-            public_hub_url=facade.public_url(hub.base_url),
+            cookie_host_prefix_enabled=settings.HUB.cookie_host_prefix_enabled,
+            public_url=facade.server_public_url(facts.user_name, facts.path),
+            public_hub_url=public_url(hub.base_url),
         )
         self.process: LocalProcess | None = None
         if recovery.is_local(self.spawner):
