@@ -160,7 +160,9 @@ class ServerAdmin(ScopedAdmin):
         else:
             found = servers.filter(user__in=users.values("pk"))
         return Q(
-            pk__in=servers.filter(contains(Server, term, *self.searched)).union(found)
+            pk__in=servers.filter(contains(Server, term, *self.searched)).union(
+                found, all=True
+            )
         )
 
     # Bulk acts, on all rows that match if so chosen
@@ -452,8 +454,8 @@ def _condition(server: Server) -> SafeString:
 def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
     """Show the servers of users, and what may be done with them right there.
 
-    In a list that is the default server, and how many more there are; on the page of
-    one user each of them.
+    In a list that is the default server, one more that runs, and how many others there
+    are; on the page of one user each of them.
     """
     access = request.user.access
     if not access.has("read:servers", "start:servers"):
@@ -471,7 +473,10 @@ def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
             server.user = user
         if not mine or mine[0].name:
             mine.insert(0, Server(user=user))
-        limit = NAMED if alone else 1
+        # The default server, then what runs.
+        mine[1:] = sorted(mine[1:], key=lambda server: not server.is_active)
+        running = len(mine) > 1 and mine[1].is_active
+        limit = NAMED if alone else 1 + running
         parts = [_line(request, server, alone) for server in mine[:limit]]
         if (more := len(mine) - limit) > 0:
             said = f"and {more} more"
@@ -488,7 +493,10 @@ def _line(request: Any, server: Server, alone: bool) -> SafeString | str:
     if server.pk is None:
         if not access.allows("start:servers", obj=server):
             return ""
-        parts.append(format_html('<span class="state">{}</span>', "never started"))
+        named = "default " if alone else ""
+        parts.append(
+            format_html('{}<span class="state">{}</span>', named, "never started")
+        )
     else:
         label = _condition(server)
         if alone or server.name:

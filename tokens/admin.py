@@ -379,6 +379,7 @@ class APITokenAdmin(ScopedAdmin):
         found = tokens.filter(contains(APIToken, term, *self.searched)).union(
             tokens.filter(user__in=users),
             tokens.filter(service__in=services.order_by().values("pk")),
+            all=True,
         )
         condition = Q(pk__in=found)
         if number := re.fullmatch(r"a(\d{1,18})", term):
