@@ -843,7 +843,8 @@ def test_it_runs_under_another_server(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     server = subprocess.Popen(
         [
-            *(sys.executable, "-m", "hypercorn", "--bind", f"127.0.0.1:{port}"),
+            *(sys.executable, "-m", "hypercorn", "--workers", "0"),
+            *("--bind", f"127.0.0.1:{port}"),
             "tests.web.site:make_application()",
         ],
         cwd=ROOT,
