@@ -82,6 +82,27 @@ def normalise_name(name: str) -> str:
     return settings.HUB.username_map.get(lowered, lowered)
 
 
+def spellings(name: str) -> list[str]:
+    """Return what a username that a person has typed may mean, the likeliest first.
+
+    Names are kept in the spelling of `normalise_name`, but for those that programs
+    made with `POST /users/NAME`, which JupyterHub takes as they stand. Addresses of
+    the API name users exactly.
+    """
+    name = name.strip()
+    return [] if "\0" in name else list(dict.fromkeys([name, normalise_name(name)]))
+
+
+def find_typed_user(
+    name: str, users: models.QuerySet[User] | None = None
+) -> User | None:
+    """Find a user, among all or these, by a name that a person has typed."""
+    wanted = spellings(name)
+    found = User.objects.all() if users is None else users
+    by_name = {user.name: user for user in found.filter(name__in=wanted)}
+    return next((by_name[each] for each in wanted if each in by_name), None)
+
+
 def is_valid_name(name: str) -> bool:
     """Tell whether a username can stand in an address and meets the pattern."""
     return (
@@ -117,15 +138,11 @@ def check_names(names: Sequence[str]) -> None:
     bad = [name for name in names if not is_valid_name(name)]
     if bad:
         shown = ", ".join(name[:NAME_LENGTH] or "(empty)" for name in bad)
+        pattern = settings.HUB.username_pattern
         raise Invalid(
-            f"Invalid username{'s' if len(bad) > 1 else ''}: {shown}. A name has 1 to "
-            f"{NAME_LENGTH} characters, no slash, no blank at its ends and not only "
-            "dots"
-            + (
-                f", and matches {settings.HUB.username_pattern}."
-                if settings.HUB.username_pattern
-                else "."
-            )
+            f"Invalid username{'s' if len(bad) > 1 else ''}: {shown}",
+            hint=f"A name has 1 to {NAME_LENGTH} characters, no slash, no blank at its "
+            f"ends and not only dots{f', and matches {pattern}' if pattern else ''}.",
         )
 
 

@@ -11,11 +11,12 @@ from django.urls import reverse
 
 from accounts.models import User
 from audit.models import Actor
+from web.paths import spelt_address
 
 
 def redirect_to_login(request: HttpRequest) -> HttpResponseRedirect:
     """Send a stranger to the sign-in page, and from there back to this address."""
-    here = quote(request.get_full_path(), safe="")
+    here = quote(spelt_address(request), safe="")
     return HttpResponseRedirect(f"{reverse('account_login')}?next={here}")
 
 

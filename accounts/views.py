@@ -77,6 +77,16 @@ class LoginView(AllauthLoginView):
             set_session_id_cookie(request, response)
         return response
 
+    def get(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().get(request, *args, **kwargs)
+        context = getattr(response, "context_data", None) or {}
+        if response.status_code == 200 and not (
+            context.get("has_password", True) or context.get("providers")
+        ):
+            # Nobody signs in where the null authenticator stands alone.
+            response.status_code = 403
+        return response
+
     def post(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.xsrf_problem:
             context = {"form": self.get_unbound_form(), "problem": EXPIRED}

@@ -151,6 +151,9 @@ class GroupsView(HubAPIView):
         data = self.json()
         if not isinstance(data, dict) or not data.get("groups"):
             raise Invalid("Must specify at least one group to create")
+        if isinstance(data["groups"], dict):
+            # As JupyterHub reads it: the keys are the names.
+            data = {**data, "groups": list(data["groups"])}
         GROUPS.check(data)
         groups = create_groups(
             check_names(data["groups"], "groups"),

@@ -168,8 +168,8 @@ class ShutdownView(HubAPIView):
         if not isinstance(body, dict):
             raise Invalid("Request body must be JSON dict")
         for key in ("proxy", "servers"):
-            value = body.get(key)
-            if value is not None and not isinstance(value, bool):
+            value = body.get(key, False)
+            if not isinstance(value, bool):
                 raise Invalid(f"{key} must be true or false, got {value!r}")
         if not stop_hub(servers=body.get("servers"), proxy=body.get("proxy")):
             return error(503, "Nothing runs this process that could end it.")

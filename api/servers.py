@@ -89,7 +89,7 @@ def server_json(owner: str, server: ServerRow, *, with_state: bool) -> dict[str,
 
 def default_server(user: User) -> Server:
     """Return the default server of someone who never used it; it has no row yet."""
-    return Server(user=user, user_options={})
+    return Server(user=user)
 
 
 class OneServerView(HubAPIView):
@@ -282,6 +282,8 @@ def read_options(body: Any) -> dict[str, Any]:
     Before JupyterHub 6 the whole body was the user options; it still is, unless it has
     one of the newer keys.
     """
+    if body is None:
+        return {}
     body = body or {}
     if not isinstance(body, dict):
         raise Invalid("Body must be a JSON object")

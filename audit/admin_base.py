@@ -368,7 +368,7 @@ class ScopedAdmin(admin.ModelAdmin):
         try:
             return super().delete_view(request, object_id, context)
         except Refusal as refusal:
-            self.message_user(request, refusal.message, messages.ERROR)
+            self.message_user(request, refusal.for_people, messages.ERROR)
             return HttpResponseRedirect(
                 request.path.removesuffix("delete/") + "change/"
             )
@@ -467,7 +467,7 @@ def ask_first(
         try:
             modeladmin.message_user(request, act(queryset), messages.SUCCESS)
         except Refusal as refusal:
-            modeladmin.message_user(request, refusal.message, messages.ERROR)
+            modeladmin.message_user(request, refusal.for_people, messages.ERROR)
         return None
     number = queryset.order_by().count()
     if not number:

@@ -91,4 +91,4 @@ def run(argv: Sequence[str]) -> None:
         )
     except Refusal as refusal:
         # Commands answer for their own acts; what is left is refused while apps load.
-        sys.exit(f"ERROR: c.JupyterHub.custom_scopes: {refusal.message}")
+        sys.exit(f"ERROR: c.JupyterHub.custom_scopes: {refusal.for_people}")

@@ -93,7 +93,7 @@ class HomeView(SignedInMixin, View):
                 words = f"You have a server “{form.server_name}” already."
                 form.add_error("display_name", f"{words} Choose another name.")
             except Refusal as refusal:
-                form.add_error("display_name", refusal.message)
+                form.add_error("display_name", refusal.for_people)
             else:
                 messages.success(request, f"Added the server “{label}”.")
                 return redirect("home")

@@ -323,7 +323,10 @@ class MetricsView(HubAPIView):
         response = super().dispatch(request, *args, **kwargs)
         if response.status_code == 403:
             # JupyterHub answers with a page here, as to somebody with a browser.
-            explanation = json.loads(response.content)["message"]
+            explanation = json.loads(response.content)["message"] or ""
+            if "requires any of" not in explanation:
+                # To those whom nobody knows, the API does not say what it takes.
+                explanation = "Access to metrics requires scope 'read:metrics'"
             return render(request, "403.html", {"explanation": explanation}, status=403)
         return response
 

@@ -454,4 +454,4 @@ def _naming(place: str) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        raise ConfigError(f"{place}: {refusal.message}") from None
+        raise ConfigError(f"{place}: {refusal.for_people}") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from accounts.adapter import SESSION_ID, SESSION_ID_COOKIE, set_session_id_cookie
 from accounts.models import User
 from audit.models import Actor
 from tokens import activity
@@ -29,7 +30,12 @@ def revoke_tokens_of_sessions(users: QuerySet[User], by: Actor) -> None:
 
 
 class ActivityMiddleware:
-    """Notes that a person was here, when a session says who it was."""
+    """Notes that a person was here, when a session says who it was.
+
+    The browser is told the session's id again where it has forgotten that: the cookie
+    lasts until the browser ends, the session for days, and services notice by the id
+    that somebody has signed out.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -44,4 +50,9 @@ class ActivityMiddleware:
             and request.user.is_authenticated
         ):
             activity.users.note(request.user.pk, time.time())
+            if SESSION_ID in request.session and not (
+                SESSION_ID_COOKIE in request.COOKIES
+                or SESSION_ID_COOKIE in response.cookies
+            ):
+                set_session_id_cookie(request, response)
         return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import mimetypes
 from http import HTTPStatus
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from csp.decorators import csp_update
 from django.conf import settings
@@ -28,6 +28,7 @@ from accounts.adapter import default_target, with_parameters
 from accounts.mixins import redirect_to_login
 from hubsite.context import has_logo
 from web.hosts import local_path, public_origin
+from web.paths import spelt_path
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,7 @@ def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
     """
     if request.method not in ("GET", "HEAD"):
         return _render_error(request, 405)
-    # As the client has spelt it, for names may hold what addresses can't.
-    spelt = request.META.get("RAW_URI", "").partition("?")[0]
-    path = spelt or quote(request.path, safe="/@~:+")
+    path = spelt_path(request)
     first, _, second = rest.partition("/")
     if first in ("user", "services") and second and "/" not in second:
         return HttpResponsePermanentRedirect(_with_query(request, f"{path}/"))

@@ -80,14 +80,15 @@ def covers(
 ) -> bool:
     """Do some raw scopes, and what every grant has, reach as far as others?
 
-    `inherit` takes the place of all others, and only `inherit` itself covers it. As in
-    JupyterHub, it covers no scope that is named by itself.
+    Only `inherit` itself covers `inherit`. As in JupyterHub, it covers no scope that
+    is named by itself or beside it.
     """
-    if INHERIT in narrow:
-        return INHERIT in wide
+    if INHERIT in narrow and INHERIT not in wide:
+        return False
     own = (raw for raw in wide if raw != INHERIT)
+    others = [raw for raw in narrow if raw != INHERIT]
     held = _access(client, user, [*own, *required_scopes(client)])
-    return held.covers(_expanded(client, user, narrow), members_among)
+    return held.covers(_expanded(client, user, others), members_among)
 
 
 def read_consent(

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 
 class Refusal(Exception):
-    """An act that was refused; `message` says why and what to do instead."""
+    """An act that was refused; `message` says why and what to do instead.
 
-    def __init__(self, message: str = "") -> None:
+    Where programs match JupyterHub's words, `message` is those, and `hint` says to
+    people what to do. `for_people` is both.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.hint = hint
+
+    @property
+    def for_people(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
 class Invalid(Refusal):

@@ -92,7 +92,7 @@ def create_server(
             user=user,
             name=name,
             display_name=display_name or name,
-            user_options=user_options or {},
+            user_options=user_options,
         )
         record(by, "server.create", "server", f"{user.name}/{name}")
     return server
@@ -216,6 +216,23 @@ def start_server(
         return _want_running(user, name, user_options, display_name, by)
 
 
+def require_startable(user: User, name: str, display_name: str, by: Actor) -> None:
+    """Refuse a named server that could not be started, before it is asked for options.
+
+    The start itself decides again.
+    """
+    if not name:
+        return
+    _require_named_servers()
+    is_new = not Server.objects.filter(user=user, name=name).exists()
+    if is_new:
+        check_server_name(name)
+    if display_name:
+        check_display_name(display_name)
+    if is_new:
+        require_room_for_name(user, limit_of_names(by))
+
+
 def _require_startable_name(
     user: User, name: str, display_name: str, by: Actor
 ) -> None:
@@ -248,7 +265,7 @@ def _want_running(
     if server is None:
         if name:
             raise NotFound(f"{user.name} has no server named '{name}'")
-        server = Server(user=user, user_options={})
+        server = Server(user=user)
     if server.pending == Server.Pending.SPAWN:
         return server, False
     if server.pending:
@@ -259,6 +276,9 @@ def _want_running(
     Room.now().require()
     if user_options is not None:
         server.user_options = user_options
+    elif server.user_options is None:
+        # Nobody has asked for any, which is known from now on.
+        server.user_options = {}
     if name and display_name:
         server.display_name = display_name
     now = timezone.now()
@@ -326,7 +346,7 @@ def know_default_server(user: User) -> None:
     Who asks for the progress of one that is not known is told so, as in JupyterHub;
     signing in and calls that act on it make it known.
     """
-    Server.objects.get_or_create(user=user, name="", defaults={"user_options": {}})
+    Server.objects.get_or_create(user=user, name="")
 
 
 @transaction.atomic
@@ -379,6 +399,7 @@ def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     now = timezone.now()
     for ids in _batches([pk for pk, _, _ in rows]):
         started = Server.objects.filter(pk__in=ids)
+        started.filter(user_options__isnull=True).update(user_options={})
         started.update(
             wanted=Server.Wanted.RUNNING,
             generation=F("generation") + 1,
@@ -415,10 +436,9 @@ def _find(user: User, name: str) -> Server:
     if server is not None:
         return server
     if name:
-        check_server_name(name)
         raise NotFound(f"User {user.name} has no such server '{name}'")
     # Everyone has a default server; the row appears with the first change to it.
-    return Server(user=user, user_options={})
+    return Server(user=user)
 
 
 def _require_named_servers() -> None:

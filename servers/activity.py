@@ -43,9 +43,7 @@ def note_activity(
                 [moment, user_id, moment],
             )
     if "" in servers and "" not in names:
-        Server.objects.get_or_create(
-            user_id=user_id, name="", defaults={"user_options": {}}
-        )
+        Server.objects.get_or_create(user_id=user_id, name="")
     rows = [
         (moment, user_id, name, moment)
         for name, moment in (

@@ -8,7 +8,12 @@ import unicodedata
 from scopes.refusals import Invalid
 
 SERVER_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?")
+SERVER_NAME_HINT = (
+    "Use 1 to 30 of the characters a-z, 0-9 and single dashes; begin with a letter, "
+    "end with a letter or digit."
+)
 DISPLAY_NAME_LENGTH = 255
+DISPLAY_NAME_HINT = "Use 1 to 255 printable characters with single blanks between them."
 
 # Letters, marks, numbers, punctuation and symbols print; controls, separators other
 # than the plain blank, and unassigned code points don't.
@@ -18,10 +23,8 @@ PRINTABLE = frozenset("LMNPS")
 def check_server_name(name: str) -> None:
     """Refuse a name that no new named server may have."""
     if not is_server_name(name):
-        raise Invalid(
-            f"Invalid server_name: {name!r}. Use 1 to 30 of the characters a-z, 0-9 "
-            "and single dashes; begin with a letter, end with a letter or digit."
-        )
+        # Clients know the beginning; people read on.
+        raise Invalid(f"Invalid server_name: {name!r}", hint=SERVER_NAME_HINT)
 
 
 def is_server_name(name: str) -> bool:
@@ -37,7 +40,4 @@ def check_display_name(text: str) -> None:
     )
     blanks = name != name.strip() or "  " in name
     if not name or len(name) > DISPLAY_NAME_LENGTH or not printable or blanks:
-        raise Invalid(
-            f"Invalid display_name: {text!r}. Use 1 to 255 printable characters with "
-            "single blanks between them."
-        )
+        raise Invalid(f"Invalid display_name: {text!r}", hint=DISPLAY_NAME_HINT)

@@ -288,7 +288,5 @@ def _stored(server: Server) -> Server:
     """Return a server with a row: a default server has none until it needs one."""
     if server.pk is not None:
         return server
-    stored, _ = Server.objects.get_or_create(
-        user=server.user, name=server.name, defaults={"user_options": {}}
-    )
+    stored, _ = Server.objects.get_or_create(user=server.user, name=server.name)
     return stored

@@ -69,7 +69,7 @@ def create_service(
     if client_id and not client_id.startswith("service-"):
         raise Invalid("service.oauth_client_id must start with service-")
     refuse_taken(name)
-    _refuse_excess(name, fields, access)
+    _refuse_excess(name, fields, access, by)
     return _store_service(name, by, api_token, fields)
 
 
@@ -113,7 +113,9 @@ def delete_service(service: Service, *, by: Actor) -> None:
         raise NotFound(f"No such service: {service.name}")
 
 
-def _refuse_excess(name: str, fields: dict[str, Any], access: Access) -> None:
+def _refuse_excess(
+    name: str, fields: dict[str, Any], access: Access, by: Actor
+) -> None:
     """Refuse rights for a new service that whoever creates it lacks."""
     wanted = list(fields.get("oauth_client_allowed_scopes") or ())
     check_scopes(wanted)
@@ -123,6 +125,7 @@ def _refuse_excess(name: str, fields: dict[str, Any], access: Access) -> None:
     excess = sorted(access.lacking(expand(wanted, itself)))
     if excess:
         raise Invalid(
-            f"Not giving service {name} scopes that you do not hold: "
-            f"{', '.join(excess[:100])}{' …' if len(excess) > 100 else ''}"
+            "Not assigning requested scopes "
+            f"{','.join(excess[:100])}{' …' if len(excess) > 100 else ''} not held by "
+            f"{by.kind.capitalize()} {by.name}"
         )

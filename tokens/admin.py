@@ -30,7 +30,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.actions import normalise_name
+from accounts.actions import find_typed_user
 from accounts.admin import (
     Belonging,
     belongings,
@@ -280,11 +280,12 @@ class IssueForm(forms.Form):
 
     def _find(self, kind: str, name: str) -> User | Service | None:
         """Find the owner among those for whom this person may issue tokens."""
-        model = User if kind == "user" else Service
-        reach = self.request.user.access.limit("tokens", queryset=model.objects.all())
-        names = {name, normalise_name(name)} if model is User else {name}
-        found = {owner.name: owner for owner in reach.filter(name__in=names)}
-        return found.get(name) or next(iter(found.values()), None)
+        access = self.request.user.access
+        if kind == "user":
+            users = access.limit("tokens", queryset=User.objects.all())
+            return find_typed_user(name, users)
+        services = access.limit("tokens", queryset=Service.objects.all())
+        return services.filter(name=name).first()
 
     def _reaches(self, owner: User | Service) -> bool:
         access = self.request.user.access
@@ -436,7 +437,7 @@ class APITokenAdmin(ScopedAdmin):
                     expires_in=data["expires_in"],
                 )
             except Refusal as refusal:
-                form.add_error(None, refusal.message)
+                form.add_error(None, refusal.for_people)
             else:
                 context |= {"title": "Token issued", "token": token, "secret": secret}
                 response = TemplateResponse(

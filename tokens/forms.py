@@ -145,5 +145,5 @@ class TokenForm(forms.Form):
             try:
                 data["token_scopes"] = check_token_scopes(self.user, chosen)
             except Refusal as refusal:
-                self.add_error("more_scopes", refusal.message)
+                self.add_error("more_scopes", refusal.for_people)
         return data

@@ -127,7 +127,7 @@ class RequestView(TokenListView):
                 scopes=form.cleaned_data["token_scopes"],
             )
         except Refusal as refusal:
-            form.add_error(None, refusal.message)
+            form.add_error(None, refusal.for_people)
             return self.ask_again(form)
         if form_id:
             request.session[ANSWERED_FORMS] = [*answered, form_id][-MOST_FORMS:]

@@ -67,12 +67,16 @@ def local_path(request: HttpRequest, url: str) -> str:
     """Reduce an address on this hub to its path; return nothing for any other.
 
     What a browser would take elsewhere, `//host` or `/\\host` for instance, is not
-    an address on this hub, nor is a path beside the hub's own. Servers and services
-    on hosts of their own count as on this hub, which leads on to them.
+    an address on this hub. A path beside the hub's own is: other applications may
+    live on the same host, and JupyterHub leads there as well. Servers and services on
+    hosts of their own count as on this hub, which leads on to them.
     """
     url = url.strip()
     if any(ord(character) < 32 or character == "\\" for character in url):
         return ""
+    if url.startswith("//"):
+        # To browsers, any number of slashes begins the name of a host.
+        url = f"//{url.lstrip('/')}"
     try:
         parts = urlsplit(url)
         hostname = parts.hostname or ""
@@ -83,12 +87,11 @@ def local_path(request: HttpRequest, url: str) -> str:
         scheme = parts.scheme or here.scheme
         is_here = (scheme, parts.netloc) == (here.scheme, here.netloc)
         is_below = scheme == here.scheme and is_subdomain(hostname)
-        if not (is_here or is_below) or "@" in parts.netloc or url[:2] == "//":
+        if not (is_here or is_below) or "@" in parts.netloc:
             return ""
-        url = parts._replace(scheme="", netloc="").geturl()
-    base = settings.HUB.base_url
-    is_ours = url.startswith(base) or url.partition("?")[0] == base.rstrip("/") != ""
-    return url if is_ours and not url.startswith("//") else ""
+        path = f"/{parts.path.lstrip('/')}"
+        url = parts._replace(scheme="", netloc="", path=path).geturl()
+    return url if url.startswith("/") else ""
 
 
 def origin(url: str) -> str:

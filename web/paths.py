@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from urllib.parse import quote, unquote
 
+from django.http import HttpRequest
 from django.urls import ResolverMatch, resolve
 
 # Stands in a path for an encoded slash, which is a part of the name that it is found
@@ -14,6 +17,35 @@ ENCODED_SLASH = "\uffff"
 REMEMBERED_PATH = 200
 # So are paths that contain a secret.
 LOOKUPS = "/authorizations/"
+
+
+# What stands in a path as it is, beside letters, digits, `_`, `.`, `-` and `~`.
+PATH_SAFE = "/@~:+"
+
+
+def spelt_path(request: HttpRequest) -> str:
+    """Return the path of a request as the client has spelt it.
+
+    A redirect that passes a path on uses this, because a path that was decoded does
+    not say any more which of its slashes and percent signs were encoded.
+    """
+    spelt: str = request.META.get("RAW_URI", "").partition("?")[0]
+    return spelt or quote(request.path, safe=PATH_SAFE)
+
+
+def spelt_address(request: HttpRequest) -> str:
+    """Return the path and the query of a request as the client has spelt them."""
+    query = request.META.get("QUERY_STRING")
+    return f"{spelt_path(request)}?{query}" if query else spelt_path(request)
+
+
+def decoded_once(path: str) -> str:
+    """Decode a path once, and spell the result so that it can stand in an address.
+
+    An encoded slash becomes a slash; one that was encoded twice is encoded once.
+    """
+    quoted = quote(unquote(path), safe=f"{PATH_SAFE}%")
+    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quoted)
 
 
 def find_view(path: str) -> ResolverMatch:

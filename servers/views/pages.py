@@ -147,7 +147,7 @@ class ServerPage(SignedInMixin):
         status = status or STATUS[next(kinds)]
         html_message = getattr(refusal, "html_message", "")
         more |= {
-            "reason": html_or_text(html_message, refusal.message),
+            "reason": html_or_text(html_message, refusal.for_people),
             "is_busy": isinstance(refusal, Busy),
         }
         response = self.show(template, server, status=status, **more)

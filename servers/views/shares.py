@@ -41,12 +41,13 @@ class AcceptShareView(SignedInMixin, TemplateView):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         try:
-            invitation = self.find(request.POST.get("code", ""))
+            code = request.POST.get("code") or request.GET.get("code", "")
+            invitation = self.find(code)
             accept_share_code(invitation, self.person, by=self.actor)
         except Http404:
             raise BadRequest("This invitation has expired, or never was.") from None
         except Invalid as refusal:
-            raise BadRequest(refusal.message) from None
+            raise BadRequest(refusal.for_people) from None
         asked = request.POST.get("next") or request.GET.get("next", "")
         if not invitation.server.ready:
             # Whoever is led to a stopped server is told no more than that it stopped.

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.generic import View
 
+from accounts.actions import find_typed_user
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from scopes.grammar import describe
@@ -78,6 +79,13 @@ class GrantForm(ServerForm):
         ),
     )
     field_order = ("kind", "recipient", "may")
+
+    @property
+    def recipient_name(self) -> str:
+        """The name as the hub spells it, if there is such a user."""
+        name: str = self.cleaned_data["recipient"]
+        user = find_typed_user(name) if self.cleaned_data["kind"] == "user" else None
+        return user.name if user else name
 
 
 class InviteForm(ServerForm):
@@ -221,7 +229,7 @@ class GrantView(SharingActView):
             data = form.cleaned_data
             try:
                 recipient = find_recipient(
-                    data["kind"], data["recipient"], self.person.access
+                    data["kind"], form.recipient_name, self.person.access
                 )
                 grant_share(
                     server,
@@ -237,7 +245,7 @@ class GrantView(SharingActView):
                     "send it to whom you mean.",
                 )
             except Refusal as refusal:
-                form.add_error("recipient", refusal.message)
+                form.add_error("recipient", refusal.for_people)
             else:
                 return self.back(f"Shared with {recipient}.")
         return self.show(form, server.name, status=400)
@@ -259,7 +267,7 @@ class InviteView(SharingActView):
                     access=self.person.access,
                 )
             except Refusal as refusal:
-                form.add_error("may", refusal.message)
+                form.add_error("may", refusal.for_people)
             else:
                 return self.show_link(_said(invitation), code)
         return self.show(form, server.name, status=400)

@@ -20,7 +20,7 @@ from django.views.decorators.cache import never_cache
 from django.views.generic import View
 
 from scopes.refusals import Invalid, Refusal
-from servers.actions import AlreadyRunning, start_server
+from servers.actions import AlreadyRunning, require_startable, start_server
 from servers.addresses import spawn_path
 from servers.inquiries import NoAnswer, ask_async
 from servers.models import Server
@@ -193,12 +193,19 @@ class SpawnView(Start):
             self.display_name = self.request.GET.get("display_name", "")
         return server
 
+    def require_startable(self) -> None:
+        require_startable(self.owner, self.server_name, self.display_name, self.actor)
+
     def get(
         self, request: HttpRequest, owner: str = "", server_name: str = ""
     ) -> HttpResponse:
         server = self.find_or_name(owner, server_name)
         if server is not None and server.pending:
             return self.go(self.pending_url)
+        try:
+            self.require_startable()
+        except Refusal as refusal:
+            return self.refuse(refusal, server)
         return self.later(
             partial(self.unless_unanswered, self.begin(server, asked_options(request)))
         )
@@ -223,6 +230,10 @@ class SpawnView(Start):
         if server is not None and server.is_active:
             state = f"pending {server.pending}" if server.pending else "already running"
             return self.refuse(Invalid(f"{server.label} is {state}"), server)
+        try:
+            self.require_startable()
+        except Refusal as refusal:
+            return self.refuse(refusal, server)
         fields = {key: values for key, values in request.POST.lists() if key != "_xsrf"}
         return self.later(
             partial(
@@ -276,7 +287,8 @@ def sent_files(request: HttpRequest) -> dict[str, list[dict[str, str]]]:
         key: [
             {
                 "filename": file.name or "",
-                "content_type": file.content_type or "",
+                # As Tornado has it.
+                "content_type": file.content_type or "application/unknown",
                 "body": base64.b64encode(file.read()).decode(),
             }
             for file in files

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from functools import partial
 from typing import Final
-from urllib.parse import quote
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -34,12 +33,12 @@ from servers.views.pages import find_server, in_words, require_server_scope
 from tokens.authentication import TokenAuthentication
 from web.deferred import Deferred
 from web.hosts import origin_of, user_origin
+from web.paths import decoded_once, spelt_address, spelt_path
 
 logger = logging.getLogger(__name__)
 
 # So often is somebody sent back to a server that is ready; browsers give up later.
 REDIRECTS: Final = 4
-SAFE: Final = "/@~:+"
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -119,11 +118,7 @@ class StoppedServerView(View):
     @property
     def asked_for(self) -> str:
         """The path and the query as they were asked for."""
-        # As the client has spelt it, for names may hold what addresses can't.
-        spelt = self.request.META.get("RAW_URI", "").partition("?")[0]
-        path = spelt or quote(self.request.path, safe=SAFE)
-        query = self.request.META.get("QUERY_STRING")
-        return f"{path}?{query}" if query else path
+        return spelt_address(self.request)
 
     @property
     def address(self) -> str:
@@ -191,8 +186,10 @@ class StoppedServerView(View):
         self, request: HttpRequest, owner: str, name: str
     ) -> HttpResponse:
         start = f"{origin_of(request)}{spawn_path(owner, name)}"
+        # As clients of JupyterHub know it: below the base URL, without the query.
+        path = self.address.partition("?")[0].removeprefix(settings.HUB.base_url)
         message = (
-            f"JupyterHub server no longer running at {self.address}. "
+            f"JupyterHub server no longer running at /{path}. "
             f"Restart the server at {start}"
         )
         return JsonResponse({"message": message}, status=self.status)
@@ -208,7 +205,9 @@ class UserRedirectView(SignedInMixin, View):
 
     def get(self, request: HttpRequest, rest: str = "") -> HttpResponse:
         name = settings.HUB.default_server_name
-        target = server_path(self.person.name, name) + quote(rest, safe="/@")
+        beginning = f"{settings.HUB.base_url}hub/user-redirect/"
+        place = decoded_once(spelt_path(request).removeprefix(beginning))
+        target = server_path(self.person.name, name) + place.lstrip("/")
         if name and not rest:
             # As JupyterHub spells it; the server itself adds the slash.
             target = target.rstrip("/")

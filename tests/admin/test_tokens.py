@@ -136,6 +136,14 @@ def test_issues_and_shows_the_secret_once(as_, ada, alan, pages):
     assert Event.objects.get().actor_name == "ada"
 
 
+def test_issues_for_a_name_however_it_is_typed(as_, ada, alan, pages):
+    form = {"kind": "user", "owner": " Alan", "note": "x", "expires_in": "3600"}
+
+    as_(ada).post(pages.add(LIST), form)
+
+    assert APIToken.objects.get().user == alan
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

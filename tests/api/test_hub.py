@@ -348,7 +348,11 @@ def test_says_so_if_the_proxy_is_gone(admin: Any, settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ['{"proxy": "yes"}', '{"servers": 1}', "[]", "{", '"now"']
+    "body",
+    [
+        *('{"proxy": "yes"}', '{"servers": 1}', "[]", "{", '"now"'),
+        *('{"proxy": null}', '{"servers": null}', '{"proxy": 0, "servers": true}'),
+    ],
 )
 def test_a_refused_end_ends_nothing(
     admin: Any, body: str, monkeypatch: pytest.MonkeyPatch
@@ -411,6 +415,10 @@ def test_a_token_tells_whose_session_this_is(
     assert admin.get(f"{path}/{cookie}").json()["name"] == "alan"
     assert admin.get(f"{path}/none").status_code == 404
     assert admin.get(path).status_code == 404
+    for body in (cookie, f'"{cookie}"'):
+        found = admin.generic("GET", path, body, content_type="text/plain")
+        assert found.json()["name"] == "alan"
+    assert admin.generic("GET", path, "none").status_code == 404
     assert admin.get(f"{API}/authorizations/cookie/x/{cookie}").status_code == 404
     assert bearer(None).get(f"{path}/{cookie}").status_code == 403
     assert browser.get(f"{path}/{cookie}").status_code == 403

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from accounts.models import User
+from audit.models import Actor
+from servers.actions import start_server
 from servers.models import Server
 from tests.conftest import API
 from tests.factories import make_server, make_token
+
+BY = Actor.system("tests")
 
 pytestmark = pytest.mark.django_db
 
@@ -235,9 +239,30 @@ def test_nobody_gets_into_servers_as_administrator(admin: Any, alan: User) -> No
     assert "disabled" in reply.json()["message"]
 
 
-def test_a_name_that_no_server_may_have_is_said_to_be_bad(
+def test_a_server_that_does_not_exist_is_not_found_whatever_its_name(
     admin: Any, alan: User
 ) -> None:
-    for name, status in (("Not Valid", 400), ("none", 404)):
+    for name in ("Not Valid", "none"):
         path = f"{API}/users/alan/servers/{name}"
-        assert json(admin, "patch", path, {"display_name": "x"}).status_code == status
+        assert json(admin, "patch", path, {"display_name": "x"}).status_code == 404
+
+
+def test_a_name_that_no_server_may_have_is_refused_in_words_that_clients_match(
+    admin: Any, alan: User
+) -> None:
+    for verb in ("put", "post"):
+        reply = json(admin, verb, f"{API}/users/alan/servers/Not Valid", {})
+        assert reply.status_code == 400
+        assert reply.json()["message"] == "Invalid server_name: 'Not Valid'"
+
+
+def test_options_are_null_until_the_first_start(admin: Any, alan: User) -> None:
+    lab = f"{API}/users/alan/servers/lab"
+    assert admin.get(f"{API}/users/alan/server").json()["user_options"] is None
+    assert admin.put(lab).json()["user_options"] is None
+    told = admin.get(f"{API}/users/alan?include_stopped_servers").json()["servers"]
+    assert [told[name]["user_options"] for name in ("", "lab")] == [None, None]
+
+    start_server(alan, "lab", by=BY)
+
+    assert admin.get(lab).json()["user_options"] == {}

@@ -277,7 +277,18 @@ def test_what_the_user_holds_in_part_is_given_in_part(
 def test_everything_replaces_all_else(sign_in: SignIn) -> None:
     OAuthClient.objects.update(allowed_scopes=["inherit"])
 
-    assert scopes_on(sign_in.ask(scope="inherit read:users!user")) == ["inherit"]
+    asked = "inherit read:users:name!user"
+    assert scopes_on(sign_in.ask(scope=asked)) == ["inherit"]
+
+
+@pytest.mark.parametrize("scope", ["self", "inherit self", "read:users!user"])
+def test_a_client_that_may_inherit_may_ask_for_nothing_else(
+    sign_in: SignIn, scope: str
+) -> None:
+    """As in JupyterHub, where `inherit` is a scope like others in this list."""
+    OAuthClient.objects.update(allowed_scopes=["inherit"])
+
+    assert sent_back(sign_in.ask(scope=scope))["error"] == "invalid_scope"
 
 
 def test_the_scope_of_old_clients_adds_nothing(sign_in: SignIn) -> None:

@@ -35,7 +35,7 @@ def test_a_new_server_is_called_as_it_is_named(named: None, alan: User) -> None:
     server = create_server(alan, "lab", by=BY)
 
     assert (server.name, server.display_name) == ("lab", "lab")
-    assert server.user_options == {}
+    assert server.user_options is None
     assert not server.is_active
     event = Event.objects.get(action="server.create")
     assert event.target_name == "alan/lab"

@@ -53,6 +53,16 @@ def test_accepting_leads_to_the_server(
     assert User.objects.get(name="mallory").access.allows("access:servers", obj=lab)
 
 
+def test_the_code_may_stand_in_the_address_alone(
+    mallory: User, as_: Any, lab: Server, code: str
+) -> None:
+    """Forms of JupyterHub are sent to the address that they were opened by."""
+    reply = as_(mallory).post(f"/hub/accept-share?code={code}")
+
+    assert reply["Location"] == "/user/alan/lab/"
+    assert Share.objects.get().user == mallory
+
+
 def test_whoever_accepts_for_a_stopped_server_is_told_so(
     mallory: User, as_: Any, code: str, configure: Any
 ) -> None:

@@ -74,6 +74,14 @@ def test_shares_with_a_person_and_revokes(
     assert client.post(f"{PAGE}/revoke", revoked).status_code == 303
 
 
+def test_a_name_may_be_typed_in_capitals(
+    as_: Any, owner: User, lab: Server, mallory: User
+) -> None:
+    as_(owner).post(f"{PAGE}/grant", grant(server="lab", recipient="Mallory "))
+
+    assert Share.objects.get().user == mallory
+
+
 def test_shares_with_a_group_the_right_to_start(
     as_: Any, owner: User, alan: User, data301: Group
 ) -> None:

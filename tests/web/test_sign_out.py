@@ -40,6 +40,20 @@ def test_leads_to_sign_in_and_takes_the_cookies_back(person, browser, method):
     assert browser.get("/hub/home").status_code == 302
 
 
+def test_a_browser_that_has_forgotten_the_id_of_its_session_is_told_again(
+    person, browser
+):
+    """The cookie ends with the browser, the session does not."""
+    browser.sign_in("ada")
+    told = browser.cookies.pop("jupyterhub-session-id").value
+
+    response = browser.get("/hub/token")
+
+    cookie = response.cookies["jupyterhub-session-id"]
+    assert (cookie.value, cookie["path"], cookie["max-age"]) == (told, "/", "")
+    assert "jupyterhub-session-id" not in browser.get("/hub/token").cookies
+
+
 def test_looking_at_the_link_ends_nothing(person, browser):
     browser.sign_in("ada")
 

@@ -224,6 +224,36 @@ def test_names_follow_the_rules(
     assert not Server.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("site", "path"),
+    [
+        ({"allow_named_servers": False}, "lab"),
+        ({}, "Not%20a%20name"),
+        ({}, "lab?display_name=%20"),
+        ({"named_server_limit_per_user": 1}, "second"),
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_nobody_fills_in_a_form_for_a_server_that_would_be_refused(
+    alan: User,
+    as_: Any,
+    configure: Any,
+    controller: Any,
+    site: dict[str, Any],
+    path: str,
+    method: str,
+) -> None:
+    configure(**{"allow_named_servers": True, **site})
+    make_server(alan, "first")
+    controller.form = "<input name=size>"
+
+    reply = getattr(as_(alan), method)(f"/hub/spawn/alan/{path}")
+
+    assert reply.status_code == 400
+    assert b"<input name=size>" not in reply.content
+    assert not controller.asked
+
+
 # Whose
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -190,15 +191,29 @@ def test_services_find_no_page(alan: User, bearer: Any) -> None:
         ("lab/tree/x?a=1&b=2", "%2Fuser%2Falan%2Flab%2Ftree%2Fx%3Fa%3D1%26b%3D2"),
         ("", "%2Fuser%2Falan%2F"),
         ("a%20b", "%2Fuser%2Falan%2Fa%2520b"),
+        ("tree/a%2Fb", "%2Fuser%2Falan%2Ftree%2Fa%2Fb"),
+        ("tree/a%252Fb", "%2Fuser%2Falan%2Ftree%2Fa%252Fb"),
+        ("tree/100%25", "%2Fuser%2Falan%2Ftree%2F100%2525"),
+        ("%2Ftree", "%2Fuser%2Falan%2Ftree"),
     ],
 )
 def test_leads_everybody_to_their_own(
     alan: User, as_: Any, path: str, target: str
 ) -> None:
-    reply = as_(alan).get(f"/hub/user-redirect/{path}")
+    address = f"/hub/user-redirect/{path}"
+
+    reply = as_(alan).get(address, RAW_URI=address)
 
     assert reply.status_code == 302
     assert reply["Location"] == f"/hub/spawn/alan?next={target}"
+
+
+def test_the_sign_in_page_leads_back_to_the_address_as_it_was_spelt() -> None:
+    address = "/hub/user-redirect/tree/a%2Fb%252F?x=%2F"
+
+    reply = Client().get(address, RAW_URI=address)
+
+    assert reply["Location"] == f"/hub/login?next={quote(address, safe='')}"
 
 
 def test_leads_to_the_server_that_is_the_default(

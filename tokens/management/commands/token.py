@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 
-from accounts.models import User
+from accounts.actions import find_typed_user
 from audit.models import Actor
 from scopes.refusals import Refusal
 from tokens.actions import issue_token
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         if len(names) != 1:
             self.refuse("Must specify exactly one username")
         try:
-            user = User.objects.filter(name=names[0]).first()
+            user = find_typed_user(names[0])
         except DatabaseError:
             self.refuse(
                 "There is no database yet: start the hub once, with the same --data-dir"
@@ -87,7 +87,7 @@ class Command(BaseCommand):
                 capped=False,
             )
         except Refusal as refusal:
-            self.refuse(refusal.message)
+            self.refuse(refusal.for_people)
         self.stdout.write(secret)
 
     def refuse(self, message: str) -> NoReturn:
