@@ -62,6 +62,17 @@ def test_every_searched_table_keeps_its_index(db, table):
             assert all(f"upper(({column})" in definition for column in TABLES[table])
 
 
+def test_times_keep_the_indexes_that_lists_are_sorted_by(db):
+    """These are no part of the models: a table that is rebuilt loses them."""
+    made = set()
+    with connection.cursor() as cursor:
+        for table in ("tokens_apitoken", "servers_server"):
+            found = connection.introspection.get_constraints(cursor, table)
+            made |= set(found)
+
+    assert made >= {"token_last_used", "server_last_activity", "server_started"}
+
+
 @pytest.mark.parametrize("term", ["port", "ORT", "o", "l-", "tal-2"])
 def test_any_part_of_a_name_finds_groups_services_and_clients(as_, ada, pages, term):
     client = as_(ada)
