@@ -14,7 +14,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-import start
+from installation import services_for_tests
 from tests import factories
 from tests.controller.site import (
     Proxy,
@@ -69,7 +69,7 @@ def filled_sqlite(
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """Return the address of a PostgreSQL server, the given one or one of our own."""
-    with start.postgresql() as url:
+    with services_for_tests.postgresql() as url:
         yield url
 
 

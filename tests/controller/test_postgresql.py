@@ -13,9 +13,9 @@ from threading import Event, Thread, Timer
 import pytest
 from django.db import connection, connections, transaction
 
-import start
 from accounts.actions import delete_user
 from database.locks import Advisory
+from installation import services_for_tests
 from scopes.refusals import Invalid
 from servers.actions import start_server
 from servers.models import Server
@@ -117,12 +117,14 @@ class OwnServer:
     """A PostgreSQL that can be restarted without harm to others."""
 
     def __init__(self, folder: Path) -> None:
-        programs = start.find_postgresql()
-        self.account = start.unprivileged() if os.geteuid() == 0 else None
-        if self.account and start.VENV in programs.parents:
+        programs = services_for_tests.find_postgresql()
+        self.account = services_for_tests.unprivileged() if os.geteuid() == 0 else None
+        if self.account and services_for_tests.VENV in programs.parents:
             pytest.fail("needs PostgreSQL as a package of the system")
         self.programs, self.folder = programs, folder
-        self.process = start.start_postgresql(programs, folder, self.account)
+        self.process = services_for_tests.start_postgresql(
+            programs, folder, self.account
+        )
         place = str(folder).replace("/", "%2F")
         self.url = f"postgresql://postgres@{place}/postgres"
 
