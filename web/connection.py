@@ -8,6 +8,7 @@ connection for ever. This subclass uses callbacks of asyncio and httptools only.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,6 +16,35 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # Seconds from a connection's or a header's begin to the header's end.
 HEADER_SECONDS = 30.0
 HEADER_BYTES = 64 * 1024
+# Seconds that the peer on a Unix socket has for closing its side after ours.
+CLOSING_SECONDS = 5.0
+
+
+class PatientTransport:
+    """A connection by a Unix socket, closed for writing first.
+
+    Node, and so the proxy, writes once more to a connection after its request. On a
+    Unix socket that the hub has closed by then, this write fails at once, and the
+    proxy answers 503 although it was given an answer. On TCP the write succeeds.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport, self.loop = transport, loop
+        self.is_ended = False
+
+    def close(self) -> None:
+        if self.is_ended or self.transport.is_closing():
+            return
+        self.is_ended = True
+        # When the peer closes its side as well, asyncio closes the connection.
+        self.transport.write_eof()
+        self.loop.call_later(CLOSING_SECONDS, self.transport.close)
+
+    def is_closing(self) -> bool:
+        return self.is_ended or bool(self.transport.is_closing())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -25,6 +55,9 @@ class LimitedConnection(HttpToolsProtocol):
     timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
+        peer = transport.get_extra_info("socket")
+        if peer is not None and peer.family == socket.AF_UNIX:
+            transport = PatientTransport(transport, self.loop)
         super().connection_made(transport)
         self.start_timer()
 
@@ -33,6 +66,8 @@ class LimitedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         if self.is_in_header:
             self.header_size += len(data)
         super().data_received(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import socket
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -61,6 +62,17 @@ def test_a_process_of_the_machine_cannot_choose_its_address(told: RunningHub) ->
     assert hub_target(told).startswith("http+unix://")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+    # Node writes once more to a connection that the hub has ended, and takes a failure
+    # of that write for a failure of the request.
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(
+            b"GET /hub/health HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n"
+        )
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        connection.send(b"")
 
     # As a notebook would: at the hub's own port, and through its proxy.
     for place in (told.own_url, told.url):
