@@ -18,7 +18,6 @@ from typing import Any
 
 from django.db import OperationalError, models, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from accounts.actions import (
     add_members,
@@ -44,7 +43,7 @@ from servers.actions import stop_servers_of
 from servers.models import Server
 from servers.names import is_server_name
 from services.models import Service
-from tokens.actions import purge_expired, store_brought_token
+from tokens.actions import store_brought_token
 
 BY = Actor.system("config")
 NOTE = "from config"
@@ -132,7 +131,6 @@ class Reconciliation:
         self.strip_blocked_users()
         self.rename_servers()
         self.tell_who_holds_nothing()
-        purge_expired(timezone.now(), by=BY)
 
     # Roles
 

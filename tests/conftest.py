@@ -16,6 +16,8 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.test import Client
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from accounts.models import Group, User
 from accounts.rights import access_of
@@ -32,6 +34,12 @@ BUILT_IN = frozenset(SCOPES) - {name for name in SCOPES if name.startswith("cust
 # The harness has tests of its own; they need no Django.
 collect_ignore = ["oracle"]
 append_only = import_module("audit.migrations.0002_append_only")
+
+# How long an example takes says how busy the machine is.
+hypothesis_settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("busy")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,7 @@ from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
 from audit.statements import insert
-from database.locks import lock_tree, locked
+from database.locks import delete_all, locked
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
 from scopes.grammar import check_scopes
@@ -33,6 +33,9 @@ MAX_EXPIRES_IN = 100 * 365 * 86_400
 # Conditions, in SQL, by which tokens `h` that the hub issued by itself are not counted;
 # for rooms to the right that know some.
 tokens_apart: list[str] = []
+
+# Tokens that one transaction deletes; others may write in between.
+MOST_PURGED = 500
 
 # A refusal names no more scopes than anybody reads.
 MOST_NAMED = 100
@@ -264,16 +267,21 @@ def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
 
 
 @transaction.atomic
-def purge_expired(now: datetime | None = None, *, by: Actor | None = None) -> int:
-    """Delete tokens that ended so long ago that nobody looks for them; count them."""
+def purge_expired(
+    now: datetime | None = None, *, by: Actor | None = None, most: int = MOST_PURGED
+) -> int:
+    """Delete tokens that ended so long ago that nobody looks for them; count them.
+
+    So many go at once; who wants all of them gone calls until there are none.
+    """
     expired = APIToken.objects.to_purge(now or timezone.now())
-    lock_tree(expired)
-    purged = [f"a{pk}" for pk in expired.values_list("pk", flat=True)]
-    if purged:
-        expired.delete()
+    oldest = list(expired.order_by("pk").values_list("pk", flat=True)[:most])
+    if oldest:
+        delete_all(APIToken.objects.filter(pk__in=oldest))
         by = by or Actor.system("purge")
+        purged = [f"a{pk}" for pk in oldest]
         record(by, "token.expire", "token", _only(purged), names=purged)
-    return len(purged)
+    return len(oldest)
 
 
 def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:

@@ -19,6 +19,7 @@ from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BY = Actor.system("housekeeping")
-# Rows that one statement changes; others may write in between.
+# Rows that one transaction changes or deletes; others may write in between.
 BATCH = 500
+# Seconds between two of them.
+PAUSE = 0.05
 # Seconds between two removals of what is over.
 TIDY_EVERY = 300.0
 # How long it is kept what was said while a server started.
@@ -79,11 +82,19 @@ async def _tidy(controller: Controller) -> None:
         began = time.monotonic()
         removed: dict[str, int] = {}
         for kind in REMOVALS:
-            # Each in a transaction of its own, so that nothing is locked for long.
-            removed |= await controller.write(tidy, timezone.now(), [kind])
+            removed[kind] = await remove(controller, kind, timezone.now())
         if any(removed.values()):
             said = ", ".join(f"{n} {what}" for what, n in removed.items() if n)
             logger.info("Removed %s in %.2f s", said, time.monotonic() - began)
+
+
+async def remove(controller: Controller, kind: str, now: datetime) -> int:
+    """Remove what is over of one kind; say how much there was."""
+    number = 0
+    while removed := await controller.write(REMOVALS[kind], now):
+        number += removed
+        await asyncio.sleep(PAUSE)
+    return number
 
 
 # Activity
@@ -158,21 +169,21 @@ def _batches(uses: list[Use]) -> Iterator[list[Use]]:
 
 
 def _remove_codes(now: datetime) -> int:
-    return delete_all(OAuthCode.objects.expired(now))
+    return _delete_some(OAuthCode.objects.expired(now))
 
 
 def _remove_invitations(now: datetime) -> int:
-    return delete_all(ShareCode.objects.filter(expires_at__lte=now))
+    return _delete_some(ShareCode.objects.filter(expires_at__lte=now))
 
 
 def _remove_sessions(now: datetime) -> int:
-    return _end_sessions(now) + delete_all(Session.objects.filter(expire_date__lte=now))
+    return _delete_some(Session.objects.filter(expire_date__lte=now))
 
 
-def _end_sessions(now: datetime) -> int:
+def _remove_entries_of_sessions(now: datetime) -> int:
     """Remove what is listed of sessions that are over."""
     # A session that has just begun may not be stored yet.
-    return delete_all(
+    return _delete_some(
         UserSession.objects.filter(created_at__lt=now - SESSION_STORED).exclude(
             session_key__in=Session.objects.filter(expire_date__gt=now).values(
                 "session_key"
@@ -182,23 +193,28 @@ def _end_sessions(now: datetime) -> int:
 
 
 def _remove_events(now: datetime) -> int:
-    return delete_all(
+    return _delete_some(
         ServerEvent.objects.filter(created__lt=now - EVENTS_KEPT).exclude(
             server__in=Server.objects.filter(ACTIVE).values("pk")
         )
     )
 
 
-# What has expired and what nobody will ask for; each returns how much there was.
+def _delete_some(rows: QuerySet[Any]) -> int:
+    """Delete the first of these rows; say how many there were."""
+    first = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
+    if first:
+        delete_all(rows.model._default_manager.filter(pk__in=first))
+    return len(first)
+
+
+# What has expired and what nobody will ask for. Each call is one transaction, removes a
+# batch and returns how much that was.
 REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
-    "tokens": partial(purge_expired, by=BY),
+    "tokens": partial(purge_expired, by=BY, most=BATCH),
     "codes": _remove_codes,
     "invitations": _remove_invitations,
+    "entries of sessions": _remove_entries_of_sessions,
     "sessions": _remove_sessions,
     "events": _remove_events,
 }
-
-
-def tidy(now: datetime, kinds: Iterable[str] = ()) -> dict[str, int]:
-    """Remove what is over, of these kinds or of all; say how much there was."""
-    return {kind: REMOVALS[kind](now) for kind in kinds or REMOVALS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,11 +19,13 @@ from django.utils import timezone
 from accounts.models import User
 from oauth.models import OAuthCode
 from servers.controller import housekeeping
-from servers.controller.housekeeping import raise_activity, read_uses, tidy
+from servers.controller.housekeeping import raise_activity, read_uses
 from servers.models import Server, ServerEvent, ShareCode
 from servers.proxy import ProxyError
 from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
+from tokens.actions import purge_expired
+from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -31,10 +34,23 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 class Here:
     """A controller as far as it is needed: it asks the database at once."""
 
+    def __init__(self) -> None:
+        # What each transaction returned.
+        self.written: list[Any] = []
+
     async def ask(self, do: Callable[..., Any], *args: Any) -> Any:
         return await sync_to_async(do)(*args)
 
-    write = ask
+    async def write(self, do: Callable[..., Any], *args: Any) -> Any:
+        self.written.append(await self.ask(do, *args))
+        return self.written[-1]
+
+
+def tidy(now: datetime, here: Here | None = None) -> dict[str, int]:
+    """Remove what is over, as a controller does from time to time."""
+    remove = async_to_sync(housekeeping.remove)
+    controller: Any = here or Here()
+    return {kind: remove(controller, kind, now) for kind in housekeeping.REMOVALS}
 
 
 def moment(model: Any, **which: Any) -> datetime | None:
@@ -176,7 +192,8 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
         "tokens": 1,
         "codes": 1,
         "invitations": 1,
-        "sessions": 2,
+        "entries of sessions": 1,
+        "sessions": 1,
         "events": 1,
     }
     assert list(type(token).objects.all()) == [kept_token]
@@ -199,6 +216,41 @@ def test_a_session_in_use_survives(ada: User) -> None:
     tidy(timezone.now())
 
     assert SessionStore(store.session_key)["who"]
+
+
+@pytest.mark.parametrize("kind", housekeeping.REMOVALS)
+def test_removes_little_at_once(
+    ada: User, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now()
+    past = now - timedelta(days=800)
+    client, server = make_client(), make_server(ada)
+    for number in range(5):
+        make_token(ada)
+        OAuthCode.objects.create(
+            handle=str(number), client=client, user=ada, expires_at=past
+        )
+        ShareCode.objects.create(server=server, public_id=str(number), expires_at=past)
+        Session.objects.create(
+            session_key=f"key{number}", session_data="", expire_date=past
+        )
+        UserSession.objects.create(
+            **{"user": ada, "ip": "127.0.0.1", "user_agent": ""},
+            **{"session_key": f"key{number}", "created_at": past},
+        )
+        ServerEvent.objects.create(server=server, generation=1, data={}, created=past)
+    APIToken.objects.update(expires_at=past)
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    monkeypatch.setitem(
+        housekeeping.REMOVALS,
+        "tokens",
+        partial(purge_expired, by=housekeeping.BY, most=2),
+    )
+    here = Here()
+
+    async_to_sync(housekeeping.remove)(here, kind, now)
+
+    assert here.written == [2, 2, 1, 0]
 
 
 # A real controller

@@ -122,7 +122,7 @@ def removal(kind: str) -> Callable[[SimpleNamespace], object]:
     def remove(scene: SimpleNamespace) -> None:
         purge(scene)
         with recorded() as recorder:
-            housekeeping.tidy(timezone.now(), [kind])
+            housekeeping.REMOVALS[kind](timezone.now())
         scene.recorder = recorder
 
     return remove
@@ -139,7 +139,7 @@ def reconfigure(scene: SimpleNamespace) -> None:
     with recorded() as recorder:
         reconcile(hub)
     # The rest of it is ordered by what it has locked at first.
-    taken = max(recorder.transactions, key=len)
+    [taken] = [each for each in recorder.transactions if Advisory.CONFIGURATION in each]
     expected = [
         *(Advisory.CONFIGURATION, Advisory.CAPACITIES, Advisory.USER_NAMES),
         *(Advisory.GROUP_NAMES, "accounts_role", "accounts_group", "accounts_user"),

@@ -209,8 +209,8 @@ class Stress:
         self.records.write(culler.stop_idle, servers, now)
 
     def tidy(self) -> None:
-        for kind in housekeeping.REMOVALS:
-            self.records.write(housekeeping.tidy, timezone.now(), [kind])
+        for remove in housekeeping.REMOVALS.values():
+            self.records.write(remove, timezone.now())
 
     def routes(self) -> None:
         servers = self.some(Server.objects.select_related("user"))
