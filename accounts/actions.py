@@ -64,6 +64,9 @@ departures: list[Departure] = []
 MOST_NAMED = 10_000
 MOST_MEMBERSHIPS = 50_000
 
+# Properties of a group, in characters of JSON: a list shows those of many groups.
+MAX_PROPERTIES = 65_536
+
 # A JSON text of names as rows `t(key, value)`.
 NAMES_AS_ROWS = {
     "sqlite": "json_each(%s) AS t",
@@ -579,6 +582,11 @@ def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
 @transaction.atomic
 def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
     """Replace all properties of a group."""
+    if len(json.dumps(properties)) > MAX_PROPERTIES:
+        raise Invalid(
+            f"The properties of a group are at most {MAX_PROPERTIES} characters as"
+            " JSON: put less into them"
+        )
     current = locked(Group.objects.filter(pk=group.pk)).first()
     if current is None:
         raise NotFound(f"No such group: {group.name}")

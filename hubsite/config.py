@@ -745,6 +745,14 @@ class HubConfig:
         "How many tokens a user may have, those of servers and clients apart; "
         "0: no limit.",
     )
+    server_limit_per_user: int = setting(
+        "Hub.server_limit_per_user",
+        whole,
+        500,
+        "How many named servers a user may have, whatever "
+        "`named_server_limit_per_user` says: all of them stand in one answer; "
+        "0: no limit.",
+    )
     token_limits_by_role: dict[str, int] = setting(
         "Hub.token_limits_by_role",
         numbers_by_text,

@@ -43,6 +43,9 @@ ACCESS_LOG = "hubsite.access"
 SECRET_PARTS = frozenset(("token", "key", "value"))
 # Nothing shorter holds a whole token.
 LONG_PATH = 60
+# Characters of an address that a line shows, and the bytes that these may take there.
+# Where they take more, as control characters do, it shows fewer.
+SHOWN, SHOWN_BYTES, SHOWN_AT_LEAST = 200, 240, 40
 
 
 class HubMiddleware:
@@ -225,8 +228,16 @@ def shown_path(request: HttpRequest) -> str:
         for part in SECRET_PARTS & match.kwargs.keys():
             path = path.replace(str(match.kwargs[part]), "[secret]")
     if len(path) > LONG_PATH:
-        path = conceal(None, "", {"path": path})["path"]
+        path = shorten(conceal(None, "", {"path": path})["path"])
     return path
+
+
+def shorten(path: str) -> str:
+    """Cut off a long path, so that no request writes a long line."""
+    shown = path[:SHOWN]
+    if len(orjson.dumps(shown)) > SHOWN_BYTES:
+        shown = shown[:SHOWN_AT_LEAST]
+    return path if shown == path else f"{shown}…"
 
 
 def name_of(request: HttpRequest) -> str:

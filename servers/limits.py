@@ -147,8 +147,11 @@ def asks_for_limit(view: Callable[..., Any], *methods: str) -> Callable[..., Any
 def require_room_for_name(user: User, limit: int) -> None:
     """Raise `Invalid` unless a user may have one more named server.
 
-    `limit` is what `limit_of_names` returned before the user was locked.
+    `limit` is what `limit_of_names` returned before the user was locked. Where it is
+    none, the ceiling of every user holds, because all servers stand in one answer.
     """
+    limits = (limit, settings.HUB.server_limit_per_user)
+    limit = min((each for each in limits if each > 0), default=0)
     named = Server.objects.filter(user=user).exclude(name="")
     if 0 < limit <= named.count():
         raise Invalid(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,12 @@ Arrival = Callable[[Service, str, Actor], object]
 Departure = Callable[[Service, Actor], object]
 arrivals: list[Arrival] = []
 departures: list[Departure] = []
+
+
+# Services on a hub, and what one of them may tell of itself, in characters of JSON:
+# all of them stand in one answer.
+MOST_SERVICES = 1_000
+MAX_TOLD = 16_384
 
 
 def check_service_name(name: str) -> None:
@@ -65,10 +72,21 @@ def create_service(
     url = fields.get("url")
     if url and urlsplit(url).scheme not in ("http", "https"):
         raise Invalid("service.url must be an http or https address")
+    for key in ("info", "environment"):
+        if len(json.dumps(fields.get(key))) > MAX_TOLD:
+            raise Invalid(
+                f"service.{key} is longer than {MAX_TOLD} characters as JSON: put less"
+                " into it"
+            )
     client_id = fields.get("oauth_client_id")
     if client_id and not client_id.startswith("service-"):
         raise Invalid("service.oauth_client_id must start with service-")
     refuse_taken(name)
+    if Service.objects.count() >= MOST_SERVICES:
+        raise Conflict(
+            f"This hub has {MOST_SERVICES} services, as many as there may be: delete"
+            " one that is not needed"
+        )
     _refuse_excess(name, fields, access, by)
     return _store_service(name, by, api_token, fields)
 

@@ -288,5 +288,12 @@ def test_properties_are_an_object(
     assert Group.objects.get().properties == {"a": 1}
 
 
+def test_properties_are_limited_in_size(manager: BearerClient, data301: Group) -> None:
+    response = send(manager, "put", f"{PLACE}/properties", {"a": "x" * 70_000})
+
+    assert "at most 65536 characters" in message_of(response, 400)
+    assert Group.objects.get().properties == {}
+
+
 def test_unknown_group_has_no_properties(manager: BearerClient) -> None:
     message_of(send(manager, "put", f"{API}/groups/nowhere/properties", {}), 404)

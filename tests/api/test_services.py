@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import services.actions
 from accounts.models import User
 from services.models import Service
 from tests.conftest import API
@@ -134,6 +135,8 @@ def test_somebody_elses_token_is_not_taken_over(
         ({"url": 3}, "service.url must be"),
         ({"admin": "yes"}, "service.admin must be"),
         ({"url": "x" * 3000}, "longer than"),
+        ({"info": {"k": "x" * 20_000}}, "info is longer than"),
+        ({"environment": {"k": "x" * 20_000}}, "environment is longer than"),
         ({"url": "nowhere"}, "must be an http or https address"),
         ({"oauth_client_id": "grader"}, "must start with service-"),
         ({"oauth_client_allowed_scopes": [1]}, "must be a list of strings"),
@@ -186,3 +189,16 @@ def test_configured_services_stay(admin: Any) -> None:
     assert reply.status_code == 405
     assert "not modifiable at runtime" in reply.json()["message"]
     assert Service.objects.filter(name="grader").exists()
+
+
+def test_the_number_of_services_is_limited(
+    admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.actions, "MOST_SERVICES", 1)
+    assert admin.post(f"{API}/services/one", {"admin": False}).status_code == 201
+
+    reply = admin.post(f"{API}/services/two", {"admin": False})
+
+    assert reply.status_code == 409
+    assert "as many as there may be" in reply.json()["message"]
+    assert Service.objects.count() == 1

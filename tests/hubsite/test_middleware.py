@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 
 from accounts.models import User
 from hubsite import middleware
-from hubsite.middleware import HubMiddleware
+from hubsite.middleware import HubMiddleware, Lines
 from tests.conftest import API
 from tests.factories import make_service, make_token
 from web.paths import remembered_view
@@ -172,3 +172,18 @@ def test_lines_hold_no_secret(
     written = json.dumps(lines)
     assert secret not in written
     assert "one-time-value" not in written
+
+
+@pytest.mark.parametrize("part", ["x", "%01", "\u20ac", "%F0%9F%90%8D", "%0A"])
+def test_no_request_writes_a_long_line(
+    part: str, client: Client, capfd: pytest.CaptureFixture[str], db: None
+) -> None:
+    write = Lines().info
+    request = RequestFactory().get(f"/hub/{part * 3_000}")
+
+    write("request", path=middleware.shown_path(request), status=404, address="::1")
+
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert len(line.encode()) < 400
+    assert "\u2026" in line

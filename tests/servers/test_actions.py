@@ -10,6 +10,7 @@ import pytest
 from accounts.actions import deactivate_users, delete_user, update_user
 from accounts.models import Group, User
 from audit.models import Actor, Event
+from hubsite.config import HubConfig
 from scopes.refusals import Busy, Conflict, Invalid, NotFound
 from servers.actions import (
     AlreadyRunning,
@@ -77,6 +78,27 @@ def test_named_servers_are_limited(named: None, alan: User) -> None:
     with pytest.raises(Invalid, match=r"maximum of 2 named servers\.  One must"):
         create_server(alan, "three", by=BY)
     assert alan.servers.count() == 3
+
+
+@pytest.mark.parametrize("limit", [0, 50])
+def test_named_servers_have_a_ceiling(settings: Any, alan: User, limit: int) -> None:
+    settings.HUB = replace(
+        settings.HUB,
+        **{"allow_named_servers": True, "named_server_limit_per_user": limit},
+        server_limit_per_user=2,
+    )
+    create_server(alan, "one", by=BY)
+    create_server(alan, "two", by=BY)
+
+    with pytest.raises(Invalid, match="maximum of 2 named servers"):
+        create_server(alan, "three", by=BY)
+
+    settings.HUB = replace(settings.HUB, server_limit_per_user=0)
+    create_server(alan, "three", by=BY)
+
+
+def test_the_ceiling_of_named_servers_is_500() -> None:
+    assert HubConfig().server_limit_per_user == 500
 
 
 @pytest.mark.parametrize("waits", [True, False])
