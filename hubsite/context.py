@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from accounts.models import User
 from hubsite import xsrf
 from hubsite.announcements import Announcements
 from services.models import Service
@@ -20,7 +21,8 @@ PLACES = {"home": "home", "tokens": "token", "docs": "docs", "admin": "admin"}
 def hub(request: HttpRequest) -> dict[str, Any]:
     """The XSRF value for scripts, and what the navigation shows."""
     user = getattr(request, "user", None)
-    known = user if user is not None and user.is_authenticated else None
+    # A program that is refused a page may be a service.
+    known = user if isinstance(user, User) else None
     return {
         "announcements": Announcements(settings.HUB.template_vars, known),
         "csrf_token": SimpleLazyObject(lambda: xsrf.get_token(request)),

@@ -91,6 +91,13 @@ def _hub_target() -> str:
     return origin(settings.HUB.hub_connect_url)
 
 
+def _shown_target(target: str) -> str:
+    """Return a target as clients of JupyterHub read it: the hub's by its address."""
+    if target.startswith("http+unix:"):
+        return origin(settings.HUB.hub_connect_url)
+    return target
+
+
 def _hub_path() -> str:
     """Return the path below which requests reach the hub, unless a longer one leads on.
 
@@ -252,7 +259,7 @@ def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
     return {
         (spec := quote(path, safe="/@").rstrip("/").removeprefix(leading) + "/"): {
             "routespec": spec,
-            "target": route["target"],
+            "target": _shown_target(route["target"]),
             "data": {
                 key: value
                 for key, value in route.items()

@@ -24,7 +24,13 @@ from scopes.refusals import Busy
 from servers.limits import Room
 from servers.metrics import ServerMetrics
 from tests.conftest import API
-from tests.factories import make_server, make_token, make_user, make_users
+from tests.factories import (
+    make_server,
+    make_service,
+    make_token,
+    make_user,
+    make_users,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -352,3 +358,13 @@ print(generate_latest(registry()).decode())
     # Theirs knows nothing.
     assert ("jupyterhub_total_users",) not in told
     assert done.stdout.count("# TYPE jupyterhub_login_duration_seconds histogram") == 1
+
+
+@pytest.mark.django_db
+def test_a_service_without_the_scope_is_refused_with_a_page(client: Client) -> None:
+    _, secret = make_token(make_service("scraper"))
+
+    refused = client.get("/hub/metrics", headers={"Authorization": f"token {secret}"})
+
+    assert refused.status_code == 403
+    assert "read:metrics" in refused.content.decode()
