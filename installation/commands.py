@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Pass every test on SQLite, and all but the browser's on PostgreSQL."""
+    """Pass every test on SQLite, and on PostgreSQL all but the browser's and peer's."""
     quick = "--quick" in arguments
     rest = [argument for argument in arguments if argument != "--quick"]
     set_up(tests=True)
@@ -101,7 +101,7 @@ def test(arguments: Sequence[str]) -> int:
                 return status
             env |= {"HUB_DATABASE_URL": url, "TEST_DATABASE_URL": url}
             print("Tests on PostgreSQL", flush=True)
-            return _pytest([*pytest, "-m", "not browser"], env)
+            return _pytest([*pytest, "-m", "not browser and not peer"], env)
 
 
 def _pytest(command: Sequence[str], env: dict[str, str]) -> int:
