@@ -205,6 +205,8 @@ class HubAPIView(APIView):
     scopes: ClassVar[Mapping[str, str | tuple[str, ...] | Door]] = {}
     narrows: ClassVar[frozenset[str]] = frozenset()
     model: ClassVar[type[Model] | None] = None
+    # The longest body that is parsed; None leaves it at what this hub reads at all.
+    largest_body: ClassVar[int | None] = None
 
     request: APIRequest  # type: ignore[assignment]
     needs: ClassVar[Mapping[str, tuple[str, ...] | Door]] = {}
@@ -337,6 +339,12 @@ class HubAPIView(APIView):
             raise Invalid("Invalid JSON in body of request") from None
         if not body:
             return None
+        if self.largest_body is not None and len(body) > self.largest_body:
+            # To parse it would take a while in which no other thread computes.
+            raise Invalid(
+                f"The body is larger than the {self.largest_body} bytes that are read "
+                "at this address; send it in parts"
+            )
         try:
             data = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:

@@ -547,12 +547,15 @@ INSTEAD = {
 
 # Servers in one report. A server reports itself alone, a culler or proxy more.
 MOST_REPORTED = 1_000
+# Twice what so many servers with the longest names take.
+LARGEST_REPORT = 1_000_000
 
 
 class ActivityView(OneUserView):
     """Reports of when a user and their servers were last active."""
 
     scopes: ClassVar = {"POST": "users:activity"}
+    largest_body: ClassVar = LARGEST_REPORT
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         row = first_row("SELECT id FROM accounts_user WHERE name = %s", (name,))
@@ -580,6 +583,11 @@ def read_report(
     moment, servers = body.get("last_activity"), body.get("servers")
     if not moment and not servers:
         raise Invalid("body must contain at least one of `last_activity` or `servers`")
+    if isinstance(servers, dict) and len(servers) > MOST_REPORTED:
+        raise Invalid(
+            f"{len(servers)} servers are too many for one report: name at most"
+            f" {MOST_REPORTED}, and the others in further reports"
+        )
     if servers and not (
         isinstance(servers, dict)
         and all(
@@ -591,15 +599,9 @@ def read_report(
             "servers must be a dict of the form "
             "{server_name: {last_activity: timestamp}}"
         )
-    reports: dict[str, Any] = servers or {}
-    if len(reports) > MOST_REPORTED:
-        raise Invalid(
-            f"{len(reports)} servers are too many for one report: name at most"
-            f" {MOST_REPORTED}, and the others in further reports"
-        )
     return read_moment(moment, now) if moment else None, {
         server: read_moment(report["last_activity"], now)
-        for server, report in reports.items()
+        for server, report in (servers or {}).items()
     }
 
 

@@ -1,6 +1,7 @@
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
-from django.db import connection
+from django.core.signals import request_started
+from django.db import close_old_connections, connection, reset_queries
 
 from hubsite.loading import left_out
 
@@ -25,6 +26,11 @@ class HubsiteConfig(AppConfig):
             revoke_tokens_of_session,
             revoke_tokens_of_sessions,
         )
+
+        # They look for connections at a request's begin and end, which takes a tenth
+        # of a small call; the end is enough. And queries are kept for debugging only.
+        request_started.disconnect(close_old_connections)
+        request_started.disconnect(reset_queries)
 
         session_endings.append(revoke_tokens_of_session)
         closings.append(revoke_tokens_of_sessions)

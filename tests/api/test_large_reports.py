@@ -1,0 +1,28 @@
+"""A report of activity that is too large is refused before it costs anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django.test import RequestFactory
+
+from api.users import LARGEST_REPORT, MOST_REPORTED, ActivityView, read_report
+from scopes.refusals import Invalid
+
+
+def test_a_large_body_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = ActivityView()
+    body = b"{" + b" " * LARGEST_REPORT + b"}"
+    view.request = RequestFactory().post(  # type: ignore[assignment]
+        "/", body, content_type="application/json"
+    )
+    monkeypatch.setattr("api.base.orjson.loads", lambda text: pytest.fail("parsed"))
+    with pytest.raises(Invalid, match="larger than"):
+        view.json()
+
+
+def test_servers_are_counted_before_they_are_looked_at() -> None:
+    servers = {f"s{number}": None for number in range(MOST_REPORTED + 1)}
+    with pytest.raises(Invalid, match="too many for one report"):
+        read_report({"servers": servers}, datetime.now(UTC))
