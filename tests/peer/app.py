@@ -279,7 +279,7 @@ class App:
 
     def _wait_for_services(self, declared):
         """Wait until the services that the hub starts are there."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         for spec in declared:
             service = Service.find(self.db, spec["name"])
             while "command" in spec and not service.pid and time.monotonic() < end:
@@ -288,7 +288,7 @@ class App:
                 try:
                     requests.get(
                         f"http://127.0.0.1:{self.peer.port}{service.prefix}env",
-                        timeout=5,
+                        timeout=20,
                     ).raise_for_status()
                     break
                 except requests.RequestException:
@@ -300,9 +300,9 @@ class App:
         requests.post(
             f"{self.peer.hub_url}api/{path}",
             headers={"Authorization": f"token {self.peer.admin_token()}"},
-            timeout=30,
+            timeout=100,
         ).raise_for_status()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while not (spawner.ready or gated) and time.monotonic() < end:
             time.sleep(0.05)
 
@@ -415,7 +415,7 @@ class Proxy:
             method,
             f"{self.api_url}/api/routes{path}",
             headers={"Authorization": f"token {self.auth_token}"},
-            timeout=20,
+            timeout=60,
         )
 
     async def get_all_routes(self):

@@ -45,6 +45,8 @@ READ_AT_EACH_USE = (
     "JupyterHub.allow_existing_invalid_named_servers",
     "JupyterHub.authenticate_prometheus",
 )
+# Seconds that a busy machine may need for a start.
+PATIENCE = 240
 PROXY_TOKEN = "peer-proxy-token"
 
 
@@ -219,7 +221,7 @@ class Hub:
             stderr=log,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"The hub ended at its start:\n{self.last_lines()}")
@@ -235,11 +237,11 @@ class Hub:
     def routed(self) -> bool:
         """Tell whether the proxy leads to the hub already."""
         url = f"http://127.0.0.1:{self.port}{self.base_url}hub/api/"
-        return requests.get(url, timeout=2).ok
+        return requests.get(url, timeout=10).ok
 
     def wait_for_controller(self) -> None:
         """Wait until servers that ran before are known to run, or not to."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             busy = [
                 each
@@ -253,15 +255,21 @@ class Hub:
     def stop(self) -> None:
         with self.lock:
             if self.bridge is not None:
-                if self.keeps_roles:
-                    self.saved_roles = self.ask("save_roles")
-                self.bridge.stdin.close()
-                self.bridge.wait(10)
+                bridge, roles = self.bridge, None
+                if self.keeps_roles and bridge.poll() is None:
+                    roles = self.ask("save_roles")
                 self.bridge = None
+                self.saved_roles = roles or self.saved_roles
+                bridge.stdin.close()
+                try:
+                    bridge.wait(60)
+                except subprocess.TimeoutExpired:
+                    bridge.kill()
+                    bridge.wait()
             if self.process is not None and self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
                 try:
-                    self.process.wait(20)
+                    self.process.wait(60)
                 except subprocess.TimeoutExpired:
                     os.killpg(self.process.pid, signal.SIGKILL)
                     self.process.wait(10)

@@ -383,7 +383,7 @@ async def cleanup_after(request):
     for gate in peer.folder.glob("control/*/*"):
         gate.unlink()
     peer.ask("stop_all")
-    end = time.monotonic() + 25
+    end = time.monotonic() + 90
     while peer.ask("counts")["active"] and time.monotonic() < end:
         await asyncio.sleep(0.05)
     peer.ask("clean", ["admin", "user"])
@@ -431,15 +431,15 @@ async def make_service(app, name, **how):
     await asyncio.to_thread(app.settle)
     service = app._service_map[name]
     if "command" in spec:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while not service.pid and time.monotonic() < end:
             await asyncio.sleep(0.05)
         assert service.pid, "The hub did not start the service"
     if "url" in spec:
         from jupyterhub.utils import wait_for_http_server
 
-        await wait_for_http_server(spec["url"], timeout=20)
-        end = time.monotonic() + 10
+        await wait_for_http_server(spec["url"], timeout=90)
+        end = time.monotonic() + 90
         while service.prefix not in await app.proxy.get_all_routes():
             assert time.monotonic() < end, "No route to the service"
             await asyncio.sleep(0.05)

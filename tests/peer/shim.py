@@ -404,7 +404,7 @@ class User(TokenOwner, Named, Row):
             not_portable("User.spawn with options")
         await api(self._hub, "POST", server_path(self, server_name))
         spawner = self.get_spawner(server_name)
-        for _ in range(150):
+        for _ in range(900):
             if spawner.ready:
                 return
             if not spawner.active:
@@ -417,7 +417,7 @@ class User(TokenOwner, Named, Row):
         if not spawner.active:
             return
         await api(self._hub, "DELETE", server_path(self, server_name))
-        for _ in range(150):
+        for _ in range(900):
             if not spawner.active:
                 return
             await asyncio.sleep(0.1)
@@ -667,7 +667,7 @@ class Server:
         return hash(self.base_url)
 
     async def wait_up(self, http=False):
-        for _ in range(100):
+        for _ in range(900):
             if self.spawner.ready:
                 return
             await asyncio.sleep(0.1)
@@ -1137,7 +1137,7 @@ class Metric:
         text = requests.get(
             f"{self.app.peer.hub_url}metrics",
             headers={"Authorization": f"token {self.app.peer.admin_token()}"},
-            timeout=30,
+            timeout=100,
         ).text
         families = text_string_to_metric_families(text)
         return [each for each in families if each.name == self.name]
