@@ -70,7 +70,7 @@ def test_a_server_on_the_wire(admin: Any, alan: User) -> None:
 def test_addresses_are_absolute_if_the_hub_knows_its_own(
     admin: Any, alan: User, settings: Any
 ) -> None:
-    settings.HUB = replace(settings.HUB, public_url="https://hub.example/")
+    settings.PUBLIC_URL = "https://hub.example"
     make_server(alan, "lab")
 
     shown = admin.get(LAB).json()

@@ -138,7 +138,7 @@ def test_a_scope_without_a_name_is_a_mistake(
     [
         (["inherit"], "self", 302),
         (["inherit"], "read:users!user", 302),
-        (["inherit"], "inherit read:users!user", 200),
+        (["inherit"], "inherit read:users!user", 302),
         (["inherit"], "inherit", 200),
         (["inherit"], "read:users:name!user", 200),
         (["inherit", "read:users!user"], "read:users!user", 200),

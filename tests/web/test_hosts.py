@@ -87,7 +87,8 @@ def test_no_cookie_is_for_https_alone_where_people_come_by_http(
         ("https://evil.example/hub/token", "/hub/spawn"),
         ("https://hub.example@evil.example/hub/token", "/hub/spawn"),
         ("https://ada.hub.example/hub/token", "/hub/spawn"),
-        ("//hub.example/hub/token", "/hub/spawn"),
+        ("//hub.example/hub/token", "/hub/token"),
+        ("//evil.example/hub/token", "/hub/spawn"),
     ],
 )
 def test_an_absolute_next_address_of_the_hub_is_kept(

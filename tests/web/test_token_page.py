@@ -213,11 +213,11 @@ def test_the_act_is_recorded_with_its_actor(as_: SignIn, alan: User) -> None:
 def test_the_snippets_name_the_public_address(
     as_: SignIn, alan: User, settings: Any
 ) -> None:
-    settings.HUB = replace(settings.HUB, public_url="https://hub.example/base/")
+    settings.PUBLIC_URL = "https://hub.example"
 
     page = text_of(as_(alan).post(REQUEST, ANSWERS))
 
-    assert "https://hub.example/base/hub/api/user" in page
+    assert "https://hub.example/hub/api/user" in page
 
 
 def test_a_form_that_is_sent_again_issues_nothing(as_: SignIn, alan: User) -> None:
