@@ -27,6 +27,7 @@ from django.utils import timezone  # noqa: E402
 from accounts import actions as accounts  # noqa: E402
 from accounts.models import Group, Role, User  # noqa: E402
 from audit.models import Actor  # noqa: E402
+from oauth.grants import required_scopes  # noqa: E402
 from oauth.models import OAuthClient  # noqa: E402
 from scopes.access import Access, Identity, Target, expand  # noqa: E402
 from scopes.grammar import check_scopes  # noqa: E402
@@ -203,6 +204,10 @@ def read(obj, name):
             return list(obj.api_tokens.active(timezone.now()).order_by("pk"))
         if name == "oauth_client":
             return OAuthClient.objects.filter(service=obj).first()
+    if isinstance(obj, OAuthClient) and name == "allowed_scopes":
+        # JupyterHub stores what every grant has; this hub adds it to each.
+        always = (each for each in required_scopes(obj) if each[:7] == "access:")
+        return [*obj.allowed_scopes, *always]
     if isinstance(obj, APIToken):
         if name == "api_id":
             return str(obj)

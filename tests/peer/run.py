@@ -18,17 +18,17 @@ ALWAYS = (
     "test_scopes.py",
     "test_roles.py",
     "test_metrics.py",
-    "test_objects.py",
+    "test_services.py",
 )
 FILES = (
     *ALWAYS,
     "test_api.py",
     "test_named_servers.py",
-    "test_services.py",
     "test_services_auth.py",
     "test_pages.py",
     "test_proxy.py",
     "test_auth_expiry.py",
+    "test_objects.py",
 )
 
 
