@@ -31,6 +31,12 @@ MEMORY = 50_000
 PATIENCE = 20.0
 
 
+# How long a reader waits for a round of the background thread, in seconds. The round
+# passes over rows that others have locked, so usually a few milliseconds are enough; a
+# busy machine takes longer, and clients expect to see what they have just done.
+ROUND_PATIENCE = 0.25
+
+
 class Use(NamedTuple):
     """A use of a row that waits to be written; one that was reported counts exactly."""
 
@@ -177,15 +183,15 @@ _rounds = Rounds()
 
 
 def flush(patience: float = 0.005) -> None:
-    """Have what was noted so far written, if that takes no longer than `patience`.
+    """Have what was noted so far written, if that takes a moment only.
 
-    Costs nothing if there is nothing. Whoever is about to read calls this first, and
+    `patience` is for a process without the background thread. Costs nothing if there is nothing. Whoever is about to read calls this first, and
     had better read what is a second old than wait longer for a writer. Reading does
     not write: where the background thread runs, that does it.
     """
     if _started.is_set():
         if tokens.has_news or users.has_news:
-            _rounds.ask(patience)
+            _rounds.ask(ROUND_PATIENCE)
         return
     _flush(patience)
 
