@@ -93,8 +93,13 @@ def test_a_call_that_fails_of_it_is_the_last_to(
         statuses.append(answer.status_code)
 
     first, broken, last = statuses
-    assert first < 500 <= broken
+    assert first < 500
     assert last == first
+    if connection.vendor == "postgresql":
+        # The back end looks at the connection before it uses one.
+        assert broken == first
+    else:
+        assert broken >= 500
 
 
 @pytest.mark.django_db

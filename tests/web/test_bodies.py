@@ -168,6 +168,7 @@ def environ(**headers: str) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_tokens_and_sessions_identify_a_caller(alan: User, as_: Any) -> None:
     secret = make_token(alan)[1]
     client = as_(alan)
