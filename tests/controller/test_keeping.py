@@ -134,7 +134,9 @@ def test_start_fails_whatever_its_reason_is_written_in(site: Site):
     row = site.settled()
 
     assert row.failure == f"Unhandled error starting server {row.user.name}"
-    assert row.failure_detail == "RuntimeError: no file ?\ufffd here"
+    assert row.failure_detail == (
+        "c.Spawner.pre_spawn_hook: RuntimeError: no file ?\ufffd here"
+    )
     assert row.generation == 1 and not row.pending
 
 

@@ -79,10 +79,10 @@ def call(hub: RunningHub, method: str, path: str, body: bytes | None = None) -> 
 
 
 def end_sessions(hub: RunningHub) -> int:
-    """End all of the hub's sessions with the database."""
+    """End all of the hub's sessions with the database, and wait for their end."""
     with psycopg.connect(hub.env["HUB_DATABASE_URL"], autocommit=True) as own:
         found = own.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ).fetchone()
         assert found
