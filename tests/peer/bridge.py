@@ -363,8 +363,10 @@ def restore_roles(saved):
         if Role.objects.filter(name=each["name"]).exists():
             continue
         role = Role.objects.create(**each)
+        # A start removes services that the configuration no longer names.
         for kind, pks in zip(("users", "groups", "services"), members, strict=True):
-            getattr(role, kind).add(*pks)
+            relation = getattr(role, kind)
+            relation.set(relation.model.objects.filter(pk__in=pks))
 
 
 def has_scope(scope, have):

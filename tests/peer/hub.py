@@ -255,11 +255,10 @@ class Hub:
     def stop(self) -> None:
         with self.lock:
             if self.bridge is not None:
-                bridge, roles = self.bridge, None
+                bridge = self.bridge
                 if self.keeps_roles and bridge.poll() is None:
-                    roles = self.ask("save_roles")
+                    self.saved_roles = self.ask("save_roles")
                 self.bridge = None
-                self.saved_roles = roles or self.saved_roles
                 bridge.stdin.close()
                 try:
                     bridge.wait(60)
