@@ -31,11 +31,9 @@ import enum
 import logging
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import orjson
-from django.conf import settings
 from django.core.exceptions import (
     ObjectDoesNotExist,
     RequestDataTooBig,
@@ -69,7 +67,7 @@ from scopes.refusals import (
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
 from web.cache import CACHE_AWAY, cache_problem
-from web.deferred import Deferred, Waiting
+from web.callers import Caller
 from web.paths import ENCODED_SLASH
 
 logger = logging.getLogger(__name__)
@@ -190,14 +188,6 @@ def explain(failure: Exception, path: str) -> HttpResponse:
             return error(500, "Internal Server Error")
 
 
-async def outcome(waiting: Waiting, path: str) -> HttpResponse:
-    """Wait for a deferred answer; what fails then is answered as in a view."""
-    try:
-        return await waiting()
-    except Exception as failure:
-        return explain(failure, path)
-
-
 class HubAPIView(APIView):
     """One address of the API."""
 
@@ -225,12 +215,9 @@ class HubAPIView(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Take a request through all steps; whatever fails is answered as JSON."""
         try:
-            response = self.proceed(request, kwargs)
+            return self.proceed(request, kwargs)
         except Exception as failure:
             return explain(failure, request.path)
-        if isinstance(response, Deferred):
-            response.waiting = partial(outcome, response.waiting, request.path)
-        return response
 
     def proceed(self, request: Any, kwargs: dict[str, Any]) -> HttpResponse:
         """Find out who asks, decide, and hand on to the method."""
@@ -266,10 +253,9 @@ class HubAPIView(APIView):
         request.bearer = None
         request.access = EMPTY
         request.actor = Actor("stranger", "", None, address)
-        if settings.SESSION_COOKIE_NAME in request.COOKIES:
+        # Without the middleware, which finds out, any request may be a page's.
+        if getattr(request, "caller", Caller.PAGE) is not Caller.PROGRAM:
             self.identify_by_cookie(request, address)
-        elif "HTTP_ORIGIN" in request.META:
-            self.refuse_forged(request)
 
     def identify_by_cookie(self, request: Any, address: str) -> None:
         """Accept the session of a browser, if the request is of its own making."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 # It sets Django up, which models need before they are loaded.
@@ -15,9 +16,13 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 
 from hubsite.cookies import SessionCookieMiddleware
+from hubsite.middleware import HubMiddleware
+from hubsite.unavailable import BUSY, page
+from hubsite.views import TITLES
 from tokens import activity, verification
 from tokens.authentication import TokenAuthentication
 from web.asgi import Application
+from web.bodies import RefusedError
 from web.environ import Environ
 
 
@@ -39,6 +44,19 @@ with_session: Any = SessionMiddleware(signed_in)
 with_session = SessionCookieMiddleware(with_session)
 
 
+def refused_page(refused: RefusedError) -> HttpResponse:
+    """Show a person why a request is refused before its view; asks no database."""
+    status = HTTPStatus(refused.status)
+    is_busy = status == HTTPStatus.SERVICE_UNAVAILABLE
+    title = BUSY if is_busy else TITLES.get(status, status.phrase)
+    response = page(status, title, refused.message)
+    headers.add_headers(response, is_api=False)
+    return response
+
+
+headers = HubMiddleware(signed_in)
+
+
 def start() -> None:
     """Begin what goes on beside the requests."""
     activity.start()
@@ -46,5 +64,9 @@ def start() -> None:
 
 
 application = Application(
-    handler, is_identified=is_identified, on_start=start, on_stop=activity.stop
+    handler,
+    is_identified=is_identified,
+    refused_page=refused_page,
+    on_start=start,
+    on_stop=activity.stop,
 )

@@ -26,13 +26,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
+from api.base import explain
 from hubsite.answer_settings import CookieOptions
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
+from hubsite.unavailable import answer_awaited
 from hubsite.views import method_not_allowed
-from web.deferred import AWAITS, Deferred
+from web.callers import Caller, find_caller
+from web.deferred import AWAITS, Deferred, refuse_late_changes
 from web.hosts import adopt_public_address, is_subdomain, public_origin
-from web.paths import find_view
+from web.paths import find_view, is_api_path
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
@@ -58,10 +61,6 @@ class HubMiddleware:
         prefix, path = settings.HUB_PREFIX, settings.HUB_PATH
         self.hub_path = path
         self.routine = (f"{path}health", f"{path}static/")
-        self.api_root = f"{path}api"
-        self.api_prefix = f"{path}api/"
-        # The explanation of the API is pages, and so is what asks for consent.
-        self.pages = (f"{path}api/docs/", f"{path}api/oauth2/authorize")
         ancestors = " ".join(settings.FRAME_ANCESTORS)
         frames = f"frame-ancestors {ancestors}; report-uri {prefix}security/csp-report"
         self.page_policy = frames
@@ -75,11 +74,12 @@ class HubMiddleware:
         }
         self.cookie_options = CookieOptions(settings.HUB.tornado_settings)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __call__(self, request: Any) -> HttpResponseBase:
         began = time.perf_counter()
         path = request.path_info
-        is_api = self.is_api(path)
-        if self.is_of_a_program(request):
+        is_api = is_api_path(path)
+        request.caller = find_caller(request)
+        if is_api and request.caller is Caller.PROGRAM:
             request.user = STRANGER
             response = self.short_way(request)
         elif not is_api and is_subdomain(meta_host(request)) and self.is_hub(path):
@@ -92,6 +92,13 @@ class HubMiddleware:
                 response = method_not_allowed(request, response)
         if not isinstance(response, Deferred):
             return self.finish(request, began, is_api, response)
+        # Nobody else changes how a deferred answer fails and is finished.
+        refuse_late_changes(request)
+        response.explain = (
+            partial(explain, path=request.path)
+            if is_api
+            else partial(answer_awaited, request)
+        )
         response.finish = partial(self.finish, request, began, is_api)
         # A WSGI server has no loop to wait on, so this thread waits.
         return response if AWAITS in request.META else response.settle_here()
@@ -114,24 +121,6 @@ class HubMiddleware:
         if self.log is not None and not self.is_routine(request, response):
             self.write_line(request, response, took)
         return response
-
-    def is_api(self, path: str) -> bool:
-        if path.startswith(self.api_prefix):
-            return not path.startswith(self.pages)
-        return path == self.api_root
-
-    def is_of_a_program(self, request: HttpRequest) -> bool:
-        """Tell a program's call of the API from a request of a browser.
-
-        This is decided here and nowhere else. A browser's request may be forged by a
-        foreign page, and is examined for that. Browsers name the page that caused a
-        call in `Origin`, even if the call comes without a session.
-        """
-        meta = request.META
-        return self.is_api(request.path_info) and not (
-            "HTTP_ORIGIN" in meta
-            or settings.SESSION_COOKIE_NAME in meta.get("HTTP_COOKIE", "")
-        )
 
     def is_hub(self, path: str) -> bool:
         return path.startswith(self.hub_path)

@@ -107,7 +107,6 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "hubsite.middleware.HubMiddleware",
-    "hubsite.crowded.CrowdedMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

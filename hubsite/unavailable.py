@@ -1,27 +1,31 @@
-"""What is answered while the database can't be used, or two changes contradict.
+"""What is answered while the hub can't do what is asked, or two changes contradict.
 
-The API answers such failures itself, see `api.base`; this is for pages.
+The database or the cache does not answer, or too many people sign in at once. The API
+answers such failures itself, see `api.base`; this is for pages.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist
+import structlog
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 
 from database.failures import RETRY_AFTER, explanation, is_unavailable, leave_standby
-from web.deferred import Deferred
+from hubsite.views import TITLES
+from scopes.refusals import Unavailable
+from web.cache import CACHE_AWAY, cache_problem
+from web.paths import is_api_path
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
+BUSY = "The hub is busy"
 CHANGED_MEANWHILE = (
     "Something else changed this at the same moment, so nothing was changed here. Go "
     "back, load the page again and look at how it is now."
@@ -35,10 +39,7 @@ class UnavailableMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
-        if isinstance(response, Deferred):
-            response.waiting = Guarded(request, response.waiting)
-        return response
+        return self.get_response(request)
 
     def process_exception(
         self, request: HttpRequest, error: Exception
@@ -46,59 +47,63 @@ class UnavailableMiddleware:
         return answer_to(request, error)
 
 
-class Guarded:
-    """A deferred answer whose failures are answered as those of a view are."""
-
-    def __init__(
-        self, request: HttpRequest, waiting: Callable[[], Awaitable[HttpResponse]]
-    ) -> None:
-        self.request = request
-        self.waiting = waiting
-
-    async def __call__(self) -> HttpResponse:
-        try:
-            return await self.waiting()
-        except Exception as error:
-            answer = answer_to(self.request, error)
-            if answer is None:
-                raise
-            return answer
+def answer_awaited(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Answer what failed while a page was awaited, after all middleware."""
+    response = answer_to(request, error)
+    if response is not None:
+        return response
+    if isinstance(error, Http404):
+        return page(HTTPStatus.NOT_FOUND, TITLES[404])
+    if isinstance(error, PermissionDenied):
+        return page(HTTPStatus.FORBIDDEN, TITLES[403], str(error))
+    logger.error("failed to answer", path=request.path, exc_info=error)
+    return page(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def answer_to(request: HttpRequest, error: Exception) -> HttpResponse | None:
-    """Answer a failure of the database; None if the error is another one."""
-    if is_unavailable(error):
-        return unavailable(request, error)
+    """Answer a failure that passes; None if the error is another one."""
+    response = unavailable(request, error)
+    if response is not None:
+        return response
     if isinstance(error, IntegrityError | ObjectDoesNotExist) and not isinstance(
         error, Http404
     ):
-        logger.warning("Came second: %s", request.path, exc_info=error)
+        logger.warning("came second", path=request.path, exc_info=error)
         return page(HTTPStatus.CONFLICT, "Changed meanwhile", CHANGED_MEANWHILE)
     return None
 
 
-def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
-    """Answer that the database can't be used now, and when to try again."""
-    reason = str(error).partition("\n")[0]
-    logger.warning("The database did not answer %s: %s", request.path, reason)
-    leave_standby(error)
+def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse | None:
+    """Answer 503 and when to try again; None if the error is no such failure."""
+    retry_after = RETRY_AFTER
+    if isinstance(error, Unavailable):
+        message = error.message
+        retry_after = error.retry_after or RETRY_AFTER
+    elif is_unavailable(error):
+        reason = str(error).partition("\n")[0]
+        logger.warning("database unavailable", path=request.path, reason=reason)
+        leave_standby(error)
+        message = explanation(error)
+    elif problem := cache_problem(error):
+        logger.error("cache unavailable", path=request.path, reason=problem)
+        message = CACHE_AWAY
+    else:
+        return None
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    message = explanation(error)
     response: HttpResponse
-    if request.path.startswith(f"{settings.HUB_PREFIX}api/"):
+    if is_api_path(request.path):
         response = JsonResponse({"status": status, "message": message}, status=status)
     else:
-        response = page(status, "The hub is busy", message)
-    response["Retry-After"] = str(RETRY_AFTER)
+        response = page(status, BUSY, message)
+    response["Retry-After"] = str(retry_after)
     return response
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer what nothing else did: middleware may fail as well as views."""
     error = sys.exception()
-    if error is not None and is_unavailable(error):
-        return unavailable(request, error)
-    return page(HTTPStatus.INTERNAL_SERVER_ERROR)
+    response = None if error is None else unavailable(request, error)
+    return response or page(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def page(status: HTTPStatus, title: str = "", explanation: str = "") -> HttpResponse:

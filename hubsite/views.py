@@ -113,6 +113,8 @@ TITLES = {
     403: "You may not see this",
     404: "There is nothing here",
     405: "That can't be done here",
+    408: "The request took too long",
+    413: "The request is too large",
     429: "Too many attempts",
     500: "Something broke",
     503: "Not ready",

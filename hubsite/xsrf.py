@@ -30,6 +30,7 @@ from django.shortcuts import render
 from django.utils.crypto import constant_time_compare
 
 from scopes.refusals import Forbidden
+from web.callers import Caller
 from web.cookies import values_of
 
 NAME = "_xsrf"
@@ -96,14 +97,13 @@ def is_unproven_script(request: Any) -> bool:
     return found
 
 
-def check(request: HttpRequest) -> None:
+def check(request: Any) -> None:
     """Refuse an API request that carries a cookie but no proof of its origin.
 
-    Call it only where no token authenticates. Strangers without an `Origin` header
-    pass: they are refused for lack of credentials, with a message that helps more.
+    Call it only where no token authenticates. Strangers pass, unless a page makes
+    them ask: they are refused for lack of credentials, with a message that helps more.
     """
-    stranger = not request.user.is_authenticated
-    if stranger and "HTTP_ORIGIN" not in request.META:
+    if not request.user.is_authenticated and request.caller is not Caller.PAGE:
         return
     if is_needed(request) and (problem := find_problem(request)):
         raise Forbidden(problem)

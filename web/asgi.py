@@ -35,14 +35,17 @@ from django.http import HttpResponse, JsonResponse
 from web.addresses import ForwardedHeaders, known_networks
 from web.bodies import BodyReader, ClientGoneError, Receive, RefusedError, discard
 from web.deferred import CLIENT_GONE, Deferred
-from web.environ import Environ, make_environ
+from web.environ import Environ, make_environ, path_of
 from web.outside import THREADS, OutsidePool, may_wait
+from web.paths import is_api_path
 
 T = TypeVar("T")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 # Seconds in which a refused client may finish sending and read the answer.
 LINGER = 2.0
+# Seconds after which a client that came when too many others did may try again.
+RETRY_AFTER = "5"
 
 logger = structlog.get_logger(__name__)
 
@@ -51,7 +54,8 @@ class Application:
     """Calls a WSGI handler for each request of one process.
 
     `is_identified` is called in a thread and tells whether the credentials of a request
-    are valid; `on_start` and `on_stop` are called when the server starts and stops.
+    are valid; `refused_page`, in a thread too, shows a refusal to a browser;
+    `on_start` and `on_stop` are called when the server starts and stops.
     """
 
     def __init__(
@@ -59,10 +63,12 @@ class Application:
         handler: WSGIHandler,
         *,
         is_identified: Callable[[Environ], bool] = lambda environ: True,
+        refused_page: Callable[[RefusedError], HttpResponse] | None = None,
         on_start: Callable[[], None] = lambda: None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.handler = handler
+        self.refused_page = refused_page
         self.on_start, self.on_stop = on_start, on_stop
         threads: int = settings.WEB_THREADS
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
@@ -120,7 +126,7 @@ class Application:
                 reason=refused.message,
                 address=environ["REMOTE_ADDR"],
             )
-            await send_and_close(refusal(refused), receive, send)
+            await send_and_close(await self.refuse(environ, refused), receive, send)
             return
         if isinstance(response, Deferred):
             response = await settled(response, receive)
@@ -139,6 +145,19 @@ class Application:
                     return await self.outside.run(self.call_outside, environ)
             async with self.turns.turn(caller):
                 return await self.in_thread(self.call, environ)
+
+    async def refuse(self, environ: Environ, refused: RefusedError) -> HttpResponse:
+        """Return a page for a browser that loads one, and JSON for programs."""
+        if (
+            self.refused_page is None
+            or "text/html" not in environ.get("HTTP_ACCEPT", "")
+            or is_api_path(path_of(environ))
+        ):
+            return refusal(refused)
+        response = await self.in_thread(self.refused_page, refused)
+        if refused.status == 503:
+            response["Retry-After"] = RETRY_AFTER
+        return response
 
     def call(self, environ: Environ) -> HttpResponse:
         """Call the view, in a thread; answer even if Django's error page fails."""
@@ -297,5 +316,5 @@ def refusal(refused: RefusedError) -> HttpResponse:
     for name, value in settings.SITE_HEADERS.items():
         response[name] = value
     if refused.status == 503:
-        response["Retry-After"] = "5"
+        response["Retry-After"] = RETRY_AFTER
     return response

@@ -15,6 +15,9 @@ So the view does its part, and returns the rest to be awaited:
 The rest runs on the event loop of `web.asgi`, where nothing may compute or query the
 database; `asyncio.to_thread` leads back into the pool for that. It is cancelled when
 the client hangs up. An exception in it is answered as if the view had raised it.
+
+Middleware stores the session and messages before the rest runs, so what the rest does
+to them would be lost. Any use of them there is an error.
 """
 
 from __future__ import annotations
@@ -40,22 +43,32 @@ AWAITS = "hub.awaits"
 CLIENT_GONE = 499
 
 
+def not_expected(error: Exception) -> HttpResponse:
+    raise error
+
+
 class Deferred(HttpResponse):
     """A placeholder, which takes the way of all responses before the answer is known.
 
     What middleware puts on it is for the answer: headers and cookies that the answer
-    has not got itself. `finish` is called with the answer in the end, and returns it
-    as it shall be sent.
+    has not got itself. The outermost middleware owns it and sets the rest: `explain`
+    is called in a thread with what `waiting` raises, and returns the answer to that;
+    `finish` is called with the answer in the end, and returns it as it shall be sent.
     """
 
     def __init__(self, waiting: Waiting) -> None:
         super().__init__(content_type="application/json", status=202)
         self.waiting = waiting
+        self.explain: Callable[[Exception], HttpResponse] = not_expected
         self.finish: Callable[[HttpResponse], HttpResponse] = lambda answer: answer
 
     async def settle(self) -> HttpResponse:
         """Wait for the answer."""
-        return self.complete(await self.waiting())
+        try:
+            answer = await self.waiting()
+        except Exception as error:
+            answer = await asyncio.to_thread(self.explain, error)
+        return self.complete(answer)
 
     def complete(self, answer: HttpResponse) -> HttpResponse:
         """Give an answer what the placeholder has gathered on its way."""
@@ -72,6 +85,33 @@ class Deferred(HttpResponse):
         """Wait for the answer in this thread, where no event loop serves requests."""
         with loop_beside() as run:
             return run(self.settle())
+
+
+class Stored:
+    """Stands for a session or messages that are stored; any use of it is an error.
+
+    Forms of the answer are bound to the session's key, which may be read.
+    """
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self.session_key = session_key
+
+    def refuse(self, *args: Any) -> Any:
+        raise RuntimeError(
+            "The session and the messages of this request are stored already: use them "
+            "before the view returns its Deferred"
+        )
+
+    __getattr__ = __getitem__ = __setitem__ = __delitem__ = refuse
+    __contains__ = __iter__ = __len__ = refuse
+
+
+def refuse_late_changes(request: Any) -> None:
+    """Have an awaited part fail if it uses the session or messages of its request."""
+    if hasattr(request, "session"):
+        request.session = Stored(request.session.session_key)
+    if hasattr(request, "_messages"):
+        request._messages = Stored()
 
 
 def iterate_here(chunks: AsyncIterator[T]) -> Iterator[T]:

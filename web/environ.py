@@ -60,6 +60,12 @@ def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
     return environ
 
 
+def path_of(environ: Environ) -> str:
+    """Return the path as Django spells it; WSGI has its bytes as Latin-1."""
+    path: str = environ["PATH_INFO"]
+    return path.encode("latin-1").decode("utf-8", "replace")
+
+
 def decoded(path: bytes, api_prefix: bytes) -> bytes:
     """Decode a path, but for its encoded slashes.
 

@@ -21,7 +21,7 @@ from django.db import connection
 from django.urls import Resolver404
 
 from web.bodies import RefusedError
-from web.environ import Environ
+from web.environ import Environ, path_of
 from web.paths import find_view
 
 T = TypeVar("T")
@@ -53,9 +53,8 @@ def waits_for_others(
 
 def may_wait(environ: Environ) -> bool:
     """Tell whether a request goes to a view that is marked."""
-    path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
     try:
-        view = find_view(path).func
+        view = find_view(path_of(environ)).func
     except Resolver404:
         return False
     methods, unless_by_token = getattr(view, MARK, ((), False))

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import ResolverMatch, resolve
 
@@ -46,6 +47,18 @@ def decoded_once(path: str) -> str:
     """
     quoted = quote(unquote(path), safe=f"{PATH_SAFE}%")
     return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quoted)
+
+
+def is_api_path(path: str) -> bool:
+    """Tell the addresses of the API, which answer in JSON, from those of pages.
+
+    The explanation of the API is pages, and so is what asks for consent.
+    """
+    root = f"{settings.HUB_PATH}api"
+    if not path.startswith(root):
+        return False
+    pages = (f"{root}/docs/", f"{root}/oauth2/authorize")
+    return path == root or (path[len(root)] == "/" and not path.startswith(pages))
 
 
 def find_view(path: str) -> ResolverMatch:
