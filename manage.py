@@ -7,9 +7,9 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
-    from hubsite import commandline
+    from hubsite.process import command_line
 
-    commandline.run(sys.argv)
+    command_line.run(sys.argv)
 
 
 if __name__ == "__main__":

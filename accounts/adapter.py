@@ -102,11 +102,6 @@ def with_parameters(request: HttpRequest, target: str) -> str:
     return f"{target}?{urlencode(carried)}" if carried else target
 
 
-def actor_of(request: HttpRequest, user: User) -> Actor:
-    """The person at the browser, for the record."""
-    return Actor("user", user.name, None, request.META.get("REMOTE_ADDR", ""))
-
-
 def note_proof(request: HttpRequest) -> None:
     """Note that the person at the browser has shown just now who they are."""
     request.session[PROVEN_AT] = time.time()
@@ -205,9 +200,8 @@ class AccountAdapter(DefaultAccountAdapter):
         # A password typed into the wrong field must not enter the record, so
         # only names that mean someone do.
         known = User.objects.filter(name=name).exists()
-        address = request.META.get("REMOTE_ADDR", "")
         record(
-            Actor("stranger", "", None, address),
+            Actor.stranger(request),
             "session.refuse",
             "user",
             name if known else "",
@@ -238,7 +232,7 @@ class AccountAdapter(DefaultAccountAdapter):
             # Deactivated between the password and the second factor.
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
         super().login(request, user)
-        make_user_of(user, by=actor_of(request, user))
+        make_user_of(user, by=Actor.of_request(request, user))
         request.session[SESSION_ID] = secrets.token_hex(16)
         note_proof(request)
 
@@ -248,7 +242,7 @@ class AccountAdapter(DefaultAccountAdapter):
         response = super().post_login(request, user, **kwargs)
         set_session_id_cookie(request, response)
         remember_browser(request, response, user.name)
-        record(actor_of(request, user), "session.login", "user", user.name)
+        record(Actor.of_request(request, user), "session.login", "user", user.name)
         for signing_in in signings_in:
             signing_in(user)
         return response
@@ -256,7 +250,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def logout(self, request: HttpRequest) -> None:
         user = request.user
         if user.is_authenticated:
-            by = actor_of(request, user)
+            by = Actor.of_request(request, user)
             close_session(user, request.session.get(SESSION_ID, ""), by)
             record(by, "session.logout", "user", user.name)
             for signing_out in signings_out:

@@ -32,13 +32,18 @@ from accounts.actions import check_adding
 from accounts.administrators import keep_administrator
 from accounts.models import Group, Role, User
 from accounts.rights import members_among
-from audit.admin_base import (
+from audit.models import Actor
+from database.locks import lock_all, lock_tree, locked
+from database.search import contains
+from scopes.access import Access, Target
+from scopes.grammar import describe
+from scopes.refusals import Invalid, NotFound, Refusal
+from web.admin_base import (
     DASH,
     CaseFilter,
     ChosenFilter,
     NamesField,
     ScopedAdmin,
-    actor_of,
     ask_first,
     count_of,
     in_a_row,
@@ -47,13 +52,8 @@ from audit.admin_base import (
     shows_one,
     yes,
 )
-from audit.changes import ChangesForm, Difference
-from audit.lists import csv_text, rising
-from audit.search import contains
-from database.locks import lock_all, lock_tree, locked
-from scopes.access import Access, Target
-from scopes.grammar import describe
-from scopes.refusals import Invalid, NotFound, Refusal
+from web.admin_lists import csv_text, rising
+from web.form_changes import ChangesForm, Difference
 from web.hosts import origin_of
 
 DELETED = "Somebody else deleted this meanwhile."
@@ -402,7 +402,7 @@ class UserAdmin(ScopedAdmin):
     def save_user(
         self, request: Any, obj: User, form: forms.ModelForm, change: bool
     ) -> None:
-        by, by_admin = actor_of(request), request.user.admin
+        by, by_admin = Actor.of_request(request), request.user.admin
         data = form.cleaned_data
         if change:
             groups_named = {*data["groups"], *_changeable(request, obj)}
@@ -494,7 +494,7 @@ class UserAdmin(ScopedAdmin):
         if request.method != "POST" or not self.may_invite(request, user):
             raise PermissionDenied
         link = actions.invite_user(
-            user, by=actor_of(request), by_admin=request.user.admin
+            user, by=Actor.of_request(request), by_admin=request.user.admin
         )
         context = {
             **self.admin_site.each_context(request),
@@ -548,7 +548,7 @@ class UserAdmin(ScopedAdmin):
 
     def add_list(self, request: Any, context: dict[str, Any]) -> HttpResponse:
         """Add those who are new, put all into the groups, and answer with the links."""
-        by = actor_of(request)
+        by = Actor.of_request(request)
         people = [*context["new"], *context["existing"]]
         with transaction.atomic():
             made: dict[str, int] = {}
@@ -605,7 +605,7 @@ class UserAdmin(ScopedAdmin):
 
     def set_active(self, request: Any, users: QuerySet[User], act: str) -> str:
         """Do to users what `ACTS` names, and say how many that were."""
-        by, by_admin = actor_of(request), request.user.admin
+        by, by_admin = Actor.of_request(request), request.user.admin
         with keep_administrator():
             number = ACTS[act](users, by=by, by_admin=by_admin)
         return f"{act.capitalize()}d {number} user{'' if number == 1 else 's'}."
@@ -671,7 +671,7 @@ class UserAdmin(ScopedAdmin):
 
     def delete_model(self, request: Any, obj: User) -> None:
         with keep_administrator():
-            actions.delete_user(obj, by=actor_of(request))
+            actions.delete_user(obj, by=Actor.of_request(request))
 
     @admin.action(description="Delete the selected users", permissions=["delete"])
     def delete_users(
@@ -960,7 +960,7 @@ class GroupAdmin(ScopedAdmin):
     def save_group(
         self, request: Any, obj: Group, form: forms.ModelForm, change: bool
     ) -> None:
-        by = actor_of(request)
+        by = Actor.of_request(request)
         data = form.cleaned_data
         added = self.known(request, data["add_members"])
         if not change:
@@ -1010,7 +1010,7 @@ class GroupAdmin(ScopedAdmin):
 
     def delete_model(self, request: Any, obj: Group) -> None:
         with keep_administrator():
-            actions.delete_group(obj, by=actor_of(request))
+            actions.delete_group(obj, by=Actor.of_request(request))
 
     @admin.action(description="Delete the selected groups", permissions=["delete"])
     def delete_groups(
@@ -1142,7 +1142,7 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
 
     A group that is gone, or that the user is in or out of already, is as it should be.
     """
-    by = actor_of(request)
+    by = Actor.of_request(request)
     current = _changeable(request, user)
     added = sorted(set(groups.added) - current)
     removed = sorted(current.intersection(groups.removed))
@@ -1164,7 +1164,7 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
 
 def _delete_each(request: Any, rows: QuerySet[Any], delete: Any, noun: str) -> str:
     """Delete all that was chosen or nothing, and say how many that were."""
-    by, number = actor_of(request), 0
+    by, number = Actor.of_request(request), 0
     with keep_administrator():
         if rows.model is User:
             actions.lock_users(rows, by)

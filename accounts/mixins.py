@@ -46,8 +46,7 @@ class SignedInMixin:
     @property
     def actor(self) -> Actor:
         """Who acts through this page, for the record."""
-        address = self.request.META.get("REMOTE_ADDR", "")
-        return Actor("user", self.person.name, None, address)
+        return Actor.of_request(self.request)
 
 
 class ScopeRequiredMixin(SignedInMixin):

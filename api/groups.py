@@ -27,7 +27,7 @@ from api.base import APIRequest, HubAPIView, empty, reply_text
 from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
-from audit.statements import all_rows, first_row, vendor_in_use
+from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 

@@ -16,11 +16,11 @@ from django.urls import path
 
 from api.base import PUBLIC, APIRequest, HubAPIView, empty, error, reply
 from api.pagination import Page
+from controller.proxy.announced_proxy import announce_proxy
+from controller.proxy.client import ProxyError
+from controller.proxy.routes import check_routes, proxy, routes_by_spec
+from controller.shutdown import stop_hub
 from scopes.refusals import Invalid
-from servers.announcements import announce_proxy
-from servers.proxy import ProxyError
-from servers.routes import check_routes, proxy, routes_by_spec
-from servers.shutdown import stop_hub
 from web.outside import waits_for_others
 
 # What JupyterHub's short names stand for.

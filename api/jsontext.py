@@ -13,7 +13,7 @@ Text may hold characters beyond ASCII; `reply_text` escapes them.
 
 from __future__ import annotations
 
-from audit.statements import vendor_in_use
+from database.statements import vendor_in_use
 
 
 class Common:

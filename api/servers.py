@@ -31,7 +31,7 @@ from servers.actions import (
     stop_server,
 )
 from servers.addresses import progress_path
-from servers.inquiries import NoAnswer, ask_async
+from servers.controller_calls import NoAnswer, ask_async
 from servers.limits import asks_for_limit
 from servers.models import Server, server_path
 from servers.progress import follow, last_event

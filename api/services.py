@@ -12,9 +12,9 @@ from django.urls import path
 
 from api.base import APIRequest, HubAPIView, empty, error, reply
 from api.bodies import Body, check_names
+from controller.proxy.routes import publish_service, withdraw_service
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
-from servers.routes import publish_service, withdraw_service
 from services.actions import create_service, delete_service, refuse_taken
 from services.models import Service
 from tokens.actions import store_brought_token

@@ -29,7 +29,7 @@ from scopes.grammar import check_number
 from scopes.refusals import Invalid, NotFound
 from servers.models import Server, Share, ShareCode
 from servers.rights import server_target, user_target
-from servers.sharing import (
+from sharing.actions import (
     CODE_LIFETIME,
     find_recipient,
     find_share_code,

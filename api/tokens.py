@@ -28,7 +28,7 @@ from accounts.rights import (
 from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
 from api.pagination import Page
 from audit.models import Actor
-from audit.statements import first_row
+from database.statements import first_row
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.rights import user_target

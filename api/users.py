@@ -35,7 +35,7 @@ from api.bodies import Body, check_names
 from api.jsontext import dialect
 from api.pagination import Page
 from api.servers import default_server, patience, server_json
-from audit.statements import all_rows, first_row, vendor_in_use
+from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target, View
 from scopes.refusals import Invalid, NotFound
 from servers.actions import stop_servers

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from audit.models import Actor, Event, Purge
-from audit.statements import insert
+from database.statements import insert
 
 # The acts that are recorded.
 ACTIONS = (

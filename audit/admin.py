@@ -15,8 +15,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from audit.actions import ACTIONS
-from audit.admin_base import DASH, ScopedAdmin, moment
 from audit.models import Event
+from web.admin_base import DASH, ScopedAdmin, moment
 
 # What a person must be able to read before the record of it is theirs to read. Whoever
 # reads all of it reads the whole record; others read what was done to their rows.

@@ -8,8 +8,10 @@ outlives both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import models
+from django.http import HttpRequest
 from django.utils import timezone
 
 
@@ -36,6 +38,18 @@ class Actor:
     def system(cls, name: str) -> Actor:
         """The hub itself, in one of its parts (`config`, `command line`)."""
         return cls("system", name)
+
+    @classmethod
+    def of_request(cls, request: HttpRequest, user: Any = None) -> Actor:
+        """The person at the browser: `user`, or the user who is signed in."""
+        address = request.META.get("REMOTE_ADDR", "")
+        user = request.user if user is None else user
+        return cls("user", user.get_username(), None, address)
+
+    @classmethod
+    def stranger(cls, request: HttpRequest) -> Actor:
+        """A person who has not signed in."""
+        return cls("stranger", "", None, request.META.get("REMOTE_ADDR", ""))
 
 
 class Event(models.Model):

@@ -24,7 +24,7 @@ from django.http import (  # noqa: E402
 )
 from django.urls import path  # noqa: E402
 
-from hubsite.config import HubConfig  # noqa: E402
+from hubsite.config.configuration import HubConfig  # noqa: E402
 
 # As long as the answer to an ordinary user's `GET /user`.
 ANSWER = {
@@ -76,7 +76,7 @@ def main() -> None:
         WEB_THREADS=8,
     )
     # The application reads settings when it is loaded.
-    from hubsite.workers import serve
+    from hubsite.process.workers import serve
     from web.asgi import Application
 
     serve(

@@ -3,7 +3,7 @@ from django.contrib.admin import apps as admin
 from django.core.signals import request_started
 from django.db import close_old_connections, connection, reset_queries
 
-from hubsite.loading import left_out
+from hubsite.process.loading import left_out
 
 # This is the first of the installed apps. Django REST framework loads what its users
 # might want to use: a client for HTTP (6 MB), and the driver of PostgreSQL (9 MB) for

@@ -17,8 +17,8 @@ from django.http import HttpRequest, HttpResponse
 
 from hubsite.cookies import SessionCookieMiddleware
 from hubsite.middleware import HubMiddleware
-from hubsite.unavailable import BUSY, page
-from hubsite.views import TITLES
+from web.unavailable import BUSY, page
+from hubsite.pages.views import TITLES
 from tokens import activity, verification
 from tokens.authentication import TokenAuthentication
 from web.asgi import Application

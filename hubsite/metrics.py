@@ -40,8 +40,9 @@ from prometheus_client.samples import Sample
 
 from accounts.models import User
 from api.base import HubAPIView
+from controller.proxy import client
 from hubsite.memberships import memberships
-from servers import limits, proxy
+from servers import limits
 from servers.metrics import ServerMetrics, prefix
 from servers.models import Server
 from tokens import activity
@@ -49,7 +50,7 @@ from tokens import activity
 logger = logging.getLogger(__name__)
 
 PREFIX = prefix()
-# What the controller of this machine has measured, see `servers.controller.exposition`.
+# What the controller of this machine has measured, see `controller.metrics`.
 CONTROLLER = "metrics/controller.prom"
 
 # A configuration may import JupyterHub, which makes metrics of the same names where
@@ -105,23 +106,25 @@ HANDLERS = {
         "apihandlers.users.UserServerAPIHandler": "api.servers.ServerView",
         "apihandlers.users.UserTokenAPIHandler": "api.tokens.UserTokenView",
         "apihandlers.users.UserTokenListAPIHandler": "api.tokens.UserTokensView",
-        "handlers.base.CSPReportHandler": "hubsite.views.csp_report",
+        "handlers.base.CSPReportHandler": "hubsite.pages.views.csp_report",
         "handlers.base.UserRedirectHandler": "servers.views.stopped.UserRedirectView",
         "handlers.base.UserUrlHandler": "servers.views.stopped.StoppedServerView",
         "handlers.login.LoginHandler": "accounts.views.LoginView",
         "handlers.login.LogoutHandler": "accounts.views.LogoutView",
         "handlers.metrics.MetricsHandler": "hubsite.metrics.MetricsView",
-        "handlers.pages.AcceptShareHandler": "servers.views.shares.AcceptShareView",
+        "handlers.pages.AcceptShareHandler": (
+            "sharing.views.invitations.AcceptShareView"
+        ),
         "handlers.pages.HealthCheckHandler": "api.hub.HealthView",
-        "handlers.pages.HomeHandler": "hubsite.home.HomeView",
-        "handlers.pages.ProxyErrorHandler": "hubsite.views.error_page",
-        "handlers.pages.RootHandler": "hubsite.views.RootView",
+        "handlers.pages.HomeHandler": "hubsite.pages.home.HomeView",
+        "handlers.pages.ProxyErrorHandler": "hubsite.pages.views.error_page",
+        "handlers.pages.RootHandler": "hubsite.pages.views.RootView",
         "handlers.pages.SpawnHandler": (
             "servers.views.start.SpawnView servers.views.start.StartView"
         ),
         "handlers.pages.SpawnPendingHandler": "servers.views.pending.PendingView",
         "handlers.pages.TokenPageHandler": "tokens.views.TokenListView",
-        "handlers.static.LogoHandler": "hubsite.views.logo",
+        "handlers.static.LogoHandler": "hubsite.pages.views.logo",
     }.items()
     for ours in classes.split()
 }
@@ -147,7 +150,7 @@ STATIC = "jupyterhub.handlers.static.CacheControlStaticFilesHandler"
 NOWHERE = "jupyterhub.handlers.base.Template404"
 LOGIN = HANDLERS["accounts.views.LoginView"]
 LOGOUT = HANDLERS["accounts.views.LogoutView"]
-CSP_REPORT = HANDLERS["hubsite.views.csp_report"]
+CSP_REPORT = HANDLERS["hubsite.pages.views.csp_report"]
 
 # Alerts on a rate need the series before the first failure.
 for outcome in ("success", "failure"):
@@ -155,7 +158,7 @@ for outcome in ("success", "failure"):
 
 SERVER_METRICS = ServerMetrics(OWN)
 limits.observers.append(SERVER_METRICS.observe_refusal)
-proxy.observers.append(SERVER_METRICS.observe_proxy)
+client.observers.append(SERVER_METRICS.observe_proxy)
 
 
 # Measuring

@@ -27,11 +27,11 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
 from api.base import explain
-from hubsite.answer_settings import CookieOptions
+from hubsite.config.response_settings import CookieOptions
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
-from hubsite.unavailable import answer_awaited
-from hubsite.views import method_not_allowed
+from web.unavailable import answer_awaited
+from hubsite.pages.views import method_not_allowed
 from web.callers import Caller, find_caller
 from web.deferred import AWAITS, Deferred, refuse_late_changes
 from web.hosts import adopt_public_address, is_subdomain, public_origin

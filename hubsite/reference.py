@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from api.schema import description
-from hubsite.config import declared_fields
-from hubsite.environment import variables
-from hubsite.unsupported import ADVICE
+from hubsite.config.configuration import declared_fields
+from hubsite.config.environment import variables
+from hubsite.config.unsupported import ADVICE
 from scopes.definitions import DEFAULT_ROLES, SCOPES
 from scopes.grammar import MAX_SCOPE_LENGTH, MAX_SCOPES
 

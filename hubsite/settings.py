@@ -16,10 +16,15 @@ import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 
 from hubsite import logging as hub_logging
-from hubsite import secrets
-from hubsite.answer_settings import frame_ancestors, site_headers
-from hubsite.config import ConfigError, HubConfig, load_config, subdomains
-from hubsite.environment import proxy_socket, read_environment
+from hubsite.config import secrets
+from hubsite.config.configuration import (
+    ConfigError,
+    HubConfig,
+    load_config,
+    subdomains,
+)
+from hubsite.config.environment import proxy_socket, read_environment
+from hubsite.config.response_settings import frame_ancestors, site_headers
 from web.cache import redis_cache
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -95,12 +100,15 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "web",
     "audit",
     "accounts",
     "services",
     "tokens",
     "oauth",
     "servers",
+    "sharing",
+    "controller",
     "api",
     "hubsite",
 ]
@@ -113,11 +121,11 @@ MIDDLEWARE = [
     "hubsite.cookies.SessionCookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "hubsite.xsrf.XSRFMiddleware",
+    "web.xsrf.XSRFMiddleware",
     "hubsite.sessions.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "hubsite.unavailable.UnavailableMiddleware",
+    "web.unavailable.UnavailableMiddleware",
 ]
 
 ROOT_URLCONF = "hubsite.urls"
@@ -139,10 +147,10 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "hubsite.context.hub",
+                "hubsite.pages.context.hub",
             ],
             # `{% csrf_token %}` emits the field name that JupyterHub's rules ask for.
-            "builtins": ["hubsite.templatetags.xsrf"],
+            "builtins": ["web.templatetags.xsrf"],
         },
     }
 ]
@@ -169,7 +177,7 @@ def database(url: str) -> dict[str, Any]:
         ) from None
     options: dict[str, Any] = found.setdefault("OPTIONS", {})
     if found["ENGINE"].endswith("sqlite3"):
-        found["ENGINE"] = "hubsite.sqlite3"
+        found["ENGINE"] = "database.sqlite3"
         # Parallel tests would share a file here, as they know Django's engine only.
         found["TEST"] = {"NAME": ":memory:"}
         # A transaction that reads first and writes later can't be given the write

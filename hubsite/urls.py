@@ -11,11 +11,12 @@ from django.urls import include, path, re_path
 from accounts.urls import sign_in
 from api.hub import HealthView
 from api.hub import RootView as RootAPIView
-from hubsite import unavailable, views
 from hubsite.admin import site
-from hubsite.home import HomeView
 from hubsite.metrics import MetricsView
+from hubsite.pages import views
+from hubsite.pages.home import HomeView
 from servers.limits import asks_for_limit
+from web import unavailable
 
 base = unquote(settings.HUB.base_url).lstrip("/")
 prefix = f"{base}hub/"
@@ -45,6 +46,7 @@ urlpatterns = [
     path(prefix, include("accounts.urls")),
     path(prefix, include("tokens.urls")),
     path(prefix, include("servers.urls")),
+    path(prefix, include("sharing.urls")),
     # What stands outside: JupyterHub answers there by leading in.
     path(prefix.rstrip("/"), views.to_hub_root),
     re_path(rf"^{re.escape(base)}(?!hub/)(?P<rest>.*)$", views.into_hub),

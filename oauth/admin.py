@@ -11,21 +11,21 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from audit.admin_base import (
-    CaseFilter,
-    ScopedAdmin,
-    actor_of,
-    ask_first,
-    link,
-    moment,
-    or_dash,
-)
-from audit.search import contains
+from audit.models import Actor
+from database.search import contains
 from oauth import actions
 from oauth.models import OAuthClient
 from scopes.grammar import describe
 from services.models import Service
 from tokens.models import APIToken
+from web.admin_base import (
+    CaseFilter,
+    ScopedAdmin,
+    ask_first,
+    link,
+    moment,
+    or_dash,
+)
 
 
 class KindFilter(CaseFilter):
@@ -83,7 +83,7 @@ class OAuthClientAdmin(ScopedAdmin):
     @admin.action(description="End the selected clients", permissions=["end"])
     def end(self, request: Any, queryset: QuerySet[OAuthClient]) -> HttpResponse | None:
         def act(clients: QuerySet[OAuthClient]) -> str:
-            number = actions.dismiss_clients(clients, by=actor_of(request))
+            number = actions.dismiss_clients(clients, by=Actor.of_request(request))
             return f"Ended {number} client{'' if number == 1 else 's'}."
 
         return ask_first(

@@ -23,9 +23,9 @@ from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
 from database.locks import lock_all, locked
+from database.notifications import announce
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
-from servers.changes import announce
-from servers.farewells import release
+from servers.deletion import release
 from servers.limits import (
     NO_ROOM,
     Room,
@@ -47,7 +47,7 @@ class AlreadyRunning(Invalid):
     """A server that is to be started is ready, as far as is known.
 
     Its process may have died since: who asks the controller to look (`poll`, see
-    `servers.inquiries`) and finds it dead may try again.
+    `servers.controller_calls`) and finds it dead may try again.
     """
 
     def __init__(self, server: Server) -> None:

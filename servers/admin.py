@@ -28,12 +28,19 @@ from accounts.admin import (
     some_groups,
 )
 from accounts.models import User
-from audit.admin_base import (
+from audit.models import Actor, Event
+from database.search import contains
+from scopes.access import Access
+from scopes.refusals import Refusal
+from servers import actions
+from servers.access_log import OPEN
+from servers.models import ACTIVE, Server, Share
+from servers.report import Report, line_of
+from web.admin_base import (
     DASH,
     CaseFilter,
     ChosenFilter,
     ScopedAdmin,
-    actor_of,
     ask_first,
     count_of,
     link,
@@ -41,15 +48,7 @@ from audit.admin_base import (
     page_of,
     shows_one,
 )
-from audit.lists import rising
-from audit.models import Event
-from audit.search import contains
-from scopes.access import Access
-from scopes.refusals import Refusal
-from servers import actions
-from servers.models import ACTIVE, Server, Share
-from servers.openings import OPEN
-from servers.report import Report, line_of
+from web.admin_lists import rising
 
 LOST = "What runs in them ends, and what was not saved is lost."
 
@@ -180,7 +179,7 @@ class ServerAdmin(ScopedAdmin):
     def start(self, request: Any, queryset: QuerySet[Server]) -> HttpResponse | None:
         def act(servers: QuerySet[Server]) -> str:
             asked = servers.order_by().count()
-            number = actions.start_servers(servers, by=actor_of(request))
+            number = actions.start_servers(servers, by=Actor.of_request(request))
             if number < asked:
                 return (
                     f"Starting {number} of {asked} servers. For the others there is no "
@@ -200,7 +199,7 @@ class ServerAdmin(ScopedAdmin):
     @admin.action(description="Stop the selected servers", permissions=["stop"])
     def stop(self, request: Any, queryset: QuerySet[Server]) -> HttpResponse | None:
         def act(servers: QuerySet[Server]) -> str:
-            number = actions.stop_servers(servers, by=actor_of(request))
+            number = actions.stop_servers(servers, by=Actor.of_request(request))
             return f"Stopping {count_of(number, 'server')}."
 
         return self.ask(
@@ -298,7 +297,7 @@ class ServerAdmin(ScopedAdmin):
         if request.method == "POST":
             try:
                 started, _ = actions.start_server(
-                    server.user, server.name, by=actor_of(request)
+                    server.user, server.name, by=Actor.of_request(request)
                 )
             except Refusal as refusal:
                 self.message_user(request, refusal.message, messages.ERROR)
@@ -328,7 +327,7 @@ class ServerAdmin(ScopedAdmin):
             }
             return TemplateResponse(request, "admin/confirm_action.html", context)
         servers = Server.objects.filter(user=server.user, name=server.name)
-        if actions.stop_servers(servers, by=actor_of(request)):
+        if actions.stop_servers(servers, by=Actor.of_request(request)):
             self.message_user(request, f"Stopping {server}.", messages.SUCCESS)
         else:
             self.message_user(request, f"{server} does not run.", messages.WARNING)

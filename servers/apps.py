@@ -14,7 +14,7 @@ class ServersConfig(AppConfig):
             stop_servers_of,
             why_user_is_busy,
         )
-        from servers.farewells import release_servers_of
+        from servers.deletion import release_servers_of
         from servers.models import path_of_running
         from servers.rights import (
             NOT_OF_A_SERVER,

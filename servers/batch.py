@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import transaction
 
+from database.notifications import announce
 from scopes.refusals import Forbidden, Invalid
-from servers.changes import announce
 from servers.models import Server
 
 

@@ -213,7 +213,7 @@ class Inquiry(models.Model):
     """Something that a web process asks the controller, and what that answered.
 
     `kind` is one of `poll`, `options_form` and `options_from_form`; see
-    `servers.inquiries`.
+    `servers.controller_calls`.
     """
 
     kind = models.CharField(max_length=32)

@@ -6,15 +6,6 @@ from django.urls import path
 
 from servers.limits import asks_for_limit
 from servers.views.pending import PendingView
-from servers.views.shares import AcceptShareView
-from servers.views.sharing import (
-    GrantView,
-    InviteView,
-    LeaveView,
-    RevokeView,
-    SharesView,
-    WithdrawView,
-)
 from servers.views.start import SpawnView, StartView
 from servers.views.stop import DeleteView, StopView
 from servers.views.stopped import StoppedServerView, UserRedirectView
@@ -23,13 +14,6 @@ spawn = asks_for_limit(SpawnView.as_view(), "GET", "POST")
 
 app_name = "servers"
 urlpatterns = [
-    path("accept-share", AcceptShareView.as_view(), name="accept-share"),
-    path("shares", SharesView.as_view(), name="shares"),
-    path("shares/grant", GrantView.as_view(), name="share-grant"),
-    path("shares/invite", InviteView.as_view(), name="share-invite"),
-    path("shares/revoke", RevokeView.as_view(), name="share-revoke"),
-    path("shares/withdraw", WithdrawView.as_view(), name="share-withdraw"),
-    path("shares/leave", LeaveView.as_view(), name="share-leave"),
     path("user-redirect/", UserRedirectView.as_view()),
     path("user-redirect/<path:rest>", UserRedirectView.as_view()),
     path("user/<str:owner>", StoppedServerView.as_view(), name="stopped"),

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from servers.changes import Changes
+from database.notifications import Changes
 from servers.models import Server, ServerEvent
 
 logger = logging.getLogger(__name__)

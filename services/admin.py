@@ -13,18 +13,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.admin import Belonging, RoleFilter, counted, note_owned
-from audit.admin_base import (
-    DASH,
-    NamesField,
-    ScopedAdmin,
-    actor_of,
-    moment,
-    or_dash,
-    yes,
-)
-from audit.search import contains
+from audit.models import Actor
+from database.search import contains
 from services import actions
 from services.models import Service
+from web.admin_base import DASH, NamesField, ScopedAdmin, moment, or_dash, yes
 
 # What belongs to services, for rooms to the right to add to.
 belongings: list[Belonging] = []
@@ -118,12 +111,15 @@ class ServiceAdmin(ScopedAdmin):
     ) -> None:
         given = {key: value for key, value in form.cleaned_data.items() if value}
         service = actions.create_service(
-            given.pop("name"), by=actor_of(request), access=request.user.access, **given
+            given.pop("name"),
+            by=Actor.of_request(request),
+            access=request.user.access,
+            **given,
         )
         obj.pk = service.pk
 
     def delete_model(self, request: Any, obj: Service) -> None:
-        actions.delete_service(obj, by=actor_of(request))
+        actions.delete_service(obj, by=Actor.of_request(request))
 
     # What is shown
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from servers.inquiries import NoAnswer
+from servers.controller_calls import NoAnswer
 from servers.models import Server
 
 
@@ -18,7 +18,7 @@ class Answers:
     def in_place_of_the_controller(cls, monkeypatch: pytest.MonkeyPatch) -> Answers:
         """Answer all pages from now on, and let none wait for a server to start."""
         answers = cls()
-        for module in ("servers.views.start", "hubsite.home"):
+        for module in ("servers.views.start", "hubsite.pages.home"):
             monkeypatch.setattr(f"{module}.ask_async", answers)
         for module in ("start", "stop"):
             monkeypatch.setattr(f"servers.views.{module}.SETTLE_SECONDS", 0)

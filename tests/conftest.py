@@ -21,8 +21,8 @@ from hypothesis import settings as hypothesis_settings
 
 from accounts.models import Group, User
 from accounts.rights import access_of
+from database.notifications import Watcher
 from scopes.definitions import SCOPES, implied
-from servers.changes import Watcher
 from services.models import Service
 from tests import factories
 from tests.servers.settler import Settler

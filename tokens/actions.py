@@ -16,8 +16,8 @@ from accounts.models import Role, User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
-from audit.statements import insert
 from database.locks import delete_all, locked
+from database.statements import insert
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
 from scopes.grammar import check_scopes

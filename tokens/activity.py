@@ -185,10 +185,10 @@ _rounds = Rounds()
 def flush(patience: float = 0.005) -> None:
     """Have what was noted so far written, if that takes a moment only.
 
-    `patience` is for a process without the background thread. Costs nothing if there is
-    nothing. Whoever is about to read calls this first, and had better read what is a
-    second old than wait longer for a writer. Reading does not write: where the
-    background thread runs, that does it.
+    A reader calls this first. A value that is a second old is better than a longer
+    wait for another writer. `patience` (seconds) is for a process without the
+    background thread; where that thread runs, the thread writes and the reader does
+    not. Nothing is written, and no time passes, where nothing was noted.
     """
     if _started.is_set():
         if tokens.has_news or users.has_news:

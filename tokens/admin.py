@@ -41,19 +41,8 @@ from accounts.admin import (
 )
 from accounts.models import Group, User
 from accounts.rights import members_among
-from audit.admin_base import (
-    CaseFilter,
-    ChosenFilter,
-    NamesField,
-    ScopedAdmin,
-    actor_of,
-    ask_first,
-    count_of,
-    moment,
-    page_of,
-)
-from audit.lists import rising
-from audit.search import contains
+from audit.models import Actor
+from database.search import contains
 from scopes.definitions import SCOPES
 from scopes.grammar import describe
 from scopes.refusals import Refusal
@@ -62,6 +51,17 @@ from services.models import Service
 from tokens import actions
 from tokens.forms import MAXIMUM, NEVER, lifetimes
 from tokens.models import APIToken
+from web.admin_base import (
+    CaseFilter,
+    ChosenFilter,
+    NamesField,
+    ScopedAdmin,
+    ask_first,
+    count_of,
+    moment,
+    page_of,
+)
+from web.admin_lists import rising
 
 TOKENS = APIToken.objects.all()
 LIST = "tokens_apitoken_changelist"
@@ -431,7 +431,7 @@ class APITokenAdmin(ScopedAdmin):
             try:
                 token, secret = actions.issue_token(
                     data["owner"],
-                    by=actor_of(request),
+                    by=Actor.of_request(request),
                     scopes=data["scopes"] or None,
                     note=data["note"],
                     expires_in=data["expires_in"],
@@ -457,7 +457,7 @@ class APITokenAdmin(ScopedAdmin):
     @admin.action(description="Revoke the selected tokens", permissions=["revoke"])
     def revoke(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
-            number = actions.remove_tokens(tokens, by=actor_of(request))
+            number = actions.remove_tokens(tokens, by=Actor.of_request(request))
             return f"Revoked {count_of(number, 'token')}."
 
         return ask_first(
@@ -476,7 +476,7 @@ class APITokenAdmin(ScopedAdmin):
         self, request: Any, queryset: QuerySet[APIToken]
     ) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
-            number = actions.disable_tokens(tokens, by=actor_of(request))
+            number = actions.disable_tokens(tokens, by=Actor.of_request(request))
             return f"Disabled {count_of(number, 'token')}."
 
         return ask_first(
@@ -494,7 +494,7 @@ class APITokenAdmin(ScopedAdmin):
     @admin.action(description="Enable the selected tokens", permissions=["revoke"])
     def enable(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
         def act(tokens: QuerySet[APIToken]) -> str:
-            number = actions.enable_tokens(tokens, by=actor_of(request))
+            number = actions.enable_tokens(tokens, by=Actor.of_request(request))
             return f"Enabled {count_of(number, 'token')}."
 
         return ask_first(

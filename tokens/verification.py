@@ -32,7 +32,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import User
 from accounts.rights import access_of_token, columns, within_reach
 from audit.models import Actor
-from audit.statements import first_row, vendor_in_use
+from database.statements import first_row, vendor_in_use
 from scopes.access import Access
 from services.models import Service
 from tokens import activity, clients, digests, format, keys

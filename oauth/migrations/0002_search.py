@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations
 
-from audit.indexes import trigrams
+from database.indexes import trigrams
 
 
 class Migration(migrations.Migration):

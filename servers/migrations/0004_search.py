@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from audit.indexes import times, trigrams
+from database.indexes import times, trigrams
 
 
 class Migration(migrations.Migration):

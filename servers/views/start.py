@@ -22,7 +22,7 @@ from django.views.generic import View
 from scopes.refusals import Invalid, Refusal
 from servers.actions import AlreadyRunning, require_startable, start_server
 from servers.addresses import spawn_path
-from servers.inquiries import NoAnswer, ask_async
+from servers.controller_calls import NoAnswer, ask_async
 from servers.models import Server
 from servers.views.pages import ServerPage, find_server
 from servers.waiting import until_settled

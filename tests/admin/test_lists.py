@@ -316,7 +316,7 @@ def test_an_export_reaches_as_far_as_the_list(as_, grace, alan, mallory, pages):
 
 
 def test_too_many_rows_are_not_exported(as_, ada, pages, monkeypatch):
-    monkeypatch.setattr("audit.admin_base.EXPORTED", 2)
+    monkeypatch.setattr("web.admin_base.EXPORTED", 2)
     make_group("a")
     make_group("b")
     client = as_(ada)

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from accounts.models import User
-from servers.announcements import announced_proxy
+from controller.proxy.announced_proxy import announced_proxy
 from servers.models import AnnouncedProxy
 from services.models import Service
 from tests.conftest import API

@@ -185,7 +185,7 @@ def test_what_has_died_is_started_at_once(
 def test_what_nobody_can_look_at_counts_as_running(
     admin: BearerClient, alan: User, settler: Settler, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("servers.inquiries.PATIENCE", 0.1)
+    monkeypatch.setattr("servers.controller_calls.PATIENCE", 0.1)
     settler.answers = False
     make_server(alan, "lab", ready=True)
 

@@ -25,7 +25,7 @@ from audit.actions import (
     record,
 )
 from audit.models import Actor, Event
-from servers.controller import retention
+from controller import retention
 from tests.factories import BY
 
 append_only = import_module("audit.migrations.0002_append_only")

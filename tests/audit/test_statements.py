@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from audit.statements import first_row
+from database.statements import first_row
 from hubsite.wsgi import application
 from web.asgi import ignore
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from hubsite.proxy_process import find_proxy
+from hubsite.process.proxy_process import find_proxy
 from tests.backends.machine import processes, wait_until
 from tests.backends.sites import Site
 from tests.ports import free_ports

@@ -14,7 +14,7 @@ from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
 from servers.models import Server, ServerEvent
-from servers.sharing import issue_share_code
+from sharing.actions import issue_share_code
 from tests.answers import Answers
 from tests.browser.conftest import Window
 from tests.factories import BY, make_client, make_server, make_share, make_user

@@ -13,8 +13,8 @@ from urllib.request import urlopen
 
 from traitlets.config import Config
 
-from servers.controller.hosting.facts import ServerFacts
-from servers.controller.hosting.host import HostedSpawner
+from controller.spawners.host import HostedSpawner
+from controller.spawners.spawn_context import ServerFacts
 
 STUB = Path(__file__).resolve().parent.parent / "servers" / "stub.py"
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection, transaction
 
-from servers import changes
-from servers.changes import Changes, Watcher, announce
+from database import notifications as changes
+from database.notifications import Changes, Watcher, announce
 from servers.models import Inquiry
 from tests.controller.site import Site, default_database
 

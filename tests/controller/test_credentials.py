@@ -13,8 +13,8 @@ from oauth.actions import matches
 from oauth.clients import server_client_id
 from oauth.models import OAuthClient
 from scopes.refusals import Conflict, Invalid
-from servers.controller import credentials
-from servers.controller.credentials import Requested
+from servers import credentials
+from servers.credentials import Requested
 from servers.models import Server
 from tests.factories import make_client, make_server, make_token, make_user
 from tokens.models import APIToken

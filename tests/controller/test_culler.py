@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from hubsite.config import HubConfig
-from servers.controller import culler
+from controller import culler
+from hubsite.config.configuration import HubConfig
 from servers.models import Server
 from tests.conftest import API
 from tests.controller.site import Site, until

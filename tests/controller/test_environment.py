@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from controller.spawners.host import Host
 from oauth.clients import server_client_id
-from servers.controller.hosting.host import Host
 from tests.controller.hosting import configuration, facts, get, run, started
 
 RECORDS = json.loads(Path(__file__).with_name("environments.json").read_text("utf-8"))

@@ -12,9 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from servers.controller.exposition import Exposition, seconds_since_start
-from servers.controller.hosting.facts import ServerFacts
-from servers.controller.hosting.failures import SpawnFailed
+from controller.metrics import Exposition, seconds_since_start
+from controller.spawners.failures import SpawnFailed
+from controller.spawners.spawn_context import ServerFacts
 from servers.metrics import ServerMetrics
 from tests.controller.site import Site, until
 

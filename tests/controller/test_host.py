@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from traitlets.config import Config
 
-from servers.controller.hosting.classes import UnknownSpawner
-from servers.controller.hosting.facts import ServerFacts
-from servers.controller.hosting.failures import SpawnFailed
-from servers.controller.hosting.host import Host, HostedSpawner
-from servers.lifetimes import beginning
+from controller.pids import beginning
+from controller.spawners.classes import UnknownSpawner
+from controller.spawners.failures import SpawnFailed
+from controller.spawners.host import Host, HostedSpawner
+from controller.spawners.spawn_context import ServerFacts
 from tests.controller.hosting import (
     configuration,
     environment,
@@ -923,7 +923,7 @@ def test_log_goes_with_the_server(config: Config) -> None:
 def test_log_stays_within_bounds(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servers.controller.hosting.processes.LOG_LIMIT", 1000)
+    monkeypatch.setattr("controller.spawners.processes.LOG_LIMIT", 1000)
     config.Spawner.args = ["--log", "-"]
     hosted = spawner(config)
 

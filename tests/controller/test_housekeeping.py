@@ -17,11 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from controller import cleanup as housekeeping
+from controller.cleanup import raise_activity, read_uses
+from controller.proxy.client import ProxyError
 from oauth.models import OAuthCode
-from servers.controller import housekeeping
-from servers.controller.housekeeping import raise_activity, read_uses
 from servers.models import Server, ServerEvent, ShareCode
-from servers.proxy import ProxyError
 from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
 from tokens.actions import purge_expired

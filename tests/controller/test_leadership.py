@@ -8,11 +8,11 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from servers.controller.credentials import Requested
-from servers.controller.hosting.facts import ServerFacts
-from servers.controller.hosting.failures import SpawnFailed
-from servers.controller.leadership import FileLock, Lost, new_lock
-from servers.controller.records import Outcome, Records, take_over
+from controller.leadership import FileLock, Lost, new_lock
+from controller.records import Outcome, Records, take_over
+from controller.spawners.failures import SpawnFailed
+from controller.spawners.spawn_context import ServerFacts
+from servers.credentials import Requested
 from servers.models import Inquiry, Leadership, Server
 from tests.controller.site import Site, default_database, until
 from tests.factories import make_server, make_user

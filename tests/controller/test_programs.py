@@ -15,15 +15,9 @@ from typing import Any
 
 import pytest
 
+from controller.service_processes import INHERITED, NOTE, answers, environment, provide
 from oauth.actions import matches
 from oauth.models import OAuthClient
-from servers.controller.programs import (
-    INHERITED,
-    NOTE,
-    answers,
-    environment,
-    provide,
-)
 from services.models import Service
 from tests.factories import make_service, make_token
 from tests.hubsite.conftest import (  # noqa: F401 - a fixture

@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from accounts.actions import delete_user
 from audit.models import Actor
+from controller.pids import beginning
+from database.notifications import announce
 from servers.actions import delete_server, stop_server
-from servers.changes import announce
-from servers.inquiries import abandoned, ask
-from servers.lifetimes import beginning
+from servers.controller_calls import abandoned, ask
 from servers.models import Inquiry
 from tests.controller.site import Site, until
 

@@ -10,7 +10,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from servers.controller.readiness import NotReady, status_of, until_ready
+from controller.readiness import NotReady, status_of, until_ready
 from tests.ports import free_ports
 
 

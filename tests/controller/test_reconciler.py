@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from servers.controller import reconciler
-from servers.controller.database import Database
-from servers.controller.leadership import Lost
-from servers.controller.reconciler import Controller, Hosting
-from servers.controller.records import take_over
+from controller import leader as reconciler
+from controller.database import Database
+from controller.leader import Controller, Hosting
+from controller.leadership import Lost
+from controller.records import take_over
 from servers.models import Leadership, Server
 from tests.controller.site import Site
 

@@ -11,9 +11,9 @@ import pytest
 from traitlets import Unicode
 from traitlets.config import Config
 
-from servers.controller import recovery
-from servers.controller.hosting.host import Host
-from servers.lifetimes import beginning
+from controller import recovery
+from controller.pids import beginning
+from controller.spawners.host import Host
 from tests.controller.hosting import configuration, facts, get, run
 
 

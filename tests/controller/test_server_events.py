@@ -16,10 +16,10 @@ import yaml
 from jsonschema import Draft7Validator
 from traitlets.config import Config
 
-from hubsite.config import HubConfig, build_config
-from servers.controller import server_events
-from servers.controller.hosting.facts import ServerFacts
-from servers.controller.server_events import SCHEMA_FILE, Moment, capsule, emitter
+from controller import server_events
+from controller.server_events import SCHEMA_FILE, Moment, capsule, emitter
+from controller.spawners.spawn_context import ServerFacts
+from hubsite.config.configuration import HubConfig, build_config
 from tests.controller.site import Site, until
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -21,9 +21,9 @@ from traitlets.config import Config
 
 from accounts.models import User
 from audit.models import Event
-from servers.controller import credentials
-from servers.controller.hosting.facts import ServerFacts
-from servers.controller.hosting.host import Host, HostedSpawner
+from controller.spawners.host import Host, HostedSpawner
+from controller.spawners.spawn_context import ServerFacts
+from servers import credentials
 from servers.models import Server
 from tests.controller.hosting import get
 from tests.factories import make_server, make_token, make_user

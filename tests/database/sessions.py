@@ -11,7 +11,7 @@ import psycopg
 from django.db import connection, connections
 from django.db.models import Model
 
-from servers.changes import direct_address
+from database.notifications import direct_address
 
 T = TypeVar("T")
 

@@ -19,19 +19,20 @@ from django.utils import timezone
 from accounts import actions as accounts
 from accounts.models import User
 from audit.models import Actor
+from controller import cleanup, culler
+from controller.records import Records, take_over
+from controller.spawners.failures import SpawnFailed
 from database.locks import ORDER, Advisory
-from hubsite.reconcile import reconcile
+from hubsite.config.reconcile import reconcile
 from oauth import actions as oauth
 from oauth.models import OAuthClient, OAuthCode
-from servers import actions, sharing
+from servers import actions
 from servers.activity import note_activity
-from servers.controller import culler, housekeeping
-from servers.controller.credentials import Requested, give
-from servers.controller.hosting.failures import SpawnFailed
-from servers.controller.records import Records, take_over
+from servers.credentials import Requested, give
 from servers.models import Server, Share, ShareCode
 from services.actions import create_service, delete_service
 from services.models import Service
+from sharing import actions as sharing
 from tests import factories
 from tests.database.recorder import recorded
 from tokens import actions as tokens
@@ -122,7 +123,7 @@ def removal(kind: str) -> Callable[[SimpleNamespace], object]:
     def remove(scene: SimpleNamespace) -> None:
         purge(scene)
         with recorded() as recorder:
-            housekeeping.REMOVALS[kind](timezone.now())
+            cleanup.REMOVALS[kind](timezone.now())
         scene.recorder = recorder
 
     return remove
@@ -240,7 +241,7 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "report activity": lambda s: note_activity(
         s.alan.pk, "alan", timezone.now(), {"lab": timezone.now(), "": timezone.now()}
     ),
-    "activity of routes": lambda s: housekeeping.raise_activity(
+    "activity of routes": lambda s: cleanup.raise_activity(
         [("grace", "", timezone.now()), ("alan", "lab", timezone.now())]
     ),
     "take over": lambda s: (run(s.servers[1]), take_over("other", {})),
@@ -253,7 +254,7 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     ),
     "settle stopped": lambda s: controlled(s, settle_stopped),
     "stop all": lambda s: controlled(s, lambda r, row: r.stop_all()),
-    **{f"remove {kind}": removal(kind) for kind in housekeeping.REMOVALS},
+    **{f"remove {kind}": removal(kind) for kind in cleanup.REMOVALS},
     "reconcile": reconfigure,
     "delete on pages": on_page(
         "/hub/admin/accounts/user/",

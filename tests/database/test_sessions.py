@@ -18,12 +18,12 @@ from accounts.administrators import administrators
 from accounts.models import User
 from audit.models import Actor
 from database.locks import Advisory, wait_for
-from hubsite.reconcile import reconcile
+from hubsite.config.reconcile import reconcile
 from oauth.actions import find_code, issue_code, redeem_code
 from scopes.refusals import Forbidden, NotFound, Refusal
 from servers.actions import start_server
 from servers.models import Server
-from servers.sharing import accept_share_code, issue_share_code
+from sharing.actions import accept_share_code, issue_share_code
 from tests.database.recorder import Recorder
 from tests.database.sessions import Crowd, held, waits_for_a_lock
 from tests.factories import make_client, make_default_roles, make_token, make_user

@@ -18,18 +18,19 @@ from django.utils import timezone
 from accounts import actions as accounts
 from accounts.models import Group, Role, User
 from audit.models import Actor, Event
+from controller import cleanup, culler
+from controller.records import Records, take_over
+from controller.spawners.failures import SpawnFailed
 from database.failures import is_conflict
-from hubsite.reconcile import reconcile
+from hubsite.config.reconcile import reconcile
 from oauth.actions import find_code, issue_code, redeem_code
 from oauth.models import OAuthClient, OAuthCode
 from scopes.refusals import Refusal
-from servers import actions, sharing
+from servers import actions
 from servers.activity import note_activity
-from servers.controller import culler, housekeeping
-from servers.controller.credentials import Requested
-from servers.controller.hosting.failures import SpawnFailed
-from servers.controller.records import Records, take_over
+from servers.credentials import Requested
 from servers.models import Server, Share
+from sharing import actions as sharing
 from tests.database.sessions import Crowd
 from tests.factories import make_default_roles, make_user
 from tokens import activity
@@ -209,14 +210,14 @@ class Stress:
         self.records.write(culler.stop_idle, servers, now)
 
     def tidy(self) -> None:
-        for remove in housekeeping.REMOVALS.values():
+        for remove in cleanup.REMOVALS.values():
             self.records.write(remove, timezone.now())
 
     def routes(self) -> None:
         servers = self.some(Server.objects.select_related("user"))
         now = timezone.now()
         uses = [(each.user.name, each.name, now) for each in servers]
-        self.records.write(housekeeping.raise_activity, uses)
+        self.records.write(cleanup.raise_activity, uses)
 
     def reconcile(self) -> None:
         blocked = {user.name for user in self.some(User.objects.filter(admin=False), 2)}

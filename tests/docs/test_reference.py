@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from hubsite.config import declared_places
-from hubsite.environment import variables
+from controller.management.commands import routes
+from hubsite.config.configuration import declared_places
+from hubsite.config.environment import variables
+from hubsite.config.unsupported import ADVICE, PLAIN
 from hubsite.management.commands import hub, reference, web
 from hubsite.metrics import REQUEST_DURATION, registry
 from hubsite.reference import pages
 from hubsite.settings import BASE_DIR
-from hubsite.unsupported import ADVICE, PLAIN
 from scopes.definitions import SCOPES
-from servers.management.commands import routes
 from tokens.management.commands import token
 
 DOCS = BASE_DIR / "docs"

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from hubsite import prepare
-from hubsite.config import ConfigError, HubConfig, load_config
-from hubsite.prepare import who_checks_passwords, who_starts_servers
+from hubsite.config.configuration import (
+    ConfigError,
+    HubConfig,
+    load_config,
+)
+from hubsite.process import prepare
+from hubsite.process.prepare import who_checks_passwords, who_starts_servers
 
 Load = Callable[[str], HubConfig]
 HOST = socket.gethostname()
@@ -302,8 +306,9 @@ def test_spawner_that_is_not_there_stops_the_start(
 
 def test_spawner_class_is_found_without_importing_it() -> None:
     code = (
-        "import sys; from hubsite.config import load_config; load_config(None);"
-        "from servers.controller.hosting.classes import resolve;"
+        "import sys; from hubsite.config.configuration import load_config;"
+        "load_config(None);"
+        "from controller.spawners.classes import resolve;"
         "resolve('dockerspawner.DockerSpawner'); resolve('docker');"
         "print([m for m in ('jupyterhub', 'dockerspawner') if m in sys.modules])"
     )

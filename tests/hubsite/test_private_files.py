@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from hubsite import children
-from hubsite.children import OwnLog, PipedLog
-from hubsite.sqlite3.base import keep_private
-from servers.controller.server_events import to_file
+from controller.server_events import to_file
+from database.sqlite3.base import keep_private
+from hubsite.process import children
+from hubsite.process.children import OwnLog, PipedLog
 
 
 def mode(path: Path) -> int:

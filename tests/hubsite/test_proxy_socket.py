@@ -14,9 +14,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from hubsite.proxy_process import find_proxy
-from hubsite.proxy_socket import open_proxy_socket
-from servers.proxy import ProxyClient
+from controller.proxy.client import ProxyClient
+from hubsite.process.proxy_process import find_proxy
+from hubsite.process.proxy_socket import open_proxy_socket
 from tests.hubsite.conftest import RunningHub, wait_until
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 from traitlets import HasTraits
 
-from hubsite.config import HubConfig, declared_fields, declared_places
-from hubsite.environment import Site, variables
-from hubsite.unsupported import ADVICE, PLAIN
+from hubsite.config.configuration import (
+    HubConfig,
+    declared_fields,
+    declared_places,
+)
+from hubsite.config.environment import Site, variables
+from hubsite.config.unsupported import ADVICE, PLAIN
 from tests.test_architecture import ROOMS, ROOT
 
 # What makes the object, and what writes about it, does not count as reading it.
@@ -106,7 +110,7 @@ def test_every_key_of_a_description_has_a_reader(name: str) -> None:
 
 
 def cookie_attributes() -> set[str]:
-    from hubsite.answer_settings import COOKIE_ATTRIBUTES
+    from hubsite.config.response_settings import COOKIE_ATTRIBUTES
 
     return set(COOKIE_ATTRIBUTES)
 

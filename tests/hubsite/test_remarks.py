@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hubsite.config import ConfigError, HubConfig, load_config
+from hubsite.config.configuration import (
+    ConfigError,
+    HubConfig,
+    load_config,
+)
 
 Load = Callable[..., HubConfig]
 

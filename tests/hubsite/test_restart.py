@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from servers.proxy import ProxyClient, ProxyError
+from controller.proxy.client import ProxyClient, ProxyError
 from tests.hubsite.conftest import RunningHub, status_of, wait_until
 
 SECRET = "a-secret-that-somebody-brought"

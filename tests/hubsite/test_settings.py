@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from hubsite import secrets
-from hubsite.config import ConfigError
-from hubsite.environment import Site, read_environment, unknown_variables
+from hubsite.config import secrets
+from hubsite.config.configuration import ConfigError
+from hubsite.config.environment import (
+    Site,
+    read_environment,
+    unknown_variables,
+)
+from hubsite.config.unsupported import ADVICE, KNOWN_AUTHENTICATORS, PLAIN
 from hubsite.logging import conceal, tame
 from hubsite.settings import database
-from hubsite.unsupported import ADVICE, KNOWN_AUTHENTICATORS, PLAIN
 from tests.hubsite.conftest import ROOT
 
 NEW, OLD = "n" * 32, "o" * 32
@@ -226,7 +230,7 @@ def test_lines_for_people_do_nothing_to_a_terminal() -> None:
 
 def test_every_setting_of_jupyterhub_has_an_answer() -> None:
     """A setting is read, or said to have no effect; none is both."""
-    from hubsite.config import declared_fields
+    from hubsite.config.configuration import declared_fields
 
     read = {place for each in declared_fields() for place in each.metadata["places"]}
     assert not read & ADVICE.keys()

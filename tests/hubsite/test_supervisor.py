@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from servers.proxy import ProxyClient, ProxyError
+from controller.proxy.client import ProxyClient, ProxyError
 from tests.hubsite.conftest import ROOT, RunningHub, status_of, wait_until
 
 SECRET = "a-secret-that-somebody-brought"
@@ -106,7 +106,7 @@ def test_a_child_whose_parent_has_just_been_killed_ends(
     parent: str, status: int
 ) -> None:
     """The parent may be gone before the kernel can be asked to look at it."""
-    program = f"import os, servers.shutdown as s; s.die_with(os.{parent}())"
+    program = f"import os, controller.shutdown as s; s.die_with(os.{parent}())"
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
     assert ended.returncode == status
 

@@ -12,8 +12,8 @@ from django.test import Client
 from accounts.models import User
 from audit.models import Event
 from oauth.models import OAuthClient
-from servers.controller import credentials
-from servers.controller.credentials import Requested
+from servers import credentials
+from servers.credentials import Requested
 from servers.models import Server
 from tests.factories import make_server, make_share
 from tests.oauth.conftest import SignIn

@@ -32,10 +32,10 @@ from oauth.models import OAuthClient  # noqa: E402
 from scopes.access import Access, Identity, Target, expand  # noqa: E402
 from scopes.grammar import check_scopes  # noqa: E402
 from scopes.refusals import Invalid, Refusal  # noqa: E402
-from servers import sharing  # noqa: E402
 from servers.actions import know_default_server, stop_servers  # noqa: E402
 from servers.models import Server, Share, ShareCode  # noqa: E402
 from services.models import Service  # noqa: E402
+from sharing import actions as sharing  # noqa: E402
 from tokens import actions as tokens  # noqa: E402
 from tokens.models import APIToken  # noqa: E402
 
@@ -93,7 +93,7 @@ def almighty() -> Access:
 
 def prepare():
     """Do to the rows what a start of the hub does."""
-    from hubsite import prepare
+    from hubsite.process import prepare
 
     prepare.prepare()
 
@@ -119,7 +119,7 @@ def find(kind, name):
 
 def check_role(spec):
     """Refuse what a configuration could not say of a role."""
-    from hubsite.config import roles
+    from hubsite.config.configuration import roles
 
     try:
         roles([spec])
@@ -462,7 +462,7 @@ def proxy():
     """Tell where the proxy is and what it asks for, as the hub knows it now."""
     from django.conf import settings
 
-    from servers.announcements import announced_proxy
+    from controller.proxy.announced_proxy import announced_proxy
 
     return announced_proxy() or (settings.HUB.proxy_api_url, settings.PROXY_AUTH_TOKEN)
 

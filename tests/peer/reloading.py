@@ -54,14 +54,14 @@ def _read_again() -> None:
         time.sleep(0.01)
     from django.conf import settings
 
-    from hubsite.config import load_config
+    from hubsite.config.configuration import load_config
 
     settings.HUB = load_config(
         settings.SITE.config,
         keep_servers=settings.SITE.keep_servers,
         homes=settings.DATA_DIR / "homes",
     )
-    if reconciler := sys.modules.get("servers.controller.reconciler"):
+    if reconciler := sys.modules.get("controller.leader"):
         _make_hosts_anew(reconciler.Hosting)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 
-from servers.changes import Watcher
+from database.notifications import Watcher
 from servers.models import Inquiry, Server, ServerEvent
 
 TURN = 0.01

@@ -8,9 +8,9 @@ from accounts.actions import delete_user
 from accounts.models import User
 from audit.models import Actor
 from oauth.models import OAuthClient
+from servers import credentials
 from servers.actions import delete_server
-from servers.controller import credentials
-from servers.controller.credentials import Requested
+from servers.credentials import Requested
 from servers.models import Inquiry, Server
 from tests.factories import make_server
 from tokens.models import APIToken

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from servers.lifetimes import beginning
+from controller.pids import beginning
 
 # The first thread ends, and another goes on until it is told to end.
 LEADERLESS = """

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor, Event
-from servers.openings import opened_by_others, opened_server
+from servers.access_log import opened_by_others, opened_server
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db

@@ -13,11 +13,16 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from accounts.models import User
-from hubsite.proxy_process import find_proxy
-from servers import routes
+from controller.proxy import routes
+from controller.proxy.client import ProxyClient, ProxyError
+from controller.proxy.routes import (
+    check_routes,
+    publish_server,
+    server_route,
+    withdraw_server,
+)
+from hubsite.process.proxy_process import find_proxy
 from servers.models import Server
-from servers.proxy import ProxyClient, ProxyError
-from servers.routes import check_routes, publish_server, server_route, withdraw_server
 from tests.factories import make_server, make_service, make_user
 from tests.hubsite.conftest import status_of, wait_until
 from tests.ports import free_ports

@@ -14,7 +14,7 @@ from scopes.access import Access
 from scopes.refusals import Forbidden, Invalid
 from servers.actions import create_server, edit_server
 from servers.models import Server, Share, ShareCode
-from servers.sharing import (
+from sharing.actions import (
     accept_share_code,
     find_share_code,
     grant_share,

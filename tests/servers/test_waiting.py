@@ -11,7 +11,7 @@ from django.db import InterfaceError
 
 from servers import waiting
 from servers.actions import start_server, stop_server
-from servers.inquiries import NoAnswer, ask, ask_async
+from servers.controller_calls import NoAnswer, ask, ask_async
 from servers.models import Inquiry, Server
 from servers.progress import follow
 from servers.waiting import until_settled

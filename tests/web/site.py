@@ -13,7 +13,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from hubsite.config import HubConfig
+from hubsite.config.configuration import HubConfig
 from web.asgi import Application
 from web.deferred import Deferred
 
@@ -111,7 +111,7 @@ def configure() -> None:
 
 def main() -> None:
     configure()
-    from hubsite import workers
+    from hubsite.process import workers
     from web import connection
 
     # Nobody's work is lost here, and several tests wait for these.

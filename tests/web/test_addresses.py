@@ -138,7 +138,7 @@ def test_the_address_of_a_form_is_a_page_too(as_, mallory, path):
 
 
 def test_a_failure_is_a_page_too(monkeypatch, as_, mallory):
-    from hubsite import home
+    from hubsite.pages import home
 
     def fail(*args, **kwargs):
         raise RuntimeError("a secret detail")

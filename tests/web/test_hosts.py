@@ -18,8 +18,8 @@ from django.test import Client
 from jupyterhub import utils as jupyterhub
 
 from accounts.models import User
-from hubsite.answer_settings import CookieOptions
-from servers.routes import lasting_routes, routes_by_spec, server_route
+from controller.proxy.routes import lasting_routes, routes_by_spec, server_route
+from hubsite.config.response_settings import CookieOptions
 from tests.factories import PASSWORD, make_server, make_service, make_token, make_user
 from tests.web.conftest import Browser
 from web.hosts import idna_hook, legacy_hook, local_path, service_origin, user_origin

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from servers.models import Server, Share, ShareCode
-from servers.sharing import issue_share_code
+from sharing.actions import issue_share_code
 from tests.factories import BY, make_server, make_user
 
 pytestmark = pytest.mark.django_db

@@ -9,11 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from hubsite.commandline import add_place_options
-from hubsite.config import ConfigError
-from hubsite.environment import forget_secrets
-from hubsite.loading import while_loading
-from hubsite.prepare import is_current
+from hubsite.config.configuration import ConfigError
+from hubsite.config.environment import forget_secrets
+from hubsite.process.command_line import add_place_options
+from hubsite.process.loading import while_loading
+from hubsite.process.prepare import is_current
 
 
 class Command(BaseCommand):
@@ -35,8 +35,8 @@ class Command(BaseCommand):
                 "with `manage.py web --prepare`"
             )
         with while_loading():
-            from servers.controller.background import BACKGROUND
-            from servers.controller.process import serve
+            from controller.process import serve
+            from controller.task_group import BACKGROUND
 
         forget_secrets()
         status = serve(BACKGROUND)

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from hubsite.commandline import add_place_options
-from hubsite.supervisor import supervise
+from hubsite.process.command_line import add_place_options
+from hubsite.process.supervisor import supervise
 
 
 class Command(BaseCommand):

@@ -17,16 +17,16 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connections
 
 from audit.models import Actor
-from hubsite import proxy_process
-from hubsite.children import open_log
-from hubsite.commandline import add_place_options
-from hubsite.environment import forget_secrets
-from hubsite.prepare import is_current
-from servers import routes
+from controller.process import serve
+from controller.proxy import routes
+from controller.shutdown import leave_word
+from hubsite.config.environment import forget_secrets
+from hubsite.process import proxy_process
+from hubsite.process.children import open_log
+from hubsite.process.command_line import add_place_options
+from hubsite.process.prepare import is_current
 from servers.actions import stop_servers
-from servers.controller.process import serve
 from servers.models import ACTIVE, Server
-from servers.shutdown import leave_word
 
 # Longer than the supervisor takes at most, with servers that do not stop.
 PATIENCE = 100.0

@@ -10,13 +10,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from hubsite.commandline import add_place_options
-from hubsite.config import ConfigError
-from hubsite.prepare import is_current, prepare
-from hubsite.proxy_socket import open_proxy_socket
-from servers.announcements import forget_announced_proxy
-from servers.routes import lasting_routes
-from servers.shutdown import KEEPER
+from controller.proxy.announced_proxy import forget_announced_proxy
+from controller.proxy.routes import lasting_routes
+from controller.shutdown import KEEPER
+from hubsite.config.configuration import ConfigError
+from hubsite.process.command_line import add_place_options
+from hubsite.process.prepare import is_current, prepare
+from hubsite.process.proxy_socket import open_proxy_socket
 
 
 class Command(BaseCommand):
@@ -67,7 +67,7 @@ class Command(BaseCommand):
                 self.stderr.write(remark)
         os.environ.setdefault(KEEPER, str(os.getpid()))
         # It loads the server, which no other outcome of this command needs.
-        from hubsite.workers import serve
+        from hubsite.process.workers import serve
 
         try:
             serve(

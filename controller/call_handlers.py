@@ -1,0 +1,100 @@
+"""Answering what web processes ask of the one who knows processes and spawners.
+
+The questions, their payloads and answers are listed in `servers.controller_calls`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from controller.leadership import Lost
+from controller.spawners.failures import SpawnFailed
+from controller.spawners.sanitize import storable
+from controller.spawners.spawn_context import ServerFacts
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+    from controller.spawners.host import HostedSpawner
+
+log = structlog.get_logger("hub.controller")
+
+# Seconds that the configuration's part of an answer may take.
+PATIENCE = 30.0
+
+
+async def answer(controller: Controller, inquiry_id: int) -> None:
+    """Answer one question, if it is still there."""
+    question = await controller.ask(controller.records.question, inquiry_id)
+    if question is None:
+        return
+    kind, payload = question
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reply = await ANSWERS[kind](controller, payload)
+    except SpawnFailed as failure:
+        reply = {"error": failure.message, "status": failure.status}
+        if failure.html_message:
+            reply["html"] = failure.html_message
+    except TimeoutError:
+        log.exception("A question is not answered in time", kind=kind)
+        reply = {"error": "no answer in time", "status": 500}
+    except Lost:
+        raise
+    except Exception:
+        # Whatever the site's classes do wrong, it ends nobody's term: the question
+        # would be waiting for the next one. What they raise may hold secrets.
+        log.exception("A question can't be answered", kind=kind)
+        reply = {"error": "Internal Server Error", "status": 500}
+    await controller.ask(controller.records.answer, inquiry_id, storable(reply))
+
+
+async def _poll(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    keeper = controller.keepers.get(payload["server_id"])
+    return {"alive": keeper is not None and await keeper.is_alive()}
+
+
+async def _form(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    spawner = await _spawner(controller, payload)
+    return {"form": await spawner.options_form()}
+
+
+async def _from_form(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    spawner = await _spawner(controller, payload)
+    files = payload.get("files")
+    return {"options": await spawner.options_from_form(payload["fields"], files)}
+
+
+async def _forget(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+    facts = ServerFacts(
+        server_id=payload["server_id"],
+        user_id=payload["user_id"],
+        user_name=payload["owner"],
+        name=payload["server_name"],
+        state=payload["state"],
+    )
+    try:
+        await (await controller.host()).spawner(facts).delete_forever()
+    except Exception:
+        # Nobody asks again: the row is gone.
+        log.exception("A spawner can't forget", server=facts.label)
+        return {"error": "Internal Server Error", "status": 500}
+    return {}
+
+
+async def _spawner(controller: Controller, payload: dict[str, Any]) -> HostedSpawner:
+    owner, name = payload["owner"], payload.get("server_name", "")
+    facts = await controller.ask(controller.records.facts_of, owner, name)
+    if facts is None:
+        raise LookupError(f"no user {owner}")
+    return (await controller.host()).spawner(facts)
+
+
+ANSWERS = {
+    "poll": _poll,
+    "options_form": _form,
+    "options_from_form": _from_form,
+    "forget": _forget,
+}

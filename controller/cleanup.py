@@ -1,0 +1,220 @@
+"""What has to be done from time to time: noting activity, and removing what is over.
+
+The proxy knows when each of its routes was last used. JupyterLab tells the hub of its
+own use as well, but not everything that runs as a server does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Actor
+from controller.proxy.client import ProxyError
+from controller.proxy.routes import proxy
+from database.locks import delete_all, locked
+from oauth.models import OAuthCode
+from servers.models import ACTIVE, Server, ServerEvent, ShareCode
+from tokens.actions import purge_expired
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+
+logger = logging.getLogger(__name__)
+
+BY = Actor.system("housekeeping")
+# Rows that one transaction changes or deletes; others may write in between.
+BATCH = 500
+# Seconds between two of them.
+PAUSE = 0.05
+# Seconds between two removals of what is over.
+TIDY_EVERY = 300.0
+# How long it is kept what was said while a server started.
+EVENTS_KEPT = timedelta(days=30)
+SESSION_STORED = timedelta(hours=1)
+
+# When a server was last used: owner, name, and the moment.
+Use = tuple[str, str, datetime]
+
+
+async def run(controller: Controller) -> None:
+    """Note activity and tidy up, each at its own pace."""
+    await asyncio.gather(_note_activity(controller), _tidy(controller))
+
+
+async def _note_activity(controller: Controller) -> None:
+    # The proxy measures no finer than requests come; nobody needs it each second.
+    while interval := settings.HUB.last_activity_interval:
+        await asyncio.sleep(interval)
+        await note_activity(controller)
+
+
+async def note_activity(controller: Controller) -> None:
+    """Note what the proxy knows of the use of servers, if it can be asked."""
+    try:
+        client = await controller.ask(proxy)
+        routes = await asyncio.to_thread(client.routes)
+    except ProxyError as problem:
+        logger.warning("Nothing is known of the use of servers: %s", problem)
+        return
+    uses = sorted(read_uses(routes.values()))
+    for batch in _batches(uses):
+        await controller.write(raise_activity, batch)
+
+
+async def _tidy(controller: Controller) -> None:
+    while True:
+        await asyncio.sleep(TIDY_EVERY)
+        began = time.monotonic()
+        removed: dict[str, int] = {}
+        for kind in REMOVALS:
+            removed[kind] = await remove(controller, kind, timezone.now())
+        if any(removed.values()):
+            said = ", ".join(f"{n} {what}" for what, n in removed.items() if n)
+            logger.info("Removed %s in %.2f s", said, time.monotonic() - began)
+
+
+async def remove(controller: Controller, kind: str, now: datetime) -> int:
+    """Remove what is over of one kind; say how much there was."""
+    number = 0
+    while removed := await controller.write(REMOVALS[kind], now):
+        number += removed
+        await asyncio.sleep(PAUSE)
+    return number
+
+
+# Activity
+
+
+def read_uses(routes: Iterable[Mapping[str, Any]]) -> Iterator[Use]:
+    """Yield when servers were last used, as the proxy's routes say it."""
+    for route in routes:
+        owner, moment = route.get("user"), route.get("last_activity")
+        if not owner or not isinstance(moment, str):
+            continue
+        try:
+            used = datetime.fromisoformat(moment)
+        except ValueError:
+            continue
+        if used.tzinfo is not None:
+            yield owner, route.get("server_name") or "", used
+
+
+@transaction.atomic
+def raise_activity(uses: list[Use]) -> None:
+    """Move the activity of servers and their owners forward, never back.
+
+    Rows are locked in their order first.
+    """
+    owners: dict[str, datetime] = {}
+    for owner, _, used in uses:
+        owners[owner] = max(used, owners.get(owner, used))
+    users = locked(User.objects.filter(name__in=owners))
+    ids = dict(users.values_list("name", "pk"))
+    servers = locked(Server.objects.filter(ACTIVE, user__in=ids.values()))
+    of = {(row[1], row[2]): row[0] for row in servers.values_list("pk", "user", "name")}
+    _raise(User, [(ids[owner], used) for owner, used in owners.items() if owner in ids])
+    _raise(
+        Server,
+        [
+            (of[key], used)
+            for owner, name, used in uses
+            if (key := (ids.get(owner), name)) in of
+        ],
+    )
+
+
+def _raise(
+    model: type[User] | type[Server], moments: list[tuple[int, datetime]]
+) -> None:
+    """Write moments into rows whose own are older, in one statement."""
+    if not moments:
+        return
+    table = connection.ops.quote_name(model._meta.db_table)
+    adapt = connection.ops.adapt_datetimefield_value
+    rows = ", ".join(["(%s, %s)"] * len(moments))
+    # SQLite and PostgreSQL both call the columns of bare values like this.
+    statement = (
+        f"UPDATE {table} SET last_activity = v.column2"  # noqa: S608
+        f" FROM (VALUES {rows}) AS v WHERE {table}.id = v.column1"
+        f" AND ({table}.last_activity IS NULL"
+        f" OR {table}.last_activity < v.column2)"
+    )
+    values = [part for pk, used in moments for part in (pk, adapt(used))]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def _batches(uses: list[Use]) -> Iterator[list[Use]]:
+    rest = iter(uses)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+# What is over
+
+
+def _remove_codes(now: datetime) -> int:
+    return _delete_some(OAuthCode.objects.expired(now))
+
+
+def _remove_invitations(now: datetime) -> int:
+    return _delete_some(ShareCode.objects.filter(expires_at__lte=now))
+
+
+def _remove_sessions(now: datetime) -> int:
+    return _delete_some(Session.objects.filter(expire_date__lte=now))
+
+
+def _remove_entries_of_sessions(now: datetime) -> int:
+    """Remove what is listed of sessions that are over."""
+    # A session that has just begun may not be stored yet.
+    return _delete_some(
+        UserSession.objects.filter(created_at__lt=now - SESSION_STORED).exclude(
+            session_key__in=Session.objects.filter(expire_date__gt=now).values(
+                "session_key"
+            )
+        )
+    )
+
+
+def _remove_events(now: datetime) -> int:
+    return _delete_some(
+        ServerEvent.objects.filter(created__lt=now - EVENTS_KEPT).exclude(
+            server__in=Server.objects.filter(ACTIVE).values("pk")
+        )
+    )
+
+
+def _delete_some(rows: QuerySet[Any]) -> int:
+    """Delete the first of these rows; say how many there were."""
+    first = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
+    if first:
+        delete_all(rows.model._default_manager.filter(pk__in=first))
+    return len(first)
+
+
+# What has expired and what nobody will ask for. Each call is one transaction, removes a
+# batch and returns how much that was.
+REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
+    "tokens": partial(purge_expired, by=BY, most=BATCH),
+    "codes": _remove_codes,
+    "invitations": _remove_invitations,
+    "entries of sessions": _remove_entries_of_sessions,
+    "sessions": _remove_sessions,
+    "events": _remove_events,
+}

@@ -1,0 +1,184 @@
+"""What the controller has measured, for whoever monitors the hub.
+
+It is written to a file, which the web processes of the same machine add to what they
+tell. A controller elsewhere can tell it itself, at an address of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    generate_latest,
+    start_http_server,
+)
+
+from controller.proxy import client
+from controller.spawners.failures import SpawnFailed
+from controller.spawners.spawn_context import ServerFacts
+from servers.metrics import ServerMetrics
+from servers.models import Server
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+
+logger = logging.getLogger(__name__)
+
+FILE = "controller.prom"
+# Seconds between two looks whether something changed, and between two files at most.
+INTERVAL = 1.0
+AT_LEAST = 15.0
+# How exactly JupyterHub measures its event loop: less than this is no delay.
+RESOLUTION = 0.05
+# JupyterHub's words for ours; it has none for what simply went wrong.
+REASONS = {"error": "", "exit": "exited"}
+
+
+class Exposition:
+    """The figures of this process, which outlive terms of leadership."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.registry = CollectorRegistry()
+        self.metrics = ServerMetrics(self.registry)
+        self.changed = True
+        self.started_up = False
+        self.troubled = False
+
+    def follow(self, controller: Controller) -> None:
+        """Measure what happens in one term of leadership."""
+        controller.on_started.append(self.started)
+        controller.on_failed.append(self.failed)
+        controller.on_stopped.append(self.stopped)
+        controller.on_polled.append(self.polled)
+
+    def started(self, facts: ServerFacts, seconds: float) -> None:
+        self.metrics.observe_spawn(seconds, "success")
+        self.changed = True
+
+    def failed(self, facts: ServerFacts, failure: SpawnFailed, seconds: float) -> None:
+        reason = REASONS.get(failure.reason, failure.reason)
+        status = "failure" if failure.refused else "error"
+        self.metrics.observe_spawn(seconds, status, reason)
+        self.changed = True
+
+    def stopped(self, facts: ServerFacts, seconds: float, why: str) -> None:
+        if why != "exit":
+            self.metrics.stops.labels("success").observe(seconds)
+            self.changed = True
+
+    def polled(self, facts: ServerFacts, seconds: float, status: int | None) -> None:
+        alive = "running" if status is None else "stopped"
+        self.metrics.polls.labels(alive).observe(seconds)
+        self.changed = True
+
+    def proxied(self, act: str, seconds: float, succeeded: bool) -> None:
+        """Count a dealing with the proxy; called from other threads."""
+        self.metrics.observe_proxy(act, seconds, succeeded)
+        if act == "check" and succeeded and not self.started_up:
+            self.started_up = True
+            self.metrics.startup.observe(seconds_since_start())
+        self.changed = True
+
+    def write(self) -> None:
+        """Replace the file as a whole: nobody reads half of it."""
+        beside = self.path.with_suffix(f".{os.getpid()}")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
+                file.write(generate_latest(self.registry))
+            beside.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            if not self.troubled:
+                logger.warning("What was measured can't be written: %s", error)
+            self.troubled = True
+        else:
+            self.troubled = False
+
+
+# Counters of a process never start again while it lives.
+_exposition: Exposition | None = None
+
+
+def exposition() -> Exposition:
+    """Return the figures of this process, and from now on measure the proxy."""
+    global _exposition
+    if _exposition is None:
+        _exposition = Exposition(settings.DATA_DIR / "metrics")
+        client.observers.append(_exposition.proxied)
+        if settings.SITE.controller_metrics:
+            _serve(_exposition.registry, settings.SITE.controller_metrics)
+    return _exposition
+
+
+def _serve(registry: CollectorRegistry, address: str) -> None:
+    """Answer with the figures at an address, besides writing them to the file."""
+    host, _, port = address.rpartition(":")
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        registry.register(collector)
+    try:
+        start_http_server(int(port), host.strip("[]") or "0.0.0.0", registry)  # noqa: S104
+    except (OSError, ValueError) as error:
+        logger.error("HUB_CONTROLLER_METRICS=%s: %s", address, error)
+
+
+async def run(controller: Controller) -> None:
+    """Measure this term, and tell it."""
+    figures = exposition()
+    figures.follow(controller)
+    await asyncio.gather(_measure_adoption(controller, figures), _tell(figures))
+
+
+async def _measure_adoption(controller: Controller, figures: Exposition) -> None:
+    began = time.monotonic()
+    pause = 0.05
+    while await controller.ask(_is_checking):
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 2)
+    figures.metrics.adoption.observe(time.monotonic() - began)
+    figures.changed = True
+
+
+def _is_checking() -> bool:
+    return Server.objects.filter(pending=Server.Pending.CHECK).exists()
+
+
+async def _tell(figures: Exposition) -> None:
+    """Write the file when something changed, and measure how late one is woken."""
+    written = 0.0
+    try:
+        while True:
+            asleep = time.perf_counter()
+            await asyncio.sleep(INTERVAL)
+            late = max(time.perf_counter() - asleep - INTERVAL, 0)
+            figures.metrics.loop.observe(RESOLUTION + late)
+            if figures.changed or time.monotonic() - written > AT_LEAST:
+                figures.changed = False
+                written = time.monotonic()
+                await asyncio.to_thread(figures.write)
+    finally:
+        figures.write()
+
+
+def seconds_since_start() -> float:
+    """Return for how long this process has run; 0 where the system does not tell."""
+    try:
+        fields: Any = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks, 0)
+    except (OSError, AttributeError, LookupError, ValueError):
+        return 0.0

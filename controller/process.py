@@ -1,0 +1,173 @@
+"""The controller as a process: standing by, leading, and standing by again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from asyncio import FIRST_COMPLETED
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.conf import settings
+
+from controller.database import Database, notice_broken_connections
+from controller.leader import Controller, Hosting, TooManyFailures
+from controller.leadership import Lock, Lost, new_lock
+from controller.records import take_over
+from controller.task_group import Background
+
+log = structlog.get_logger("hub.controller")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+# A term that lasted so long had begun well.
+WELL = 30.0
+# Seconds that all servers together may take to stop when the hub ends with them.
+STOP_ALL = 60.0
+# Seconds for which the lock of one that has just ended is tried once more.
+LAST_TRY = 3.0
+
+
+def serve(background: Sequence[Background] = ()) -> int:
+    """Lead, or stand by, until a signal ends this process; return its status.
+
+    SIGTERM and SIGINT leave servers running for the next controller, SIGUSR1 stops
+    them first.
+    """
+    notice_broken_connections()
+    return asyncio.run(Process(background).run())
+
+
+class Process:
+    """What outlives the terms of leadership."""
+
+    def __init__(self, background: Sequence[Background]) -> None:
+        self.background = background
+        self.database = Database()
+        self.hosting = Hosting()
+        self.ending = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.stops_servers = False
+        self.facts: dict[str, Any] = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "spawner": settings.HUB.spawner_class,
+            "version": settings.HUB_VERSION,
+        }
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        # Also because a process that was started in the background may have been
+        # told to ignore SIGINT, and all servers would inherit that.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            loop.add_signal_handler(number, self._hear, number)
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            try:
+                await self._lead()
+                return 0
+            except Lost as lost:
+                if time.monotonic() - began > WELL:
+                    pause = FIRST_PAUSE
+                log.warning("Not leading", reason=str(lost), next_try=f"in {pause:g} s")
+            except TooManyFailures as failures:
+                log.critical("The controller ends", reason=str(failures))
+                return 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.ending.wait()
+                    if not self.stops_servers:
+                        return 0
+                    await self.leaving.wait()
+                    return 0
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _hear(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            self.stops_servers = True
+        else:
+            # Also for whoever has waited long enough for servers to stop.
+            self.leaving.set()
+        self.ending.set()
+
+    async def _lead(self) -> None:
+        """Stand by, lead, and return when this process shall end."""
+        lock = new_lock()
+        try:
+            if not await self._get(lock):
+                return
+            self.database.renew()
+            holder = f"{self.facts['host']}:{self.facts['pid']}"
+            epoch = await self.database.run(take_over, holder, self.facts)
+            log.info("Leading", epoch=epoch)
+            await self._act(epoch, lock)
+        finally:
+            await lock.release()
+
+    async def _get(self, lock: Lock) -> bool:
+        """Wait for the lock; False if this process shall end instead.
+
+        One that shall stop servers must lead to do so. If another leads, that is
+        none of its business.
+        """
+        log.info("Standing by")
+        getting = asyncio.ensure_future(lock.acquire())
+        ending = asyncio.ensure_future(self.ending.wait())
+        try:
+            await asyncio.wait({getting, ending}, return_when=FIRST_COMPLETED)
+            if not getting.done() and self.stops_servers:
+                await asyncio.wait({getting}, timeout=LAST_TRY)
+            if not getting.done() or self.leaving.is_set():
+                return False
+            getting.result()
+            return True
+        finally:
+            await _end(getting, ending)
+
+    async def _act(self, epoch: int, lock: Lock) -> None:
+        controller = Controller(
+            epoch,
+            self.facts,
+            database=self.database,
+            hosting=self.hosting,
+            background=self.background,
+        )
+        acting = asyncio.ensure_future(controller.run())
+        guarding = asyncio.ensure_future(lock.watch())
+        ending = asyncio.ensure_future(self.ending.wait())
+        leaving = asyncio.ensure_future(self.leaving.wait())
+        stopping = None
+        try:
+            done, _ = await asyncio.wait(
+                {acting, guarding, ending}, return_when=FIRST_COMPLETED
+            )
+            if self.stops_servers and done == {ending}:
+                stopping = asyncio.ensure_future(self._stop_servers(controller))
+                await asyncio.wait(
+                    {acting, guarding, stopping, leaving}, return_when=FIRST_COMPLETED
+                )
+            for task in (guarding, acting):
+                if task.done():
+                    task.result()
+        finally:
+            await _end(acting, guarding, ending, leaving, stopping)
+
+    async def _stop_servers(self, controller: Controller) -> None:
+        left = await controller.stop_all(STOP_ALL)
+        if left:
+            log.error("Servers could not be stopped in time", servers=left)
+
+
+async def _end(*tasks: asyncio.Future[Any] | None) -> None:
+    """Cancel tasks and wait for their end, whatever comes of them."""
+    present = [task for task in tasks if task is not None]
+    for task in present:
+        task.cancel()
+    await asyncio.gather(*present, return_exceptions=True)

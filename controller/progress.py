@@ -1,0 +1,77 @@
+"""Storing what a spawner tells while it starts, as events that anybody can follow."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from controller.leadership import Lost
+from controller.records import Records, Row
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+    from controller.spawners.host import HostedSpawner
+
+log = structlog.get_logger("hub.controller")
+
+# Seconds for which events are gathered: each write wakes who follows any start.
+GATHER = 0.1
+# What a start may tell; a spawner that repeats itself for ever fills no disk.
+LIMIT = 500
+# Stored with the wish itself.
+FIRST = "Server requested"
+
+
+class Progress:
+    """Listens to one start until told to end."""
+
+    def __init__(
+        self,
+        records: Records,
+        controller: Controller,
+        row: Row,
+        spawner: HostedSpawner,
+    ) -> None:
+        self.records, self.controller = records, controller
+        self.row, self.spawner = row, spawner
+        self.events: list[dict[str, Any]] = []
+        self.come = asyncio.Event()
+        self.tasks = [
+            asyncio.create_task(self._listen(), name="progress"),
+            asyncio.create_task(self._store(), name="progress-store"),
+        ]
+
+    async def end(self) -> list[dict[str, Any]]:
+        """Stop listening; return the events that are not stored yet."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
+        return self.events
+
+    async def _listen(self) -> None:
+        last = None
+        try:
+            number = 0
+            async for event in self.spawner.progress():
+                if event == last or event.get("message") == FIRST:
+                    continue
+                last = event
+                self.events.append(event)
+                self.come.set()
+                number += 1
+                if number == LIMIT:
+                    break
+        except Exception:
+            log.exception("Progress can't be told", server=self.row.facts.label)
+
+    async def _store(self) -> None:
+        with suppress(Lost):
+            while True:
+                await self.come.wait()
+                await asyncio.sleep(GATHER)
+                self.come.clear()
+                events, self.events = self.events, []
+                await self.controller.ask(self.records.tell, self.row, events)

@@ -1,0 +1,73 @@
+"""What is kept for a while: acts in the audit log, and entries of the cache's table.
+
+Old rows go in batches, each in a transaction of its own, so that nobody waits long for
+the one writer of SQLite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from audit.actions import announce_purge, delete_events, record_purge
+from audit.models import Actor, Event
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+
+logger = logging.getLogger(__name__)
+
+BY = Actor.system("retention")
+EVERY = 3600.0
+# Each purge is an act in the log itself, so there is one a day at most.
+SLACK = timedelta(days=1)
+# Seconds between two batches, in which others write.
+PAUSE = 0.05
+
+
+async def run(controller: Controller) -> None:
+    """Look every hour whether something is older than it may become."""
+    while True:
+        await tidy(controller, timezone.now())
+        await asyncio.sleep(EVERY)
+
+
+async def tidy(controller: Controller, now: datetime) -> None:
+    """Delete what is too old."""
+    await controller.write(delete_expired_entries, now)
+    days = settings.HUB.audit_retention_days
+    if not days:
+        return
+    before = now - timedelta(days=days)
+    if not await controller.ask(has_events, before - SLACK):
+        return
+    await controller.write(announce_purge, before, by=BY)
+    deleted = 0
+    while batch := await controller.write(delete_events, before):
+        deleted += batch
+        await asyncio.sleep(PAUSE)
+    await controller.write(record_purge, before, deleted, by=BY)
+    logger.info("Deleted %s acts that were older than %s days", deleted, days)
+
+
+def has_events(before: datetime) -> bool:
+    """Tell whether there are acts from before a moment."""
+    return Event.objects.filter(at__lt=before).exists()
+
+
+def delete_expired_entries(now: datetime) -> int:
+    """Delete what the cache's table holds beyond its time, if there is that table."""
+    cache = settings.CACHES["default"]
+    if not cache["BACKEND"].endswith("DatabaseCache"):
+        return 0
+    table = connection.ops.quote_name(cache["LOCATION"])
+    moment = connection.ops.adapt_datetimefield_value(now.replace(microsecond=0))
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {table} WHERE expires < %s", [moment])  # noqa: S608
+        return int(cursor.rowcount)

@@ -1,0 +1,68 @@
+"""Compare the proxy's routes with those that the database asks for, and repair them.
+
+Starts and stops change single routes (`controller.proxy.routes`). A proxy that was
+replaced, and a change that did not reach the proxy, are found here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from controller.proxy.client import ProxyError
+from controller.proxy.routes import check_routes, in_thread, proxy
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two checks. One that finds nothing amiss is a query and a request.
+INTERVAL = 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+# Whoever starts a proxy anew tells so by this signal.
+CHECK_ROUTES = signal.SIGUSR2
+
+
+async def run(controller: Controller) -> None:
+    """Check routes at once, from time to time, and when the proxy was replaced."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(CHECK_ROUTES, asked.set)
+    pause = 0.0
+    try:
+        while True:
+            asked.clear()
+            problem = await _check()
+            if problem and not pause:
+                logger.warning("The proxy's routes can't be checked: %s", problem)
+            elif pause and not problem:
+                logger.info("The proxy has its routes again")
+            pause = min(pause * 2 or FIRST_PAUSE, LONGEST_PAUSE) if problem else 0.0
+            try:
+                async with asyncio.timeout(pause or _interval()):
+                    await asked.wait()
+            except TimeoutError:
+                pass
+    finally:
+        loop.remove_signal_handler(CHECK_ROUTES)
+        # Without a handler it would end the process.
+        signal.signal(CHECK_ROUTES, signal.SIG_IGN)
+
+
+async def _check() -> str:
+    """Check the routes; return what hindered that, or ""."""
+    try:
+        await in_thread(lambda: check_routes(proxy()))
+    except (ProxyError, DatabaseError) as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def _interval() -> float:
+    return min(INTERVAL, settings.HUB.last_activity_interval or INTERVAL)

@@ -1,0 +1,148 @@
+"""What the hub did to servers, as events in JupyterHub's schema `server-action`.
+
+Only what succeeded is an event, and only what somebody asked for: a server that ended
+by itself was not stopped by the hub. Without `c.EventLogger.handlers` each event is a
+line of JSON in `events.log`, as `jupyter_events` writes it; that library is only
+loaded if a site has handlers of its own, since it takes a second of computing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from controller.spawners.spawn_context import ServerFacts
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = "https://schema.jupyter.org/jupyterhub/events/server-action"
+SCHEMA_FILE = Path("event-schemas", "server-actions", "v1.yaml")
+VERSION = "1"
+LARGEST = 20_000_000
+
+# An event with the moment at which it happened.
+Moment = tuple[datetime, dict[str, str]]
+Emit = Callable[[Moment], None]
+
+
+async def run(controller: Controller) -> None:
+    """Tell of each start and stop of this term, in their order."""
+    queue: asyncio.Queue[Moment] = asyncio.Queue()
+
+    def note(action: str, facts: ServerFacts) -> None:
+        event = {
+            "action": action,
+            "username": facts.user_name,
+            "servername": facts.name,
+        }
+        queue.put_nowait((datetime.now(UTC), event))
+
+    def stopped(facts: ServerFacts, seconds: float, why: str) -> None:
+        if why != "exit":
+            note("stop", facts)
+
+    controller.on_started.append(lambda facts, seconds: note("start", facts))
+    controller.on_stopped.append(stopped)
+    emit: Emit | None = None
+    try:
+        while True:
+            event = await queue.get()
+            if emit is None:
+                emit = await asyncio.to_thread(emitter)
+            await asyncio.to_thread(_emit, emit, event)
+    finally:
+        while emit and not queue.empty():
+            _emit(emit, queue.get_nowait())
+
+
+def _emit(emit: Emit, event: Moment) -> None:
+    try:
+        emit(event)
+    except Exception:
+        # A full disk, or a handler of the site: neither may end anything else.
+        logger.exception("An event was lost")
+
+
+def emitter() -> Emit:
+    """Return what passes events on: to handlers of the site, or into the file."""
+    section = settings.HUB.raw.get("EventLogger", {})
+    return to_handlers() if section.get("handlers") else to_file()
+
+
+class PrivateFile(RotatingFileHandler):
+    """A log that only the hub's account may read: it says who does what and when."""
+
+    def _open(self) -> Any:
+        path = Path(self.baseFilename)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        # One of an earlier version may be open to others.
+        path.chmod(0o600)
+        return super()._open()
+
+
+def to_file() -> Emit:
+    """Write events into a file that is moved aside when it is large."""
+    folder = settings.DATA_DIR / "logs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Opened with the first line, and anew should that be necessary.
+    handler = PrivateFile(
+        folder / "events.log",
+        maxBytes=LARGEST,
+        backupCount=settings.LOG_FILES,
+        delay=True,
+    )
+    handler.handleError = _raise  # type: ignore[method-assign]
+
+    def emit(event: Moment) -> None:
+        text = json.dumps(capsule(event), ensure_ascii=False)
+        record = logging.LogRecord("events", logging.INFO, "", 0, text, None, None)
+        handler.handle(record)
+
+    return emit
+
+
+def _raise(record: logging.LogRecord) -> None:
+    """Let whoever writes know that it failed; called while the error is handled."""
+    raise
+
+
+def capsule(event: Moment) -> dict[str, Any]:
+    """Return an event with what says which schema it follows."""
+    at, data = event
+    return {
+        "__timestamp__": at.isoformat().replace("+00:00", "Z"),
+        "__schema__": SCHEMA,
+        "__schema_version__": VERSION,
+        "__metadata_version__": 1,
+        **data,
+    }
+
+
+def to_handlers() -> Emit:
+    """Have `jupyter_events` check events and hand them to the site's handlers."""
+    import jupyterhub
+    from jupyter_events.logger import EventLogger
+
+    events = EventLogger(config=settings.HUB.raw)
+    folder = Path(jupyterhub.__file__).parent
+    events.register_event_schema(folder / SCHEMA_FILE)
+
+    def emit(event: Moment) -> None:
+        at, data = event
+        events.emit(schema_id=SCHEMA, data=data, timestamp_override=at)
+
+    return emit

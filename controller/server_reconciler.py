@@ -1,0 +1,533 @@
+"""Keeping one server: making true what is wanted of it, and watching it.
+
+A keeper reads its server's row, does what that asks for, settles it, and reads it
+again, until the server is stopped. A newer wish interrupts a start, never a stop.
+Being cancelled means that this controller must not act any more: then the keeper
+leaves everything as it is, for the next one to find.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from accounts.models import User
+from controller import recovery
+from controller.leadership import Lost
+from controller.progress import Progress
+from controller.proxy import routes
+from controller.proxy.client import ProxyError
+from controller.readiness import NotReady, until_ready
+from controller.records import Outcome, Records, Row
+from controller.spawners.failures import SpawnFailed
+from servers.credentials import Requested
+from servers.models import Server
+from servers.progress import cancelled_event, failed_event, ready_event
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+    from controller.spawners.host import HostedSpawner
+
+log = structlog.get_logger("hub.controller")
+
+# Seconds that a spawner may take to stop a server, before it is told to hurry. Local
+# ones wait half a minute for each of two signals.
+STOP_PATIENCE = 90.0
+POLL_PATIENCE = 60.0
+WITHDRAW_PATIENCE = 5.0
+FORGET_LOOK = 0.1
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# A start that failed is given up though what it left can't be stopped.
+CLEANUP_TRIES = 4
+
+
+class Keeper:
+    """What this controller does about one server."""
+
+    def __init__(self, controller: Controller, server_id: int) -> None:
+        self.controller = controller
+        self.server_id = server_id
+        self.row: Row
+        self.spawner: HostedSpawner | None = None
+        self.generation = self._told = -1
+        self.watching = False
+        self._wished = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._questions: list[asyncio.Future[bool]] = []
+        self._saving = asyncio.Lock()
+        self._saved: tuple[dict[str, Any], str] | None = None
+        self._published = ""
+        self._progress: Progress | None = None
+        # A start that was begun, and of which nobody has stored how it went on.
+        self._starting = False
+        # What is being stopped is stopped to the end.
+        self._ending = False
+
+    # What others ask of it
+
+    def tell(self, generation: int, announced_port: int | None = None) -> None:
+        """Hear what the row says by now."""
+        self._told = generation
+        if generation > self.generation:
+            self.look_again()
+        elif announced_port and self.spawner is not None and not self.watching:
+            self.spawner.announce_port(announced_port)
+
+    def look_again(self) -> None:
+        """Read the row again, as it may be gone."""
+        self._wished.set()
+        self._woken.set()
+
+    async def is_alive(self) -> bool:
+        """Look at the process now; a dead one is settled before this returns."""
+        if not self.watching:
+            return True
+        question: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._questions.append(question)
+        self._woken.set()
+        return await question
+
+    # The course of things
+
+    async def run(self) -> None:
+        """Do what is wanted until the server is stopped, or gone."""
+        try:
+            while await self._step():
+                pass
+        finally:
+            self._answer(False)
+
+    async def _step(self) -> bool:
+        self._wished.clear()
+        row = await self.controller.ask(self.records.read, self.server_id)
+        if row is None:
+            await self._end_of_the_deleted()
+            return False
+        self.row, self.generation = row, row.generation
+        if self._told <= row.generation:
+            # What was told while the row was read is known by now.
+            self._wished.clear()
+        self._ending = False
+        if row.pending is None and not row.ready and row.settled == row.generation:
+            return False
+        if row.wanted == Server.Wanted.STOPPED:
+            await self._stop(why="stop")
+        elif row.pending == Server.Pending.SPAWN:
+            await self._unless_wished(self._start())
+        elif row.pending == Server.Pending.CHECK or (
+            row.ready and self.spawner is None
+        ):
+            await self._unless_wished(self._adopt())
+        elif row.ready:
+            await self._watch()
+        else:
+            # Nothing is pending, and nothing runs of which we know.
+            await self._stop(why="exit")
+        return True
+
+    async def _unless_wished(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work until that is done, or until something else is wanted."""
+        working = asyncio.ensure_future(work)
+        wishing = asyncio.ensure_future(self._wished.wait())
+        both = {working, wishing}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if self._ending:
+                await working
+        finally:
+            wishing.cancel()
+            working.cancel()
+            await asyncio.wait({working})
+        with suppress(asyncio.CancelledError):
+            working.result()
+
+    @property
+    def records(self) -> Records:
+        return self.controller.records
+
+    async def _host(self, row: Row) -> HostedSpawner:
+        host = await self.controller.host()
+        return host.spawner(row.facts, self._note)
+
+    # Starting
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        try:
+            if not await self._launch():
+                return
+        except (asyncio.CancelledError, Lost):
+            await self._end_progress()
+            raise
+        except Exception as problem:
+            if not isinstance(problem, SpawnFailed):
+                log.exception("A start failed", server=self.row.facts.label)
+            await self._fail(SpawnFailed.of(problem), began)
+            return
+        self.controller.has_started(self.row.facts, time.monotonic() - began)
+
+    async def _launch(self) -> bool:
+        """Start the server, or go on with a start that another controller began."""
+        row = self.row
+        url = await self._resume() if row.facts.attempt else ""
+        if not url:
+            # What is removed for ever must not be what this start makes.
+            while await self.controller.ask(self.records.is_being_forgotten, row):
+                await asyncio.sleep(FORGET_LOOK)
+            attempt = secrets.token_hex(8)
+            row = replace(
+                row,
+                facts=replace(row.facts, attempt=attempt, announced_port=None, url=""),
+            )
+            self.row = row
+            self.spawner = spawner = await self._host(row)
+            scopes = await spawner.requested_scopes()
+            secret = await self.controller.ask(self.records.begin, row, attempt, scopes)
+            if secret is None:
+                return False
+            self._progress = Progress(self.records, self.controller, row, spawner)
+            self._starting = True
+            url = await spawner.start(secret)
+            await self._keep_secret(row, spawner, secret, scopes)
+            del secret
+        spawner = self._spawner()
+        await self._save()
+        self._starting = False
+        try:
+            await until_ready(url, spawner.http_timeout, spawner.poll)
+        except NotReady as problem:
+            if problem.status is None:
+                raise spawner.not_responding(url) from None
+            raise SpawnFailed(
+                f"The server ended with status {problem.status} before it answered"
+                f" at {url}",
+                reason="exit",
+            ) from None
+        await self._publish(url)
+        events = await self._end_progress()
+        final = await spawner.ready_event(
+            ready_event(row.facts.user_name, row.facts.name)
+        )
+        if not await self.controller.ask(
+            self.records.settle_ready,
+            *(row, spawner.state(), url, [*events, final]),
+        ):
+            # Something else is wanted by now, and finds the server in memory.
+            return False
+        log.info("A server is ready", server=row.facts.label, url=url)
+        return True
+
+    async def _keep_secret(
+        self, row: Row, spawner: HostedSpawner, secret: str, scopes: Requested
+    ) -> None:
+        if spawner.api_token == secret:
+            return
+        problem = await self.controller.ask(
+            self.records.rehash, row, spawner.api_token, scopes
+        )
+        if problem:
+            raise SpawnFailed(problem)
+
+    async def _resume(self) -> str:
+        """Find what a lost start left; return where it listens if it is of use."""
+        row = self.row
+        self.spawner = spawner = await self._host(row)
+        log.warning("A start was interrupted", server=row.facts.label)
+        if row.facts.url and await self._poll_surely(spawner) is None:
+            self._progress = Progress(self.records, self.controller, row, spawner)
+            return row.facts.url
+        await recovery.find_and_end(spawner, row.facts.attempt)
+        return ""
+
+    async def _fail(self, failure: SpawnFailed, began: float) -> None:
+        row, self._ending = self.row, True
+        log.warning(
+            "A server did not start",
+            server=row.facts.label,
+            reason=failure.detail or failure.message,
+            status=failure.status,
+            output=self.spawner.last_output if self.spawner else [],
+        )
+        events = await self._end_progress()
+        await self._withdraw()
+        limit, state = 0, row.facts.state
+        if self.spawner is not None:
+            limit = self.spawner.consecutive_failure_limit
+            spawner = await self._end(self.spawner, tries=CLEANUP_TRIES, now=True)
+            state = spawner.state()
+        event = failed_event(failure.event)
+        if failure.html_message:
+            event["html_message"] = failure.html_message
+        settled = await self.controller.ask(
+            self.records.settle_failed,
+            *(row, state, failure, [*events, event]),
+        )
+        self.spawner = self._saved = None
+        if settled:
+            seconds = time.monotonic() - began
+            self.controller.has_failed(row.facts, failure, seconds, limit)
+
+    # Adopting
+
+    async def _adopt(self) -> None:
+        """Take on a server that was running under another controller."""
+        row, url = self.row, self.row.facts.url
+        async with self.controller.adopting:
+            spawner = await self._host(row)
+            status = await self._poll_surely(spawner)
+        self.spawner = spawner
+        if status is None and not row.is_welcome:
+            await self._stop(why="stop")
+            return
+        try:
+            if status is None:
+                url = url or await spawner.current_url()
+                await until_ready(url, spawner.http_timeout, spawner.poll)
+        except NotReady as problem:
+            status = problem.status
+            if status is None:
+                log.warning(
+                    "A server lives but does not answer, and is stopped",
+                    server=row.facts.label,
+                    url=url,
+                )
+                await self._stop(why="stop")
+                return
+        if status is not None:
+            await self._stop(why="exit", status=status)
+            return
+        await self._publish(url, insist=False)
+        if await self.controller.ask(
+            self.records.settle_ready, row, spawner.state(), url, []
+        ):
+            log.info("A server was found running", server=row.facts.label)
+            self.controller.has_adopted(row.facts)
+
+    async def _poll_surely(self, spawner: HostedSpawner) -> int | None:
+        """Return whether the server runs, however long it takes to find out.
+
+        Not to know is no reason to end it.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with asyncio.timeout(POLL_PATIENCE):
+                    return await spawner.poll()
+            except Exception as problem:
+                log.warning(
+                    "Whether a server runs can't be found out",
+                    server=self.row.facts.label,
+                    reason=str(problem) or type(problem).__name__,
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    # Watching
+
+    async def _watch(self) -> None:
+        spawner = self._spawner()
+        self.watching = True
+        try:
+            while not self._wished.is_set():
+                self._woken.clear()
+                if not self._questions:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_interval(spawner)):
+                            await self._woken.wait()
+                if self._wished.is_set():
+                    break
+                # Who asks while the spawner is being asked gets a later look.
+                asked = list(self._questions)
+                if await self._has_ended(spawner):
+                    return
+                self._answer(True, asked)
+        finally:
+            self.watching = False
+        self._answer(True)
+
+    async def _has_ended(self, spawner: HostedSpawner) -> bool:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(POLL_PATIENCE):
+                status = await spawner.poll()
+        except Exception as problem:
+            log.warning(
+                "A server can't be polled",
+                server=self.row.facts.label,
+                reason=str(problem) or type(problem).__name__,
+            )
+            return False
+        self.controller.has_polled(self.row.facts, time.monotonic() - began, status)
+        if status is None:
+            return False
+        await self._stop(why="exit", status=status)
+        return True
+
+    def _answer(
+        self, alive: bool, asked: Sequence[asyncio.Future[bool]] | None = None
+    ) -> None:
+        """Answer those who have asked whether the process lives, or some of them."""
+        for question in list(self._questions) if asked is None else asked:
+            self._questions.remove(question)
+            if not question.done():
+                question.set_result(alive)
+
+    # Stopping
+
+    async def _stop(self, *, why: str, status: int | None = None) -> None:
+        began = time.monotonic()
+        row, spawner, self._ending = self.row, self.spawner, True
+        if why == "exit":
+            log.warning(
+                "A server has ended by itself", server=row.facts.label, status=status
+            )
+        await self._end_progress()
+        await self._withdraw()
+        resumes, forgotten = False, False
+        state = row.facts.state
+        if spawner is None and row.has_left_traces:
+            spawner = await self._host(row)
+            self._starting = not row.facts.url
+        if spawner is not None:
+            spawner = await self._end(spawner)
+            state, resumes = spawner.state(), spawner.will_resume
+        while True:
+            outcome = await self.controller.ask(
+                self.records.settle_stopped,
+                *(row, state),
+                resumes=resumes,
+                forgotten=forgotten,
+                cancelled=cancelled_event(),
+            )
+            if outcome is not Outcome.TO_FORGET:
+                break
+            spawner = spawner or await self._host(row)
+            await self._forget(spawner)
+            forgotten = True
+        self.spawner = self._saved = None
+        if outcome is Outcome.SETTLED:
+            log.info("A server is stopped", server=row.facts.label)
+            self.controller.has_stopped(row.facts, time.monotonic() - began, why)
+
+    async def _end(
+        self, spawner: HostedSpawner, *, tries: int = 0, now: bool = False
+    ) -> HostedSpawner:
+        """Stop the process, however often that must be tried; 0 tries: for ever."""
+        state, url = spawner.state(), spawner.url
+        pause, tried = FIRST_PAUSE, 0
+        while True:
+            try:
+                async with asyncio.timeout(STOP_PATIENCE):
+                    await spawner.stop(now=now)
+                if self._starting:
+                    # The spawner may not know yet what it has set going.
+                    facts = replace(self.row.facts, state={}, url="")
+                    other = await self._host(replace(self.row, facts=facts))
+                    await recovery.find_and_end(other, facts.attempt)
+                    self._starting = False
+                return spawner
+            except Exception as problem:
+                tried += 1
+                log.warning(
+                    "A server can't be stopped",
+                    server=self.row.facts.label,
+                    tried=tried,
+                    reason=str(problem) or type(problem).__name__,
+                )
+                if tried == tries:
+                    log.error("It is left alone", server=self.row.facts.label)
+                    return spawner
+            await asyncio.sleep(pause)
+            pause, now = min(pause * 2, LONGEST_PAUSE), True
+            # The one that failed may have forgotten what it could not stop.
+            facts = replace(self.row.facts, state=state, url=url or self.row.facts.url)
+            spawner = await self._host(replace(self.row, facts=facts))
+
+    async def _forget(self, spawner: HostedSpawner) -> None:
+        try:
+            await spawner.delete_forever()
+        except Exception:
+            log.exception("A spawner can't forget", server=self.row.facts.label)
+
+    async def _end_of_the_deleted(self) -> None:
+        """End a server whose row somebody has deleted."""
+        if self.spawner is not None:
+            log.warning("A server's row is gone", server=self.row.facts.label)
+            await self._end_progress()
+            await self._withdraw()
+            await self._end(self.spawner, tries=CLEANUP_TRIES)
+
+    # Routes and rows
+
+    async def _publish(self, url: str, *, insist: bool = True) -> None:
+        try:
+            await routes.publish_server(self._for_route(url))
+        except ProxyError as problem:
+            if insist:
+                raise SpawnFailed(
+                    f"The proxy can't be told where the server is: {problem}"
+                ) from problem
+            log.warning("A route can't be added", reason=str(problem))
+        else:
+            self._published = url
+
+    async def _withdraw(self) -> None:
+        self._published = ""
+        try:
+            async with asyncio.timeout(WITHDRAW_PATIENCE):
+                await routes.withdraw_server(self._for_route(""))
+        except (ProxyError, TimeoutError) as problem:
+            log.warning(
+                "A route can't be removed yet",
+                server=self.row.facts.label,
+                reason=str(problem),
+            )
+
+    def _for_route(self, url: str) -> Server:
+        facts = self.row.facts
+        owner = User(pk=facts.user_id, name=facts.user_name)
+        return Server(pk=facts.server_id, user=owner, name=facts.name, url=url)
+
+    def _note(self, state: dict[str, Any], url: str) -> None:
+        """Hear from the spawner that it changed what it is found by."""
+        self.controller.spawn(self._save())
+
+    async def _save(self) -> None:
+        async with self._saving:
+            spawner, row = self.spawner, self.row
+            if spawner is None:
+                return
+            now = (spawner.state(), spawner.url)
+            if now == self._saved:
+                return
+            if await self.controller.ask(self.records.keep, row, *now):
+                self._saved = now
+            moved = self.watching and now[1] and now[1] != self._published
+        if moved:
+            await self._publish(now[1], insist=False)
+
+    async def _end_progress(self) -> list[dict[str, Any]]:
+        """Listen no more to what a start tells; return what was not stored yet."""
+        progress, self._progress = self._progress, None
+        return await progress.end() if progress is not None else []
+
+    def _spawner(self) -> HostedSpawner:
+        if self.spawner is None:
+            raise RuntimeError("a server without spawner")
+        return self.spawner
+
+
+def _interval(spawner: HostedSpawner) -> float | None:
+    """Return the seconds until the next poll, so that not all are due at once."""
+    interval = float(spawner.poll_interval)
+    if interval <= 0:
+        return None
+    return interval * (1 + random.uniform(-1, 1) * float(spawner.poll_jitter))  # noqa: S311

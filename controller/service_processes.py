@@ -1,0 +1,350 @@
+"""Managed services: programs that the configuration has the hub run.
+
+The leading controller starts them and starts them again when they end; they end with
+it, and the next one begins with new processes. Whatever an earlier controller could
+not end is found by a variable that they all inherit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import structlog
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from audit.models import Actor
+from controller.readiness import status_of
+from controller.search_path import with_own_programs
+from controller.shutdown import die_with
+from oauth.actions import PREFIX, follow_services
+from services.models import Service
+from tokens.actions import issue_token, revoke_tokens
+from tokens.models import APIToken
+from web.hosts import public_origin, public_url, service_origin, service_path
+
+if TYPE_CHECKING:
+    from controller.leader import Controller
+
+log = structlog.get_logger("hub.services")
+
+BY = Actor.system("controller")
+# The token of a program that brings none; each controller issues a new one.
+NOTE = "made for the process of this service"
+# Marks every process that belongs to a service of this hub.
+VARIABLE = "HUB_SERVICE_OF"
+# What programs see of the controller's own environment, as in JupyterHub.
+INHERITED = (
+    *("PATH", "PYTHONPATH", "CONDA_ROOT", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV"),
+    *("LANG", "LC_ALL", "LD_LIBRARY_PATH", "JUPYTERHUB_SINGLEUSER_APP"),
+)
+# What JupyterHub tells a program that has no address: any port of this machine.
+NO_ADDRESS = "http://127.0.0.1:0/"
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+# A program that ran so long had started well, so its next start need not wait.
+WELL = 60.0
+# Seconds from SIGTERM to SIGKILL: less than a controller has to leave its post.
+GRACE = 4.0
+# Seconds between two tries while a service comes up.
+KNOCK = 0.2
+
+
+async def run(controller: Controller) -> None:
+    """Run every managed service, and look whether services answer."""
+    await asyncio.to_thread(end_leftovers)
+    programs = await controller.write(provide)
+    if programs:
+        log.info("Starting services", services=[each.name for each in programs])
+    async with asyncio.TaskGroup() as tasks:
+        for program in programs:
+            tasks.create_task(Runner(controller, program).run())
+        tasks.create_task(watch_services(controller))
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a managed service runs as; `environment` holds its secret."""
+
+    service_id: int
+    name: str
+    command: list[str]
+    cwd: str | None
+    user: str
+    environment: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"<Program of service {self.name}>"
+
+
+# Accounts
+
+
+def provide() -> list[Program]:
+    """Return what is to be run, each with a token that is good until the next time."""
+    Service.objects.exclude(pid=0).update(pid=0)
+    _end_tokens()
+    secrets = {name: secret for secret, name in settings.HUB.service_tokens.items()}
+    managed = Service.objects.filter(~Q(command=None), from_config=True)
+    return [
+        Program(
+            service_id=service.pk,
+            name=service.name,
+            command=[str(word) for word in service.command or ()],
+            cwd=service.cwd or None,
+            user=service.user or "",
+            environment=environment(
+                service, secrets.get(service.name) or _new(service)
+            ),
+        )
+        for service in managed
+        if service.command
+    ]
+
+
+def _end_tokens() -> None:
+    """Revoke what earlier controllers have issued, and let the next purge take it."""
+    issued = APIToken.objects.filter(
+        note=NOTE, service__isnull=False, origin=APIToken.Origin.MINTED, revoked_at=None
+    )
+    if ids := list(issued.values_list("pk", flat=True)):
+        revoke_tokens(issued, by=BY)
+        APIToken.objects.filter(pk__in=ids).update(expires_at=timezone.now())
+
+
+def _new(service: Service) -> str:
+    """Make a token for a service that brings none; it is its client's secret, too."""
+    _, secret = issue_token(service, note=NOTE, by=BY, capped=False)
+    follow_services([service], {service.name: secret}, by=BY)
+    return secret
+
+
+def environment(service: Service, secret: str) -> dict[str, str]:
+    """Return what JupyterHub's libraries read, and what the configuration adds.
+
+    Every variable is compared with those of a recorded JupyterHub
+    (`tests/oracle/scenarios/environment.py`).
+    """
+    hub = settings.HUB
+    path, host = _path_of(service), service_origin(service.name)
+    access = json.dumps(["access:services", f"access:services!service={service.name}"])
+    found = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    found["PATH"] = with_own_programs(found.get("PATH", os.defpath))
+    found |= {
+        "JUPYTERHUB_API_TOKEN": secret,
+        "JPY_API_TOKEN": secret,
+        "JUPYTERHUB_API_URL": f"{hub.hub_connect_url}{hub.base_url}hub/api",
+        "JUPYTERHUB_BASE_URL": hub.base_url,
+        "JUPYTERHUB_HOST": public_origin(),
+        "JUPYTERHUB_CLIENT_ID": service.oauth_client_id or f"{PREFIX}{service.name}",
+        # Where the program itself is called back, also if people are sent elsewhere.
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{host if path else ''}{path}oauth_callback",
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
+        "JUPYTERHUB_OAUTH_SCOPES": access,
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": json.dumps(
+            service.oauth_client_allowed_scopes or []
+        ),
+        "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": str(
+            int(hub.cookie_host_prefix_enabled)
+        ),
+        "JUPYTERHUB_PUBLIC_URL": (f"{host}{path}" if host else public_url(path))
+        if path
+        else "",
+        "JUPYTERHUB_PUBLIC_HUB_URL": public_url(f"{hub.base_url}hub/"),
+        "JUPYTERHUB_USER": service.user or "",
+        "JUPYTERHUB_SERVER_NAME": "",
+        "JUPYTERHUB_SERVICE_URL": NO_ADDRESS,
+    }
+    found |= {key: str(value) for key, value in (service.environment or {}).items()}
+    found["JUPYTERHUB_SERVICE_NAME"] = service.name
+    if service.url:
+        found |= {
+            "JUPYTERHUB_SERVICE_URL": service.url,
+            "JUPYTERHUB_SERVICE_PREFIX": path,
+        }
+    return found | _account(service) | {VARIABLE: str(settings.DATA_DIR)}
+
+
+def _path_of(service: Service) -> str:
+    """Return where the proxy leads to a service, or nothing if it leads nowhere."""
+    return service_path(service.name) if service.url else ""
+
+
+def _account(service: Service) -> dict[str, str]:
+    """Return what a program is told of the account that it runs as, if one is named."""
+    if not service.user:
+        return {}
+    found = {"USER": service.user}
+    with suppress(KeyError):
+        account = pwd.getpwnam(service.user)
+        known = {"HOME": account.pw_dir, "SHELL": account.pw_shell}
+        found |= {name: value for name, value in known.items() if value}
+    return found
+
+
+# Processes
+
+
+class Runner:
+    """Keeps one program running until it is cancelled."""
+
+    def __init__(self, controller: Controller, program: Program) -> None:
+        self.controller, self.program = controller, program
+        self.pause = FIRST_PAUSE
+
+    async def run(self) -> None:
+        name = self.program.name
+        while True:
+            began = time.monotonic()
+            try:
+                outcome = f"ended with status {await self._run_once()}"
+            except (OSError, KeyError, ValueError) as error:
+                outcome = f"can't be started: {error}"
+            if time.monotonic() - began > WELL:
+                self.pause = FIRST_PAUSE
+            log.error(
+                f"Service {name} {outcome}",
+                service=name,
+                command=self.program.command,
+                next_start=f"in {self.pause:g} s",
+            )
+            await asyncio.sleep(self.pause)
+            self.pause = min(self.pause * 2, LONGEST_PAUSE)
+
+    async def _run_once(self) -> int:
+        program = self.program
+        process = await asyncio.create_subprocess_exec(
+            *program.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            env=program.environment,
+            cwd=program.cwd,
+            # A group of its own, so that whatever it starts can be ended with it.
+            start_new_session=True,
+            preexec_fn=partial(die_with, os.getpid()),
+            **_identity(program.user),
+        )
+        log.info("A service runs", service=program.name, pid=process.pid)
+        try:
+            await self._note(process.pid)
+            return await process.wait()
+        finally:
+            await end(process)
+            with suppress(Exception):
+                await self._note(0)
+
+    async def _note(self, pid: int) -> None:
+        row = Service.objects.filter(pk=self.program.service_id)
+        await self.controller.write(row.update, pid=pid)
+
+
+def _identity(name: str) -> dict[str, Any]:
+    """Return who a program runs as; a service that names nobody runs as the hub."""
+    if not name:
+        return {}
+    account = pwd.getpwnam(name)
+    if account.pw_uid == os.geteuid() != 0:
+        return {}
+    return {
+        "user": account.pw_uid,
+        "group": account.pw_gid,
+        "extra_groups": os.getgrouplist(name, account.pw_gid),
+    }
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """End a program and all that it has started."""
+    try:
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await process.wait()
+    finally:
+        _signal_group(process.pid, signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def end_leftovers() -> None:
+    """End what belongs to services of an earlier controller that was killed."""
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
+        deadline = time.monotonic() + patience
+        for pid in list(_leftovers()):
+            log.warning("Ending what a service has left", pid=pid)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        while any(_leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _leftovers() -> Iterator[int]:
+    entry = f"{VARIABLE}={settings.DATA_DIR}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        # Some end meanwhile, some are not ours to look into.
+        with suppress(OSError):
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
+
+
+# Whether services answer
+
+
+async def watch_services(controller: Controller) -> None:
+    """Report services that do not answer at their address, once, and their return."""
+    silent: set[str] = set()
+    while True:
+        services = await controller.ask(_with_address)
+        silent &= {name for name, _, _ in services}
+        async with asyncio.TaskGroup() as tasks:
+            for name, url, seconds in services:
+                tasks.create_task(_look(name, url, seconds, silent))
+        if not settings.HUB.service_check_interval:
+            return
+        await asyncio.sleep(settings.HUB.service_check_interval)
+
+
+def _with_address() -> list[tuple[str, str, int]]:
+    rows = Service.objects.values_list("name", "url", "timeout")
+    return [(name, url, seconds) for name, url, seconds in rows if url]
+
+
+async def _look(name: str, url: str, seconds: int, silent: set[str]) -> None:
+    if await answers(url, seconds):
+        if name in silent:
+            silent.remove(name)
+            log.info(f"Service {name} answers again", service=name, url=url)
+    elif name not in silent:
+        silent.add(name)
+        log.error(
+            f"Service {name} does not answer at {url}", service=name, seconds=seconds
+        )
+
+
+async def answers(url: str, seconds: float) -> bool:
+    """Wait until something answers at an address, whatever it says."""
+    parts = urlsplit(url)
+    address = url if parts.path else f"{url}/"
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(OSError, ValueError, EOFError, TimeoutError):
+            async with asyncio.timeout(max(seconds, 1.0)):
+                await status_of(address)
+                return True
+        if time.monotonic() + KNOCK > deadline:
+            return False
+        await asyncio.sleep(KNOCK)

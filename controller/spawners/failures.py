@@ -1,0 +1,110 @@
+"""Why a server could not be started, in words for the people who wait for it."""
+
+from __future__ import annotations
+
+from http.client import responses
+
+from tornado.web import HTTPError
+
+from controller.spawners.sanitize import storable
+from web.markup import text_of
+
+# JupyterHub's words for an exception that is meant for nobody but operators.
+UNHANDLED = "Unhandled error starting server"
+
+
+class SpawnFailed(Exception):
+    """A start that failed.
+
+    `message` and `html_message` are for people, `event` is what the progress stream
+    says after "Spawn failed: ", and `detail` is the text of an unexpected exception,
+    for administrators only. `status` answers a request that waits for the start.
+    `reason` is one word for metrics; `refused` says that a policy of the site refused
+    the start, rather than something broke.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 500,
+        *,
+        html_message: str = "",
+        event: str = "",
+        detail: str = "",
+        reason: str = "error",
+    ) -> None:
+        super().__init__(message)
+        self.message: str = storable(message)
+        self.status = status
+        self.html_message: str = storable(html_message)
+        self.event: str = storable(event) or self.message
+        self.detail: str = storable(detail)
+        self.reason = reason
+
+    @property
+    def refused(self) -> bool:
+        return self.status < 500
+
+    @classmethod
+    def of(cls, problem: BaseException, message: str = UNHANDLED) -> SpawnFailed:
+        """Read what a spawner or a hook raised.
+
+        Exceptions speak to people as in JupyterHub: Tornado's `HTTPError` by its
+        message, any exception by its attributes `jupyterhub_message` and
+        `jupyterhub_html_message`. The text of all others may hold secrets, so
+        `message` is said in its place.
+        """
+        if isinstance(problem, SpawnFailed):
+            return problem
+        is_meant = isinstance(problem, HTTPError)
+        said = _attribute(problem, "jupyterhub_message")
+        html_message = _attribute(problem, "jupyterhub_html_message")
+        event = said
+        status = 500
+        if isinstance(problem, HTTPError):
+            if 400 <= problem.status_code <= 599:
+                status = problem.status_code
+            said = said or _message_of(problem)
+            html_message = html_message or _attribute(problem, "message_html")
+            event = event or str(problem)
+        said = said or text_of(html_message)
+        is_unexpected = not (is_meant or said)
+        return cls(
+            said or message,
+            status,
+            html_message=html_message,
+            event=event,
+            detail=describe(problem) if is_unexpected else "",
+            reason=_attribute(problem, "reason") or "error",
+        )
+
+
+def describe(problem: BaseException) -> str:
+    """Return the text of an exception, for administrators."""
+    return f"{type(problem).__name__}: {problem}" if str(problem) else repr(problem)
+
+
+def _attribute(problem: BaseException, name: str) -> str:
+    value = getattr(problem, name, None)
+    return str(value) if value else ""
+
+
+def _message_of(problem: HTTPError) -> str:
+    """Return the message of an `HTTPError`, with its arguments filled in."""
+    return (
+        # Of JupyterHub's `SpawnException`.
+        _attribute(problem, "message")
+        or _filled_in(problem)
+        or problem.reason
+        or responses.get(problem.status_code, "Unknown error")
+    )
+
+
+def _filled_in(problem: HTTPError) -> str:
+    words, arguments = problem.log_message, problem.args
+    if not words:
+        return ""
+    try:
+        return str(words % arguments) if arguments else str(words)
+    except (TypeError, ValueError):
+        return str(words)

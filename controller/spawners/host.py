@@ -1,0 +1,485 @@
+"""Hosts JupyterHub's spawners: one `HostedSpawner` for each server that is active.
+
+The classes are JupyterHub's own and are configured by the same lines; what they see
+of the hub is in `facade`. Nothing here asks a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from inspect import isawaitable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from django.conf import settings
+from traitlets.config import Config
+
+from controller import recovery
+from controller.search_path import with_own_programs
+from controller.spawners import classes, options
+from controller.spawners import strict_poll as doubts
+from controller.spawners.failures import UNHANDLED, SpawnFailed
+from controller.spawners.processes import LocalProcess
+from controller.spawners.sanitize import storable
+from controller.spawners.spawn_context import ServerFacts
+from servers.credentials import Requested
+from web.hosts import public_url
+
+log = structlog.get_logger("hub.spawner")
+
+# How often a spawner that starts is looked at, for what it would be found by again.
+GLANCE: Final = 0.25
+
+OnState = Callable[[dict[str, Any], str], None]
+
+
+class Host:
+    """The class of the site's spawners, with its configuration.
+
+    Making one imports the class, and JupyterHub with it.
+    """
+
+    def __init__(self, config: Config, spawner_class: str) -> None:
+        self.config = config
+        # JupyterHub's database library tells what it loads.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        given = config.get("JupyterHub", {}).get("spawner_class")
+        # A configuration may define a class of its own, which has no import path.
+        self.spawner_class = classes.load(
+            given if isinstance(given, type) else spawner_class
+        )
+        from jupyterhub.spawner import Spawner
+
+        found = self.spawner_class
+        if not (isinstance(found, type) and issubclass(found, Spawner)):
+            raise classes.UnknownSpawner(
+                f"{spawner_class} is no Spawner; see c.JupyterHub.spawner_class"
+            )
+        # Local servers inherit this.
+        os.environ["PATH"] = with_own_programs(os.environ.get("PATH", os.defpath))
+
+    def spawner(
+        self, facts: ServerFacts, on_state: OnState | None = None
+    ) -> HostedSpawner:
+        """Return the spawner of a server, with the state that its row holds.
+
+        Some fail even here, such as KubeSpawner where it finds no cluster.
+        """
+        try:
+            return HostedSpawner(self, facts, on_state)
+        except Exception as problem:
+            log.error("Start failed", server=facts.label, exc_info=problem)
+            raise SpawnFailed.of(problem, unhandled(facts)) from problem
+
+
+class HostedSpawner:
+    """One spawner object, good for one start or for one server that runs.
+
+    `on_state` is told, on the event loop, what to store when the spawner changed
+    its state or the server's address by itself.
+    """
+
+    def __init__(
+        self, host: Host, facts: ServerFacts, on_state: OnState | None
+    ) -> None:
+        from controller.spawners import jupyterhub_objects
+
+        self.facts = facts
+        self.on_state = on_state
+        self.told: tuple[dict[str, Any], str] | None = None
+        self.asking: set[asyncio.Future[int | None]] = set()
+        self.user_options = options.unpack(facts.user_options)
+        self.row = jupyterhub_objects.HostedRow(facts, self.user_options)
+        hub = jupyterhub_objects.hub()
+        self.spawner = host.spawner_class(
+            config=host.config,
+            log=logging.getLogger("jupyterhub.spawner"),
+            user=jupyterhub_objects.HostedUser(facts),
+            orm_spawner=self.row,
+            hub=hub,
+            authenticator=jupyterhub_objects.HostedAuthenticator(),
+            db=jupyterhub_objects.HostedSession(self.tell),
+            handler=jupyterhub_objects.NoHandler(),
+            proxy_spec=jupyterhub_objects.proxy_spec(facts.user_name, facts.path),
+            oauth_client_id=facts.client_id,
+            cookie_options=dict(
+                settings.HUB.tornado_settings.get("cookie_options", {})
+            ),
+            user_options=self.user_options,
+            cookie_host_prefix_enabled=settings.HUB.cookie_host_prefix_enabled,
+            public_url=jupyterhub_objects.server_public_url(
+                facts.user_name, facts.path
+            ),
+            public_hub_url=public_url(hub.base_url),
+        )
+        self.process: LocalProcess | None = None
+        if recovery.is_local(self.spawner):
+            self.process = LocalProcess(self.spawner, facts)
+            self.process.load(facts.state)
+        doubts.widen(self.spawner)
+        self.spawner.load_state(dict(facts.state))
+        if facts.announced_port:
+            self.announce_port(facts.announced_port)
+
+    def __getattr__(self, name: str) -> Any:
+        # Its numbers, of which some depend on the class and all on the configuration.
+        if name in TRAITS:
+            return getattr(self.spawner, name)
+        raise AttributeError(name)
+
+    # What is known of it
+
+    @property
+    def api_token(self) -> str:
+        """The secret that the server has; another than was given, if it was resumed."""
+        return str(self.spawner.api_token)
+
+    @property
+    def will_resume(self) -> bool:
+        """Whether the server keeps its token when it is stopped."""
+        return bool(self.spawner.will_resume)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens, with its path; empty while that is unknown."""
+        if self.row.server is None or not self.row.server.port:
+            return ""
+        return str(self.spawner.server.url)
+
+    @property
+    def last_output(self) -> list[str]:
+        """What a local server wrote last; of others nothing is known."""
+        return [] if self.process is None else self.process.last_output()
+
+    def state(self) -> dict[str, Any]:
+        """Return what is stored of the spawner; it may be more than nothing when
+        the server is stopped."""
+        state = _as_json(self.spawner.get_state())
+        return state if self.process is None else self.process.save(state)
+
+    async def current_url(self) -> str:
+        """Ask the spawner where its running server listens."""
+        url = await self._awaited(self.spawner.get_url())
+        return str(url)
+
+    def announce_port(self, port: int) -> None:
+        """Tell the spawner at which port its server listens, as a batch job said."""
+        self.spawner.port = port
+
+    def tell(self) -> None:
+        """Have state and address stored if they changed."""
+        found = (self.state(), self.url)
+        if found != self.told and self.on_state is not None:
+            self.told = found
+            self.on_state(*found)
+
+    # Starting
+
+    async def requested_scopes(self) -> Requested:
+        """Ask the configuration what the server's tokens may do."""
+        hook = "server_token_scopes"
+        try:
+            wanted = self.spawner.server_token_scopes
+            if callable(wanted):
+                wanted = await self._awaited(wanted(self.spawner))
+            hook = "oauth_client_allowed_scopes"
+            if self.spawner.oauth_roles:
+                raise SpawnFailed(
+                    "c.Spawner.oauth_roles is not supported; "
+                    "set c.Spawner.oauth_client_allowed_scopes"
+                )
+            allowed = self.spawner.oauth_client_allowed_scopes
+            if callable(allowed):
+                allowed = await self._awaited(allowed(self.spawner))
+                # The environment tells the server of them, as JSON.
+                self.spawner.oauth_client_allowed_scopes = list(allowed or ())
+            return Requested(
+                tuple(wanted or ()), tuple(allowed or ()), resumes=self.will_resume
+            )
+        except Exception as problem:
+            raise self._failure(problem, hook=hook) from problem
+
+    async def start(self, token: str) -> str:
+        """Start the server and return its address, with its path.
+
+        Everything that JupyterHub calls on the way is called, in its order. Whoever
+        cancels this, or sees it fail, must `stop()`.
+        """
+        spawner = self.spawner
+        doubts.drop_broken(spawner)
+        spawner.clear_state()
+        spawner._spawn_pending = spawner._start_pending = True
+        spawner.api_token = token
+        try:
+            await self._hook(
+                "auth_state_hook", lambda: spawner.run_auth_state_hook(None)
+            )
+            if hasattr(spawner, "apply_group_overrides"):
+                await self._hook("group_overrides", spawner.apply_group_overrides)
+            if hasattr(spawner, "_run_apply_user_options"):
+                await self._hook(
+                    "apply_user_options",
+                    lambda: spawner._run_apply_user_options(spawner.user_options),
+                )
+            await self._hook("pre_spawn_hook", spawner.run_pre_spawn_hook)
+            recovery.mark(spawner, self.facts.attempt)
+            self._settle(await self._started())
+        except Exception as problem:
+            raise self._failure(problem) from problem
+        finally:
+            spawner._start_pending = False
+        spawner._waiting_for_response = True
+        self.tell()
+        return self.url
+
+    async def _started(self) -> Any:
+        """Call `Spawner.start`, within its time, and return what that returns.
+
+        What it would be found by again is stored as soon as it is known.
+        """
+
+        async def glance() -> None:
+            while True:
+                await asyncio.sleep(GLANCE)
+                self.tell()
+
+        watcher = asyncio.ensure_future(glance())
+        if self.process is not None:
+            self.process.before_start()
+        try:
+            async with asyncio.timeout(self.spawner.start_timeout):
+                return await self._awaited(self.spawner.start())
+        except TimeoutError as problem:
+            raise self._late(problem) from problem
+        except Exception as problem:
+            # As in JupyterHub, the progress stream says what the spawner raised.
+            failure = self._failure(problem)
+            if failure.detail and str(problem):
+                failure.event = storable(str(problem))
+            raise failure from problem
+        finally:
+            watcher.cancel()
+            if self.process is not None:
+                self.process.after_start()
+
+    def _settle(self, address: Any) -> None:
+        """Note where the server listens, however the spawner tells."""
+        from controller.spawners.jupyterhub_objects import set_address
+
+        if not address:
+            # Spawners of old wrote it into their server by themselves.
+            if not self.url:
+                raise SpawnFailed("The spawner does not tell where its server listens.")
+            return
+        if not isinstance(address, str):
+            host, port = address
+            host = f"[{host}]" if ":" in host else host
+            address = f"http://{host}:{int(port)}"
+        if not urlsplit(address).hostname:
+            raise SpawnFailed(f"The spawner told an address without host: {address}")
+        # Through the object, which passes it on to the row.
+        set_address(self.spawner.server, address)
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what the spawner tells while it starts, `Server requested` first.
+
+        This may never end: stop listening when the start has ended.
+        """
+        async with aclosing(self.spawner._generate_progress()) as events:
+            async for event in events:
+                if isinstance(event, Mapping):
+                    # Only the hub says that a server is ready.
+                    yield {
+                        key: value
+                        for key, value in _as_json(event).items()
+                        if key != "ready"
+                    }
+
+    async def ready_event(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Let the configuration's hook change the last event of a start."""
+        hook = self.spawner.progress_ready_hook
+        if hook is None:
+            return event
+        try:
+            changed = await self._awaited(hook(self.spawner, dict(event)))
+            return _as_json(changed) if isinstance(changed, Mapping) else event
+        except Exception:
+            log.exception("progress_ready_hook failed", server=self.facts.label)
+            return event
+
+    def not_responding(self, url: str) -> SpawnFailed:
+        """Return the failure of a server that started and answers nobody."""
+        seconds = self.spawner.http_timeout
+        return SpawnFailed(
+            f"Server at {url} didn't respond in {seconds} seconds", reason="timeout"
+        )
+
+    # Running and stopping
+
+    async def poll(self) -> int | None:
+        """Return None while the server runs, else its exit status, 0 if unknown.
+
+        The spawner goes on to its answer even if the caller is cancelled meanwhile:
+        batchspawner would kill the command with which it asks, take that for the
+        answer that there is no such job, and forget a job that runs on.
+        """
+        asking = asyncio.ensure_future(self._poll())
+        # The event loop itself does not keep it.
+        self.asking.add(asking)
+        asking.add_done_callback(self.asking.discard)
+        return await asyncio.shield(asking)
+
+    async def _poll(self) -> int | None:
+        doubts.drop_broken(self.spawner)
+        status = await self._awaited(self.spawner.poll())
+        if self.process is not None:
+            self.process.tidy()
+        return None if status is None else int(status)
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the server if it runs, and call what is to be called afterwards."""
+        spawner = self.spawner
+        spawner._spawn_pending = spawner._start_pending = False
+        spawner._waiting_for_response = False
+        spawner._stop_pending = True
+        try:
+            if await self.poll() is None:
+                await self._awaited(spawner.stop(now=now))
+        finally:
+            try:
+                await self._awaited(spawner.run_post_stop_hook())
+            except Exception:
+                log.exception("post_stop_hook failed", server=self.facts.label)
+            spawner.clear_state()
+            spawner._stop_pending = False
+
+    async def delete_forever(self) -> None:
+        """Let the spawner remove what it keeps between starts, such as volumes."""
+        await self._awaited(self.spawner.delete_forever())
+        if self.process is not None:
+            self.process.log.remove()
+
+    # Options
+
+    async def options_form(self) -> str:
+        """Return the form of start options as HTML, or nothing."""
+        try:
+            return str(await self._awaited(self.spawner.get_options_form()) or "")
+        except Exception as problem:
+            words = "The form of start options can't be made."
+            raise self._failure(problem, words, hook="options_form") from problem
+
+    async def options_from_form(
+        self,
+        fields: Mapping[str, Sequence[str]],
+        files: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> dict[str, Any]:
+        """Return the start options that a form stands for, as JSON."""
+        data = options.form_data(fields, files)
+        read = getattr(self.spawner, "run_options_from_form", None)
+        return await self._read_options(read or self.spawner.options_from_form, data)
+
+    async def options_from_query(
+        self, fields: Mapping[str, Sequence[str]]
+    ) -> dict[str, Any]:
+        """Return the start options that a query string stands for, as JSON."""
+        data = options.form_data(fields)
+        return await self._read_options(self.spawner.options_from_query, data)
+
+    async def _read_options(
+        self, read: Callable[[Any], Any], data: Any
+    ) -> dict[str, Any]:
+        """Return the options that were asked for, or say what is wrong with them.
+
+        A `ValueError` is how configurations refuse a value, so its text is meant for
+        the one who filled in the form.
+        """
+        try:
+            found = await self._awaited(read(data))
+        except Exception as problem:
+            words = str(problem) if isinstance(problem, ValueError) else ""
+            words = words or "These options can't be used."
+            failure = self._failure(problem, words, hook="options_from_form")
+            if failure.detail:
+                failure.status = 400
+            raise failure from problem
+        if not isinstance(found, Mapping):
+            raise SpawnFailed("options_from_form must return a dictionary")
+        packed: dict[str, Any] = options.pack(found)
+        return packed
+
+    # Small change
+
+    @staticmethod
+    async def _awaited(value: Any) -> Any:
+        """Return a value, for which one may have to wait; hooks may be either way."""
+        return await value if isawaitable(value) else value
+
+    async def _hook(self, name: str, call: Callable[[], Any]) -> None:
+        """Call what the configuration adds to a start; a failure names it."""
+        try:
+            await self._awaited(call())
+        except Exception as problem:
+            raise self._failure(problem, hook=name) from problem
+
+    def _failure(
+        self, problem: BaseException, message: str = "", *, hook: str = ""
+    ) -> SpawnFailed:
+        failure = SpawnFailed.of(problem, message or unhandled(self.facts))
+        if hook and failure.detail:
+            failure.detail = f"c.Spawner.{hook}: {failure.detail}"
+        if isinstance(problem, KeyError) and "getpwnam" in str(problem):
+            name = self.facts.user_name
+            failure = SpawnFailed(
+                f"The machine on which the hub runs has no account {name}, and "
+                f"{type(self.spawner).__name__} starts servers as the accounts of "
+                "their owners."
+            )
+        if failure is not problem and not failure.refused:
+            calling = {"hook": hook} if hook else {}
+            log.error(
+                "Start failed", server=self.facts.label, exc_info=problem, **calling
+            )
+        return failure
+
+    def _late(self, problem: BaseException) -> SpawnFailed:
+        """Return the failure of a spawner that took too long, or says so itself."""
+        seconds = self.spawner.start_timeout
+        words = f"The server did not start in {seconds} seconds"
+        failure = SpawnFailed.of(problem, words)
+        event = failure.event if failure.event != words else str(problem)
+        return SpawnFailed(
+            failure.message,
+            html_message=failure.html_message,
+            event=event,
+            reason="timeout",
+        )
+
+
+def unhandled(facts: ServerFacts) -> str:
+    """Say of which server a start failed unexpectedly, in JupyterHub's words."""
+    name = f":{facts.name}" if facts.name else ""
+    return f"{UNHANDLED} {facts.user_name}{name}"
+
+
+TRAITS: Final = frozenset(
+    {
+        *("start_timeout", "http_timeout", "poll_interval", "poll_jitter"),
+        "consecutive_failure_limit",
+    }
+)
+
+
+def _as_json(value: Any) -> dict[str, Any]:
+    """Return a dictionary as a row can hold it."""
+    with suppress(TypeError, ValueError):
+        loaded = json.loads(json.dumps(value, default=str))
+        if isinstance(loaded, dict):
+            return dict(storable(loaded))
+    return {}

@@ -1,0 +1,181 @@
+"""Servers that are processes of this machine: which they are, and what they write.
+
+JupyterHub's local spawners remember a process id and nothing else. Process ids are
+used again, and one whose process ended may stay as a zombie while nobody collects it;
+so the moment at which the process began is stored beside its id.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL, STDOUT
+from typing import IO, Any, Final
+from urllib.parse import quote
+
+import structlog
+from django.conf import settings
+
+from controller.pids import beginning
+from controller.spawners.spawn_context import ServerFacts
+
+log = structlog.get_logger("hub.spawner")
+
+STARTED: Final = "pid_started"
+LOG_LIMIT: Final = 5 << 20
+LOG_NAME_LENGTH: Final = 200
+LAST_BYTES, LAST_LINES = 4096, 20
+
+
+class LocalProcess:
+    """Watches over the process of a local spawner."""
+
+    def __init__(self, spawner: Any, facts: ServerFacts) -> None:
+        self.spawner = spawner
+        self.log = ServerLog(log_path(facts))
+        self.known: tuple[int, int] | None = None
+        self._signal = spawner._signal
+        spawner._signal = self.signal
+        self._make_preexec_fn = spawner.make_preexec_fn
+        spawner.make_preexec_fn = self.make_preexec_fn
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Remember which process a stored state means."""
+        pid, started = state.get("pid"), state.get(STARTED)
+        self.known = (pid, started) if pid and started else None
+
+    def save(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Add to a state what tells its process from others of the same id."""
+        pid = state.get("pid")
+        if not pid:
+            return state
+        if self.known is None or self.known[0] != pid:
+            started = beginning(pid)
+            self.known = (pid, started) if started else None
+        return state if self.known is None else {**state, STARTED: self.known[1]}
+
+    async def signal(self, number: int) -> bool:
+        """Send a signal unless the process is gone; say whether it was there.
+
+        The spawner's own way takes a zombie, or another process that was given the
+        same id since, for its server.
+        """
+        pid = self.spawner.pid
+        if Path("/proc/self").exists():
+            started = beginning(pid)
+            known = self.known if self.known and self.known[0] == pid else None
+            if started is None or (known and known[1] != started):
+                return False
+        return bool(await self._signal(number))
+
+    def make_preexec_fn(self, name: str) -> Callable[[], None]:
+        """Let servers be interrupted even if the hub was started in the background.
+
+        A shell that is not interactive starts such programs with SIGINT ignored, and
+        what is ignored is inherited.
+        """
+        inner = self._make_preexec_fn(name)
+
+        def prepare() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if inner is not None:
+                inner()
+
+        return prepare
+
+    def before_start(self) -> None:
+        """Let the process write to its log, unless the configuration says where."""
+        chosen = dict(self.spawner.popen_kwargs)
+        given: dict[str, Any] = {"stdin": DEVNULL}
+        if "stdout" not in chosen:
+            given |= {"stdout": self.log.begin() or DEVNULL, "stderr": STDOUT}
+        self.spawner.popen_kwargs = given | chosen
+
+    def after_start(self) -> None:
+        """Close this process's end of the log."""
+        self.log.close()
+
+    def last_output(self) -> list[str]:
+        """Return the end of the output, unless it is that of an earlier start."""
+        was_there = self.known is not None or self.spawner.proc is not None
+        return self.log.last_lines() if was_there else []
+
+    def tidy(self) -> None:
+        """Keep the log within bounds."""
+        self.log.trim()
+
+
+def log_path(facts: ServerFacts) -> Path:
+    """Return where the output of a local server goes."""
+    parts = [facts.user_name, facts.name] if facts.name else [facts.user_name]
+    # In a quoted name there is no `@`.
+    name = "@".join(quote(part, safe="") for part in parts)
+    if len(name) > LOG_NAME_LENGTH:
+        name = f"{name[:LOG_NAME_LENGTH]}~{facts.server_id}"
+    return Path(settings.DATA_DIR) / "logs" / "servers" / f"{name}.log"
+
+
+class ServerLog:
+    """The output of one server's latest start, and the end of what came before.
+
+    The server writes to the file itself, so that it goes on when the hub does not.
+    What can't be written is lost: a full disk stops nobody's work.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = path.with_suffix(".log.1")
+        self.file: IO[bytes] | None = None
+
+    def begin(self) -> IO[bytes] | None:
+        """Open the file anew for a process to append to; None if that can't be."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                self.path.replace(self.before)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            self.file = os.fdopen(os.open(self.path, flags, 0o600), "ab", buffering=0)
+        except OSError as problem:
+            log.warning(
+                "The output of a server can't be kept",
+                path=str(self.path),
+                problem=problem.strerror,
+            )
+        return self.file
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def last_lines(self) -> list[str]:
+        """Return how the output ended, for whoever asks why the server did."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, self.path.stat().st_size - LAST_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return []
+        return text.splitlines()[-LAST_LINES:]
+
+    def remove(self) -> None:
+        """Delete what is kept."""
+        for path in (self.path, self.before):
+            with suppress(OSError):
+                path.unlink()
+
+    def trim(self) -> None:
+        """Move the latest half aside when the file is full.
+
+        Whoever has it open appends, so goes on at the new end.
+        """
+        with suppress(OSError):
+            if self.path.stat().st_size <= LOG_LIMIT:
+                return
+            with suppress(OSError), self.path.open("rb") as full:
+                full.seek(-LOG_LIMIT // 2, os.SEEK_END)
+                self.before.write_bytes(full.read())
+            os.truncate(self.path, 0)

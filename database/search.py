@@ -1,0 +1,53 @@
+"""Finding rows by a part of what they are called, in any letter case.
+
+The indexes are made by migrations, see `database.indexes`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+from django.db.models import Model, Q
+from django.db.models.expressions import RawSQL
+
+# The full-text tables of SQLite know parts of this length, and longer ones by them.
+PART = 3
+
+
+def contains(model: type[Model], text: str, *fields: str, indexed: bool = True) -> Q:
+    """Match the rows of which one of these fields contains `text` literally.
+
+    `indexed` says that a migration has made an index of the fields.
+    """
+    if connection.vendor == "sqlite" and indexed and len(text) >= PART:
+        return Q(pk__in=_matching(model._meta.db_table, text, fields))
+    condition = Q()
+    for field in fields:
+        for spelling in _spellings(text):
+            condition |= Q(**{f"{field}__icontains": spelling})
+    return condition
+
+
+def begins_with(field: str, text: str) -> Q:
+    """Say that a field begins with `text`, in a way that an index answers."""
+    if connection.vendor == "sqlite":
+        # LIKE does not use the index there, a range does.
+        return Q(**{f"{field}__gte": text, f"{field}__lt": f"{text}\U0010ffff"})
+    return Q(**{f"{field}__startswith": text})
+
+
+def _matching(table: str, text: str, fields: tuple[str, ...]) -> Any:
+    """Ask the full-text table for the ids of rows."""
+    parts, phrase = f"{table}_parts", text.replace('"', '""')
+    return RawSQL(  # noqa: S611 - names of ours; the text is a parameter
+        f"SELECT rowid FROM {parts} WHERE {parts} MATCH %s",  # noqa: S608
+        [f'{{{" ".join(fields)}}} : "{phrase}"'],
+    )
+
+
+def _spellings(text: str) -> set[str]:
+    """Return the cases that a letter has: SQLite's LIKE knows those of ASCII alone."""
+    if connection.vendor == "sqlite" and not text.isascii():
+        return {text, text.lower(), text.upper()}
+    return {text}

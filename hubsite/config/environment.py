@@ -1,0 +1,325 @@
+"""What the environment says of the site that a hub runs on: variables `HUB_*`.
+
+A variable that ends in `_FILE` names a file with the value, for secrets. An odd value
+stops the start and names itself; what it was is not repeated, for it may be a secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import traitlets
+from traitlets import HasTraits, TraitError, TraitType, Unicode
+
+from hubsite.config.configuration import ConfigError
+
+PREFIX = "HUB_"
+DEFAULT_DATA_DIR = Path(__file__).resolve().parent.parent / "data"
+
+# Characters of a key at least: those of 128 random bits in hexadecimal.
+KEY_LENGTH = 32
+KEY_WORDS = f"at least {KEY_LENGTH} characters, as `openssl rand -hex 32` prints"
+
+# Bytes in the path of a Unix socket, at most.
+SOCKET_PATH_LIMIT = 100
+
+# Variables that give the hub away to whoever reads them.
+SECRET_VARIABLES = (
+    *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
+    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_EMAIL_PASSWORD"),
+    *("HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
+)
+
+
+# Kinds of values, and how each is written in a variable
+
+
+class Text(Unicode[str, str]):
+    """Any text, as it stands."""
+
+    def from_string(self, text: str) -> str:
+        # Not as on a command line, where quotes and `~` would mean something.
+        return text
+
+
+class Place(traitlets.Path):
+    """A file or folder; from where the hub was started if it is relative."""
+
+    def from_string(self, text: str) -> Path:
+        return Path(text).expanduser().absolute()
+
+
+class Words(traitlets.List[str]):
+    """Words separated by commas."""
+
+    def from_string(self, text: str) -> list[str]:
+        return [word.strip() for word in text.split(",") if word.strip()]
+
+
+class Key(Text):
+    """A secret that others can't guess, or none."""
+
+    info_text = KEY_WORDS
+
+    def validate(self, obj: Any, value: Any) -> str:
+        if value and len(value) < KEY_LENGTH:
+            self.error(obj, value)
+        return str(value)
+
+
+class Keys(Words):
+    """Secrets that others can't guess, separated by commas."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if any(len(key) < KEY_LENGTH for key in value):
+            self.error(obj, value)
+        return super().validate(obj, value)
+
+    def info(self) -> str:
+        return KEY_WORDS
+
+
+class Networks(Words):
+    """Addresses and networks, separated by commas."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        for each in value:
+            ip_network(each)
+        return super().validate(obj, value)
+
+    def info(self) -> str:
+        return "addresses or networks such as 10.0.0.0/8, separated by commas"
+
+
+class Flag(traitlets.Bool[bool, bool]):
+    """Yes or no."""
+
+    info_text = "true or false"
+
+    def from_string(self, text: str) -> bool:
+        if text.lower() in ("true", "t", "yes", "y", "on", "1"):
+            return True
+        if text.lower() in ("false", "f", "no", "n", "off", "0"):
+            return False
+        raise ValueError(text)
+
+
+class Number(traitlets.Int[int, int]):
+    """A whole number between two others."""
+
+    def info(self) -> str:
+        return f"a whole number from {self.min} to {self.max}"
+
+
+class Choice(traitlets.Enum[str]):
+    """One of a few words."""
+
+    def info(self) -> str:
+        return f"one of {', '.join(self.values or ())}"
+
+    def from_string(self, text: str) -> str:
+        return self.validate(None, text)
+
+
+class Address(Text):
+    """An address on the web, or nothing."""
+
+    info_text = "an http or https address"
+
+    def validate(self, obj: Any, value: Any) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            self.error(obj, value)
+        return str(value.rstrip("/"))
+
+
+class Site(HasTraits):
+    """The machine and the services around this hub."""
+
+    config = Place(None, allow_none=True, help="The `jupyterhub_config.py`.")
+    data_dir = Place(DEFAULT_DATA_DIR, help="Folder of database, secrets and logs.")
+    database_url = Text(help="`postgresql://…`; SQLite in the data folder if empty.")
+    redis_url = Text(help="Cache; a database table if empty.")
+    secret_key = Key(help="Signs sessions; generated into the data folder if empty.")
+    secret_key_fallbacks = Words(
+        help="Older secret keys that still verify, separated by commas."
+    )
+    tag_keys = Keys(
+        help="Keys of the tag in tokens, separated by commas: the first signs, "
+        "all verify."
+    )
+    public_url = Address(help="The address at which people reach the hub.")
+    proxy_socket = Text(
+        help="Unix socket through which the proxy reaches the hub, and nobody else; "
+        "in the data folder if the hub starts the proxy, `off` for none.",
+    )
+    trusted_proxies = Networks(
+        default_value=None,
+        allow_none=True,
+        help="Addresses and networks of proxies in front, whose `X-Forwarded-*` and "
+        "`Forwarded` are used. If not set: none with the Unix socket, otherwise the "
+        "machine in `c.ConfigurableHTTPProxy.api_url`.",
+    )
+    keep_servers = Flag(
+        False,
+        help="Whether servers outlive the hub if `cleanup_servers` is not set; "
+        "`start.py` sets it.",
+    )
+    workers = Number(1, min=1, max=256, help="Web processes.")
+    web_threads = Number(
+        8,
+        min=2,
+        max=256,
+        help="Threads in which each web process answers requests; each keeps a "
+        "database connection.",
+    )
+    body_seconds = Number(
+        30,
+        min=1,
+        max=3600,
+        help="Seconds for a request's body to arrive; a large one has so many for "
+        "each 2.5 MB.",
+    )
+    proxy_command = Text(help="How configurable-http-proxy is called; found if empty.")
+    controller_metrics = Text(
+        help="Where the controller serves its own metrics (`HOST:PORT`), for "
+        "one that runs on another machine than the web processes.",
+    )
+    email_host = Text(help="Mail server; none is sent if empty.")
+    email_port = Number(587, min=1, max=65535, help="Its port.")
+    email_user = Text(help="Name to sign in with there, if any.")
+    email_password = Text(help="Password to it.")
+    email_tls = Choice(
+        ["starttls", "tls", "none"],
+        "starttls",
+        help="`starttls`, `tls` from the start, or `none`.",
+    )
+    email_from = Text("hub@localhost", help="Sender of mails.")
+    oidc_url = Address(help="OpenID Connect: the provider's address.")
+    oidc_name = Text("Single sign-on", help="Text on its button.")
+    oidc_client_id = Text(help="What the provider calls this hub.")
+    oidc_client_secret = Text(help="The secret that goes with it.")
+    oidc_username_claim = Text(
+        "preferred_username", help="The claim that holds the name of a person."
+    )
+    oidc_owns_names = Flag(
+        True,
+        help="Whether a name there signs in to the account of that name here; "
+        "set it to false if people may choose their name there.",
+    )
+    site_name = Text(help="What pages call this hub; `c.Hub.site_name` if empty.")
+    logo_file = Place(
+        None,
+        allow_none=True,
+        help="A picture in place of the hub's own mark; `c.JupyterHub.logo_file` if "
+        "empty.",
+    )
+    help_url = Text(help="Where people find help; `c.Hub.help_url` if empty.")
+    footer = Text(
+        help="HTML at the foot of every page, such as an imprint; `c.Hub.footer` if "
+        "empty."
+    )
+    log_level = Choice(
+        ["DEBUG", "INFO", "WARNING", "ERROR"],
+        None,
+        allow_none=True,
+        help="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse; "
+        "`c.JupyterHub.log_level` if empty, and `INFO` without that.",
+    )
+    log_files = Number(
+        5,
+        min=1,
+        max=1000,
+        help="Full files that are kept of each log, of 20 MB each.",
+    )
+    log_format = Choice(
+        ["auto", "text", "json"],
+        "auto",
+        help="`text`, `json`, or `auto`: text on a terminal and JSON elsewhere.",
+    )
+
+
+def variables() -> dict[str, TraitType[Any, Any]]:
+    """Return what describes each setting by the name of its variable, in order."""
+    traits = vars(Site).items()
+    return {
+        f"{PREFIX}{name.upper()}": trait
+        for name, trait in traits
+        if isinstance(trait, TraitType)
+    }
+
+
+def read_environment() -> Site:
+    """Return the site's settings, or stop with the variable that is wrong."""
+    site = Site()
+    for variable, trait in variables().items():
+        text = _value_of(variable)
+        # An empty list is a list; anything else that is empty is not set.
+        if text is None or not (text or isinstance(trait, Words)):
+            continue
+        try:
+            setattr(site, str(trait.name), trait.from_string(text))
+        except (TraitError, ValueError):
+            raise ConfigError(f"{variable}: expected {trait.info()}") from None
+    return site
+
+
+def _value_of(variable: str) -> str | None:
+    """Return what a variable holds, or the file that its sister names."""
+    path = os.environ.get(f"{variable}_FILE")
+    if not path:
+        return os.environ.get(variable)
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{variable}_FILE: {error.strerror}: {path}") from None
+
+
+def proxy_socket(said: str, data_dir: Path, *, is_ours: bool) -> str:
+    """Return where the hub's Unix socket for its proxy is; empty if there is none.
+
+    By its path the proxy is told apart from every other process of the machine. A
+    proxy that somebody else starts may run elsewhere, so it gets none unless asked.
+    """
+    if said == "off" or not (said or is_ours):
+        return ""
+    if said:
+        return str(Path(said).expanduser().absolute())
+    path = data_dir / "run" / "proxy.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return str(path)
+    # The kernel takes no longer path; the folder belongs to this user as well.
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return f"/tmp/hub-{os.getuid()}-{digest}/proxy.sock"  # noqa: S108
+
+
+def forget_secrets() -> None:
+    """Take secrets out of the environment: what a process starts inherits that.
+
+    Spawners for batch systems run commands as the owners of servers, and those may
+    read the environment of their own processes.
+    """
+    for name in SECRET_VARIABLES:
+        os.environ.pop(name, None)
+
+
+def unknown_variables() -> list[str]:
+    """Name the variables that look like ours and mean nothing.
+
+    Kubernetes sets some for each service; what it makes of one called `hub` is not
+    a misspelling.
+    """
+    known = {*variables(), *(f"{name}_FILE" for name in variables()), "HUB_KEEPER_PID"}
+    kubernetes = re.compile(r"HUB_(SERVICE|PORT)(_.*)?")
+    return sorted(
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX)
+        and name not in known
+        and not kubernetes.fullmatch(name)
+        and not name.startswith("HUB_TEST_")
+    )

@@ -1,0 +1,290 @@
+"""What the start says of settings that were given and do nothing here.
+
+A remark says what to do instead. It is for an operator who reads a few lines once, so
+a section that belongs to another program is one line, and "misspelt" is said only
+together with the right spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from hubsite.config.announcements import PAGE_VARIABLES
+from hubsite.config.authenticators import WayIn
+from hubsite.config.response_settings import (
+    ANSWER_SETTINGS,
+    COOKIE_ATTRIBUTES,
+    content_security_policy,
+    cookie_attributes,
+)
+from hubsite.config.unsupported import (
+    ADVICE,
+    ISSUERS,
+    KNOWN_AUTHENTICATORS,
+    PLAIN,
+    SECTIONS,
+    WITHOUT_OPENID,
+)
+
+# Two words of which one is the other misspelt are at least this much alike.
+ALIKE = 0.8
+CALLBACK = "hub/accounts/oidc/oidc/login/callback/"
+
+
+def unused(
+    file: Mapping[str, Any],
+    taken: Collection[str],
+    declared: Collection[str],
+    *,
+    way_in: WayIn,
+    spawner: Collection[str],
+) -> Iterator[str]:
+    """Yield a remark for everything in `file` that is not `taken` and does nothing.
+
+    `declared` are the settings that the hub knows, as `Section.name`. `spawner` are the
+    sections of the class that starts servers, which reads them itself.
+    """
+    ours = {"Authenticator", *KNOWN_AUTHENTICATORS_SECTIONS, *way_in.lineage}
+    known = {place.partition(".")[0] for place in (*declared, *PLAIN)} | {"Application"}
+    for section in sorted(file):
+        if "auth_state_hook" in file[section]:
+            yield (
+                f"c.{section}.auth_state_hook: is called with None, for no auth state "
+                "is kept"
+            )
+        left = [
+            name
+            for name in sorted(file[section])
+            if f"{section}.{name}" not in taken
+            and _in_plain_section(section, name) not in PLAIN
+        ]
+        # Classes of batchspawner begin with the word, and KubeSpawner has helpers.
+        if not left or section in spawner or _is_of_spawners(section):
+            continue
+        if section in ours or section.endswith("Authenticator"):
+            yield from _of_authenticator(file, section, left, way_in, declared)
+        elif section in known:
+            for name in left:
+                yield f"c.{section}.{name}: {_advice(section, name, file, declared)}"
+        else:
+            yield f"c.{section}: {_of_stranger(section, known | ours | {'Spawner'})}"
+
+
+def of_authenticator_class(way_in: WayIn, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what to do about a class of which the hub has no counterpart.
+
+    `settings` are what the class would have been configured with.
+    """
+    if not way_in.named:
+        return
+    what = f"c.JupyterHub.authenticator_class: {way_in.named!r} is not supported, "
+    what += "people sign in with a password kept by this hub; "
+    if "OAuthenticator" not in way_in.lineage:
+        yield f"{what}for single sign-on see HUB_OIDC_*"
+        return
+    name = way_in.lineage[0].removeprefix("Local").removesuffix("OAuthenticator")
+    if name.startswith(WITHOUT_OPENID):
+        yield (
+            f"{what}{name} has no OpenID Connect, which HUB_OIDC_* needs: put a "
+            "provider between that signs people in there, such as Keycloak or Dex"
+        )
+        return
+    variables = {
+        "HUB_OIDC_URL": _issuer(name, settings),
+        "HUB_OIDC_CLIENT_ID": settings.get("client_id"),
+        "HUB_OIDC_CLIENT_SECRET_FILE": None,
+    }
+    if isinstance(claim := settings.get("username_claim"), str):
+        variables["HUB_OIDC_USERNAME_CLAIM"] = claim
+    words = ", ".join(
+        f"{key}={value}" if value else key for key, value in variables.items()
+    )
+    old = urlsplit(str(settings.get("oauth_callback_url") or ""))
+    origin = f"{old.scheme}://{old.netloc}" if old.netloc else "https://YOUR-HUB"
+    base = old.path.partition("hub/")[0] or "/"
+    yield (
+        f"{what}for single sign-on set {words}, and register {origin}{base}{CALLBACK} "
+        "at the provider"
+    )
+
+
+def of_pages(template_vars: Collection[str]) -> Iterator[str]:
+    """Yield what is said of values for pages that no page shows."""
+    if unused := _spelt_out(set(template_vars) - PAGE_VARIABLES):
+        yield (
+            f"c.JupyterHub.template_vars: {unused}: no page shows that; pages show "
+            f"{_spelt_out(PAGE_VARIABLES)}"
+        )
+
+
+def of_scopes(
+    custom_scopes: Mapping[str, Any], load_roles: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield what is said of definitions and scopes that mean less than they look."""
+    for name, definition in custom_scopes.items():
+        if not isinstance(definition, Mapping):
+            continue
+        if unused := _spelt_out(definition.keys() - {"description", "subscopes"}):
+            yield f"c.JupyterHub.custom_scopes: {name!r}: {unused}: has no effect"
+    for role in load_roles:
+        for scope in role.get("scopes", ()):
+            _, kind, value = scope.partition("!server=")
+            if kind and not all(value.partition("/")[:2]):
+                yield (
+                    f"c.JupyterHub.load_roles: {role['name']!r}: {scope!r} reaches "
+                    "no server; a server is named by its owner and a slash"
+                )
+
+
+def of_answers(tornado_settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is said of settings for a web server that the hub does not have."""
+    place = "c.JupyterHub.tornado_settings"
+    if unused := _spelt_out(tornado_settings.keys() - ANSWER_SETTINGS):
+        yield f"{place}: {unused}: has no effect, the hub's web server is not Tornado"
+    policy = content_security_policy(tornado_settings)
+    if unused := _spelt_out(policy.keys() - {"frame-ancestors", "report-uri"}):
+        yield (
+            f"{place}: Content-Security-Policy: of a policy only frame-ancestors is "
+            f"taken over, the rest is the hub's own: {unused}"
+        )
+    for key in ("cookie_options", "xsrf_cookie_kwargs"):
+        options = cookie_attributes(tornado_settings.get(key) or {})
+        if "path" in options:
+            yield (
+                f"{place}: {key}: 'path': has no effect on the hub's own cookies; each "
+                "has its own path, as in JupyterHub"
+            )
+        if unused := _spelt_out(options.keys() - COOKIE_ATTRIBUTES - {"path"}):
+            yield (
+                f"{place}: {key}: {unused}: has no effect on the hub's own cookies; "
+                "set c.JupyterHub.cookie_max_age_days for how long a sign-in lasts"
+            )
+        if options.get("samesite") == "None" and not options.get("secure"):
+            yield (
+                f"{place}: {key}: browsers refuse cookies with SameSite=None that are "
+                "not Secure; set 'Secure': True as well"
+            )
+
+
+def _spelt_out(words: Iterable[str]) -> str:
+    return ", ".join(repr(word) for word in sorted(map(str, words)))
+
+
+def _issuer(name: str, settings: Mapping[str, Any]) -> str:
+    """Return the address of a provider, worked out from what is configured of it."""
+    given = {"gitlab_url": "https://gitlab.com", **settings}
+    if pattern := ISSUERS.get(name):
+        try:
+            return pattern.format(**given)
+        except KeyError:
+            return ""
+    text = str(given.get("authorize_url") or "")
+    for end in ("/protocol/openid-connect/", "/oauth2/", "/oauth/", "/authorize"):
+        if end in text:
+            return text.partition(end)[0]
+    return ""
+
+
+KNOWN_AUTHENTICATORS_SECTIONS = frozenset(
+    section for sections in KNOWN_AUTHENTICATORS.values() for section in sections
+)
+
+
+def _in_plain_section(section: str, name: str) -> str:
+    # A JupyterHub is an Application, and inherits from that section.
+    return f"{'JupyterHub' if section == 'Application' else section}.{name}"
+
+
+def _is_of_spawners(section: str) -> bool:
+    return "Spawner" in section or section.endswith("Reflector") or section == "Pool"
+
+
+def _of_authenticator(
+    file: Mapping[str, Any],
+    section: str,
+    names: list[str],
+    way_in: WayIn,
+    declared: Collection[str],
+) -> Iterator[str]:
+    """Yield remarks on settings of sign-in, those of one kind in one line."""
+    foreign = []
+    for name in names:
+        value = file[section][name]
+        advice = ADVICE.get(f"Authenticator.{name}")
+        if section not in way_in.lineage and section != "Authenticator":
+            foreign.append(name)
+        elif name == "open_sessions" and value is False:
+            # No session is what the hub does anyway.
+            continue
+        elif advice and not (way_in.named and section in way_in.lineage[:-1]):
+            yield f"c.{section}.{name}: {advice}"
+        elif section in KNOWN_AUTHENTICATORS_SECTIONS or way_in.named:
+            foreign.append(name)
+        else:
+            similar = _similar(name, [*_names("Authenticator", declared)])
+            yield f"c.{section}.{name}: {_unknown(similar, 'this hub')}"
+    if foreign:
+        places = ", ".join(f"c.{section}.{name}" for name in foreign)
+        have = "has" if len(foreign) == 1 else "have"
+        yield f"{places}: {have} no effect; {_why_foreign(section, way_in)}"
+
+
+def _why_foreign(section: str, way_in: WayIn) -> str:
+    if way_in.named and section in way_in.lineage:
+        return "see c.JupyterHub.authenticator_class"
+    if spelt := {each.lower(): each for each in way_in.lineage}.get(section.lower()):
+        return f"is it misspelt? There is c.{spelt}"
+    for short, sections in KNOWN_AUTHENTICATORS.items():
+        if section == sections[0] and way_in.short != short:
+            return (
+                f"people sign in by {way_in.named or way_in.short!r}; "
+                f"c.JupyterHub.authenticator_class = {short!r} reads them"
+            )
+    return f"people sign in by {way_in.named or way_in.short!r}"
+
+
+def _advice(
+    section: str, name: str, file: Mapping[str, Any], declared: Collection[str]
+) -> str:
+    place = _in_plain_section(section, name)
+    if place == "JupyterHub.admin_access" and file[section][name] is False:
+        return "has no effect, as in JupyterHub; the role `admin` opens all servers"
+    if advice := ADVICE.get(place):
+        return advice
+    like = place.partition(".")[0]
+    program = "JupyterHub" if like == "JupyterHub" else "this hub"
+    return _unknown(_similar(name, _names(like, declared)), program)
+
+
+def _unknown(similar: str, program: str) -> str:
+    if similar:
+        return (
+            "is not a setting that this hub knows; is it misspelt? "
+            f"There is `{similar}`"
+        )
+    return f"has no effect; {program} has no such setting"
+
+
+def _of_stranger(section: str, known: Iterable[str]) -> str:
+    if advice := SECTIONS.get(section):
+        return advice
+    if similar := _similar(section, known):
+        return f"is no section of this hub; is it misspelt? There is c.{similar}"
+    return "belongs to another program or to an extension, which this hub does not use"
+
+
+def _names(section: str, declared: Collection[str]) -> list[str]:
+    """Return every setting that may stand in a section, whatever becomes of it."""
+    places = (*declared, *ADVICE, *PLAIN)
+    return [
+        place.partition(".")[2] for place in places if place.startswith(f"{section}.")
+    ]
+
+
+def _similar(word: str, known: Iterable[str]) -> str:
+    spelt = {each.lower(): each for each in known}
+    found = get_close_matches(word.lower(), spelt, n=1, cutoff=ALIKE)
+    return spelt[found[0]] if found else ""

@@ -1,0 +1,192 @@
+"""Home: who I am here, what is mine, and what others share with me."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.generic import View
+
+from accounts.mixins import SignedInMixin
+from accounts.models import Role, User
+from scopes.refusals import Conflict, Refusal
+from servers.access_log import opened_by_others, opened_server
+from servers.actions import create_server
+from servers.addresses import delete_path, pending_path
+from servers.controller_calls import NoAnswer, ask_async
+from servers.forms import AddServerForm
+from servers.limits import limit_of_names
+from servers.models import Server
+from servers.rights import server_target
+from tokens.models import APIToken
+from web.deferred import Deferred
+
+# A server that died without a word is found out before it is shown as running; but
+# home does not wait for long.
+POLL_SECONDS: Final = 2
+NEWEST: Final = 5
+SHARED: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A server with what can be done about it here."""
+
+    server: Server
+    owner: str
+    label: str
+    can_manage: bool
+
+    @property
+    def pending_url(self) -> str:
+        return pending_path(self.owner, self.server.name)
+
+    @property
+    def delete_url(self) -> str:
+        return delete_path(self.server.name)
+
+
+class HomeView(SignedInMixin, View):
+    """The page that one comes back to; it starts, opens, stops and adds servers."""
+
+    http_method_names = ["get", "head", "post", "options"]  # noqa: RUF012
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        running = self.person.servers.filter(name="", ready=True).first()
+        if running is None:
+            return self.show()
+        # Taken out now, while middleware sees that they are shown.
+        waiting = list(messages.get_messages(request))
+        return Deferred(partial(self.show_when_polled, running.pk, waiting))
+
+    async def show_when_polled(
+        self, server_id: int, waiting: list[Any]
+    ) -> HttpResponse:
+        # Without an answer the row is all that is known.
+        with suppress(NoAnswer):
+            await ask_async("poll", POLL_SECONDS, server_id=server_id)
+        return await asyncio.to_thread(self.show, messages=waiting)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Add a named server, stopped; it is started from the list."""
+        form = AddServerForm(request.POST)
+        if form.is_valid():
+            label = form.cleaned_data["display_name"]
+            target = server_target(self.person.name, form.server_name)
+            if not self.person.access.allows("servers", obj=target):
+                raise PermissionDenied("Your account may not start servers.")
+            try:
+                create_server(
+                    self.person, form.server_name, display_name=label, by=self.actor
+                )
+            except Conflict:
+                words = f"You have a server “{form.server_name}” already."
+                form.add_error("display_name", f"{words} Choose another name.")
+            except Refusal as refusal:
+                form.add_error("display_name", refusal.for_people)
+            else:
+                messages.success(request, f"Added the server “{label}”.")
+                return redirect("home")
+        return self.show(form=form, status=400)
+
+    def show(
+        self, *, form: AddServerForm | None = None, status: int = 200, **more: Any
+    ) -> HttpResponse:
+        context = {
+            **self.servers(),
+            **self.account(),
+            "form": form or AddServerForm(),
+            **more,
+        }
+        return render(self.request, "home.html", context, status=status)
+
+    def servers(self) -> dict[str, Any]:
+        """What there is to show of servers, mine and others'."""
+        user = self.person
+        by_name = {server.name: server for server in user.servers.order_by("name")}
+        default = by_name.pop("", None) or Server(user=user)
+        named = sorted(by_name.values(), key=lambda each: label_of(each).lower())
+        limit = limit_of_names(self.actor)
+        openings = list(opened_by_others(user)[:NEWEST])
+        return {
+            "mine": self.card(default),
+            "named": [self.card(server) for server in named],
+            "may_name": settings.HUB.allow_named_servers,
+            "limit": limit,
+            "has_room": limit <= 0 or len(named) < limit,
+            "is_moving": any(server.pending for server in (default, *named)),
+            "shared": self.shared(),
+            "openings": [
+                {
+                    "who": act.actor_name,
+                    "is_service": act.actor_kind == "service",
+                    "label": label_of(by_name.get(name)) or name,
+                    "at": act.at,
+                }
+                for act in openings
+                for name in (opened_server(act),)
+            ],
+        }
+
+    def card(self, server: Server) -> Card:
+        user = self.person
+        server.user = user
+        target = server_target(user.name, server.name)
+        can_manage = user.access.allows("servers", obj=target)
+        return Card(server, user.name, label_of(server), can_manage)
+
+    def shared(self) -> list[Server]:
+        """The servers of others that were shared with me, those that run first."""
+        user = self.person
+        shares = Q(shares__user=user) | Q(shares__group__users=user)
+        found = Server.objects.filter(shares).exclude(user=user).distinct()
+        found = found.select_related("user").order_by("-ready", "user__name", "name")
+        reached = user.access.limit("access:servers", queryset=found)
+        return list(reached[:SHARED])
+
+    def account(self) -> dict[str, Any]:
+        """What there is to show besides servers."""
+        user = self.person
+        # What applications obtained is listed with them, on the page about tokens.
+        # A server's own token can do no more than the server that its owner started.
+        tokens = (
+            APIToken.objects.owned_by(user)
+            .usable(timezone.now())
+            .filter(client_id="", servers=None)
+        )
+        return {
+            "groups": user.groups.order_by("name"),
+            "roles": roles_of(user),
+            "tokens": tokens.order_by("-created")[:3],
+            "token_count": tokens.count(),
+            "can_read_tokens": user.access.allows("read:tokens", obj=user),
+            "can_request_token": user.access.allows("tokens", obj=user),
+        }
+
+
+def label_of(server: Server | None) -> str:
+    """What people call a server; nothing for a default one."""
+    return server.display_name or server.name if server else ""
+
+
+def roles_of(user: User) -> list[Role]:
+    """Every role a person holds; `via` names the group where it comes from one."""
+    roles = {role.pk: role for role in user.roles.all()}
+    for role in roles.values():
+        role.via = ""  # type: ignore[attr-defined]
+    for group in user.groups.prefetch_related("roles"):
+        for role in group.roles.all():
+            if role.pk not in roles:
+                role.via = group.name  # type: ignore[attr-defined]
+                roles[role.pk] = role
+    return sorted(roles.values(), key=lambda role: role.name)

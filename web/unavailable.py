@@ -1,0 +1,114 @@
+"""What is answered while the hub can't do what is asked, or two changes contradict.
+
+The database or the cache does not answer, or too many people sign in at once. The API
+answers such failures itself, see `api.base`; this is for pages.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.db import IntegrityError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template import loader
+
+from database.failures import RETRY_AFTER, explanation, is_unavailable, leave_standby
+from hubsite.pages.views import TITLES
+from scopes.refusals import Unavailable
+from web.cache import CACHE_AWAY, cache_problem
+from web.paths import is_api_path
+
+logger = structlog.get_logger(__name__)
+
+BUSY = "The hub is busy"
+CHANGED_MEANWHILE = (
+    "Something else changed this at the same moment, so nothing was changed here. Go "
+    "back, load the page again and look at how it is now."
+)
+
+
+class UnavailableMiddleware:
+    """Answers with a page that says so, instead of one about a broken hub."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(
+        self, request: HttpRequest, error: Exception
+    ) -> HttpResponse | None:
+        return answer_to(request, error)
+
+
+def answer_awaited(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Answer what failed while a page was awaited, after all middleware."""
+    response = answer_to(request, error)
+    if response is not None:
+        return response
+    if isinstance(error, Http404):
+        return page(HTTPStatus.NOT_FOUND, TITLES[404])
+    if isinstance(error, PermissionDenied):
+        return page(HTTPStatus.FORBIDDEN, TITLES[403], str(error))
+    logger.error("failed to answer", path=request.path, exc_info=error)
+    return page(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def answer_to(request: HttpRequest, error: Exception) -> HttpResponse | None:
+    """Answer a failure that passes; None if the error is another one."""
+    response = unavailable(request, error)
+    if response is not None:
+        return response
+    if isinstance(error, IntegrityError | ObjectDoesNotExist) and not isinstance(
+        error, Http404
+    ):
+        logger.warning("came second", path=request.path, exc_info=error)
+        return page(HTTPStatus.CONFLICT, "Changed meanwhile", CHANGED_MEANWHILE)
+    return None
+
+
+def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse | None:
+    """Answer 503 and when to try again; None if the error is no such failure."""
+    retry_after = RETRY_AFTER
+    if isinstance(error, Unavailable):
+        message = error.message
+        retry_after = error.retry_after or RETRY_AFTER
+    elif is_unavailable(error):
+        reason = str(error).partition("\n")[0]
+        logger.warning("database unavailable", path=request.path, reason=reason)
+        leave_standby(error)
+        message = explanation(error)
+    elif problem := cache_problem(error):
+        logger.error("cache unavailable", path=request.path, reason=problem)
+        message = CACHE_AWAY
+    else:
+        return None
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    response: HttpResponse
+    if is_api_path(request.path):
+        response = JsonResponse({"status": status, "message": message}, status=status)
+    else:
+        response = page(status, BUSY, message)
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer what nothing else did: middleware may fail as well as views."""
+    error = sys.exception()
+    response = None if error is None else unavailable(request, error)
+    return response or page(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def page(status: HTTPStatus, title: str = "", explanation: str = "") -> HttpResponse:
+    """Render an error without asking the database who is signed in."""
+    context: dict[str, Any] = {"code": int(status), "title": title}
+    template = "500.html" if status == 500 else "error.html"
+    text = loader.render_to_string(template, {**context, "explanation": explanation})
+    return HttpResponse(text, status=status)
