@@ -19,7 +19,7 @@ from traitlets import HasTraits, TraitError, TraitType, Unicode
 from hubsite.config.configuration import ConfigError
 
 PREFIX = "HUB_"
-DEFAULT_DATA_DIR = Path(__file__).resolve().parent.parent / "data"
+DEFAULT_DATA_DIR = Path(__file__).resolve().parents[2] / "data"
 
 # Characters of a key at least: those of 128 random bits in hexadecimal.
 KEY_LENGTH = 32

@@ -8,7 +8,7 @@ from pathlib import Path
 from django.apps import apps
 from django.core.management import ManagementUtility, get_commands
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class HubManagement(ManagementUtility):

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from controller.pids import beginning
 from controller.proxy.client import ProxyClient, ProxyError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Loaded into the proxy, which colours its lines even in a file.
 PLAIN_OUTPUT = ROOT / "hubsite" / "plain_output.cjs"
 # Seconds that a proxy gets for each of two requests to end, as JupyterHub gives it.

@@ -30,7 +30,7 @@ from controller.shutdown import KEEPER, take_word
 from hubsite.process import proxy_process
 from hubsite.process.children import FIRST_PAUSE, Child, OwnLog, PipedLog
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # What ends at once, stage after stage: the proxy stays until nobody is behind it.
 STAGES = (("web", "controller"), ("proxy",))
 STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0}
