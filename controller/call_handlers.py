@@ -16,8 +16,8 @@ from controller.spawners.sanitize import storable
 from controller.spawners.spawn_context import ServerFacts
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
     from controller.spawners.host import HostedSpawner
+    from controller.term import Term
 
 log = structlog.get_logger("hub.controller")
 
@@ -25,15 +25,15 @@ log = structlog.get_logger("hub.controller")
 PATIENCE = 30.0
 
 
-async def answer(controller: Controller, inquiry_id: int) -> None:
+async def answer(term: Term, inquiry_id: int) -> None:
     """Answer one question, if it is still there."""
-    question = await controller.ask(controller.records.question, inquiry_id)
+    question = await term.ask(term.records.question, inquiry_id)
     if question is None:
         return
     kind, payload = question
     try:
         async with asyncio.timeout(PATIENCE):
-            reply = await ANSWERS[kind](controller, payload)
+            reply = await ANSWERS[kind](term, payload)
     except SpawnFailed as failure:
         reply = {"error": failure.message, "status": failure.status}
         if failure.html_message:
@@ -48,26 +48,26 @@ async def answer(controller: Controller, inquiry_id: int) -> None:
         # would be waiting for the next one. What they raise may hold secrets.
         log.exception("A question can't be answered", kind=kind)
         reply = {"error": "Internal Server Error", "status": 500}
-    await controller.ask(controller.records.answer, inquiry_id, storable(reply))
+    await term.ask(term.records.answer, inquiry_id, storable(reply))
 
 
-async def _poll(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
-    keeper = controller.keepers.get(payload["server_id"])
-    return {"alive": keeper is not None and await keeper.is_alive()}
+async def _poll(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
+    reconciler = term.reconcilers.get(payload["server_id"])
+    return {"alive": reconciler is not None and await reconciler.is_alive()}
 
 
-async def _form(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
-    spawner = await _spawner(controller, payload)
+async def _form(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
+    spawner = await _spawner(term, payload)
     return {"form": await spawner.options_form()}
 
 
-async def _from_form(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
-    spawner = await _spawner(controller, payload)
+async def _from_form(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
+    spawner = await _spawner(term, payload)
     files = payload.get("files")
     return {"options": await spawner.options_from_form(payload["fields"], files)}
 
 
-async def _forget(controller: Controller, payload: dict[str, Any]) -> dict[str, Any]:
+async def _forget(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
     facts = ServerFacts(
         server_id=payload["server_id"],
         user_id=payload["user_id"],
@@ -76,7 +76,7 @@ async def _forget(controller: Controller, payload: dict[str, Any]) -> dict[str, 
         state=payload["state"],
     )
     try:
-        await (await controller.host()).spawner(facts).delete_forever()
+        await (await term.host()).spawner(facts).delete_forever()
     except Exception:
         # Nobody asks again: the row is gone.
         log.exception("A spawner can't forget", server=facts.label)
@@ -84,12 +84,12 @@ async def _forget(controller: Controller, payload: dict[str, Any]) -> dict[str, 
     return {}
 
 
-async def _spawner(controller: Controller, payload: dict[str, Any]) -> HostedSpawner:
+async def _spawner(term: Term, payload: dict[str, Any]) -> HostedSpawner:
     owner, name = payload["owner"], payload.get("server_name", "")
-    facts = await controller.ask(controller.records.facts_of, owner, name)
+    facts = await term.ask(term.records.facts_of, owner, name)
     if facts is None:
         raise LookupError(f"no user {owner}")
-    return (await controller.host()).spawner(facts)
+    return (await term.host()).spawner(facts)
 
 
 ANSWERS = {

@@ -32,7 +32,7 @@ from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from tokens.actions import purge_expired
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 logger = logging.getLogger(__name__)
 
@@ -51,47 +51,47 @@ SESSION_STORED = timedelta(hours=1)
 Use = tuple[str, str, datetime]
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Note activity and tidy up, each at its own pace."""
-    await asyncio.gather(_note_activity(controller), _tidy(controller))
+    await asyncio.gather(_note_activity(term), _tidy(term))
 
 
-async def _note_activity(controller: Controller) -> None:
+async def _note_activity(term: Term) -> None:
     # The proxy measures no finer than requests come; nobody needs it each second.
     while interval := settings.HUB.last_activity_interval:
         await asyncio.sleep(interval)
-        await note_activity(controller)
+        await note_activity(term)
 
 
-async def note_activity(controller: Controller) -> None:
+async def note_activity(term: Term) -> None:
     """Note what the proxy knows of the use of servers, if it can be asked."""
     try:
-        client = await controller.ask(proxy)
+        client = await term.ask(proxy)
         routes = await asyncio.to_thread(client.routes)
     except ProxyError as problem:
         logger.warning("Nothing is known of the use of servers: %s", problem)
         return
     uses = sorted(read_uses(routes.values()))
     for batch in _batches(uses):
-        await controller.write(raise_activity, batch)
+        await term.write(raise_activity, batch)
 
 
-async def _tidy(controller: Controller) -> None:
+async def _tidy(term: Term) -> None:
     while True:
         await asyncio.sleep(TIDY_EVERY)
         began = time.monotonic()
         removed: dict[str, int] = {}
         for kind in REMOVALS:
-            removed[kind] = await remove(controller, kind, timezone.now())
+            removed[kind] = await remove(term, kind, timezone.now())
         if any(removed.values()):
             said = ", ".join(f"{n} {what}" for what, n in removed.items() if n)
             logger.info("Removed %s in %.2f s", said, time.monotonic() - began)
 
 
-async def remove(controller: Controller, kind: str, now: datetime) -> int:
+async def remove(term: Term, kind: str, now: datetime) -> int:
     """Remove what is over of one kind; say how much there was."""
     number = 0
-    while removed := await controller.write(REMOVALS[kind], now):
+    while removed := await term.write(REMOVALS[kind], now):
         number += removed
         await asyncio.sleep(PAUSE)
     return number

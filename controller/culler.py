@@ -28,7 +28,7 @@ from servers.limits import take_turn
 from servers.models import ACTIVE, Server
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ GLANCE = 0.5
 BATCH = 20
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Look for what is idle, again and again; return if that is not wanted."""
     every = interval()
     while every:
         # Not at once: what was used while no controller looked has yet to report.
         await asyncio.sleep(every)
-        await cull(controller)
+        await cull(term)
 
 
 def interval() -> float:
@@ -58,30 +58,30 @@ def interval() -> float:
     return hub.cull_every or max(min(limits) / 2, 1)
 
 
-async def cull(controller: Controller) -> None:
+async def cull(term: Term) -> None:
     """Stop what is idle now, a few servers at a time, then delete idle users."""
     now = timezone.now()
     number = 0
-    for ids in _batches(await controller.ask(idle_ids, now)):
-        stopping = await controller.write(stop_idle, ids, now)
+    for ids in _batches(await term.ask(idle_ids, now)):
+        stopping = await term.write(stop_idle, ids, now)
         number += len(stopping)
-        await _settle(controller, stopping)
+        await _settle(term, stopping)
     if number:
         logger.info("Stopped %d idle servers", number)
     if settings.HUB.cull_users:
-        users = await controller.ask(idle_user_ids, now)
+        users = await term.ask(idle_user_ids, now)
         for start in range(0, len(users), BATCH):
             chosen = users[start : start + BATCH]
-            deleted = await controller.write(delete_idle, chosen, now)
+            deleted = await term.write(delete_idle, chosen, now)
             logger.info("Deleted %d idle users", deleted)
 
 
-async def _settle(controller: Controller, ids: list[int]) -> None:
+async def _settle(term: Term, ids: list[int]) -> None:
     """Wait until these servers have stopped, or take too long."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while ids and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(GLANCE)
-        ids = await controller.ask(_still_active, ids)
+        ids = await term.ask(_still_active, ids)
 
 
 # Decisions

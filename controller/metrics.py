@@ -31,7 +31,7 @@ from servers.metrics import ServerMetrics
 from servers.models import Server
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +56,12 @@ class Exposition:
         self.started_up = False
         self.troubled = False
 
-    def follow(self, controller: Controller) -> None:
+    def follow(self, term: Term) -> None:
         """Measure what happens in one term of leadership."""
-        controller.on_started.append(self.started)
-        controller.on_failed.append(self.failed)
-        controller.on_stopped.append(self.stopped)
-        controller.on_polled.append(self.polled)
+        term.on_started.append(self.started)
+        term.on_failed.append(self.failed)
+        term.on_stopped.append(self.stopped)
+        term.on_polled.append(self.polled)
 
     def started(self, facts: ServerFacts, seconds: float) -> None:
         self.metrics.observe_spawn(seconds, "success")
@@ -136,17 +136,17 @@ def _serve(registry: CollectorRegistry, address: str) -> None:
         logger.error("HUB_CONTROLLER_METRICS=%s: %s", address, error)
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Measure this term, and tell it."""
     figures = exposition()
-    figures.follow(controller)
-    await asyncio.gather(_measure_adoption(controller, figures), _tell(figures))
+    figures.follow(term)
+    await asyncio.gather(_measure_adoption(term, figures), _tell(figures))
 
 
-async def _measure_adoption(controller: Controller, figures: Exposition) -> None:
+async def _measure_adoption(term: Term, figures: Exposition) -> None:
     began = time.monotonic()
     pause = 0.05
-    while await controller.ask(_is_checking):
+    while await term.ask(_is_checking):
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 2)
     figures.metrics.adoption.observe(time.monotonic() - began)

@@ -17,10 +17,11 @@ import structlog
 from django.conf import settings
 
 from controller.database import Database, notice_broken_connections
-from controller.leader import Controller, Hosting, TooManyFailures
+from controller.leader import Leader
 from controller.leadership import Lock, Lost, new_lock
 from controller.records import take_over
-from controller.task_group import Background
+from controller.spawners.hosting import Hosting
+from controller.term import Task, TooManyFailures
 
 log = structlog.get_logger("hub.controller")
 
@@ -33,21 +34,21 @@ STOP_ALL = 60.0
 LAST_TRY = 3.0
 
 
-def serve(background: Sequence[Background] = ()) -> int:
+def serve(tasks: Sequence[Task] = ()) -> int:
     """Lead, or stand by, until a signal ends this process; return its status.
 
     SIGTERM and SIGINT leave servers running for the next controller, SIGUSR1 stops
     them first.
     """
     notice_broken_connections()
-    return asyncio.run(Process(background).run())
+    return asyncio.run(Process(tasks).run())
 
 
 class Process:
     """What outlives the terms of leadership."""
 
-    def __init__(self, background: Sequence[Background]) -> None:
-        self.background = background
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
         self.database = Database()
         self.hosting = Hosting()
         self.ending = asyncio.Event()
@@ -132,14 +133,14 @@ class Process:
             await _end(getting, ending)
 
     async def _act(self, epoch: int, lock: Lock) -> None:
-        controller = Controller(
+        leader = Leader(
             epoch,
             self.facts,
             database=self.database,
             hosting=self.hosting,
-            background=self.background,
+            tasks=self.tasks,
         )
-        acting = asyncio.ensure_future(controller.run())
+        acting = asyncio.ensure_future(leader.run())
         guarding = asyncio.ensure_future(lock.watch())
         ending = asyncio.ensure_future(self.ending.wait())
         leaving = asyncio.ensure_future(self.leaving.wait())
@@ -149,7 +150,7 @@ class Process:
                 {acting, guarding, ending}, return_when=FIRST_COMPLETED
             )
             if self.stops_servers and done == {ending}:
-                stopping = asyncio.ensure_future(self._stop_servers(controller))
+                stopping = asyncio.ensure_future(self._stop_servers(leader))
                 await asyncio.wait(
                     {acting, guarding, stopping, leaving}, return_when=FIRST_COMPLETED
                 )
@@ -159,8 +160,8 @@ class Process:
         finally:
             await _end(acting, guarding, ending, leaving, stopping)
 
-    async def _stop_servers(self, controller: Controller) -> None:
-        left = await controller.stop_all(STOP_ALL)
+    async def _stop_servers(self, leader: Leader) -> None:
+        left = await leader.stop_all(STOP_ALL)
         if left:
             log.error("Servers could not be stopped in time", servers=left)
 

@@ -12,8 +12,8 @@ from controller.leadership import Lost
 from controller.records import Records, Row
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
     from controller.spawners.host import HostedSpawner
+    from controller.term import Term
 
 log = structlog.get_logger("hub.controller")
 
@@ -31,11 +31,11 @@ class Progress:
     def __init__(
         self,
         records: Records,
-        controller: Controller,
+        term: Term,
         row: Row,
         spawner: HostedSpawner,
     ) -> None:
-        self.records, self.controller = records, controller
+        self.records, self.term = records, term
         self.row, self.spawner = row, spawner
         self.events: list[dict[str, Any]] = []
         self.come = asyncio.Event()
@@ -74,4 +74,4 @@ class Progress:
                 await asyncio.sleep(GATHER)
                 self.come.clear()
                 events, self.events = self.events, []
-                await self.controller.ask(self.records.tell, self.row, events)
+                await self.term.ask(self.records.tell, self.row, events)

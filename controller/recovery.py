@@ -1,9 +1,9 @@
-"""Finding what a start left behind whose controller did not live to store it.
+"""Find and end what a start left behind when its controller ended before storing it.
 
-Each start has a random id, its attempt, which is stored before anything happens.
-What is started bears it where another controller can look: local processes in their
-environment, jobs of Slurm in their comment. Other spawners name what they start after
-its owner, so that asking them about a server of which nothing is stored finds it.
+Each start has a random id, the attempt, which is stored before anything is started.
+Local processes have the attempt in their environment, jobs of Slurm in their comment
+(`controller.spawners.kinds.mark`). Other spawners name what they start after its
+owner, so that they find it without any stored state.
 """
 
 from __future__ import annotations
@@ -18,28 +18,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from controller.spawners.kinds import COMMENT, VARIABLE, is_local, is_slurm, submits
+
 if TYPE_CHECKING:
     from controller.spawners.host import HostedSpawner
 
 log = structlog.get_logger("hub.spawner")
 
-VARIABLE: Final = "HUB_ATTEMPT"
-COMMENT: Final = "hub:"
 LIST_JOBS: Final = 'squeue --noheader --format="%i|%k|%T|%B"'
 PATIENCE: Final = 5.0
 
 
-def mark(spawner: Any, attempt: str) -> None:
-    """Let what a spawner is about to start bear its attempt."""
-    if not attempt:
-        return
-    spawner.environment = {**spawner.environment, VARIABLE: attempt}
-    if is_slurm(spawner) and not _has_comment(spawner):
-        spawner.batch_submit_cmd += f" --comment={COMMENT}{attempt}"
-
-
 async def find_and_end(hosted: HostedSpawner, attempt: str) -> bool:
-    """End what an attempt set going, if it did; say whether there was something."""
+    """End what an attempt started; return whether anything was found."""
     spawner = hosted.spawner
     found = False
     if is_local(spawner) or submits(spawner):
@@ -56,28 +47,11 @@ async def find_and_end(hosted: HostedSpawner, attempt: str) -> bool:
     return found
 
 
-def is_local(spawner: Any) -> bool:
-    """Say whether a spawner starts processes of this machine."""
-    from jupyterhub.spawner import LocalProcessSpawner
-
-    return isinstance(spawner, LocalProcessSpawner)
-
-
-def submits(spawner: Any) -> bool:
-    """Say whether a spawner runs a command of a batch system."""
-    return hasattr(spawner, "batch_submit_cmd")
-
-
-def is_slurm(spawner: Any) -> bool:
-    """Say whether a spawner submits jobs to Slurm, without importing any such."""
-    return any(each.__name__ == "SlurmSpawner" for each in type(spawner).__mro__)
-
-
 # By environment
 
 
 def processes_of(attempt: str) -> set[int]:
-    """Return the ids of the processes that bear an attempt, or descend from one."""
+    """Return the ids of the processes of an attempt, and of their descendants."""
     entry = f"{VARIABLE}={attempt}".encode()
     found = set()
     for folder in Path("/proc").iterdir():
@@ -114,20 +88,8 @@ def _send(number: int, pids: Iterable[int]) -> None:
 # By comment
 
 
-def _has_comment(spawner: Any) -> bool:
-    """Say whether the site gives its jobs a comment; then it stays."""
-    return any(
-        "--comment" in text
-        for text in (
-            spawner.batch_submit_cmd,
-            spawner.batch_script,
-            spawner.req_options,
-        )
-    )
-
-
 async def _load_job(spawner: Any, attempt: str) -> None:
-    """Let the spawner know the job that an attempt submitted, if there is one."""
+    """Give the spawner the job that an attempt submitted, if there is one."""
     from batchspawner.batchspawner import format_template
 
     try:

@@ -19,7 +19,7 @@ from audit.actions import announce_purge, delete_events, record_purge
 from audit.models import Actor, Event
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 logger = logging.getLogger(__name__)
 
@@ -31,28 +31,28 @@ SLACK = timedelta(days=1)
 PAUSE = 0.05
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Look every hour whether something is older than it may become."""
     while True:
-        await tidy(controller, timezone.now())
+        await tidy(term, timezone.now())
         await asyncio.sleep(EVERY)
 
 
-async def tidy(controller: Controller, now: datetime) -> None:
+async def tidy(term: Term, now: datetime) -> None:
     """Delete what is too old."""
-    await controller.write(delete_expired_entries, now)
+    await term.write(delete_expired_entries, now)
     days = settings.HUB.audit_retention_days
     if not days:
         return
     before = now - timedelta(days=days)
-    if not await controller.ask(has_events, before - SLACK):
+    if not await term.ask(has_events, before - SLACK):
         return
-    await controller.write(announce_purge, before, by=BY)
+    await term.write(announce_purge, before, by=BY)
     deleted = 0
-    while batch := await controller.write(delete_events, before):
+    while batch := await term.write(delete_events, before):
         deleted += batch
         await asyncio.sleep(PAUSE)
-    await controller.write(record_purge, before, deleted, by=BY)
+    await term.write(record_purge, before, deleted, by=BY)
     logger.info("Deleted %s acts that were older than %s days", deleted, days)
 
 

@@ -18,7 +18,7 @@ from controller.proxy.client import ProxyError
 from controller.proxy.routes import check_routes, in_thread, proxy
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CHECK_ROUTES = signal.SIGUSR2
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Check routes at once, from time to time, and when the proxy was replaced."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -24,7 +24,7 @@ from django.conf import settings
 from controller.spawners.spawn_context import ServerFacts
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ Moment = tuple[datetime, dict[str, str]]
 Emit = Callable[[Moment], None]
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Tell of each start and stop of this term, in their order."""
     queue: asyncio.Queue[Moment] = asyncio.Queue()
 
@@ -54,8 +54,8 @@ async def run(controller: Controller) -> None:
         if why != "exit":
             note("stop", facts)
 
-    controller.on_started.append(lambda facts, seconds: note("start", facts))
-    controller.on_stopped.append(stopped)
+    term.on_started.append(lambda facts, seconds: note("start", facts))
+    term.on_stopped.append(stopped)
     emit: Emit | None = None
     try:
         while True:

@@ -1,9 +1,9 @@
-"""Keeping one server: making true what is wanted of it, and watching it.
+"""The reconciler of one server: starts, watches and stops it as the row asks.
 
-A keeper reads its server's row, does what that asks for, settles it, and reads it
-again, until the server is stopped. A newer wish interrupts a start, never a stop.
-Being cancelled means that this controller must not act any more: then the keeper
-leaves everything as it is, for the next one to find.
+A reconciler reads its server's row, does what the row asks for, settles the row, and
+reads it again, until the server is stopped. A newer generation interrupts a start,
+never a stop. A reconciler is cancelled when its controller no longer leads; then the
+reconciler leaves everything as it is, for the next leader to find.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from servers.models import Server
 from servers.progress import cancelled_event, failed_event, ready_event
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
     from controller.spawners.host import HostedSpawner
+    from controller.term import Term
 
 log = structlog.get_logger("hub.controller")
 
@@ -49,11 +49,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 CLEANUP_TRIES = 4
 
 
-class Keeper:
-    """What this controller does about one server."""
+class ServerReconciler:
+    """The task of one server in one term of leadership."""
 
-    def __init__(self, controller: Controller, server_id: int) -> None:
-        self.controller = controller
+    def __init__(self, term: Term, server_id: int) -> None:
+        self.term = term
         self.server_id = server_id
         self.row: Row
         self.spawner: HostedSpawner | None = None
@@ -71,10 +71,10 @@ class Keeper:
         # What is being stopped is stopped to the end.
         self._ending = False
 
-    # What others ask of it
+    # For the leader and the handlers of calls
 
     def tell(self, generation: int, announced_port: int | None = None) -> None:
-        """Hear what the row says by now."""
+        """Take over the row's latest generation."""
         self._told = generation
         if generation > self.generation:
             self.look_again()
@@ -95,7 +95,7 @@ class Keeper:
         self._woken.set()
         return await question
 
-    # The course of things
+    # Steps
 
     async def run(self) -> None:
         """Do what is wanted until the server is stopped, or gone."""
@@ -107,7 +107,7 @@ class Keeper:
 
     async def _step(self) -> bool:
         self._wished.clear()
-        row = await self.controller.ask(self.records.read, self.server_id)
+        row = await self.term.ask(self.records.read, self.server_id)
         if row is None:
             await self._end_of_the_deleted()
             return False
@@ -151,10 +151,10 @@ class Keeper:
 
     @property
     def records(self) -> Records:
-        return self.controller.records
+        return self.term.records
 
     async def _host(self, row: Row) -> HostedSpawner:
-        host = await self.controller.host()
+        host = await self.term.host()
         return host.spawner(row.facts, self._note)
 
     # Starting
@@ -172,7 +172,7 @@ class Keeper:
                 log.exception("A start failed", server=self.row.facts.label)
             await self._fail(SpawnFailed.of(problem), began)
             return
-        self.controller.has_started(self.row.facts, time.monotonic() - began)
+        self.term.has_started(self.row.facts, time.monotonic() - began)
 
     async def _launch(self) -> bool:
         """Start the server, or go on with a start that another controller began."""
@@ -180,7 +180,7 @@ class Keeper:
         url = await self._resume() if row.facts.attempt else ""
         if not url:
             # What is removed for ever must not be what this start makes.
-            while await self.controller.ask(self.records.is_being_forgotten, row):
+            while await self.term.ask(self.records.is_being_forgotten, row):
                 await asyncio.sleep(FORGET_LOOK)
             attempt = secrets.token_hex(8)
             row = replace(
@@ -190,10 +190,10 @@ class Keeper:
             self.row = row
             self.spawner = spawner = await self._host(row)
             scopes = await spawner.requested_scopes()
-            secret = await self.controller.ask(self.records.begin, row, attempt, scopes)
+            secret = await self.term.ask(self.records.begin, row, attempt, scopes)
             if secret is None:
                 return False
-            self._progress = Progress(self.records, self.controller, row, spawner)
+            self._progress = Progress(self.records, self.term, row, spawner)
             self._starting = True
             url = await spawner.start(secret)
             await self._keep_secret(row, spawner, secret, scopes)
@@ -216,7 +216,7 @@ class Keeper:
         final = await spawner.ready_event(
             ready_event(row.facts.user_name, row.facts.name)
         )
-        if not await self.controller.ask(
+        if not await self.term.ask(
             self.records.settle_ready,
             *(row, spawner.state(), url, [*events, final]),
         ):
@@ -230,7 +230,7 @@ class Keeper:
     ) -> None:
         if spawner.api_token == secret:
             return
-        problem = await self.controller.ask(
+        problem = await self.term.ask(
             self.records.rehash, row, spawner.api_token, scopes
         )
         if problem:
@@ -242,7 +242,7 @@ class Keeper:
         self.spawner = spawner = await self._host(row)
         log.warning("A start was interrupted", server=row.facts.label)
         if row.facts.url and await self._poll_surely(spawner) is None:
-            self._progress = Progress(self.records, self.controller, row, spawner)
+            self._progress = Progress(self.records, self.term, row, spawner)
             return row.facts.url
         await recovery.find_and_end(spawner, row.facts.attempt)
         return ""
@@ -266,21 +266,21 @@ class Keeper:
         event = failed_event(failure.event)
         if failure.html_message:
             event["html_message"] = failure.html_message
-        settled = await self.controller.ask(
+        settled = await self.term.ask(
             self.records.settle_failed,
             *(row, state, failure, [*events, event]),
         )
         self.spawner = self._saved = None
         if settled:
             seconds = time.monotonic() - began
-            self.controller.has_failed(row.facts, failure, seconds, limit)
+            self.term.has_failed(row.facts, failure, seconds, limit)
 
     # Adopting
 
     async def _adopt(self) -> None:
         """Take on a server that was running under another controller."""
         row, url = self.row, self.row.facts.url
-        async with self.controller.adopting:
+        async with self.term.adopting:
             spawner = await self._host(row)
             status = await self._poll_surely(spawner)
         self.spawner = spawner
@@ -305,11 +305,10 @@ class Keeper:
             await self._stop(why="exit", status=status)
             return
         await self._publish(url, insist=False)
-        if await self.controller.ask(
+        if await self.term.ask(
             self.records.settle_ready, row, spawner.state(), url, []
         ):
             log.info("A server was found running", server=row.facts.label)
-            self.controller.has_adopted(row.facts)
 
     async def _poll_surely(self, spawner: HostedSpawner) -> int | None:
         """Return whether the server runs, however long it takes to find out.
@@ -365,7 +364,7 @@ class Keeper:
                 reason=str(problem) or type(problem).__name__,
             )
             return False
-        self.controller.has_polled(self.row.facts, time.monotonic() - began, status)
+        self.term.has_polled(self.row.facts, time.monotonic() - began, status)
         if status is None:
             return False
         await self._stop(why="exit", status=status)
@@ -400,7 +399,7 @@ class Keeper:
             spawner = await self._end(spawner)
             state, resumes = spawner.state(), spawner.will_resume
         while True:
-            outcome = await self.controller.ask(
+            outcome = await self.term.ask(
                 self.records.settle_stopped,
                 *(row, state),
                 resumes=resumes,
@@ -415,7 +414,7 @@ class Keeper:
         self.spawner = self._saved = None
         if outcome is Outcome.SETTLED:
             log.info("A server is stopped", server=row.facts.label)
-            self.controller.has_stopped(row.facts, time.monotonic() - began, why)
+            self.term.has_stopped(row.facts, time.monotonic() - began, why)
 
     async def _end(
         self, spawner: HostedSpawner, *, tries: int = 0, now: bool = False
@@ -498,7 +497,7 @@ class Keeper:
 
     def _note(self, state: dict[str, Any], url: str) -> None:
         """Hear from the spawner that it changed what it is found by."""
-        self.controller.spawn(self._save())
+        self.term.spawn(self._save())
 
     async def _save(self) -> None:
         async with self._saving:
@@ -508,7 +507,7 @@ class Keeper:
             now = (spawner.state(), spawner.url)
             if now == self._saved:
                 return
-            if await self.controller.ask(self.records.keep, row, *now):
+            if await self.term.ask(self.records.keep, row, *now):
                 self._saved = now
             moved = self.watching and now[1] and now[1] != self._published
         if moved:

@@ -37,7 +37,7 @@ from tokens.models import APIToken
 from web.hosts import public_origin, public_url, service_origin, service_path
 
 if TYPE_CHECKING:
-    from controller.leader import Controller
+    from controller.term import Term
 
 log = structlog.get_logger("hub.services")
 
@@ -62,16 +62,16 @@ GRACE = 4.0
 KNOCK = 0.2
 
 
-async def run(controller: Controller) -> None:
+async def run(term: Term) -> None:
     """Run every managed service, and look whether services answer."""
     await asyncio.to_thread(end_leftovers)
-    programs = await controller.write(provide)
+    programs = await term.write(provide)
     if programs:
         log.info("Starting services", services=[each.name for each in programs])
     async with asyncio.TaskGroup() as tasks:
         for program in programs:
-            tasks.create_task(Runner(controller, program).run())
-        tasks.create_task(watch_services(controller))
+            tasks.create_task(Runner(term, program).run())
+        tasks.create_task(watch_services(term))
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,8 @@ def _account(service: Service) -> dict[str, str]:
 class Runner:
     """Keeps one program running until it is cancelled."""
 
-    def __init__(self, controller: Controller, program: Program) -> None:
-        self.controller, self.program = controller, program
+    def __init__(self, term: Term, program: Program) -> None:
+        self.term, self.program = term, program
         self.pause = FIRST_PAUSE
 
     async def run(self) -> None:
@@ -246,7 +246,7 @@ class Runner:
 
     async def _note(self, pid: int) -> None:
         row = Service.objects.filter(pk=self.program.service_id)
-        await self.controller.write(row.update, pid=pid)
+        await self.term.write(row.update, pid=pid)
 
 
 def _identity(name: str) -> dict[str, Any]:
@@ -304,11 +304,11 @@ def _leftovers() -> Iterator[int]:
 # Whether services answer
 
 
-async def watch_services(controller: Controller) -> None:
+async def watch_services(term: Term) -> None:
     """Report services that do not answer at their address, once, and their return."""
     silent: set[str] = set()
     while True:
-        services = await controller.ask(_with_address)
+        services = await term.ask(_with_address)
         silent &= {name for name, _, _ in services}
         async with asyncio.TaskGroup() as tasks:
             for name, url, seconds in services:

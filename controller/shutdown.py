@@ -16,7 +16,7 @@ from threading import Timer
 from typing import Any
 
 # Who started this process and ends with it: the supervisor, or the web server.
-KEEPER = "HUB_KEEPER_PID"
+SUPERVISOR = "HUB_SUPERVISOR_PID"
 
 # Long enough for the answer to reach whoever asked, through the proxy.
 DELAY = 0.3
@@ -42,17 +42,17 @@ def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:
     configuration. Only a supervisor hears of them: what was started separately is
     ended separately.
     """
-    keeper = os.environ.get(KEEPER, "")
-    if not keeper.isdigit():
+    supervisor = os.environ.get(SUPERVISOR, "")
+    if not supervisor.isdigit():
         return False
     folder = os.environ.get("HUB_DATA_DIR")
     if folder:
-        leave_word(Path(folder), servers=servers, proxy=proxy)
-    Timer(DELAY, os.kill, (int(keeper), signal.SIGTERM)).start()
+        write_shutdown(Path(folder), servers=servers, proxy=proxy)
+    Timer(DELAY, os.kill, (int(supervisor), signal.SIGTERM)).start()
     return True
 
 
-def leave_word(data_dir: Path, *, servers: bool | None, proxy: bool | None) -> None:
+def write_shutdown(data_dir: Path, *, servers: bool | None, proxy: bool | None) -> None:
     """Leave a note of what is to end, for the supervisor that is told to end."""
     said = {"cleanup_servers": servers, "cleanup_proxy": proxy}
     word = {key: value for key, value in said.items() if value is not None}
@@ -65,7 +65,7 @@ def leave_word(data_dir: Path, *, servers: bool | None, proxy: bool | None) -> N
     draft.replace(_word(data_dir))
 
 
-def take_word(data_dir: Path) -> dict[str, bool]:
+def read_shutdown(data_dir: Path) -> dict[str, bool]:
     """Return what the note says, and remove it; without one nothing was said."""
     found: dict[str, Any] = {}
     with suppress(OSError, ValueError):

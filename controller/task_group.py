@@ -1,15 +1,12 @@
-"""What the leading controller does besides keeping servers.
+"""The tasks that the leading controller runs beside the reconcilers of servers.
 
-Each entry is a module's `async def run(controller: Controller) -> None`. It is
-started once a controller leads and cancelled when it no longer does; one that fails
-is logged and started again after a while, and one that returns is done. See
-`reconciler.Controller` for what it may use.
+Each entry is a module's `async def run(term: Term) -> None`. A task is started when a
+controller begins to lead and cancelled when the controller no longer leads. A task that
+fails is logged and started again after a pause; a task that returns is done.
+`controller.term` says what a task may use.
 """
 
 from __future__ import annotations
-
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from controller import (
     cleanup,
@@ -20,14 +17,10 @@ from controller import (
     server_events,
     service_processes,
 )
+from controller.term import Task
 
-if TYPE_CHECKING:
-    from controller.leader import Controller
-
-Background = Callable[["Controller"], Awaitable[None]]
-
-BACKGROUND: tuple[Background, ...] = (
-    # First of all, for what the others do is measured.
+TASK_GROUP: tuple[Task, ...] = (
+    # The first, because it measures the others.
     metrics.run,
     server_events.run,
     culler.run,

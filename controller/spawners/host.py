@@ -20,10 +20,8 @@ import structlog
 from django.conf import settings
 from traitlets.config import Config
 
-from controller import recovery
 from controller.search_path import with_own_programs
-from controller.spawners import classes, options
-from controller.spawners import strict_poll as doubts
+from controller.spawners import classes, kinds, options, strict_poll
 from controller.spawners.failures import UNHANDLED, SpawnFailed
 from controller.spawners.processes import LocalProcess
 from controller.spawners.sanitize import storable
@@ -119,10 +117,10 @@ class HostedSpawner:
             public_hub_url=public_url(hub.base_url),
         )
         self.process: LocalProcess | None = None
-        if recovery.is_local(self.spawner):
+        if kinds.is_local(self.spawner):
             self.process = LocalProcess(self.spawner, facts)
             self.process.load(facts.state)
-        doubts.widen(self.spawner)
+        strict_poll.widen(self.spawner)
         self.spawner.load_state(dict(facts.state))
         if facts.announced_port:
             self.announce_port(facts.announced_port)
@@ -212,7 +210,7 @@ class HostedSpawner:
         cancels this, or sees it fail, must `stop()`.
         """
         spawner = self.spawner
-        doubts.drop_broken(spawner)
+        strict_poll.drop_broken(spawner)
         spawner.clear_state()
         spawner._spawn_pending = spawner._start_pending = True
         spawner.api_token = token
@@ -228,7 +226,7 @@ class HostedSpawner:
                     lambda: spawner._run_apply_user_options(spawner.user_options),
                 )
             await self._hook("pre_spawn_hook", spawner.run_pre_spawn_hook)
-            recovery.mark(spawner, self.facts.attempt)
+            kinds.mark(spawner, self.facts.attempt)
             self._settle(await self._started())
         except Exception as problem:
             raise self._failure(problem) from problem
@@ -336,7 +334,7 @@ class HostedSpawner:
         return await asyncio.shield(asking)
 
     async def _poll(self) -> int | None:
-        doubts.drop_broken(self.spawner)
+        strict_poll.drop_broken(self.spawner)
         status = await self._awaited(self.spawner.poll())
         if self.process is not None:
             self.process.tidy()

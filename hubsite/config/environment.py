@@ -313,7 +313,11 @@ def unknown_variables() -> list[str]:
     Kubernetes sets some for each service; what it makes of one called `hub` is not
     a misspelling.
     """
-    known = {*variables(), *(f"{name}_FILE" for name in variables()), "HUB_KEEPER_PID"}
+    known = {
+        *variables(),
+        *(f"{name}_FILE" for name in variables()),
+        "HUB_SUPERVISOR_PID",
+    }
     kubernetes = re.compile(r"HUB_(SERVICE|PORT)(_.*)?")
     return sorted(
         name

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from controller.proxy.client import ProxyClient, ProxyError
-from controller.shutdown import KEEPER, take_word
+from controller.shutdown import SUPERVISOR, read_shutdown
 from hubsite.process import proxy_process
 from hubsite.process.children import FIRST_PAUSE, Child, OwnLog, PipedLog
 
@@ -109,7 +109,7 @@ class Supervisor:
         # kept: to get it anew each time costs as much as the hash.
         self.env.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
         self.env.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
-        self.env[KEEPER] = str(os.getpid())
+        self.env[SUPERVISOR] = str(os.getpid())
         if self.env.get("HUB_LOG_FORMAT", "auto") == "auto":
             # The children write into pipes; only the supervisor knows who reads.
             self.env["HUB_LOG_FORMAT"] = "text" if sys.stderr.isatty() else "json"
@@ -127,7 +127,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.selector.register(alarm, selectors.EVENT_READ, None)
         # What somebody said to an earlier run is not meant for this one.
-        take_word(self.data_dir)
+        read_shutdown(self.data_dir)
         self.start_web(first=True)
         while not (self.stopping and not self.children):
             self.wait(alarm)
@@ -426,7 +426,7 @@ class Supervisor:
             return
         self.stopping = True
         self.due.clear()
-        self.facts |= take_word(self.data_dir)
+        self.facts |= read_shutdown(self.data_dir)
         if (
             self.ready
             and self.facts["cleanup_servers"]

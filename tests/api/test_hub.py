@@ -358,7 +358,7 @@ def test_a_refused_end_ends_nothing(
     admin: Any, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever would be told to end is named, and is nobody who could.
-    monkeypatch.setenv("HUB_KEEPER_PID", "not-a-process")
+    monkeypatch.setenv("HUB_SUPERVISOR_PID", "not-a-process")
 
     reply = admin.post(f"{API}/shutdown", body)
 
@@ -368,7 +368,7 @@ def test_a_refused_end_ends_nothing(
 def test_says_so_if_nothing_could_end_the_hub(
     admin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("HUB_KEEPER_PID", raising=False)
+    monkeypatch.delenv("HUB_SUPERVISOR_PID", raising=False)
 
     assert admin.post(f"{API}/shutdown").status_code == 503
 

@@ -10,27 +10,28 @@ import pytest
 
 from controller import leader as reconciler
 from controller.database import Database
-from controller.leader import Controller, Hosting
+from controller.leader import Leader
 from controller.leadership import Lost
 from controller.records import take_over
+from controller.spawners.hosting import Hosting
 from servers.models import Leadership, Server
 from tests.controller.site import Site
 
 
 def lead(
-    *background: Callable[[Controller], Awaitable[None]],
-    until: Callable[[Controller], Awaitable[Any]],
-) -> Controller:
+    *background: Callable[[Leader], Awaitable[None]],
+    until: Callable[[Leader], Awaitable[Any]],
+) -> Leader:
     """Lead in this process until something is done."""
 
-    async def scenario() -> Controller:
+    async def scenario() -> Leader:
         database = Database()
         epoch = await database.run(take_over, "test", {})
-        controller = Controller(
-            epoch, {}, database=database, hosting=Hosting(), background=background
+        leader = Leader(
+            epoch, {}, database=database, hosting=Hosting(), tasks=background
         )
-        acting = asyncio.create_task(controller.run())
-        doing = asyncio.create_task(until(controller))
+        acting = asyncio.create_task(leader.run())
+        doing = asyncio.create_task(until(leader))
         await asyncio.wait({acting, doing}, return_when=asyncio.FIRST_COMPLETED)
         if acting.done():
             acting.result()
@@ -38,7 +39,7 @@ def lead(
         await asyncio.wait({acting})
         doing.result()
         database.executor.shutdown()
-        return controller
+        return leader
 
     return asyncio.run(asyncio.wait_for(scenario(), 20))
 
@@ -46,14 +47,14 @@ def lead(
 def test_background_ends_with_the_term(site: Site):
     said = []
 
-    async def background(controller: Controller) -> None:
+    async def background(leader: Leader) -> None:
         said.append("begins")
         try:
             await asyncio.sleep(60)
         finally:
             said.append("ends")
 
-    async def moment(controller: Controller) -> None:
+    async def moment(leader: Leader) -> None:
         await asyncio.sleep(0.3)
 
     lead(background, until=moment)
@@ -68,13 +69,13 @@ def test_background_that_fails_is_started_again(
     again = asyncio.Event()
     turns = []
 
-    async def background(controller: Controller) -> None:
+    async def background(leader: Leader) -> None:
         turns.append(1)
         if len(turns) < 3:
             raise RuntimeError("a bad day")
         again.set()
 
-    async def third(controller: Controller) -> None:
+    async def third(leader: Leader) -> None:
         await again.wait()
 
     lead(background, until=third)
@@ -85,17 +86,17 @@ def test_background_that_fails_is_started_again(
 def test_background_writes_only_while_it_leads(site: Site):
     site.user("alan")
 
-    async def background(controller: Controller) -> None:
-        await controller.write(Server.objects.create, user=site_user())
-        await controller.ask(Leadership.objects.update, epoch=99)
-        await controller.write(Server.objects.all().delete)
+    async def background(leader: Leader) -> None:
+        await leader.write(Server.objects.create, user=site_user())
+        await leader.ask(Leadership.objects.update, epoch=99)
+        await leader.write(Server.objects.all().delete)
 
     def site_user() -> Any:
         return alan
 
     alan = site.user("alan")
 
-    async def forever(controller: Controller) -> None:
+    async def forever(leader: Leader) -> None:
         await asyncio.sleep(15)
 
     with pytest.raises(Lost):
@@ -111,11 +112,11 @@ def test_callback_that_fails_harms_nobody(site: Site):
     def bad(*args: Any) -> None:
         raise RuntimeError("a bad day")
 
-    async def background(controller: Controller) -> None:
-        controller.on_stopped += [bad, lambda *args: heard.set()]
+    async def background(leader: Leader) -> None:
+        leader.on_stopped += [bad, lambda *args: heard.set()]
 
-    async def stopped(controller: Controller) -> None:
-        await controller.ask(site.stop)
+    async def stopped(leader: Leader) -> None:
+        await leader.ask(site.stop)
         await heard.wait()
 
     lead(background, until=stopped)

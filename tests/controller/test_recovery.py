@@ -13,6 +13,7 @@ from traitlets.config import Config
 
 from controller import recovery
 from controller.pids import beginning
+from controller.spawners import kinds
 from controller.spawners.host import Host
 from tests.controller.hosting import configuration, facts, get, run
 
@@ -149,7 +150,7 @@ def test_slurm_that_does_not_answer_is_no_reason_to_despair(
 def test_job_bears_its_attempt(config: Config, slurm: Path) -> None:
     hosted = Host(config, "").spawner(facts("root"))
 
-    recovery.mark(hosted.spawner, "0a1b")
+    kinds.mark(hosted.spawner, "0a1b")
 
     assert hosted.spawner.batch_submit_cmd.endswith(" --comment=hub:0a1b")
     assert hosted.spawner.environment["HUB_ATTEMPT"] == "0a1b"
@@ -160,7 +161,7 @@ def test_comment_of_the_site_stays(config: Config, slurm: Path) -> None:
     config.Slurm.req_options = "--comment=teaching"
     hosted = Host(config, "").spawner(facts("root"))
 
-    recovery.mark(hosted.spawner, "0a1b")
+    kinds.mark(hosted.spawner, "0a1b")
 
     assert "hub:" not in hosted.spawner.batch_submit_cmd
 
@@ -168,6 +169,6 @@ def test_comment_of_the_site_stays(config: Config, slurm: Path) -> None:
 def test_nothing_is_marked_without_an_attempt(config: Config) -> None:
     hosted = Host(config, "simple").spawner(facts("root"))
 
-    recovery.mark(hosted.spawner, "")
+    kinds.mark(hosted.spawner, "")
 
     assert "HUB_ATTEMPT" not in hosted.spawner.environment

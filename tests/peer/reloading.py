@@ -61,8 +61,8 @@ def _read_again() -> None:
         keep_servers=settings.SITE.keep_servers,
         homes=settings.DATA_DIR / "homes",
     )
-    if reconciler := sys.modules.get("controller.leader"):
-        _make_hosts_anew(reconciler.Hosting)
+    if hosting := sys.modules.get("controller.spawners.hosting"):
+        _make_hosts_anew(hosting.Hosting)
 
 
 def _make_hosts_anew(hosting: type) -> None:

@@ -36,10 +36,10 @@ class Command(BaseCommand):
             )
         with while_loading():
             from controller.process import serve
-            from controller.task_group import BACKGROUND
+            from controller.task_group import TASK_GROUP
 
         forget_secrets()
-        status = serve(BACKGROUND)
+        status = serve(TASK_GROUP)
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

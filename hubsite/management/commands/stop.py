@@ -19,7 +19,7 @@ from django.db import connections
 from audit.models import Actor
 from controller.process import serve
 from controller.proxy import routes
-from controller.shutdown import leave_word
+from controller.shutdown import write_shutdown
 from hubsite.config.environment import forget_secrets
 from hubsite.process import proxy_process
 from hubsite.process.children import open_log
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         if not pid:
             self.stdout.write(f"No hub runs with {data_dir}")
             return ""
-        leave_word(data_dir, servers=servers, proxy=proxy)
+        write_shutdown(data_dir, servers=servers, proxy=proxy)
         os.kill(pid, signal.SIGTERM)
         self.stdout.write(f"The hub is told to end (process {pid})")
         if not wait(lambda: running_hub(data_dir) != pid):

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from controller.proxy.announced_proxy import forget_announced_proxy
 from controller.proxy.routes import lasting_routes
-from controller.shutdown import KEEPER
+from controller.shutdown import SUPERVISOR
 from hubsite.config.configuration import ConfigError
 from hubsite.process.command_line import add_place_options
 from hubsite.process.prepare import is_current, prepare
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         else:
             for remark in outcome["remarks"]:
                 self.stderr.write(remark)
-        os.environ.setdefault(KEEPER, str(os.getpid()))
+        os.environ.setdefault(SUPERVISOR, str(os.getpid()))
         # It loads the server, which no other outcome of this command needs.
         from hubsite.process.workers import serve
 
