@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 
 from hubsite.cookies import SessionCookieMiddleware
 from hubsite.middleware import HubMiddleware
-from web.unavailable import BUSY, page
+from hubsite.pages.unavailable import BUSY, page
 from hubsite.pages.views import TITLES
 from tokens import activity, verification
 from tokens.authentication import TokenAuthentication

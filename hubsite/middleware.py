@@ -30,7 +30,7 @@ from api.base import explain
 from hubsite.config.response_settings import CookieOptions
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
-from web.unavailable import answer_awaited
+from hubsite.pages.unavailable import answer_awaited
 from hubsite.pages.views import method_not_allowed
 from web.callers import Caller, find_caller
 from web.deferred import AWAITS, Deferred, refuse_late_changes

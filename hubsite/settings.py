@@ -125,7 +125,7 @@ MIDDLEWARE = [
     "hubsite.sessions.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "web.unavailable.UnavailableMiddleware",
+    "hubsite.pages.unavailable.UnavailableMiddleware",
 ]
 
 ROOT_URLCONF = "hubsite.urls"

@@ -13,10 +13,9 @@ from api.hub import HealthView
 from api.hub import RootView as RootAPIView
 from hubsite.admin import site
 from hubsite.metrics import MetricsView
-from hubsite.pages import views
+from hubsite.pages import unavailable, views
 from hubsite.pages.home import HomeView
 from servers.limits import asks_for_limit
-from web import unavailable
 
 base = unquote(settings.HUB.base_url).lstrip("/")
 prefix = f"{base}hub/"
