@@ -28,7 +28,6 @@ CURL = 'curl -H "Authorization: token {secret}" {api_url}/user'
 
 PYTHON = """\
 import requests
-from web.hosts import origin_of
 
 api_url = "{api_url}"
 token = "{secret}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import requests
 
@@ -33,6 +36,20 @@ def may_call(live_server, secret):
     return reply.status_code == 200
 
 
+def said_by(lines):
+    """Run lines that were copied from a page, without the hub's own modules."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", lines],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_from_request_to_revocation(window, person, live_server, scripts):
     visit = window(person, java_script_enabled=scripts)
@@ -45,6 +62,7 @@ def test_from_request_to_revocation(window, person, live_server, scripts):
     secret = page.get_by_label("Token", exact=True).input_value()
     assert may_call(live_server, secret)
     assert secret in page.locator("#curl").inner_text()
+    assert "'name': 'ada'" in said_by(page.locator("#python").inner_text())
     if scripts:
         visit.survey()
 
