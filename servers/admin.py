@@ -130,7 +130,6 @@ class ServerAdmin(ScopedAdmin):
     change_form_template = "admin/servers/server/change_form.html"
 
     def get_fields(self, request: Any, obj: Server | None = None) -> list[str]:
-        """Name what there is to say: what is empty leaves no line."""
         fields = ["full_name", "owner", "label", "condition", "why"]
         access = request.user.access
         sees_inside = access.allows("admin:server_state", obj=obj)
@@ -142,9 +141,7 @@ class ServerAdmin(ScopedAdmin):
         if access.allows("read:shares", obj=obj):
             fields.append("shared_with")
         fields.append("opened")
-        if obj is None:
-            return fields
-        return [field for field in fields if getattr(self, field)(obj) != DASH]
+        return fields
 
     def search(self, term: str) -> Q:
         owner, slash, name = term.partition("/")

@@ -129,7 +129,7 @@ class ServiceAdmin(ScopedAdmin):
 
     @admin.display(description="Declared by")
     def declared(self, service: Service) -> str:
-        return "the configuration" if service.from_config else "someone here"
+        return "the configuration" if service.from_config else "an operator"
 
     @admin.display(description="URL")
     def shown_url(self, service: Service) -> str:

@@ -165,6 +165,36 @@ class ScopedAdmin(admin.ModelAdmin):
         declared = getattr(self.model, "scope_permissions", {})
         return declared.get(action, ())
 
+    # What is shown of one row
+
+    def get_fieldsets(self, request: Any, obj: Model | None = None) -> Any:
+        """Leave out the lines that would say nothing of this row."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None:
+            return fieldsets
+        editable = self.has_change_permission(request, obj)
+        shown = self.get_readonly_fields(request, obj)
+        return [
+            (
+                title,
+                {
+                    **options,
+                    "fields": [
+                        field
+                        for field in options["fields"]
+                        if (editable and field not in shown)
+                        or self.says_something(field, obj)
+                    ],
+                },
+            )
+            for title, options in fieldsets
+        ]
+
+    def says_something(self, field: str, obj: Model) -> bool:
+        told = getattr(self, field, None)
+        value = told(obj) if callable(told) else getattr(obj, field, None)
+        return value not in (None, "", DASH)
+
     def get_queryset(self, request: Any) -> QuerySet[Any]:
         return self.reachable(request, "view", super().get_queryset(request))
 

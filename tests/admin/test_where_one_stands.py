@@ -8,9 +8,20 @@ from html import unescape
 import pytest
 
 from accounts.models import User
+from audit.actions import record
 from servers.models import Server
 from tests.admin.conftest import text
-from tests.factories import make_group, make_server, make_share, make_token, make_user
+from tests.factories import (
+    BY,
+    make_client,
+    make_group,
+    make_role,
+    make_server,
+    make_service,
+    make_share,
+    make_token,
+    make_user,
+)
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
@@ -231,11 +242,29 @@ def test_readers_are_offered_no_act_on_a_token(as_, alan, pages):
     assert 'name="action"' not in page.content.decode()
 
 
-def test_a_stopped_servers_page_leaves_out_what_is_empty(as_, ada, alan, pages):
-    server = make_server(alan, "lab")
-
-    page = as_(ada).get(pages.of(server)).content.decode()
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_server,
+        make_service,
+        make_group,
+        make_client,
+        make_role,
+        lambda: make_user(roles=[]),
+        lambda: make_token()[0],
+        lambda: record(BY, "hub.stop", "hub", ""),
+    ],
+    ids=["server", "service", "group", "client", "role", "user", "token", "event"],
+)
+def test_a_page_of_one_row_leaves_out_what_is_empty(as_, ada, pages, make):
+    page = as_(ada).get(pages.of(make())).content.decode()
 
     shown = re.findall(r'<div class="readonly">(.*?)</div>', page, re.S)
-    assert "-" not in [value.strip() for value in shown]
+    assert shown
+    assert not {"-", ""} & {value.strip() for value in shown}
+
+
+def test_a_servers_acts_stand_before_its_facts(as_, ada, alan, pages):
+    page = as_(ada).get(pages.of(make_server(alan, "lab"))).content.decode()
+
     assert page.index('value="start"') < page.index('<div class="readonly">')

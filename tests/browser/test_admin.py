@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.urls import reverse
 
@@ -169,6 +171,47 @@ def test_revoking_all_that_match(window, administrator, rows):
     page.get_by_text("Revoked 60 tokens.").wait_for()
     view.survey()
     assert APIToken.objects.filter(revoked_at=None).count() == 1
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_adding_a_list_of_users(window, administrator, rows, scripts):
+    view = window(administrator, java_script_enabled=scripts)
+    survey = view.survey if scripts else lambda: None
+    page = view.open(address("accounts_user"))
+    page.get_by_role("link", name="Add a list of users").click()
+    survey()
+    page.get_by_role("button", name="Look at the list first").click()
+    page.get_by_role("alert").wait_for()
+    survey()
+
+    lines = ["alan", "grace", "n" * 300, "odd/name", "emmy emmy at example.org"]
+    page.get_by_label("People").fill("\n".join(lines))
+    page.get_by_label("Groups").fill("data301")
+    page.get_by_role("button", name="Look at the list first").click()
+    page.get_by_role("heading", name="1 exists already").wait_for()
+    survey()
+    page.get_by_role("button", name=re.compile("Add . user")).click()
+
+    links = page.get_by_label("Names and links, as CSV").input_value()
+    assert [line.split(",")[0] for line in links.split()] == ["name", "grace"]
+    assert "/hub/welcome/" in links
+    survey()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_stop_is_confirmed_where_the_person_stands(
+    window, administrator, rows, scripts
+):
+    view = window(administrator, java_script_enabled=scripts)
+    page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
+    page.get_by_role("button", name="Stop… the server alan/lab").click()
+    page.get_by_text("What runs in them ends").wait_for()
+    if scripts:
+        view.survey()
+    page.get_by_role("button", name="Stop 1 server").click()
+
+    page.get_by_text("Stopping alan/lab").wait_for()
+    assert Server.objects.get(name="lab").pending == "stop"
 
 
 def test_inviting_a_user(window, administrator, rows):

@@ -212,3 +212,25 @@ def test_times_are_those_of_the_reader(window, plain_user):
         "28 Feb 2031, 20:30"
     )
     expect(utc.locator("[data-zone]")).to_have_text("times are UTC")
+
+
+@pytest.mark.parametrize("person", ["nobody", "plain", "admin"])
+def test_pages_of_a_site_with_a_name_and_a_lot_to_say(
+    window, configure, settings, plain_user, person
+):
+    words = f"Maintenance on <b>Friday</b>, see <a href='/hub/home'>{LONG}</a>. " * 3
+    configure(template_vars={"announcement": words})
+    settings.SITE_NAME = f"Physics {LONG}"
+    settings.HELP_URL = "https://help.example.org/"
+    settings.FOOTER = f"<a href='https://example.org/imprint'>Imprint {LONG}</a>"
+    path, user = {
+        "nobody": ("/hub/login", None),
+        "plain": ("/hub/home", plain_user),
+        "admin": ("/hub/admin/", make_user("ada", admin=True)),
+    }[person]
+    visit = window(user)
+    page = visit.open(path)
+
+    expect(page.locator(".announcement")).to_contain_text("Maintenance on Friday")
+    expect(page.get_by_role("link", name="Imprint")).to_be_visible()
+    visit.survey()
