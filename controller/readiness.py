@@ -31,9 +31,17 @@ class NotReady(Exception):
 
 
 async def until_ready(
-    url: str, seconds: float, poll: Callable[[], Awaitable[int | None]]
+    url: str,
+    seconds: float,
+    poll: Callable[[], Awaitable[int | None]],
+    *,
+    is_local: bool = False,
 ) -> None:
-    """Return once the server at `url` answers; raises `NotReady` if it will not."""
+    """Return once the server at `url` answers; raises `NotReady` if it will not.
+
+    A local server that could not have its port ends, and another program answers
+    there; so `poll` has the last word where it is cheap.
+    """
     knocking = asyncio.ensure_future(_knock(f"{url.rstrip('/')}/api"))
     watching = asyncio.ensure_future(_until_ended(poll))
     try:
@@ -41,7 +49,10 @@ async def until_ready(
             {knocking, watching}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
         if knocking in done:
-            return
+            status = await poll() if is_local else None
+            if status is None:
+                return
+            raise NotReady(status)
         raise NotReady(watching.result() if watching in done else None)
     finally:
         for task in (knocking, watching):

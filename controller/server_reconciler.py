@@ -202,7 +202,12 @@ class ServerReconciler:
         await self._save()
         self._starting = False
         try:
-            await until_ready(url, spawner.http_timeout, spawner.poll)
+            await until_ready(
+                url,
+                spawner.http_timeout,
+                spawner.poll,
+                is_local=spawner.process is not None,
+            )
         except NotReady as problem:
             if problem.status is None:
                 raise spawner.not_responding(url) from None
@@ -290,7 +295,12 @@ class ServerReconciler:
         try:
             if status is None:
                 url = url or await spawner.current_url()
-                await until_ready(url, spawner.http_timeout, spawner.poll)
+                await until_ready(
+                    url,
+                    spawner.http_timeout,
+                    spawner.poll,
+                    is_local=spawner.process is not None,
+                )
         except NotReady as problem:
             status = problem.status
             if status is None:

@@ -20,6 +20,7 @@ import structlog
 from django.conf import settings
 
 from controller.pids import beginning
+from controller.spawners.ports import free_port
 from controller.spawners.spawn_context import ServerFacts
 
 log = structlog.get_logger("hub.spawner")
@@ -87,7 +88,9 @@ class LocalProcess:
         return prepare
 
     def before_start(self) -> None:
-        """Let the process write to its log, unless the configuration says where."""
+        """Choose port and log of the process, where the configuration does not."""
+        if self.spawner.port == 0:
+            self.spawner.port = free_port()
         chosen = dict(self.spawner.popen_kwargs)
         given: dict[str, Any] = {"stdin": DEVNULL}
         if "stdout" not in chosen:

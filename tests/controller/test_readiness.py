@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from itertools import chain, repeat
 import pytest
 
 from controller.readiness import NotReady, status_of, until_ready
+from controller.spawners import ports
 from tests.ports import free_ports
 
 
@@ -103,3 +105,33 @@ def test_time_ends_even_if_nothing_can_be_found_out():
         asyncio.run(scenario())
 
     assert refused.value.status is None
+
+
+def test_local_server_that_has_ended_is_not_ready_though_another_program_answers():
+    async def ended() -> int:
+        return 1
+
+    async def scenario() -> None:
+        async with server(repeat(reply(200))) as url:
+            with pytest.raises(NotReady) as raised:
+                await until_ready(url, 5, ended, is_local=True)
+            assert raised.value.status == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_free_port_is_given_once(monkeypatch: pytest.MonkeyPatch):
+    """The kernel offers a port again while its server has not begun to listen."""
+    offered = iter([40001, 40001, 40001, 40002])
+
+    class Listener(socket.socket):
+        def bind(self, address: object) -> None:
+            self.port = next(offered)
+
+        def getsockname(self) -> tuple[str, int]:
+            return ("", self.port)
+
+    monkeypatch.setattr(ports, "_given", {})
+    monkeypatch.setattr("controller.spawners.ports.socket.socket", Listener)
+
+    assert [ports.free_port(), ports.free_port()] == [40001, 40002]

@@ -77,7 +77,8 @@ def processes(user: str, api: str) -> int:
 def test_one_server_is_started_once(crowd: Crowd) -> None:
     answers = crowd.all_ask([("POST", "/users/same/server", None)] * ASKING)
 
-    assert answers == {201: 1, 202: ASKING - 1}
+    # On a busy machine the first answer is 202 as well: the start takes too long.
+    assert answers[201] <= 1 and answers[201] + answers[202] == ASKING
     assert processes("same", crowd.api) == 1
 
 

@@ -175,7 +175,7 @@ def test_services_know_people_by_their_tokens(services: RunningHub) -> None:
 
 
 def test_the_idle_culler_stops_servers_that_nobody_uses(site: RunningHub) -> None:
-    culler = ("-m", "jupyterhub_idle_culler", "--timeout=10", "--cull-every=1")
+    culler = ("-m", "jupyterhub_idle_culler", "--timeout=20", "--cull-every=1")
     declare(site, "idle-culler", *culler)
     site.declare(
         "c.JupyterHub.load_roles.append({'name': 'idle-culler', "
