@@ -30,8 +30,9 @@ from django.utils.http import urlsafe_base64_encode
 
 from accounts.models import NAME_LENGTH, Group, Role, User
 from accounts.rights import members_among
-from audit.actions import record
+from audit.actions import MOST_NAMES, record
 from audit.models import Actor
+from database.batches import HEAVY_ROWS, ROWS, Transaction, in_batches
 from database.locks import (
     Advisory,
     delete_all,
@@ -54,15 +55,17 @@ hindrances: list[Hindrance] = []
 Closing = Callable[[models.QuerySet[User], Actor], object]
 closings: list[Closing] = []
 
-# What else goes with a user, for rooms to the right to add to: called with the user
-# and who deletes it, before the row goes and in the same transaction.
-Departure = Callable[[User, Actor], object]
+# What else goes with users, for rooms to the right to add to: called with the users
+# and who deletes them, before the rows go and in the same transaction.
+Departure = Callable[[list[User], Actor], object]
 departures: list[Departure] = []
 
-# Names in one call, and memberships that one call makes: so many rows are written in
-# one transaction, for which all other writers of SQLite wait.
+# Names in one call, and memberships that one call makes.
 MOST_NAMED = 10_000
 MOST_MEMBERSHIPS = 50_000
+# Names of one batch, of which each takes a row or two, and memberships of one batch.
+NAMES = MOST_NAMES
+MEMBERSHIPS = 2_000
 
 # Properties of a group, in characters of JSON: a list shows those of many groups.
 MAX_PROPERTIES = 65_536
@@ -161,7 +164,8 @@ def create_user(
     # Whoever asks for what is there is told so without a lock.
     if User.objects.filter(name=name).exists():
         raise _has_user(name)
-    created = _add_users([name], admin=admin, by=by)
+    with transaction.atomic():
+        created = _add_users([name], admin=admin, by=by)
     if not created:
         raise _has_user(name)
     return User(
@@ -172,9 +176,10 @@ def create_user(
 def create_users(
     names: Iterable[str], *, admin: bool = False, by: Actor, by_admin: bool = False
 ) -> dict[str, int]:
-    """Create those users that do not exist yet, all or none; return their ids.
+    """Create those users that do not exist yet; return their ids.
 
-    Names are normalised, and come back in their order.
+    Names are normalised, and come back in their order. Bad input creates nobody; then
+    users are created in batches.
     """
     wanted = list(dict.fromkeys(normalise_name(name) for name in names))
     if not wanted:
@@ -183,7 +188,9 @@ def create_users(
     check_names(wanted)
     _require_admin(admin, by, by_admin)
     new = unknown_users(wanted)
-    created = _add_users(new, admin=admin, by=by) if new else {}
+    created: dict[str, int] = {}
+    for batch in in_batches(new, partial(_add_users, admin=admin, by=by), size=NAMES):
+        created |= batch
     if not created:
         raise Conflict(f"All {len(wanted)} users already exist")
     return created
@@ -198,7 +205,6 @@ def _require_admin(admin: bool, by: Actor, by_admin: bool) -> None:
         raise Forbidden("Only admins can grant admin permissions")
 
 
-@transaction.atomic
 def _add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
     """Insert users, skip those that exist, and record what was done."""
     ids = _insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
@@ -321,52 +327,81 @@ def invite_user(user: User, *, by: Actor, by_admin: bool = False) -> str:
     return reverse("accounts:welcome", args=(uid, token))
 
 
-@transaction.atomic
 def deactivate_users(
-    users: models.QuerySet[User], *, by: Actor, by_admin: bool = False
+    users: models.QuerySet[User],
+    *,
+    by: Actor,
+    by_admin: bool = False,
+    within: Transaction = transaction.atomic,
 ) -> int:
     """Keep these users out until they are activated again; say how many were not.
 
     Their sessions end, with the tokens obtained in them. All else stays theirs: other
-    tokens are refused as long as the account is, and count again afterwards.
+    tokens are refused as long as the account is, and count again afterwards. This is
+    done in batches, each `within` a transaction.
     """
-    # What closes with an account includes servers, whose capacity is locked first.
-    wait_for(Advisory.CAPACITIES)
-    closed = _set_active(users, False, by=by, by_admin=by_admin)
-    if closed:
-        gone = _users_of(closed)
-        for closing in closings:
-            closing(gone, by)
-        sessions = UserSession.objects.filter(user__in=gone.values("pk"))
-        lock_all(sessions, for_deletion=True)
-        delete_all(
-            Session.objects.filter(session_key__in=sessions.values("session_key"))
-        )
-        sessions.delete()
-    return len(closed)
+    chosen = users.filter(is_active=True)
+    if by.kind == "user" and users.filter(name=by.name).exists():
+        raise Invalid("Cannot deactivate yourself!")
+
+    def act(ids: list[int]) -> int:
+        # What closes with an account includes servers, whose capacity is locked first.
+        wait_for(Advisory.CAPACITIES)
+        closed = _set_active(ids, False, by=by, by_admin=by_admin)
+        if closed:
+            _close(users_of(closed), by)
+        return len(closed)
+
+    return sum(in_batches(administrators_first(chosen), act, within=within))
 
 
-@transaction.atomic
 def activate_users(
-    users: models.QuerySet[User], *, by: Actor, by_admin: bool = False
+    users: models.QuerySet[User],
+    *,
+    by: Actor,
+    by_admin: bool = False,
+    within: Transaction = transaction.atomic,
 ) -> int:
-    """Let these users in again; say how many were kept out."""
-    return len(_set_active(users, True, by=by, by_admin=by_admin))
+    """Let these users in again, in batches; say how many were kept out."""
+
+    def act(ids: list[int]) -> int:
+        return len(_set_active(ids, True, by=by, by_admin=by_admin))
+
+    chosen = users.filter(is_active=False)
+    return sum(in_batches(administrators_first(chosen), act, size=NAMES, within=within))
+
+
+def administrators_first(users: models.QuerySet[User]) -> list[int]:
+    """Return the ids of users, so that what may be refused comes in the first batch."""
+    rows = User.objects.filter(pk__in=users.order_by().values("pk"))
+    marked = Q(admin=True) | Q(roles__name="admin") | Q(groups__roles__name="admin")
+    first = set(rows.filter(marked).values_list("pk", flat=True))
+    rest = rows.order_by("pk").values_list("pk", flat=True)
+    return [*sorted(first), *(pk for pk in rest if pk not in first)]
+
+
+def _close(users: models.QuerySet[User], by: Actor) -> None:
+    """End what ends with the accounts of a batch of users."""
+    for closing in closings:
+        closing(users, by)
+    sessions = UserSession.objects.filter(user__in=users.values("pk"))
+    lock_all(sessions, for_deletion=True)
+    delete_all(Session.objects.filter(session_key__in=sessions.values("session_key")))
+    sessions.delete()
 
 
 def _set_active(
-    users: models.QuerySet[User], active: bool, *, by: Actor, by_admin: bool
+    ids: list[int], active: bool, *, by: Actor, by_admin: bool
 ) -> list[int]:
     """Set the flag of those who have it otherwise, and return who they are."""
-    ids = set(users.order_by().values_list("pk", flat=True))
     whoever_asks = User.objects.filter(name=by.name if by.kind == "user" else "")
     own = set(whoever_asks.values_list("pk", flat=True))
-    if own & ids and not active:
+    if own.intersection(ids) and not active:
         raise Invalid("Cannot deactivate yourself!")
     # Of two who deactivate each other the second waits here, and then may not any
     # more: so one administrator at least stays.
     rows = list(
-        locked(_users_of(ids | own)).values_list("pk", "name", "admin", "is_active")
+        locked(users_of({*ids, *own})).values_list("pk", "name", "admin", "is_active")
     )
     trusted = _is_admin(by, by_admin)
     for pk, _, admin, is_active in rows:
@@ -374,22 +409,23 @@ def _set_active(
             raise Forbidden("Your own account is deactivated")
         if pk in own and not admin:
             trusted = False
+    chosen = set(ids)
     changed, names = [], []
     for pk, name, admin, is_active in rows:
-        if pk not in ids or is_active == active:
+        if pk not in chosen or is_active == active:
             continue
         if admin and not trusted:
             raise Forbidden("Only admins can modify other admins")
         changed.append(pk)
         names.append(name)
     if changed:
-        _users_of(changed).update(is_active=active)
+        users_of(changed).update(is_active=active)
         act = "user.activate" if active else "user.deactivate"
         _record_many(by, act, "user", names)
     return changed
 
 
-def _users_of(ids: Iterable[int]) -> models.QuerySet[User]:
+def users_of(ids: Iterable[int]) -> models.QuerySet[User]:
     """Find users by their ids, of which there may be more than parameters."""
     rows = RawSQL(  # noqa: S611
         f"SELECT CAST(t.value AS bigint) FROM {_rows()}", [json.dumps(list(ids))]
@@ -413,28 +449,53 @@ def delete_user(user: User, *, by: Actor) -> None:
     have the right to do so still: of two who delete each other, one stays.
     """
     refuse_own_deletion(user, by)
-    # Whoever starts this user's server at this moment has done so, or can't any more.
-    current, asking = lock_user(user, by, for_deletion=True)
-    if current is None:
+    if not _delete_some([user.pk], by=by):
         raise NotFound(f"No such user: {user.name}")
-    if (
-        current.admin
-        and by.kind == "user"
-        and not (
-            asking is not None
-            and asking.is_active
-            and asking.access.allows("delete:users", obj=current)
-        )
-    ):
-        raise Forbidden("You may not delete this user any more")
-    _refuse_hindered(user)
-    record(by, "user.delete", "user", user.name)
+
+
+def delete_users(
+    users: models.QuerySet[User],
+    *,
+    by: Actor,
+    within: Transaction = transaction.atomic,
+) -> int:
+    """Delete these users like `delete_user`, in batches; say how many that were.
+
+    Nobody is deleted if somebody among them may not be.
+    """
+    for user in users.order_by("pk").iterator(chunk_size=ROWS):
+        refuse_own_deletion(user, by)
+        _refuse_hindered(user)
+    act = partial(_delete_some, by=by)
+    ids = administrators_first(users)
+    return sum(in_batches(ids, act, size=HEAVY_ROWS, within=within))
+
+
+def _delete_some(ids: list[int], *, by: Actor) -> int:
+    """Delete a batch of users with all that is theirs; return how many that were."""
+    # Whoever starts a server of theirs at this moment has done so, or can't any more.
+    doomed, asking = _lock_chosen(Q(pk__in=ids), by, for_deletion=True)
+    doomed = [user for user in doomed if user.pk in ids]
+    for user in doomed:
+        if (
+            user.admin
+            and by.kind == "user"
+            and not (
+                asking is not None
+                and asking.is_active
+                and asking.access.allows("delete:users", obj=user)
+            )
+        ):
+            raise Forbidden("You may not delete this user any more")
+        _refuse_hindered(user)
+    for user in doomed:
+        record(by, "user.delete", "user", user.name)
     for departure in departures:
-        departure(user, by)
-    lock_tree(User.objects.filter(pk=user.pk))
-    _, deleted = user.delete()
-    if not deleted.get(User._meta.label):
-        raise NotFound(f"No such user: {user.name}")
+        departure(doomed, by)
+    rows = User.objects.filter(pk__in=[user.pk for user in doomed])
+    lock_tree(rows)
+    _, deleted = rows.delete()
+    return deleted.get(User._meta.label, 0)
 
 
 def lock_users(users: models.QuerySet[User], by: Actor) -> None:
@@ -452,13 +513,19 @@ def lock_user(
 
     Nobody can withdraw the rights of who asks then, before the transaction ends.
     """
+    rows, asking = _lock_chosen(Q(pk=user.pk), by, for_deletion=for_deletion)
+    return next((row for row in rows if row.pk == user.pk), None), asking
+
+
+def _lock_chosen(
+    chosen: Q, by: Actor, *, for_deletion: bool
+) -> tuple[list[User], User | None]:
+    """Lock users with the user who asks; return them all, and that one."""
     asks = Q(name=by.name) if by.kind == "user" else Q(pk__in=())
-    rows = list(
-        locked(User.objects.filter(Q(pk=user.pk) | asks), for_deletion=for_deletion)
-    )
-    current = next((row for row in rows if row.pk == user.pk), None)
-    asking = next((row for row in rows if asks and row.name == by.name), None)
-    return current, asking if by.kind == "user" else None
+    rows = list(locked(User.objects.filter(chosen | asks), for_deletion=for_deletion))
+    if by.kind != "user":
+        return rows, None
+    return rows, next((row for row in rows if row.name == by.name), None)
 
 
 def refuse_own_deletion(user: User, by: Actor) -> None:
@@ -496,23 +563,44 @@ def create_groups(
             f"{len(wanted)} groups with {len(members)} members each are too many for"
             f" one call, which makes at most {MOST_MEMBERSHIPS} memberships"
         )
-    for name in wanted:
+    check_group_names(wanted)
+    # Whoever asks for what is there is told so without a lock.
+    new = _until_taken(wanted)
+    known = list(_known_users(members).values())
+
+    first, rest = known[:NAMES], known[NAMES:]
+
+    def act(some: list[str]) -> list[Group]:
+        made = _add_groups(some, first, fields)
+        _record_many(by, "group.create", "group", some, users=first)
+        return made
+
+    size = min(NAMES, MEMBERSHIPS // max(1, len(first)))
+    groups = [group for made in in_batches(new, act, size=size) for group in made]
+    for group in groups if rest else ():
+        add_members(group, rest, by=by)
+    if len(new) < len(wanted):
+        raise Conflict(f"Group {wanted[len(new)]} already exists")
+    return groups
+
+
+def check_group_names(names: Iterable[str]) -> None:
+    """Raise `Invalid` if one of these can't be the name of a group."""
+    for name in names:
         if not name or len(name) > NAME_LENGTH or "\0" in name:
             raise Invalid(
                 f"Invalid group name: {name[:NAME_LENGTH] or '(empty)'}. "
                 f"A name has 1 to {NAME_LENGTH} characters."
             )
-    # Whoever asks for what is there is told so without a lock.
-    new = _until_taken(wanted)
-    known = list(_known_users(members).values())
-    groups: list[Group] = []
-    if new:
-        with transaction.atomic():
-            groups = _add_groups(new, known, fields)
-            _record_many(by, "group.create", "group", new, users=members)
-    if len(new) < len(wanted):
-        raise Conflict(f"Group {wanted[len(new)]} already exists")
-    return groups
+
+
+def check_properties(properties: dict[str, Any]) -> None:
+    """Raise `Invalid` if these are too large for the properties of a group."""
+    if len(json.dumps(properties)) > MAX_PROPERTIES:
+        raise Invalid(
+            f"The properties of a group are at most {MAX_PROPERTIES} characters as"
+            " JSON: put less into them"
+        )
 
 
 def _until_taken(names: list[str]) -> list[str]:
@@ -534,11 +622,9 @@ def _add_groups(
         if name not in ids:
             # Someone else was faster.
             raise Conflict(f"Group {name} already exists")
-    groups = [Group(pk=ids[name], name=name, **fields) for name in names]
-    for group in groups:
-        if known:
-            _insert_members(group, known)
-    return groups
+    if known:
+        _insert_members(list(ids.values()), known)
+    return [Group(pk=ids[name], name=name, **fields) for name in names]
 
 
 def check_adding(access: Access, by: Actor, group: Group) -> None:
@@ -554,39 +640,38 @@ def check_adding(access: Access, by: Actor, group: Group) -> None:
         )
 
 
-@transaction.atomic
 def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
-    """Put users into a group, all or none; say how many were not in it yet."""
+    """Put users into a group, in batches; say how many were not in it yet.
+
+    Nobody is added if one of the names has no user.
+    """
+
+    def act(some: list[tuple[int, str]]) -> int:
+        new = _insert_members([group.pk], [name for _, name in some])
+        return _record_members(by, "group.add_members", group, some, new)
+
     known = _known_users(list(names))
-    new = _insert_members(group, list(known.values()))
-    return _record_members(by, "group.add_members", group, known, new)
+    return sum(in_batches(known.items(), act, size=NAMES))
 
 
-@transaction.atomic
 def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
-    """Take users out of a group; say how many were in it."""
+    """Take users out of a group, in batches; say how many were in it.
+
+    Nobody is removed if one of the names has no user.
+    """
+
+    def act(some: list[tuple[int, str]]) -> int:
+        gone = _delete_members(group, [pk for pk, _ in some])
+        return _record_members(by, "group.remove_members", group, some, gone)
+
     known = _known_users(list(names))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # In the order of `_insert_members`.
-            "DELETE FROM accounts_user_groups WHERE id IN "
-            "(SELECT id FROM accounts_user_groups WHERE group_id = %s "
-            f"AND user_id IN (SELECT CAST(t.value AS bigint) FROM {_rows()}) "
-            f"ORDER BY user_id{for_update()}) RETURNING user_id",
-            [group.pk, json.dumps(list(known))],
-        )
-        gone = {pk for (pk,) in cursor.fetchall()}
-    return _record_members(by, "group.remove_members", group, known, gone)
+    return sum(in_batches(known.items(), act, size=NAMES))
 
 
 @transaction.atomic
 def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
     """Replace all properties of a group."""
-    if len(json.dumps(properties)) > MAX_PROPERTIES:
-        raise Invalid(
-            f"The properties of a group are at most {MAX_PROPERTIES} characters as"
-            " JSON: put less into them"
-        )
+    check_properties(properties)
     current = locked(Group.objects.filter(pk=group.pk)).first()
     if current is None:
         raise NotFound(f"No such group: {group.name}")
@@ -612,6 +697,31 @@ def delete_group(group: Group, *, by: Actor) -> None:
         raise NotFound(f"No such group: {group.name}")
 
 
+def delete_groups(
+    groups: models.QuerySet[Group],
+    *,
+    by: Actor,
+    within: Transaction = transaction.atomic,
+) -> int:
+    """Delete these groups like `delete_group`, in batches; say how many that were."""
+
+    def act(ids: list[int]) -> int:
+        chosen = Group.objects.filter(pk__in=ids)
+        lock_tree(chosen)
+        for name in chosen.order_by("pk").values_list("name", flat=True):
+            record(by, "group.delete", "group", name)
+        _, deleted = chosen.delete()
+        return deleted.get(Group._meta.label, 0)
+
+    rows = groups.order_by()
+    giving = set(rows.filter(roles__name="admin").values_list("pk", flat=True))
+    # What may be refused comes in the first batch.
+    ids = sorted(
+        rows.values_list("pk", flat=True), key=lambda pk: (pk not in giving, pk)
+    )
+    return sum(in_batches(ids, act, size=HEAVY_ROWS, within=within))
+
+
 def unknown_users(names: Iterable[str]) -> list[str]:
     """Return those of these usernames that no user has, in their order."""
     wanted = list(names)
@@ -619,27 +729,43 @@ def unknown_users(names: Iterable[str]) -> list[str]:
     return [name for name in wanted if normalise_name(name) not in known]
 
 
-def _insert_members(group: Group, names: list[str]) -> set[int]:
-    """Put users into a group; return the ids of those who were not in it."""
+def _insert_members(groups: list[int], names: list[str]) -> set[int]:
+    """Put users into groups; return the ids of those who were not in all of them."""
     with connection.cursor() as cursor:
         # Everyone inserts in the order of ids, so that two who add the same users
         # wait for each other instead of locking each other out.
         cursor.execute(
             "INSERT INTO accounts_user_groups (user_id, group_id) "
-            f"SELECT DISTINCT u.id, %s FROM {_rows()} "
+            f"SELECT DISTINCT u.id, g.id FROM {_rows()} "
             "JOIN accounts_user u ON u.name = t.value "
-            "WHERE true ORDER BY u.id ON CONFLICT DO NOTHING RETURNING user_id",
-            [group.pk, json.dumps(names)],
+            "JOIN accounts_group g ON g.id IN "
+            f"(SELECT CAST(t.value AS bigint) FROM {_rows()}) "
+            "WHERE true ORDER BY u.id, g.id ON CONFLICT DO NOTHING RETURNING user_id",
+            [json.dumps(names), json.dumps(groups)],
+        )
+        return {pk for (pk,) in cursor.fetchall()}
+
+
+def _delete_members(group: Group, ids: list[int]) -> set[int]:
+    """Take users out of a group; return the ids of those who were in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # In the order of `_insert_members`.
+            "DELETE FROM accounts_user_groups WHERE id IN "
+            "(SELECT id FROM accounts_user_groups WHERE group_id = %s "
+            f"AND user_id IN (SELECT CAST(t.value AS bigint) FROM {_rows()}) "
+            f"ORDER BY user_id{for_update()}) RETURNING user_id",
+            [group.pk, json.dumps(ids)],
         )
         return {pk for (pk,) in cursor.fetchall()}
 
 
 def _record_members(
-    by: Actor, act: str, group: Group, known: dict[int, str], changed: set[int]
+    by: Actor, act: str, group: Group, users: list[tuple[int, str]], changed: set[int]
 ) -> int:
     """Record whose membership changed, by their names, and return how many."""
     if changed:
-        names = [name for pk, name in known.items() if pk in changed]
+        names = [name for pk, name in users if pk in changed]
         record(by, act, "group", group.name, users=names)
     return len(changed)
 

@@ -33,7 +33,7 @@ from accounts.administrators import keep_administrator
 from accounts.models import Group, Role, User
 from accounts.rights import members_among
 from audit.models import Actor
-from database.locks import lock_all, lock_tree, locked
+from database.locks import lock_all, locked
 from database.search import contains
 from scopes.access import Access, Target
 from scopes.grammar import describe
@@ -606,8 +606,7 @@ class UserAdmin(ScopedAdmin):
     def set_active(self, request: Any, users: QuerySet[User], act: str) -> str:
         """Do to users what `ACTS` names, and say how many that were."""
         by, by_admin = Actor.of_request(request), request.user.admin
-        with keep_administrator():
-            number = ACTS[act](users, by=by, by_admin=by_admin)
+        number = ACTS[act](users, by=by, by_admin=by_admin, within=keep_administrator)
         return f"{act.capitalize()}d {number} user{'' if number == 1 else 's'}."
 
     def set_active_view(self, request: Any, pk: int, act: str) -> HttpResponse:
@@ -678,7 +677,10 @@ class UserAdmin(ScopedAdmin):
         self, request: Any, queryset: QuerySet[User]
     ) -> HttpResponse | None:
         def act(users: QuerySet[User]) -> str:
-            return _delete_each(request, users, actions.delete_user, "users")
+            number = actions.delete_users(
+                users, by=Actor.of_request(request), within=keep_administrator
+            )
+            return f"Deleted {count_of(number, 'user')}."
 
         doomed = self.reachable(request, "delete", queryset)
         going = [] if request.POST.get("confirmed") else self.going(doomed)
@@ -1017,7 +1019,10 @@ class GroupAdmin(ScopedAdmin):
         self, request: Any, queryset: QuerySet[Group]
     ) -> HttpResponse | None:
         def act(groups: QuerySet[Group]) -> str:
-            return _delete_each(request, groups, actions.delete_group, "groups")
+            number = actions.delete_groups(
+                groups, by=Actor.of_request(request), within=keep_administrator
+            )
+            return f"Deleted {count_of(number, 'group')}."
 
         return ask_first(
             self,
@@ -1160,17 +1165,3 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
         actions.add_members(touched[name], [user.name], by=by)
     for name in removed:
         actions.remove_members(touched[name], [user.name], by=by)
-
-
-def _delete_each(request: Any, rows: QuerySet[Any], delete: Any, noun: str) -> str:
-    """Delete all that was chosen or nothing, and say how many that were."""
-    by, number = Actor.of_request(request), 0
-    with keep_administrator():
-        if rows.model is User:
-            actions.lock_users(rows, by)
-        else:
-            lock_tree(rows.model.objects.filter(pk__in=rows.order_by().values("pk")))
-        for row in rows.order_by("pk").iterator(chunk_size=500):
-            delete(row, by=by)
-            number += 1
-    return f"Deleted {number} {noun}."

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -25,10 +26,11 @@ from audit.models import Actor
 from controller.leadership import Lost
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.spawn_context import ServerFacts
+from database.batches import in_batches
 from database.locks import delete_all, fixed_value, keep, lock_all, locked
 from database.notifications import announce
 from servers import credentials
-from servers.actions import stop_servers
+from servers.actions import stop_some
 from servers.controller_calls import abandoned
 from servers.credentials import Requested
 from servers.models import ACTIVE, Inquiry, Leadership, Server, ServerEvent
@@ -298,9 +300,9 @@ class Records:
     # All servers
 
     def stop_all(self) -> int:
-        """Wish that every server be stopped."""
-        with self.fenced():
-            return stop_servers(Server.objects.all(), by=BY)
+        """Wish that every server be stopped, in batches."""
+        ids = Server.objects.filter(ACTIVE).order_by("pk").values_list("pk", flat=True)
+        return sum(in_batches(list(ids), partial(stop_some, by=BY), within=self.fenced))
 
     def count_active(self) -> int:
         return Server.objects.filter(ACTIVE).count()

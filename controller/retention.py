@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from audit.actions import announce_purge, delete_events, record_purge
+from audit.actions import BATCH, announce_purge, delete_events, record_purge
 from audit.models import Actor, Event
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ async def run(term: Term) -> None:
 
 async def tidy(term: Term, now: datetime) -> None:
     """Delete what is too old."""
-    await term.write(delete_expired_entries, now)
+    while await term.write(delete_expired_entries, now):
+        await asyncio.sleep(PAUSE)
     days = settings.HUB.audit_retention_days
     if not days:
         return
@@ -62,12 +63,19 @@ def has_events(before: datetime) -> bool:
 
 
 def delete_expired_entries(now: datetime) -> int:
-    """Delete what the cache's table holds beyond its time, if there is that table."""
+    """Delete some of what the cache's table holds beyond its time; say how much.
+
+    There is no such table if the cache is elsewhere.
+    """
     cache = settings.CACHES["default"]
     if not cache["BACKEND"].endswith("DatabaseCache"):
         return 0
     table = connection.ops.quote_name(cache["LOCATION"])
     moment = connection.ops.adapt_datetimefield_value(now.replace(microsecond=0))
     with connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE expires < %s", [moment])  # noqa: S608
+        cursor.execute(
+            f"DELETE FROM {table} WHERE cache_key IN"  # noqa: S608
+            f" (SELECT cache_key FROM {table} WHERE expires < %s LIMIT %s)",
+            [moment, BATCH],
+        )
         return int(cursor.rowcount)

@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
+from database.batches import ROWS, in_batches
 from database.locks import delete_all, keep
 from oauth.clients import server_client_id
 from oauth.grants import spell_out_roles
@@ -136,19 +137,21 @@ def end_clients(clients: Any, *, by: Actor) -> None:
         delete_all(OAuthClient.objects.filter(identifier__in=identifiers))
 
 
-@transaction.atomic
 def dismiss_clients(clients: Any, *, by: Actor) -> int:
     """End a queryset of clients because somebody decided so; say how many.
 
-    Those of services that the configuration declares return with the next start.
+    They end in batches. Those of services that the configuration declares return with
+    the next start.
     """
-    names = list(clients.order_by("id").values_list("identifier", flat=True))
-    if names:
-        record(
-            by, "client.end", "client", names[0] if len(names) == 1 else "", names=names
-        )
+
+    def act(names: list[str]) -> int:
+        target = names[0] if len(names) == 1 else ""
+        record(by, "client.end", "client", target, names=names)
         end_clients(OAuthClient.objects.filter(identifier__in=names), by=by)
-    return len(names)
+        return len(names)
+
+    names = clients.order_by("id").values_list("identifier", flat=True)
+    return sum(in_batches(list(names), act))
 
 
 @transaction.atomic
@@ -280,8 +283,10 @@ def issue_code(
 
 @transaction.atomic
 def sweep_codes(now: datetime) -> int:
-    """Delete codes that nobody can redeem any more; say how many there were."""
-    return delete_all(OAuthCode.objects.expired(now))
+    """Delete codes that nobody can redeem any more, a batch; say how many."""
+    expired = OAuthCode.objects.expired(now).order_by("pk")
+    first = list(expired.values_list("pk", flat=True)[:ROWS])
+    return delete_all(OAuthCode.objects.filter(pk__in=first)) if first else 0
 
 
 def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None:

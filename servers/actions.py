@@ -7,11 +7,10 @@ when it has. Nothing here starts a process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from enum import Enum
-from itertools import islice
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +21,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
+from database.batches import in_batches
 from database.locks import lock_all, locked
 from database.notifications import announce
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
@@ -36,11 +36,11 @@ from servers.limits import (
 from servers.models import ACTIVE, Server, ServerEvent
 from servers.names import check_display_name, check_server_name, is_server_name
 
+# Servers that one transaction starts, of which each takes several rows.
+STARTS = 100
+
 # What the stream of a start begins with.
 REQUESTED = {"progress": 0, "message": "Server requested"}
-
-# Rows that one statement names by their ids; databases limit its parameters.
-BATCH = 1000
 
 
 class AlreadyRunning(Invalid):
@@ -349,18 +349,27 @@ def know_default_server(user: User) -> None:
     Server.objects.get_or_create(user=user, name="")
 
 
-@transaction.atomic
 def stop_servers(servers: QuerySet[Server], *, by: Actor) -> int:
-    """Want all of these to be stopped, and return how many were not yet."""
+    """Want all of these to be stopped, in batches; return how many were not yet."""
+    running = servers.filter(ACTIVE).exclude(pending=Server.Pending.STOP)
+    ids = running.order_by("pk").values_list("pk", flat=True)
+    return sum(in_batches(list(ids), partial(stop_some, by=by)))
+
+
+def stop_some(ids: list[int], *, by: Actor) -> int:
+    """Want a batch of servers to be stopped; return how many were not yet.
+
+    It is part of the transaction of its caller.
+    """
     take_turn()
-    rows = _locked_rows(servers.filter(ACTIVE).exclude(pending=Server.Pending.STOP))
-    for ids in _batches([pk for pk, _, _ in rows]):
-        Server.objects.filter(pk__in=ids).update(
-            wanted=Server.Wanted.STOPPED,
-            generation=F("generation") + 1,
-            pending=Server.Pending.STOP,
-            ready=False,
-        )
+    chosen = Server.objects.filter(ACTIVE, pk__in=ids)
+    rows = _locked_rows(chosen.exclude(pending=Server.Pending.STOP))
+    Server.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(
+        wanted=Server.Wanted.STOPPED,
+        generation=F("generation") + 1,
+        pending=Server.Pending.STOP,
+        ready=False,
+    )
     _record_many(by, "server.stop", rows)
     return len(rows)
 
@@ -376,49 +385,58 @@ def stop_servers_at_sign_out(user: User, by: Actor) -> None:
         stop_servers(Server.objects.filter(user=user), by=by)
 
 
-@transaction.atomic
 def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     """Want these to run, as far as limits allow, and return how many are starting now.
 
     Those that are active already are passed over, and so is who may not sign in.
-    Raises `Busy` if there is no room for any.
+    They start in batches. Raises `Busy` if there is no room for any.
     """
-    take_turn()
+    ids = list(_startable(servers).order_by("pk").values_list("pk", flat=True))
+    started = sum(in_batches(ids, partial(_start_some, by=by), size=STARTS))
+    if not started and _startable(Server.objects.filter(pk__in=ids[:1])).exists():
+        raise Busy(NO_ROOM)
+    return started
+
+
+def _startable(servers: QuerySet[Server]) -> QuerySet[Server]:
     stopped = servers.filter(ready=False, pending=None, user__is_active=True).exclude(
         user__name__in=settings.HUB.blocked_users
     )
-    if not settings.HUB.allow_named_servers:
-        stopped = stopped.filter(name="")
+    return stopped if settings.HUB.allow_named_servers else stopped.filter(name="")
+
+
+def _start_some(ids: list[int], *, by: Actor) -> int:
+    """Want these few servers to run, as far as there is room; return how many."""
+    take_turn()
+    stopped = _startable(Server.objects.filter(pk__in=ids))
     # Who is deactivated or deleted meanwhile is so before this, or afterwards.
     lock_all(User.objects.filter(pk__in=stopped.order_by().values("user")))
     rows = _locked_rows(stopped)
-    room = Room.now().left(len(rows))
-    if rows and not room:
-        raise Busy(NO_ROOM)
-    rows = rows[:room]
+    rows = rows[: Room.now().left(len(rows))]
+    if not rows:
+        return 0
     now = timezone.now()
-    for ids in _batches([pk for pk, _, _ in rows]):
-        started = Server.objects.filter(pk__in=ids)
-        started.filter(user_options__isnull=True).update(user_options={})
-        started.update(
-            wanted=Server.Wanted.RUNNING,
-            generation=F("generation") + 1,
-            pending=Server.Pending.SPAWN,
-            failure="",
-            failure_detail="",
-            failure_status=None,
-            announced_port=None,
-            remove_when_stopped=False,
-            started=now,
-            last_activity=now,
-        )
-        ServerEvent.objects.filter(server__in=ids).delete()
-        ServerEvent.objects.bulk_create(
-            ServerEvent(server_id=pk, generation=generation, data=REQUESTED)
-            for pk, generation in started.values_list("pk", "generation")
-        )
-        owners = started.order_by().values_list("user_id", flat=True)
-        _note_activity(sorted(set(owners)), now)
+    started = Server.objects.filter(pk__in=[pk for pk, _, _ in rows])
+    started.filter(user_options__isnull=True).update(user_options={})
+    started.update(
+        wanted=Server.Wanted.RUNNING,
+        generation=F("generation") + 1,
+        pending=Server.Pending.SPAWN,
+        failure="",
+        failure_detail="",
+        failure_status=None,
+        announced_port=None,
+        remove_when_stopped=False,
+        started=now,
+        last_activity=now,
+    )
+    ServerEvent.objects.filter(server__in=[pk for pk, _, _ in rows]).delete()
+    ServerEvent.objects.bulk_create(
+        ServerEvent(server_id=pk, generation=generation, data=REQUESTED)
+        for pk, generation in started.values_list("pk", "generation")
+    )
+    owners = started.order_by().values_list("user_id", flat=True)
+    _note_activity(sorted(set(owners)), now)
     _record_many(by, "server.start", rows)
     return len(rows)
 
@@ -472,12 +490,6 @@ def _locked_rows(servers: QuerySet[Server]) -> list[tuple[int, str, str]]:
     # PostgreSQL locks the rows of what is selected as objects, not as values.
     rows = chosen.select_related("user").only("name", "user__name")
     return [(server.pk, server.user.name, server.name) for server in locked(rows)]
-
-
-def _batches(ids: Iterable[int]) -> Iterator[list[int]]:
-    rest = iter(ids)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
 
 
 def _note_activity(users: list[int], now: datetime) -> None:

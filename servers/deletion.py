@@ -37,11 +37,11 @@ def release(server: Server, *, by: Actor) -> None:
     )
 
 
-def release_servers_of(user: User, by: Actor) -> None:
-    """Release all servers of a user who is about to be deleted."""
-    servers = Server.objects.filter(user=user)
+def release_servers_of(users: list[User], by: Actor) -> None:
+    """Release all servers of users who are about to be deleted."""
+    servers = Server.objects.filter(user__in=users)
     lock_all(servers, for_deletion=True)
     owned = list(servers.select_related("user"))
-    lock_credentials(owned, Q(user=user))
+    lock_credentials(owned, Q(user__in=users))
     for server in owned:
         release(server, by=by)

@@ -16,6 +16,7 @@ from accounts.models import Role, User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
+from database.batches import in_batches
 from database.locks import delete_all, locked
 from database.statements import insert
 from scopes.access import Identity, expand
@@ -227,7 +228,10 @@ def revoke_tokens(
 def remove_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """End all these tokens, each like `revoke_token`; say how many ended."""
+    """End all these tokens, each like `revoke_token`; say how many ended.
+
+    They end in batches.
+    """
     picked = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
     obtained = picked.exclude(client_id="")
     if obtained.exists():
@@ -240,30 +244,33 @@ def remove_tokens(
                 client_id__in=obtained.values("client_id"),
             )
         )
-    return revoke_tokens(picked, by=by, now=now)
+    now = now or timezone.now()
+    in_force = Q(revoked_at=None)
+    return _change_in_batches(
+        picked, in_force, by, "revoke", revoked_at=now, revoked_by=by.label
+    )
 
 
-@transaction.atomic
 def disable_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """Make these tokens pause until they are enabled again; say how many did."""
-    running = APIToken.objects.filter(
-        pk__in=tokens.order_by().values("pk"), disabled_at=None, revoked_at=None
-    )
+    """Make these tokens pause until they are enabled again; say how many did.
+
+    They pause in batches.
+    """
+    running = Q(disabled_at=None, revoked_at=None)
     now = now or timezone.now()
-    return _change(running, by, "disable", disabled_at=now, disabled_by=by.label)
-
-
-@transaction.atomic
-def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
-    """End the pause of these tokens; say how many had one."""
-    paused = APIToken.objects.filter(
-        pk__in=tokens.order_by().values("pk"),
-        disabled_at__isnull=False,
-        revoked_at=None,
+    return _change_in_batches(
+        tokens, running, by, "disable", disabled_at=now, disabled_by=by.label
     )
-    return _change(paused, by, "enable", disabled_at=None, disabled_by="")
+
+
+def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
+    """End the pause of these tokens, in batches; say how many had one."""
+    paused = Q(disabled_at__isnull=False, revoked_at=None)
+    return _change_in_batches(
+        tokens, paused, by, "enable", disabled_at=None, disabled_by=""
+    )
 
 
 @transaction.atomic
@@ -394,6 +401,23 @@ def _change(
         tokens.update(**columns)
         record(by, f"token.{act}", "token", _only(names), names=names)
     return len(names)
+
+
+def _change_in_batches(
+    tokens: QuerySet[APIToken],
+    still: Q,
+    by: Actor,
+    act: str,
+    **columns: datetime | str | None,
+) -> int:
+    """Change these tokens, each as long as it is `still` so; see `_change`."""
+
+    def change(ids: list[int]) -> int:
+        return _change(APIToken.objects.filter(still, pk__in=ids), by, act, **columns)
+
+    chosen = APIToken.objects.filter(still, pk__in=tokens.order_by().values("pk"))
+    ids = chosen.order_by("pk").values_list("pk", flat=True)
+    return sum(in_batches(list(ids), change))
 
 
 def _token_that_was_minted_here(secret: str) -> APIToken:

@@ -2,8 +2,13 @@
 
 Whatever the configuration declares is looked up by name; nothing is read for each
 user that exists, so a start costs the same with ten users and with a hundred
-thousand. Running it again changes nothing and records nothing. All of it is one
-transaction: a configuration that is refused leaves everything as it was.
+thousand. Running it again changes nothing and records nothing.
+
+A configuration that is refused leaves everything as it was. So whatever names users and
+groups is checked first. Then roles, services, tokens and clients are stored in one
+transaction, which may refuse what it finds; and then users, groups and memberships, of
+which there may be very many, in batches. A start that is interrupted in between is
+completed by the next.
 
 Order matters: roles before the users who hold them, services before their tokens,
 tokens before role members (a token may bring its user), blocked users last.
@@ -17,23 +22,27 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import OperationalError, models, transaction
-from django.db.models import Q
 
 from accounts.actions import (
+    MOST_NAMED,
     add_members,
-    check_name,
+    check_group_names,
+    check_names,
+    check_properties,
     create_groups,
     create_users,
     is_named,
     normalise_name,
     set_properties,
     update_user,
+    users_of,
 )
 from accounts.models import Group, Role, User
 from audit.actions import record
 from audit.models import Actor
+from database.batches import batches, in_batches
 from database.failures import is_conflict
-from database.locks import Advisory, lock_all, patience, wait_for
+from database.locks import Advisory, delete_all, keep, lock_all, patience, wait_for
 from hubsite.config.configuration import (
     SERVICE_PREFIX,
     ConfigError,
@@ -57,12 +66,6 @@ NOTE = "from config"
 GIVE_WAY = 0.5
 # Seconds before it tries again.
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2, 3.2, 3.2)
-
-# Rows that one statement asks for by name; SQLite limits how many it takes.
-BATCH = 500
-
-# Names that one record of an act spells out.
-NAMES_TOLD = 1000
 
 
 def reconcile(hub: HubConfig) -> list[str]:
@@ -99,42 +102,72 @@ class Reconciliation:
         )
 
     def run_once(self) -> list[str]:
-        with transaction.atomic():
-            # Replicas that start together reconcile one after the other.
-            wait_for(Advisory.CONFIGURATION, seconds=0)
-            with patience(GIVE_WAY):
-                self.lock()
-                self.bring_in_line()
-        return self.remarks
-
-    def lock(self) -> None:
-        """Lock what is going to be changed, in the order of locking."""
-        if self.hub.blocked_users:
-            # Their servers are stopped at the end.
-            wait_for(Advisory.CAPACITIES)
-        wait_for(Advisory.USER_NAMES)
-        wait_for(Advisory.GROUP_NAMES)
-        lock_all(Role.objects.all())
-        lock_all(Group.objects.filter(is_named(self.hub.load_groups)))
-        lock_all(
-            User.objects.filter(
-                Q(is_named(map(normalise_name, self.hub.admin_users)), admin=False)
-                | is_named(map(normalise_name, self.hub.blocked_users))
-            )
-        )
-        lock_all(Service.objects.filter(from_config=True))
-
-    def bring_in_line(self) -> None:
-        self.define_roles()
+        self.check()
+        with self.alone():
+            wait_for(Advisory.USER_NAMES)
+            lock_all(Role.objects.all())
+            lock_all(Service.objects.filter(from_config=True))
+            self.define_roles()
+            self.load_services()
+            self.store_tokens()
+            self.load_clients()
         self.admit_users()
         self.load_groups()
-        self.load_services()
-        self.store_tokens()
-        self.load_clients()
         self.assign_roles()
         self.strip_blocked_users()
-        self.rename_servers()
+        with self.alone():
+            self.rename_servers()
         self.tell_who_holds_nothing()
+        return self.remarks
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold a transaction that gives way to everybody else's.
+
+        Of replicas that start together one after the other has one.
+        """
+        with transaction.atomic():
+            wait_for(Advisory.CONFIGURATION, seconds=0)
+            with patience(GIVE_WAY):
+                yield
+
+    # What may be refused
+
+    def check(self) -> None:
+        """Refuse what could not be stored after the first transaction."""
+        for place, names in self.people():
+            wanted = {normalise_name(name) for name in names}
+            with _naming(place):
+                check_names(sorted(wanted - {*_by_id(User, wanted).values()}))
+        known = {*_by_id(Group, self.hub.load_groups.keys()).values()}
+        for name, spec in self.hub.load_groups.items():
+            with _naming(f"c.JupyterHub.load_groups: group {name!r}"):
+                check_group_names([] if name in known else [name])
+                check_properties(spec.get("properties") or {})
+        kept = Service.objects.filter(from_config=False).values_list("name", flat=True)
+        services = {*kept, *self.hub.service_tokens.values()}
+        services.update(service["name"] for service in self.hub.services)
+        for role in self.hub.load_roles:
+            place = f"c.JupyterHub.load_roles: role {role['name']!r}"
+            groups = set(role.get("groups") or ())
+            with _naming(place):
+                check_group_names(sorted(groups - {*_by_id(Group, groups).values()}))
+            for name in role.get("services") or ():
+                if name not in services:
+                    raise ConfigError(
+                        f"{place}: there is no service {name!r}; declare it in "
+                        "c.JupyterHub.services"
+                    )
+
+    def people(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield each place that names users, with their names."""
+        yield "c.Authenticator.admin_users", sorted(self.hub.admin_users)
+        yield "c.Authenticator.allowed_users", sorted(self.hub.allowed_users)
+        for name, spec in self.hub.load_groups.items():
+            yield f"c.JupyterHub.load_groups: group {name!r}", spec["users"]
+        for role in self.hub.load_roles:
+            place = f"c.JupyterHub.load_roles: role {role['name']!r}"
+            yield place, list(role.get("users") or ())
 
     # Roles
 
@@ -186,31 +219,44 @@ class Reconciliation:
                     self._hold_exactly(role, "users", self._users(users, place))
                     self._follow_role(role)
                 if services is not None:
-                    self._hold_exactly(role, "services", _services(services, place))
+                    self._hold_exactly(role, "services", _by_id(Service, services))
             else:
                 if users is not None or role.name != "user":
                     self._hold_exactly(role, "users", self._users(users or (), place))
-                self._hold_exactly(role, "services", _services(services or (), place))
+                self._hold_exactly(role, "services", _by_id(Service, services or ()))
             self._hold_exactly(role, "groups", _groups(spec.get("groups", ())))
 
     def _hold_exactly(self, role: Role, kind: str, wanted: dict[int, str]) -> None:
         """Give a role to these and to no others of their kind."""
-        relation = getattr(role, kind)
-        held = dict(relation.values_list("pk", "name"))
-        added = wanted.keys() - held.keys()
-        removed = held.keys() - wanted.keys()
-        if added:
-            relation.add(*added)
-            names = sorted(wanted[pk] for pk in added)
-            _record_members("role.assign", role.name, kind, names)
-        if removed:
-            if len(removed) == len(held):
-                relation.clear()
-            else:
-                relation.remove(*removed)
-            names = sorted(held[pk] for pk in removed)
-            _record_members("role.withdraw", role.name, kind, names)
+        held = dict(getattr(role, kind).values_list("pk", "name"))
+        self._give(role, kind, {pk: wanted[pk] for pk in wanted.keys() - held.keys()})
+        self._take(role, kind, {pk: held[pk] for pk in held.keys() - wanted.keys()})
 
+    def _give(self, role: Role, kind: str, who: dict[int, str]) -> None:
+        relation = getattr(role, kind)
+
+        def give(ids: list[int]) -> None:
+            keep(Role, role.pk)
+            keep(relation.model, *ids)
+            # Who was deleted meanwhile holds nothing.
+            present = relation.model.objects.filter(pk__in=ids)
+            relation.add(*present.values_list("pk", flat=True))
+            names = sorted(who[pk] for pk in ids)
+            record(BY, "role.assign", "role", role.name, **{kind: names})
+
+        in_batches(sorted(who), give)
+
+    def _take(self, role: Role, kind: str, who: dict[int, str]) -> None:
+        relation = getattr(role, kind)
+
+        def take(ids: list[int]) -> None:
+            relation.remove(*ids)
+            names = sorted(who[pk] for pk in ids)
+            record(BY, "role.withdraw", "role", role.name, **{kind: names})
+
+        in_batches(sorted(who), take)
+
+    @transaction.atomic
     def _follow_role(self, admin: Role) -> None:
         """Have the admin flag say who holds the role."""
         holders = admin.users.values("pk")
@@ -226,17 +272,13 @@ class Reconciliation:
         """Create the administrators and the users who are listed by name."""
         place = "c.Authenticator.admin_users"
         admins = self._users(sorted(self.hub.admin_users), place, admin=True)
-        for user in User.objects.filter(pk__in=admins, admin=False).order_by("pk"):
+        for user in users_of(admins).filter(admin=False).order_by("pk"):
             update_user(user, admin=True, by=BY)
         listed = sorted(self.hub.allowed_users - self.hub.admin_users)
         allowed = self._users(listed, "c.Authenticator.allowed_users")
         role = Role.objects.get(name="user")
-        for batch in _batches(list(allowed)):
-            without = User.objects.filter(pk__in=batch).exclude(roles=role)
-            if pks := list(without.values_list("pk", flat=True)):
-                role.users.add(*pks)
-                names = sorted(allowed[pk] for pk in pks)
-                _record_members("role.assign", role.name, "users", names)
+        without = users_of(allowed).exclude(roles=role)
+        self._give(role, "users", dict(without.values_list("pk", "name")))
 
     def load_groups(self) -> None:
         """Add declared groups and members; what is there already stays."""
@@ -249,8 +291,8 @@ class Reconciliation:
                     group = create_groups([name], by=BY)[0]
                 present = set(group.users.values_list("pk", flat=True))
                 absent = [who for pk, who in members.items() if pk not in present]
-                if absent:
-                    add_members(group, absent, by=BY)
+                for names in batches(absent, MOST_NAMED):
+                    add_members(group, names, by=BY)
                 properties = spec.get("properties")
                 if properties is not None and properties != group.properties:
                     set_properties(group, properties, by=BY)
@@ -258,20 +300,30 @@ class Reconciliation:
     def strip_blocked_users(self) -> None:
         """Take admin, roles, groups and servers from who may not enter any more."""
         names = {normalise_name(name) for name in self.hub.blocked_users}
-        for batch in _batches(sorted(names)):
-            blocked = User.objects.filter(name__in=batch)
-            stop_servers_of(blocked, BY)
-            for user in blocked:
-                if user.admin:
-                    update_user(user, admin=False, by=BY)
-                roles = list(user.roles.values_list("name", flat=True))
-                groups = list(user.groups.values_list("name", flat=True))
-                if roles or groups:
-                    user.roles.clear()
-                    user.groups.clear()
-                    record(
-                        BY, "user.block", "user", user.name, roles=roles, groups=groups
-                    )
+        chosen = _by_id(User, sorted(names))
+        in_batches(sorted(chosen), self._strip, within=self.alone)
+
+    def _strip(self, ids: list[int]) -> None:
+        # What they have running is stopped, for which capacity is locked first.
+        wait_for(Advisory.CAPACITIES)
+        blocked = User.objects.filter(pk__in=ids)
+        lock_all(blocked)
+        stop_servers_of(blocked, BY)
+        for user in blocked.filter(admin=True).order_by("pk"):
+            update_user(user, admin=False, by=BY)
+        roles = _held_names(User.roles.through, "role", ids)
+        groups = _held_names(User.groups.through, "group", ids)
+        for held in (User.groups.through, User.roles.through):
+            delete_all(held._default_manager.filter(user__in=ids))
+        for user in blocked.filter(pk__in=roles.keys() | groups.keys()):
+            record(
+                BY,
+                "user.block",
+                "user",
+                user.name,
+                roles=roles.get(user.pk, []),
+                groups=groups.get(user.pk, []),
+            )
 
     def rename_servers(self) -> None:
         """Give valid names to named servers of older hubs, if that is wanted."""
@@ -308,10 +360,10 @@ class Reconciliation:
         if missing:
             in_order = [name for name in wanted if name in missing]
             with _naming(place):
-                for name in in_order:
-                    check_name(name)
-                created = create_users(in_order, admin=admin, by=BY)
-            found |= {pk: name for name, pk in created.items()}
+                check_names(in_order)
+                for some in batches(in_order, MOST_NAMED):
+                    created = create_users(some, admin=admin, by=BY)
+                    found |= {pk: name for name, pk in created.items()}
         return found
 
     # Services and tokens
@@ -357,8 +409,14 @@ class Reconciliation:
         owners = self._users(names, place)
         # A token says whose it is. What they may do is said elsewhere, or once they
         # sign in.
-        Role.objects.get(name="user").users.remove(*(owners.keys() - known))
-        users = {user.name: user for user in User.objects.filter(pk__in=owners)}
+        named = {*self.hub.admin_users, *self.hub.allowed_users}
+        named.update(*(spec["users"] for spec in self.hub.load_groups.values()))
+        listed = {normalise_name(name) for name in named}
+        brought = [
+            pk for pk, name in owners.items() if pk not in known and name not in listed
+        ]
+        Role.objects.get(name="user").users.remove(*brought)
+        users = {user.name: user for user in users_of(owners)}
         for secret, name in self.hub.api_tokens.items():
             owner = users[normalise_name(name)]
             with _naming(f"{place}: {name!r}"):
@@ -377,16 +435,15 @@ class Reconciliation:
     def tell_who_holds_nothing(self) -> None:
         """Remark on owners of declared tokens who may do nothing with them."""
         names = {normalise_name(name) for name in self.hub.api_tokens.values()}
-        for batch in _batches(sorted(names - self.hub.blocked_users)):
-            powerless = User.objects.filter(name__in=batch, roles=None).exclude(
-                groups__roles__isnull=False
-            )
-            self.remarks += [
-                f"{name} (c.JupyterHub.api_tokens) holds no role yet: the token tells "
-                f"who it is and nothing more; add {name} to allowed_users or to a role "
-                "in load_roles"
-                for name in sorted(powerless.values_list("name", flat=True))
-            ]
+        powerless = User.objects.filter(
+            is_named(names - self.hub.blocked_users), roles=None
+        ).exclude(groups__roles__isnull=False)
+        self.remarks += [
+            f"{name} (c.JupyterHub.api_tokens) holds no role yet: the token tells "
+            f"who it is and nothing more; add {name} to allowed_users or to a role "
+            "in load_roles"
+            for name in sorted(powerless.values_list("name", flat=True))
+        ]
 
 
 def _service_fields(spec: dict[str, Any]) -> dict[str, Any]:
@@ -413,17 +470,6 @@ def _update_service(service: Service, spec: dict[str, Any]) -> None:
         Service.objects.filter(pk=service.pk).update(**fields)
 
 
-def _services(names: Sequence[str], place: str) -> dict[int, str]:
-    found = _by_id(Service, names)
-    for name in names:
-        if name not in found.values():
-            raise ConfigError(
-                f"{place}: there is no service {name!r}; declare it in "
-                "c.JupyterHub.services"
-            )
-    return found
-
-
 def _groups(names: Sequence[str]) -> dict[int, str]:
     found = _by_id(Group, names)
     missing = [name for name in names if name not in found.values()]
@@ -432,22 +478,19 @@ def _groups(names: Sequence[str]) -> dict[int, str]:
     return found
 
 
-def _by_id(model: type[models.Model], names: Sequence[str]) -> dict[int, str]:
+def _by_id(model: type[models.Model], names: Iterable[str]) -> dict[int, str]:
     """Return the rows that have one of these names."""
-    found: dict[int, str] = {}
-    for batch in _batches(names):
-        rows = model._default_manager.filter(name__in=batch)
-        found |= dict(rows.values_list("pk", "name"))
-    return found
+    rows = model._default_manager.filter(is_named(names))
+    return dict(rows.values_list("pk", "name"))
 
 
-def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
-
-
-def _record_members(action: str, role: str, kind: str, names: list[str]) -> None:
-    told = names[:NAMES_TOLD]
-    record(BY, action, "role", role, **{kind: told, "count": len(names)})
+def _held_names(held: Any, kind: str, users: list[int]) -> dict[int, list[str]]:
+    """Return the names of the roles or groups of each of these users."""
+    rows = held.objects.filter(user__in=users).order_by(f"{kind}__name")
+    names: dict[int, list[str]] = {}
+    for user, name in rows.values_list("user", f"{kind}__name"):
+        names.setdefault(user, []).append(name)
+    return names
 
 
 @contextmanager
