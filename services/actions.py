@@ -15,8 +15,8 @@ from audit.actions import record
 from audit.models import Actor
 from database.locks import lock_all
 from scopes.access import Access, Identity, expand
-from scopes.definitions import DEFAULT_ROLES
-from scopes.grammar import check_scopes
+from scopes.definitions import DEFAULT_ROLES, INHERIT, SELF
+from scopes.grammar import RawScope, check_scopes
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from services.models import Service
 
@@ -147,3 +147,16 @@ def _refuse_excess(
             f"{','.join(excess[:100])}{' …' if len(excess) > 100 else ''} not held by "
             f"{by.kind.capitalize()} {by.name}"
         )
+    # Such a service gets tokens of everybody who only follows a link to it.
+    unasked = fields.get("oauth_no_confirm") and any(map(_means_visitor, wanted))
+    if unasked and not access.allows("tokens"):
+        raise Invalid(
+            "A service that acts in the name of its visitors asks for their consent;"
+            " only who holds `tokens` for everybody adds one with oauth_no_confirm"
+        )
+
+
+def _means_visitor(raw: str) -> bool:
+    """Tell whether a scope stands for something of whoever signs in to a service."""
+    scope = RawScope.parse(raw)
+    return raw in (INHERIT, SELF) or (scope.kind == "user" and scope.value is None)

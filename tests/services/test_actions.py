@@ -68,6 +68,25 @@ def test_nobody_gives_a_service_more_than_they_hold(fields: dict[str, object]) -
     assert not Service.objects.exists()
 
 
+@pytest.mark.parametrize("scope", ["inherit", "self", "tokens!user"])
+def test_nobody_acts_for_all_without_consent_who_could_not_before(scope: str) -> None:
+    asked = {
+        "url": "http://127.0.0.1:9000",
+        "oauth_client_allowed_scopes": [scope],
+        "oauth_no_confirm": True,
+    }
+    maker = Access.of({"admin:services", "tokens!group=data301"})
+    launcher = Access.of({"admin:services", "tokens"})
+
+    with pytest.raises(Invalid, match="asks for their consent"):
+        create_service("grader", by=BY, access=maker, **asked)
+    assert not Service.objects.exists()
+    create_service("launcher", by=BY, access=launcher, **asked)
+    create_service("asks", by=BY, access=maker, **asked | {"oauth_no_confirm": False})
+    without = asked | {"oauth_client_allowed_scopes": []}
+    create_service("knows", by=BY, access=maker, **without)
+
+
 def test_refuses_unknown_client_scopes(ada: User) -> None:
     with pytest.raises(Invalid, match="no:such"):
         create_service(
