@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -44,21 +44,18 @@ from database.locks import (
 )
 from scopes.access import Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
+from web.hooks import Hook
 
-# What keeps a user from being renamed or deleted, in words, or None. Rooms that know
-# such reasons, a running server for instance, add a function here.
-Hindrance = Callable[[User], str | None]
-hindrances: list[Hindrance] = []
+# Return why a user can't be renamed or deleted now, a running server for instance, or
+# None.
+delete_blockers = Hook[[User], str | None]()
 
-# What else ends when accounts are deactivated, for rooms to the right to add to:
-# called with the users and who did it, in the same transaction.
-Closing = Callable[[models.QuerySet[User], Actor], object]
-closings: list[Closing] = []
+# Called with the users who are being deactivated and the actor, in the transaction.
+pre_deactivate = Hook[[models.QuerySet[User], Actor], object]()
 
-# What else goes with users, for rooms to the right to add to: called with the users
-# and who deletes them, before the rows go and in the same transaction.
-Departure = Callable[[list[User], Actor], object]
-departures: list[Departure] = []
+# Called with the users who are being deleted and the actor, before the rows are deleted
+# and in the transaction.
+pre_delete = Hook[[list[User], Actor], object]()
 
 # Names in one call, and memberships that one call makes.
 MOST_NAMED = 10_000
@@ -289,7 +286,7 @@ def _taken(name: str) -> Invalid:
 
 
 def _rename(user: User, name: str, *, by: Actor) -> None:
-    _refuse_hindered(user)
+    _refuse_blocked(user)
     old = user.name
     try:
         with transaction.atomic():
@@ -382,8 +379,7 @@ def administrators_first(users: models.QuerySet[User]) -> list[int]:
 
 def _close(users: models.QuerySet[User], by: Actor) -> None:
     """End what ends with the accounts of a batch of users."""
-    for closing in closings:
-        closing(users, by)
+    pre_deactivate(users, by)
     sessions = UserSession.objects.filter(user__in=users.values("pk"))
     lock_all(sessions, for_deletion=True)
     delete_all(Session.objects.filter(session_key__in=sessions.values("session_key")))
@@ -465,7 +461,7 @@ def delete_users(
     """
     for user in users.order_by("pk").iterator(chunk_size=ROWS):
         refuse_own_deletion(user, by)
-        _refuse_hindered(user)
+        _refuse_blocked(user)
     act = partial(_delete_some, by=by)
     ids = administrators_first(users)
     return sum(in_batches(ids, act, size=HEAVY_ROWS, within=within))
@@ -487,11 +483,10 @@ def _delete_some(ids: list[int], *, by: Actor) -> int:
             )
         ):
             raise Forbidden("You may not delete this user any more")
-        _refuse_hindered(user)
+        _refuse_blocked(user)
     for user in doomed:
         record(by, "user.delete", "user", user.name)
-    for departure in departures:
-        departure(doomed, by)
+    pre_delete(doomed, by)
     rows = User.objects.filter(pk__in=[user.pk for user in doomed])
     lock_tree(rows)
     _, deleted = rows.delete()
@@ -847,8 +842,7 @@ def _is_admin(by: Actor, by_admin: bool) -> bool:
     return by_admin or by.kind == "system"
 
 
-def _refuse_hindered(user: User) -> None:
-    for hindrance in hindrances:
-        reason = hindrance(user)
+def _refuse_blocked(user: User) -> None:
+    for reason in delete_blockers(user):
         if reason:
             raise Invalid(reason)

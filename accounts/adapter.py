@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from base64 import b32encode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from importlib import import_module
 from itertools import count
@@ -47,6 +47,7 @@ from accounts.models import User
 from accounts.templatetags.browsers import browser
 from audit.actions import record
 from audit.models import Actor
+from web.hooks import Hook
 from web.hosts import hub_domain, local_path, public_origin
 
 logger = structlog.get_logger(__name__)
@@ -56,22 +57,17 @@ SESSION_ID_COOKIE = "jupyterhub-session-id"
 # When the person in a session last showed who they are.
 PROVEN_AT = "proven_at"
 
-# What else ends with a session, for rooms to the right to add to: called with the
-# user, the id in the session's cookie and who ended it.
-SessionEnding = Callable[[User, str, Actor], object]
-session_endings: list[SessionEnding] = []
+# Called with the user, the id in the cookie of a session that ends, and the actor.
+post_session_end = Hook[[User, str, Actor], object]()
 
-# What else happens when people sign out themselves, called with who does.
-SigningOut = Callable[[User, Actor], object]
-signings_out: list[SigningOut] = []
+# Called with the user who signed out, and the actor.
+post_logout = Hook[[User, Actor], object]()
 
-# What else a sign-in brings about, called with who signed in.
-signings_in: list[Callable[[User], object]] = []
+# Called with the user who signed in.
+post_login = Hook[[User], object]()
 
-
-# Where people are taken who have something running already, if they have; empty for
-# others. Rooms to the right know.
-running_places: list[Callable[[User], str]] = []
+# Return the path of the page of something that runs for a user, or "".
+landing_pages = Hook[[User], str]()
 
 
 def default_target(user: User | None = None) -> str:
@@ -81,8 +77,8 @@ def default_target(user: User | None = None) -> str:
         return hub.default_url
     if not hub.redirect_to_server:
         return f"{hub.base_url}hub/home"
-    places = (find(user) for find in running_places if user is not None)
-    return next(filter(None, places), "") or f"{hub.base_url}hub/spawn"
+    found = [] if user is None else landing_pages(user)
+    return next(filter(None, found), "") or f"{hub.base_url}hub/spawn"
 
 
 def carried_parameters(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
@@ -243,8 +239,7 @@ class AccountAdapter(DefaultAccountAdapter):
         set_session_id_cookie(request, response)
         remember_browser(request, response, user.name)
         record(Actor.of_request(request, user), "session.login", "user", user.name)
-        for signing_in in signings_in:
-            signing_in(user)
+        post_login(user)
         return response
 
     def logout(self, request: HttpRequest) -> None:
@@ -253,8 +248,7 @@ class AccountAdapter(DefaultAccountAdapter):
             by = Actor.of_request(request, user)
             close_session(user, request.session.get(SESSION_ID, ""), by)
             record(by, "session.logout", "user", user.name)
-            for signing_out in signings_out:
-                signing_out(user, by)
+            post_logout(user, by)
         end_session(request)
 
     def set_password(self, user: User, password: str) -> None:
@@ -283,8 +277,7 @@ def session_id_domain() -> str | None:
 
 def close_session(user: User, session_id: str, by: Actor) -> None:
     """Undo what depends on a session that ends."""
-    for ending in session_endings:
-        ending(user, session_id, by)
+    post_session_end(user, session_id, by)
 
 
 def end_other_sessions(user: User) -> None:

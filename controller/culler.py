@@ -24,7 +24,7 @@ from audit.models import Actor
 from database.locks import lock_all
 from scopes.refusals import Refusal
 from servers.actions import stop_server, stop_servers
-from servers.limits import take_turn
+from servers.limits import lock_capacity
 from servers.models import ACTIVE, Server
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def stop_idle(ids: list[int], now: datetime) -> list[int]:
     """Want those of these servers to stop that are idle still; return which."""
     with transaction.atomic():
         # All that the single stops take, in the order of locking.
-        take_turn()
+        lock_capacity()
         rows = Server.objects.filter(pk__in=ids)
         lock_all(User.objects.filter(pk__in=rows.values("user")))
         lock_all(rows)

@@ -119,7 +119,7 @@ def exposition() -> Exposition:
     global _exposition
     if _exposition is None:
         _exposition = Exposition(settings.DATA_DIR / "metrics")
-        client.observers.append(_exposition.proxied)
+        client.request_ended.connect(_exposition.proxied)
         if settings.SITE.controller_metrics:
             _serve(_exposition.registry, settings.SITE.controller_metrics)
     return _exposition

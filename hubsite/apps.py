@@ -20,8 +20,8 @@ class HubsiteConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        from accounts.actions import closings
-        from accounts.adapter import session_endings
+        from accounts.actions import pre_deactivate
+        from accounts.adapter import post_session_end
         from hubsite.sessions import (
             revoke_tokens_of_session,
             revoke_tokens_of_sessions,
@@ -32,8 +32,8 @@ class HubsiteConfig(AppConfig):
         request_started.disconnect(close_old_connections)
         request_started.disconnect(reset_queries)
 
-        session_endings.append(revoke_tokens_of_session)
-        closings.append(revoke_tokens_of_sessions)
+        post_session_end.connect(revoke_tokens_of_session)
+        pre_deactivate.connect(revoke_tokens_of_sessions)
 
 
 class HubAdminConfig(admin.AdminConfig):

@@ -157,8 +157,8 @@ for outcome in ("success", "failure"):
     LOGIN_DURATION.labels(outcome)
 
 SERVER_METRICS = ServerMetrics(OWN)
-limits.observers.append(SERVER_METRICS.observe_refusal)
-client.observers.append(SERVER_METRICS.observe_proxy)
+limits.start_refused.connect(SERVER_METRICS.observe_refusal)
+client.request_ended.connect(SERVER_METRICS.observe_proxy)
 
 
 # Measuring

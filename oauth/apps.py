@@ -8,11 +8,9 @@ class OauthConfig(AppConfig):
     def ready(self) -> None:
         from oauth.actions import follow_service, leave_service
         from oauth.clients import column, read_clients
-        from services.actions import arrivals, departures
+        from services.actions import post_create, pre_delete
         from tokens import clients
 
         clients.register(read_clients, column)
-        if follow_service not in arrivals:
-            arrivals.append(follow_service)
-        if leave_service not in departures:
-            departures.append(leave_service)
+        post_create.connect(follow_service)
+        pre_delete.connect(leave_service)

@@ -28,10 +28,10 @@ from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
 from servers.deletion import release
 from servers.limits import (
     NO_ROOM,
-    Room,
+    Capacity,
     limit_of_names,
+    lock_capacity,
     require_room_for_name,
-    take_turn,
 )
 from servers.models import ACTIVE, Server, ServerEvent
 from servers.names import check_display_name, check_server_name, is_server_name
@@ -259,7 +259,7 @@ def _want_running(
     display_name: str,
     by: Actor,
 ) -> tuple[Server, bool]:
-    take_turn()
+    lock_capacity()
     user = _lock(user)
     server = _locked(user, name)
     if server is None:
@@ -273,7 +273,7 @@ def _want_running(
     if server.ready:
         raise AlreadyRunning(server)
     _require_welcome(user)
-    Room.now().require()
+    Capacity.now().require()
     if user_options is not None:
         server.user_options = user_options
     elif server.user_options is None:
@@ -313,7 +313,7 @@ def stop_server(
     elif remove:
         raise Invalid("Cannot delete the default server")
     with transaction.atomic():
-        take_turn()
+        lock_capacity()
         user = _lock(user)
         server = _locked(user, name)
         if server is None and name:
@@ -361,7 +361,7 @@ def stop_some(ids: list[int], *, by: Actor) -> int:
 
     It is part of the transaction of its caller.
     """
-    take_turn()
+    lock_capacity()
     chosen = Server.objects.filter(ACTIVE, pk__in=ids)
     rows = _locked_rows(chosen.exclude(pending=Server.Pending.STOP))
     Server.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(
@@ -407,12 +407,12 @@ def _startable(servers: QuerySet[Server]) -> QuerySet[Server]:
 
 def _start_some(ids: list[int], *, by: Actor) -> int:
     """Want these few servers to run, as far as there is room; return how many."""
-    take_turn()
+    lock_capacity()
     stopped = _startable(Server.objects.filter(pk__in=ids))
     # Who is deactivated or deleted meanwhile is so before this, or afterwards.
     lock_all(User.objects.filter(pk__in=stopped.order_by().values("user")))
     rows = _locked_rows(stopped)
-    rows = rows[: Room.now().left(len(rows))]
+    rows = rows[: Capacity.now().left(len(rows))]
     if not rows:
         return 0
     now = timezone.now()

@@ -5,8 +5,8 @@ class ServersConfig(AppConfig):
     name = "servers"
 
     def ready(self) -> None:
-        from accounts.actions import closings, departures, hindrances
-        from accounts.adapter import running_places, signings_in, signings_out
+        from accounts.actions import delete_blockers, pre_deactivate, pre_delete
+        from accounts.adapter import landing_pages, post_login, post_logout
         from accounts.rights import register_source
         from servers.actions import (
             know_default_server,
@@ -22,15 +22,15 @@ class ServersConfig(AppConfig):
             shared_with_groups,
             shared_with_user,
         )
-        from tokens.actions import tokens_apart
+        from tokens.actions import uncounted_tokens
 
         register_source(shared_with_user, read_shares)
         register_source(shared_with_groups, read_shares, sessions_only=True)
-        if why_user_is_busy not in hindrances:
-            hindrances.append(why_user_is_busy)
-            closings.append(stop_servers_of)
-            departures.append(release_servers_of)
-            signings_out.append(stop_servers_at_sign_out)
-            running_places.append(path_of_running)
-            signings_in.append(know_default_server)
-            tokens_apart.append(NOT_OF_A_SERVER)
+        delete_blockers.connect(why_user_is_busy)
+        pre_deactivate.connect(stop_servers_of)
+        pre_delete.connect(release_servers_of)
+        post_logout.connect(stop_servers_at_sign_out)
+        landing_pages.connect(path_of_running)
+        post_login.connect(know_default_server)
+        if NOT_OF_A_SERVER not in uncounted_tokens:
+            uncounted_tokens.append(NOT_OF_A_SERVER)

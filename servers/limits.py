@@ -20,31 +20,33 @@ from database.locks import Advisory, wait_for
 from scopes.refusals import Busy, Invalid
 from servers.models import ACTIVE, Server
 from services.models import Service
+from web.hooks import Hook
 from web.outside import waits_for_others
 
-# Called with the reason, in JupyterHub's word, each time that there was no room.
-observers: list[Callable[[str], None]] = []
+# Called with JupyterHub's word for the reason each time that a limit refuses a start.
+start_refused = Hook[[str], None]()
 
 NO_ROOM = "Active user limit exceeded. Try again in a few minutes."
 
 
-def take_turn() -> None:
-    """Let everybody else who starts or stops servers wait until this one is done.
+def lock_capacity() -> None:
+    """Lock the number of servers that are active, until the transaction ends.
 
-    Who counts what others change must not do so while they do.
+    Every start and stop takes this lock, so that a count stays true until the start
+    that relies on the count is stored.
     """
     wait_for(Advisory.CAPACITIES)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """How many servers are active, and how many of these are starting."""
 
     active: int
     starting: int
 
     @classmethod
-    def now(cls) -> Room:
+    def now(cls) -> Capacity:
         starting = Q(pending=Server.Pending.SPAWN)
         counts = Server.objects.filter(ACTIVE).aggregate(
             active=Count("pk", filter=Q(pending__isnull=False) | Q(ready=True)),
@@ -67,7 +69,7 @@ class Room:
         """Raise `Busy` unless one more server may start."""
         hub = settings.HUB
         if 0 < hub.concurrent_spawn_limit <= self.starting:
-            _tell("throttled")
+            start_refused("throttled")
             seconds = int(random.uniform(*hub.spawn_throttle_retry_range))  # noqa: S311
             raise Busy(
                 "Too many users trying to log in right now. "
@@ -75,33 +77,29 @@ class Room:
                 retry_after=seconds,
             )
         if 0 < hub.active_server_limit <= self.active:
-            _tell("too-many-users")
+            start_refused("too-many-users")
             raise Busy(NO_ROOM)
 
 
-def _tell(reason: str) -> None:
-    for observe in observers:
-        observe(reason)
-
-
 def roughly(seconds: int) -> str:
-    """Say a time as people do: tens of seconds, later minutes."""
+    """Return a duration in words: tens of seconds, later minutes."""
     if seconds <= 90:
         return f"{math.ceil(seconds / 10)}0 seconds"
     return f"{round(seconds / 60)} minutes"
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """What a function that sets the limit is given: who asks, as `current_user`.
+class LimitRequest:
+    """The argument of an operator's function for the limit of named servers.
 
-    JupyterHub gives it the request's handler; of that, configurations use this.
+    JupyterHub passes the handler of the request. Configurations use its
+    `current_user`, which is all that this object has.
     """
 
     current_user: SimpleNamespace
 
     @classmethod
-    def as_(cls, by: Actor) -> Asking:
+    def of(cls, by: Actor) -> LimitRequest:
         row: Any = None
         groups: list[str] = []
         if by.kind == "user":
@@ -127,7 +125,7 @@ def limit_of_names(by: Actor) -> int:
     """
     limit = settings.HUB.named_server_limit_per_user
     if callable(limit):
-        limit = limit(Asking.as_(by))
+        limit = limit(LimitRequest.of(by))
         if isawaitable(limit):
             limit = asyncio.run(_result(limit))
     return int(limit)

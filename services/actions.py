@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,15 +18,13 @@ from scopes.definitions import DEFAULT_ROLES, INHERIT, SELF
 from scopes.grammar import RawScope, check_scopes
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from services.models import Service
+from web.hooks import Hook
 
-# What else a service brings along and takes away, for rooms to the right to add to:
-# called with a new service, its API token if one is given, and who added it; and with
-# a service that is about to go, and who removes it.
-Arrival = Callable[[Service, str, Actor], object]
-Departure = Callable[[Service, Actor], object]
-arrivals: list[Arrival] = []
-departures: list[Departure] = []
+# Called with a new service, its API token or "", and the actor.
+post_create = Hook[[Service, str, Actor], object]()
 
+# Called with a service that is being deleted and the actor, before the row is deleted.
+pre_delete = Hook[[Service, Actor], object]()
 
 # Services on a hub, and what one of them may tell of itself, in characters of JSON:
 # all of them stand in one answer.
@@ -104,8 +101,7 @@ def _store_service(
         raise Conflict(f"Service {name} already exists") from None
     if service.admin:
         service.roles.add(Role.objects.get(name="admin"))
-    for arrive in arrivals:
-        arrive(service, api_token, by)
+    post_create(service, api_token, by)
     record(
         by,
         "service.create",
@@ -124,8 +120,7 @@ def delete_service(service: Service, *, by: Actor) -> None:
         raise Forbidden(f"Service {service.name} is not modifiable at runtime")
     lock_all(Service.objects.filter(pk=service.pk), for_deletion=True)
     record(by, "service.delete", "service", service.name)
-    for depart in departures:
-        depart(service, by)
+    pre_delete(service, by)
     _, deleted = service.delete()
     if not deleted.get(Service._meta.label):
         raise NotFound(f"No such service: {service.name}")

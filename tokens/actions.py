@@ -31,9 +31,9 @@ MAX_NOTE_LENGTH = 1023
 # A century: what ends later than anybody lives ends never, and says so.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
 
-# Conditions, in SQL, by which tokens `h` that the hub issued by itself are not counted;
-# for rooms to the right that know some.
-tokens_apart: list[str] = []
+# SQL conditions on tokens `h` that leave out tokens which the hub issues by itself (those
+# of servers, say). Rooms to the right append theirs in `AppConfig.ready()`.
+uncounted_tokens: list[str] = []
 
 # Tokens that one transaction deletes; others may write in between.
 MOST_PURGED = 500
@@ -107,7 +107,7 @@ def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
     limit = limit_of(user)
     if not limit:
         return "", []
-    apart = "".join(f" AND {condition}" for condition in tokens_apart)
+    apart = "".join(f" AND {condition}" for condition in uncounted_tokens)
     # No more than that is read, however many there are.
     condition = (
         "(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h"  # noqa: S608

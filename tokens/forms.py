@@ -17,7 +17,7 @@ from django.utils.timesince import timeuntil
 from accounts.models import User
 from scopes.refusals import Refusal
 from tokens.actions import MAX_NOTE_LENGTH, check_token_scopes
-from tokens.picker import offer
+from tokens.scope_picker import offer
 
 DEFAULT_NOTE = "Requested via token page"
 DEFAULT_EXPIRES_IN = 30 * 86_400

@@ -19,7 +19,7 @@ from accounts.models import User
 from scopes.refusals import Refusal
 from tokens import activity, clients
 from tokens.actions import issue_token, revoke_token
-from tokens.applications import applications
+from tokens.authorized_apps import applications
 from tokens.forms import TokenForm
 from tokens.models import APIToken, APITokenQuerySet
 from web.hosts import origin_of

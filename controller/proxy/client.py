@@ -8,10 +8,12 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from web.hooks import Hook
 
 TIMEOUT = 5.0
 
@@ -19,9 +21,9 @@ TIMEOUT = 5.0
 MARK = "jupyterhub"
 
 
-# Called after each dealing with a proxy: what was done, the seconds that it took, and
-# whether it succeeded.
-observers: list[Callable[[str, float, bool], None]] = []
+# Called after each request to a proxy with the name of the request, the seconds that it
+# took, and whether it succeeded.
+request_ended = Hook[[str, float, bool], None]()
 
 
 @contextmanager
@@ -33,8 +35,7 @@ def measured(act: str) -> Iterator[None]:
         yield
         succeeded = True
     finally:
-        for observe in observers:
-            observe(act, time.perf_counter() - began, succeeded)
+        request_ended(act, time.perf_counter() - began, succeeded)
 
 
 class ProxyError(Exception):

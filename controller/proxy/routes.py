@@ -107,11 +107,6 @@ def _hub_path() -> str:
     return "/" if settings.HUB.subdomain_host else _key(_base())
 
 
-def wanted_routes() -> dict[str, Route]:
-    """Return the routes that there should be, by path."""
-    return _wanted()[0]
-
-
 def _wanted() -> tuple[dict[str, Route], set[str]]:
     """Return the routes that there should be, and paths on which nobody decides yet."""
     routes, undecided = lasting_routes(), set()

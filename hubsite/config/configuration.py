@@ -38,7 +38,6 @@ from hubsite.config.unsupported import KNOWN_AUTHENTICATORS
 TOKEN_MIN_LENGTH = 8
 TOKEN_MAX_LENGTH = 128
 SERVICE_PREFIX = "service-"
-DEFAULT_ROLE_NAMES = frozenset({"user", "admin", "server", "token"})
 ROLE_NAME = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
 
 

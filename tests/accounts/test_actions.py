@@ -34,11 +34,15 @@ def configured(settings: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
-def hindered() -> Iterator[None]:
+def blocked() -> Iterator[None]:
     """Have a reason why no user may be renamed or deleted."""
-    actions.hindrances.append(lambda user: f"{user.name} is busy")
+
+    def is_busy(user: User) -> str:
+        return f"{user.name} is busy"
+
+    actions.delete_blockers.connect(is_busy)
     yield
-    actions.hindrances.pop()
+    actions.delete_blockers.disconnect(is_busy)
 
 
 def names() -> set[str]:
@@ -302,7 +306,7 @@ def test_delete_takes_along_what_belongs_to_the_user() -> None:
     assert len(events("user.delete")) == 1
 
 
-def test_hindrances_keep_name_and_user(hindered: None) -> None:
+def test_blockers_keep_name_and_user(blocked: None) -> None:
     user = make_user("a")
 
     with pytest.raises(Invalid, match="busy"):

@@ -21,7 +21,7 @@ from hubsite import memberships
 from hubsite.config.configuration import HubConfig
 from hubsite.metrics import CONTROLLER, HANDLERS, handler_of
 from scopes.refusals import Busy
-from servers.limits import Room
+from servers.limits import Capacity
 from servers.metrics import ServerMetrics
 from tests.conftest import API
 from tests.factories import (
@@ -141,7 +141,7 @@ def test_adds_up_what_the_controller_measured_and_what_was_refused_here(
     written_by_controller(tmp_path)
     settings.HUB = HubConfig(concurrent_spawn_limit=1)
     with pytest.raises(Busy):
-        Room(active=1, starting=1).require()
+        Capacity(active=1, starting=1).require()
     after = scrape()
 
     assert after[throttled] == before[throttled] + 2

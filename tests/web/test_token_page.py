@@ -22,7 +22,7 @@ from tokens import activity
 from tokens.actions import disable_tokens, revoke_token
 from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
 from tokens.models import APIToken
-from tokens.picker import offer
+from tokens.scope_picker import offer
 from tokens.verification import verify
 
 pytestmark = pytest.mark.django_db
