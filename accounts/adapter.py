@@ -197,7 +197,7 @@ class AccountAdapter(DefaultAccountAdapter):
         # only names that mean someone do.
         known = User.objects.filter(name=name).exists()
         record(
-            Actor.stranger(request),
+            Actor.anonymous(request),
             "session.refuse",
             "user",
             name if known else "",

@@ -252,7 +252,7 @@ class HubAPIView(APIView):
                 return
         request.bearer = None
         request.access = EMPTY
-        request.actor = Actor("stranger", "", None, address)
+        request.actor = Actor("anonymous", "", None, address)
         # Without the middleware, which finds out, any request may be a page's.
         if getattr(request, "caller", Caller.PAGE) is not Caller.PROGRAM:
             self.identify_by_cookie(request, address)
@@ -290,7 +290,7 @@ class HubAPIView(APIView):
         need = self.needs.get(method)
         if need is PUBLIC:
             return
-        if request.actor.kind == "stranger":
+        if request.actor.kind == "anonymous":
             raise Forbidden(MISSING_CREDENTIALS)
         if need is IDENTIFIED:
             return

@@ -164,7 +164,7 @@ class UserTokensView(HubAPIView):
         body = self.json() or {}
         if not isinstance(body, dict):
             raise Invalid("Body must be a JSON object")
-        if request.actor.kind == "stranger":
+        if request.actor.kind == "anonymous":
             self.identify_by_body(body)
         owner = find_owner(name)
         if owner is None or not self.may_issue(owner):

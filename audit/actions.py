@@ -1,4 +1,4 @@
-"""Adding to the record."""
+"""Adding events to the audit log."""
 
 from __future__ import annotations
 
@@ -12,28 +12,9 @@ from django.db import transaction
 from audit.models import Actor, Event, Purge
 from database.statements import insert
 
-# The acts that are recorded.
-ACTIONS = (
-    *("user.create", "user.rename", "user.promote", "user.demote", "user.block"),
-    *("user.deactivate", "user.activate", "user.invite", "user.delete"),
-    "user.set_email",
-    *("group.create", "group.add_members", "group.remove_members"),
-    *("group.set_properties", "group.delete"),
-    *("role.define", "role.assign", "role.withdraw", "role.delete"),
-    *("service.create", "service.delete"),
-    *("token.issue", "token.revoke", "token.disable", "token.enable", "token.expire"),
-    *("server.create", "server.edit", "server.delete"),
-    *("server.start", "server.stop", "server.open"),
-    *("client.end", "proxy.announce"),
-    *("share.grant", "share.revoke"),
-    *("sharecode.issue", "sharecode.revoke", "sharecode.accept"),
-    *("session.login", "session.logout", "session.refuse"),
-    "audit.purge",
-)
-
 # Names in one row: all of them are read whenever the row is shown.
 MOST_NAMES = 1_000
-# Rows of the record that one transaction deletes; others may write in between.
+# Rows of the audit log that one transaction deletes; others may write in between.
 BATCH = 1_000
 
 # Words that name a secret: a caller that uses one of them as a key of `detail` is
@@ -42,7 +23,7 @@ SECRET_KEYS = frozenset({"secret", "password", "token", "api_token", "code", "di
 
 # People paste secrets where they don't belong, into a note for instance. What looks
 # like one of ours, like the output of `openssl rand -hex 32` or like a digest is
-# blanked out: the record is read by more people than the secret was meant for.
+# blanked out, because more people read the audit log than may know the secret.
 SECRET = re.compile(
     r"[0-9A-Za-z]+_[0-9A-Za-z]{12}_[0-9A-Za-z]{40,}"
     r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])"
@@ -54,7 +35,7 @@ WITHHELD = "(withheld: looks like a secret)"
 def record(
     by: Actor, action: str, target_kind: str, target_name: str, **detail: Any
 ) -> Event:
-    """Add one act to the record.
+    """Add one event to the audit log.
 
     `action` is `noun.verb`. `detail` is JSON and never holds a secret. The row is
     written in the caller's transaction: an act that is undone was not done. An act on
@@ -63,7 +44,9 @@ def record(
     """
     mistaken = SECRET_KEYS & detail.keys()
     if mistaken:
-        raise ValueError(f"The record keeps no secrets: {', '.join(sorted(mistaken))}")
+        raise ValueError(
+            f"The audit log keeps no secrets: {', '.join(sorted(mistaken))}"
+        )
     text = json.dumps(detail, default=str)
     kept = json.loads(text)
     if SECRET.search(text):
@@ -118,7 +101,7 @@ def _withheld(value: Any) -> Any:
 
 
 def purge_events(before: datetime, *, by: Actor) -> int:
-    """Delete what the record holds from before a moment, and record that.
+    """Delete the events before a moment, and record the purge.
 
     The database refuses to delete anything that no `Purge` row announces. This is
     several transactions, so that others may write in between.

@@ -1,4 +1,4 @@
-"""The record of acts in the admin: to be read, searched and filtered."""
+"""The audit log in the admin: to be read, searched and filtered."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from django.db.models.functions import Concat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from audit.actions import ACTIONS
-from audit.models import Event
+from audit.models import ACTIONS, Event
 from web.admin_base import DASH, ScopedAdmin, moment
 
-# What a person must be able to read before the record of it is theirs to read. Whoever
-# reads all of it reads the whole record; others read what was done to their rows.
+# The scopes that show the events of each kind of row. A person who holds all of them
+# for all rows reads the whole audit log; others read the events of their rows.
 NAME = F("name")
 SERVER = Concat("user__name", Value("/"), "name")
 SHARING = Q(action__startswith="share")
@@ -35,9 +34,9 @@ EVERYTHING = frozenset({"read:tokens", *SCOPES})
 
 
 class TargetFilter(admin.SimpleListFilter):
-    """All acts on one thing, those on many at once among them: its history."""
+    """All events of one row, also those with many targets: the history of the row."""
 
-    title = "to what"
+    title = "target"
     parameter_name = "target"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
@@ -66,20 +65,20 @@ class TargetFilter(admin.SimpleListFilter):
 
 
 class ActionFilter(admin.SimpleListFilter):
-    """Acts by their name; the list of names is ours and needs no query."""
+    """Events by action; the list of actions is ours and needs no query."""
 
     title = "action"
     parameter_name = "action"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [(action, action.replace(".", " ")) for action in ACTIONS]
+        return [(action, action) for action in ACTIONS]
 
     def queryset(self, request: Any, queryset: QuerySet[Event]) -> QuerySet[Event]:
         return queryset.filter(action=self.value()) if self.value() else queryset
 
 
 class WhenFilter(admin.DateFieldListFilter):
-    """Acts by their time, under the name of the column."""
+    """Events by time, under the name of the column."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,14 +86,22 @@ class WhenFilter(admin.DateFieldListFilter):
 
 
 class ActorKindFilter(admin.SimpleListFilter):
-    title = "who acted"
+    title = "actor"
     parameter_name = "actor_kind"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [("user", "a user"), ("service", "a service"), ("system", "the hub")]
+        return [
+            ("user", "a user"),
+            ("service", "a service"),
+            ("system", "the hub"),
+            ("anonymous", "anonymous"),
+        ]
 
     def queryset(self, request: Any, queryset: QuerySet[Event]) -> QuerySet[Event]:
-        return queryset.filter(actor_kind=self.value()) if self.value() else queryset
+        kinds = {None: (), "anonymous": ("anonymous", "stranger")}.get(
+            self.value(), (self.value(),)
+        )
+        return queryset.filter(actor_kind__in=kinds) if kinds else queryset
 
 
 @admin.register(Event)
@@ -102,10 +109,10 @@ class EventAdmin(ScopedAdmin):
     """Rows come from actions and from nothing else, so every edge but one is closed."""
 
     searched = ("target_name", "actor_name")
-    search_help_text = "Any part of the name of who acted, or of what it was done to"
+    search_help_text = "Any part of the name of an actor or a target"
     exported = ("at", "actor", "token", "address", "action", "target", "details")
 
-    list_display = ("when", "actor", "action", "target", "address")
+    list_display = ("when", "actor", "did", "target", "address")
     list_display_links = ("when",)
     list_filter = (
         TargetFilter,
@@ -119,10 +126,18 @@ class EventAdmin(ScopedAdmin):
         "actor",
         "token",
         "address",
+        "did",
         "action",
         "target",
         "what",
     )
+
+    def changelist_view(
+        self, request: Any, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        return super().changelist_view(
+            request, {"title": "Audit log", **(extra_context or {})}
+        )
 
     def has_view_permission(self, request: Any, obj: Model | None = None) -> bool:
         # A row's own rights are those of its queryset: it answers to no filter.
@@ -133,28 +148,31 @@ class EventAdmin(ScopedAdmin):
         if request.user.access.covers(EVERYTHING):
             return events
         reach = Q(pk__in=())
-        for kind, label, name, scope, acts in READABLE:
+        for kind, label, name, scope, events_of_kind in READABLE:
             rows = request.user.access.limit(
                 scope, queryset=apps.get_model(label)._default_manager.order_by()
             )
             names = rows.values_list(name)
-            reach |= Q(target_kind=kind, target_name__in=names) & acts
+            reach |= Q(target_kind=kind, target_name__in=names) & events_of_kind
         return events.filter(reach)
 
     @admin.display(description="When")
     def when(self, event: Event) -> SafeString | str:
         return moment(event.at)
 
-    @admin.display(description="Who")
+    @admin.display(description="Actor")
     def actor(self, event: Event) -> str:
-        name = event.actor_name or "(nobody)"
-        return name if event.actor_kind == "user" else f"{name} ({event.actor_kind})"
+        return event.actor
+
+    @admin.display(description="Action")
+    def did(self, event: Event) -> str:
+        return event.words
 
     @admin.display(description="With token")
     def token(self, event: Event) -> str:
         return f"a{event.token_id}" if event.token_id else DASH
 
-    @admin.display(description="To what")
+    @admin.display(description="Target")
     def target(self, event: Event) -> str:
         return event.target
 

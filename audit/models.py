@@ -1,4 +1,4 @@
-"""The record of acts: who did what to whom, when and from where.
+"""The audit log: events with actor, action, target, time and client address.
 
 Rows are only ever added; triggers in the database hold every writer to that, ours
 and others. A row names its actor and target instead of pointing at them, so that it
@@ -8,18 +8,65 @@ outlives both.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.db import models
 from django.http import HttpRequest
 from django.utils import timezone
 
+# The recorded actions, `noun.verb`, and the words for each after the actor's name.
+ACTIONS: Final = {
+    "user.create": "created",
+    "user.rename": "renamed",
+    "user.promote": "promoted",
+    "user.demote": "demoted",
+    "user.block": "blocked",
+    "user.deactivate": "deactivated",
+    "user.activate": "activated",
+    "user.invite": "created a password link for",
+    "user.delete": "deleted",
+    "user.set_email": "changed the e-mail address of",
+    "group.create": "created",
+    "group.add_members": "added members to",
+    "group.remove_members": "removed members from",
+    "group.set_properties": "changed the properties of",
+    "group.delete": "deleted",
+    "role.define": "defined",
+    "role.assign": "assigned",
+    "role.withdraw": "withdrew",
+    "role.delete": "deleted",
+    "service.create": "created",
+    "service.delete": "deleted",
+    "token.issue": "issued",
+    "token.revoke": "revoked",
+    "token.disable": "disabled",
+    "token.enable": "enabled",
+    "token.expire": "removed expired",
+    "server.create": "created",
+    "server.edit": "edited",
+    "server.delete": "deleted",
+    "server.start": "started",
+    "server.stop": "stopped",
+    "server.open": "opened",
+    "client.end": "ended",
+    "proxy.announce": "registered",
+    "share.grant": "shared",
+    "share.revoke": "stopped sharing",
+    "sharecode.issue": "created a share link to",
+    "sharecode.revoke": "revoked a share link to",
+    "sharecode.accept": "accepted a share link to",
+    "session.login": "signed in",
+    "session.logout": "signed out",
+    "session.refuse": "failed to sign in",
+    "audit.purge": "deleted old events from the",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who performs an act, and with which credential.
+    """The principal that performs an action, and the credential.
 
-    `kind` is `user`, `service` or `system` (start-up, command line).
+    `kind` is `user`, `service`, `system` (start-up, command line) or `anonymous`.
     """
 
     kind: str
@@ -47,13 +94,13 @@ class Actor:
         return cls("user", user.get_username(), None, address)
 
     @classmethod
-    def stranger(cls, request: HttpRequest) -> Actor:
+    def anonymous(cls, request: HttpRequest) -> Actor:
         """A person who has not signed in."""
-        return cls("stranger", "", None, request.META.get("REMOTE_ADDR", ""))
+        return cls("anonymous", "", None, request.META.get("REMOTE_ADDR", ""))
 
 
 class Event(models.Model):
-    """One act, written once and never changed."""
+    """One action, written once and never changed."""
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
     actor_kind = models.CharField(max_length=16)
@@ -66,11 +113,39 @@ class Event(models.Model):
     detail = models.JSONField(default=dict)
 
     class Meta:
-        verbose_name = "act"
         ordering = ("-id",)
 
     def __str__(self) -> str:
         return f"{self.actor_name} {self.action} {self.target}"
+
+    @property
+    def actor(self) -> str:
+        """The actor for people: a user's name, or the name with the kind."""
+        # Rows of earlier versions can't be changed and have the older word.
+        kind = {"stranger": "anonymous"}.get(self.actor_kind, self.actor_kind)
+        if kind == "user" or not self.actor_name:
+            return self.actor_name or kind
+        return f"{self.actor_name} ({kind})"
+
+    @property
+    def words(self) -> str:
+        """The action for people, as the verb of a sentence."""
+        return ACTIONS.get(self.action, self.action)
+
+    @property
+    def sentence(self) -> str:
+        """The event in words, such as "ada signed in"."""
+        of_oneself = self.action in ("session.login", "session.logout") and (
+            self.target_name == self.actor_name
+        )
+        if of_oneself:
+            return f"{self.actor} {self.words}"
+        target = "audit log" if self.target_kind == "audit" else self.target
+        if self.action == "session.refuse":
+            return " as ".join(
+                filter(None, (f"{self.actor} {self.words}", self.target_name))
+            )
+        return f"{self.actor} {self.words} {target}"
 
     @property
     def target(self) -> str:
@@ -87,7 +162,7 @@ class Event(models.Model):
 class Purge(models.Model):
     """The announcement that events older than `before` may be deleted.
 
-    Retention is the one reason to delete from the record. The database lets go of
+    Retention is the one reason to delete events. The database lets go of
     no event that such a row does not cover, and the row itself stays.
     """
 

@@ -1,4 +1,4 @@
-"""What is kept for a while: acts in the audit log, and entries of the cache's table.
+"""Retention of events in the audit log, and entries of the cache's table.
 
 Old rows go in batches, each in a transaction of its own, so that nobody waits long for
 the one writer of SQLite.
@@ -54,11 +54,11 @@ async def tidy(term: Term, now: datetime) -> None:
         deleted += batch
         await asyncio.sleep(PAUSE)
     await term.write(record_purge, before, deleted, by=BY)
-    logger.info("Deleted %s acts that were older than %s days", deleted, days)
+    logger.info("Deleted %s events that were older than %s days", deleted, days)
 
 
 def has_events(before: datetime) -> bool:
-    """Tell whether there are acts from before a moment."""
+    """Tell whether there are events from before a moment."""
     return Event.objects.filter(at__lt=before).exists()
 
 

@@ -123,7 +123,7 @@ class HubAdminSite(admin.AdminSite):
             order = ROOMS[app["app_label"]]
             app["models"].sort(key=lambda model: order.index(model["object_name"]))
             if app["app_label"] == "audit":
-                app["models"][0]["name"] = "Audit"
+                app["models"][0]["name"] = "Audit log"
         return [apps[room] for room in ROOMS if room in apps]
 
     def app_index(
@@ -184,10 +184,10 @@ def _figures(request: Any) -> Iterable[dict[str, Any]]:
     if has("read:tokens"):
         tokens = APIToken.objects.active(now)
         yield figure(
-            "Tokens in force", "read:tokens", tokens, "tokens_apitoken", "?state=active"
+            "Active tokens", "read:tokens", tokens, "tokens_apitoken", "?state=active"
         )
         yield figure(
-            "Expire within a week",
+            "Tokens that expire within a week",
             "read:tokens",
             tokens.filter(expires_at__lte=soon),
             "tokens_apitoken",

@@ -104,7 +104,7 @@ class OAuthClientAdmin(ScopedAdmin):
             return f"service {client.service.name}"
         return f"server {client.server}"
 
-    @admin.display(description="Tokens in force")
+    @admin.display(description="Active tokens")
     def held(self, client: Any) -> SafeString | str:
         if not client.tokens:
             return "0"

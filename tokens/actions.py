@@ -121,7 +121,7 @@ def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
 
 def _full(user: User) -> Conflict:
     return Conflict(
-        f"User {user.name} has {limit_of(user)} tokens in force, as many as one user"
+        f"User {user.name} has {limit_of(user)} active tokens, as many as one user"
         " may have: revoke some that are not needed, or use one of them. Whoever runs"
         " this hub may raise the limit (c.Hub.token_limit_per_user)."
     )

@@ -71,7 +71,7 @@ services_admin.belongings.append(
 )
 
 # What a token is at this moment, in the order in which lists sort it.
-STANDINGS = ("in force", "disabled", "expired", "revoked")
+STANDINGS = ("active", "disabled", "expired", "revoked")
 
 
 def standing() -> Case:
@@ -98,7 +98,7 @@ class StateFilter(CaseFilter):
         )
         soon = Q(expires_at__lte=now + timedelta(days=7))
         return {
-            "active": ("in force", in_force),
+            "active": ("active", in_force),
             "expiring": ("expiring within a week", in_force & soon),
             "expired": ("expired", Q(expires_at__lte=now, revoked_at=None)),
             "disabled": ("disabled", Q(disabled_at__isnull=False, revoked_at=None)),

@@ -762,7 +762,7 @@ class HubConfig:
         "Hub.audit_retention_days",
         whole,
         365,
-        "Days for which acts stay in the audit log; 0: for ever.",
+        "Days for which events stay in the audit log; 0: for ever.",
     )
     oauth_token_expires_in: int = setting(
         "JupyterHub.oauth_token_expires_in", whole, 14 * 86400, "Life of OAuth tokens."

@@ -261,7 +261,7 @@ def test_what_is_filtered_is_exported(as_, ada, alan, pages):
     assert found["Token"] == str(token)
     assert found["Public id"] == token.public_id
     assert found["Owner"] == "alan"
-    assert found["State"] == "in force"
+    assert found["State"] == "active"
     assert found["Scopes"] == "read:users!user=alan"
     assert found["Created"] == token.created.isoformat(timespec="seconds")
     assert secret not in str(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from audit.actions import record
-from audit.models import Event
+from audit.models import Actor, Event
 from services.models import Service
 from tests.admin.conftest import text
 from tests.factories import (
@@ -66,6 +66,34 @@ def test_roles_explain_themselves_and_stay_as_they_are(as_, ada, pages):
     assert "load_roles" in text(client.get(pages.list("accounts_role")))
     assert client.post(pages.of(role), {"name": "x"}).status_code == 403
     assert client.get(pages.add("accounts_role")).status_code == 403
+
+
+def test_audit_log_is_in_plain_words(as_, ada, pages):
+    record(Actor("user", "alan"), "session.login", "user", "alan")
+    record(Actor("anonymous", ""), "session.refuse", "user", "alan")
+    record(Actor.system("config"), "user.create", "user", "grace")
+    client = as_(ada)
+
+    overview = text(client.get("/hub/admin/"))
+    log = text(client.get(pages.list("audit_event")))
+
+    for words in (
+        "alan signed in",
+        "anonymous failed to sign in as alan",
+        "config (system) created user grace",
+    ):
+        assert words in overview
+    assert "Audit log" in log
+    assert "signed in" in log
+
+
+def test_events_of_earlier_versions_have_the_same_words(as_, ada, pages):
+    record(Actor("stranger", "", None, "10.0.0.7"), "session.refuse", "user", "alan")
+
+    page = text(as_(ada).get(pages.list("audit_event"), {"actor_kind": "anonymous"}))
+
+    assert "10.0.0.7" in page
+    assert "stranger" not in page
 
 
 def test_record_can_be_read_and_nothing_else(as_, ada, pages):

@@ -34,7 +34,7 @@ def test_lists_owners_notes_and_states(as_, ada, alan, pages):
 
     page = text(as_(ada).get(pages.list(LIST)))
 
-    for said in ("alan", "ci (service)", "laptop", "nightly", "in force", "never"):
+    for said in ("alan", "ci (service)", "laptop", "nightly", "active", "never"):
         assert said in page
 
 

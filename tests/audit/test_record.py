@@ -187,8 +187,8 @@ def test_the_command_purges(guarded: None, aged: Any, words: list[str]) -> None:
     assert Event.objects.count() == 5
     call_command("purge_audit", *words, stdout=said)
 
-    assert "3 acts are older than 365 days" in said.getvalue()
-    assert "Deleted 3 acts" in said.getvalue()
+    assert "3 events are older than 365 days" in said.getvalue()
+    assert "Deleted 3 events" in said.getvalue()
     assert Event.objects.filter(action="user.create").count() == 2
     assert Event.objects.get(action="audit.purge").detail["deleted"] == 3
 

@@ -72,7 +72,7 @@ def test_overview(window, administrator, rows):
     view = window(administrator)
     page = view.open("/hub/admin/")
 
-    page.get_by_role("heading", name="Latest acts").wait_for()
+    page.get_by_role("heading", name="Audit log").wait_for()
     view.survey()
 
 

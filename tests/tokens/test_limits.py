@@ -26,7 +26,7 @@ from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
 
-WORDS = "User alan has 3 tokens in force"
+WORDS = "User alan has 3 active tokens"
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_a_role_raises_the_limit(
         make_role("robots", users=[alan])
 
     make_token(alan)
-    with pytest.raises(Conflict, match="has 4 tokens"):
+    with pytest.raises(Conflict, match="has 4 active tokens"):
         make_token(alan)
 
 

@@ -1,4 +1,4 @@
-"""`manage.py purge_audit`: delete old acts from the audit log, and record that."""
+"""`manage.py purge_audit`: delete old events from the audit log, and record that."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from audit.models import Actor, Event
 
 
 class Command(BaseCommand):
-    """Deletes acts in batches; the hub may run meanwhile or not."""
+    """Deletes events in batches; the hub may run meanwhile or not."""
 
-    help = "Delete acts that are older than some days from the audit log."
+    help = "Delete events that are older than some days from the audit log."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,7 +24,7 @@ class Command(BaseCommand):
             "--older-than",
             type=int,
             metavar="DAYS",
-            help="days for which acts stay; c.Hub.audit_retention_days if left out",
+            help="days for which events stay; c.Hub.audit_retention_days if left out",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="only say how many there are"
@@ -38,12 +38,12 @@ class Command(BaseCommand):
             days = settings.HUB.audit_retention_days
         if days is None or days < 1:
             raise CommandError(
-                "Say for how many days acts stay, for example --older-than 365"
+                "Say for how many days events stay, for example --older-than 365"
             )
         before = timezone.now() - timedelta(days=days)
         if options["dry_run"]:
             number = Event.objects.filter(at__lt=before).count()
-            self.stdout.write(f"{number} acts are older than {days} days")
+            self.stdout.write(f"{number} events are older than {days} days")
             return
         number = purge_events(before, by=Actor.system("command line"))
-        self.stdout.write(f"Deleted {number} acts that were older than {days} days")
+        self.stdout.write(f"Deleted {number} events that were older than {days} days")
