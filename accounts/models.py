@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -152,6 +153,12 @@ class User(AbstractBaseUser):
         usual = expand(mine.pop("user"), identity)
         return expand(chain.from_iterable(mine.values()), identity) - usual
 
+    @classmethod
+    def from_db(cls, *args: Any, **options: Any) -> User:
+        user: User = super().from_db(*args, **options)
+        user._note_stored()
+        return user
+
     def refresh_from_db(
         self,
         using: str | None = None,
@@ -159,7 +166,36 @@ class User(AbstractBaseUser):
         from_queryset: models.QuerySet[Any] | None = None,
     ) -> None:
         super().refresh_from_db(using, fields, from_queryset)
+        self._note_stored()
         self.__dict__.pop("access", None)
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Write of a stored row only the fields that were changed since it was read.
+
+        Libraries and commands read a user, ask a person or another site for something,
+        and save all of it. A right that was withdrawn meanwhile would come back.
+        """
+        stored = self.__dict__.get("_stored")
+        whole = not args and options.get("update_fields") is None
+        if whole and stored is not None and not options.get("force_insert"):
+            present = self._present()
+            options["update_fields"] = [
+                name for name, value in present.items() if stored.get(name) != value
+            ]
+        super().save(*args, **options)
+        self._note_stored()
+
+    def _note_stored(self) -> None:
+        self._stored = self._present()
+
+    def _present(self) -> dict[str, Any]:
+        """Return the fields that were read, but not the identity of the row."""
+        known = self.__dict__
+        return {
+            field.attname: _copied(known[field.attname])
+            for field in self._meta.concrete_fields
+            if field.attname in known and not field.primary_key
+        }
 
     @property
     def is_staff(self) -> bool:
@@ -187,6 +223,11 @@ class User(AbstractBaseUser):
             self.has_perm(f"{app_label}.view_{model._meta.model_name}")
             for model in apps.get_app_config(app_label).get_models()
         )
+
+
+def _copied(value: Any) -> Any:
+    # What else fields hold can't be changed in place.
+    return deepcopy(value) if isinstance(value, dict | list) else value
 
 
 def _scopes_for(perm: str) -> tuple[str, ...]:

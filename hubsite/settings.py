@@ -84,6 +84,8 @@ ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
     "hubsite.apps.HubAdminConfig",
+    # Before Django's, because the first app that has a command is the one that runs.
+    "accounts",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -102,7 +104,6 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "web",
     "audit",
-    "accounts",
     "services",
     "tokens",
     "oauth",

@@ -222,12 +222,13 @@ def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
             "handle": format.handle(api_token, keys.handle_key()),
             "digest": digests.digest(api_token, APIToken.Origin.BROUGHT),
         }
-    if client.pk is None or any(
-        getattr(client, key) != value for key, value in fields.items()
-    ):
-        for key, value in fields.items():
-            setattr(client, key, value)
+    changed = [key for key, value in fields.items() if getattr(client, key) != value]
+    for key in changed:
+        setattr(client, key, fields[key])
+    if client.pk is None:
         client.save()
+    elif changed:
+        client.save(update_fields=changed)
 
 
 @sensitive_variables("presented")

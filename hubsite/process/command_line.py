@@ -17,7 +17,10 @@ from hubsite.process.loading import while_loading
 
 DEFAULT_CONFIG = "jupyterhub_config.py"
 OWN_COMMANDS = frozenset(
-    {"hub", "web", "controller", "stop", "token", "purge_audit", "routes"}
+    {
+        *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
+        "changepassword",
+    }
 )
 
 
