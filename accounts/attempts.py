@@ -157,19 +157,25 @@ def remember_browser(request: HttpRequest, response: HttpResponse, name: str) ->
     nonce, names = next(_cookies(request), (secrets.token_urlsafe(16), []))
     others = [other for other in names if other != _person(name)]
     people = [_person(name), *others][:MOST_PEOPLE]
+    is_of_host = settings.HUB.cookie_host_prefix_enabled
     response.set_cookie(
-        COOKIE,
+        cookie_name(),
         signing.dumps([nonce, people], salt=SALT),
         max_age=COOKIE_SECONDS,
-        path=settings.HUB_PREFIX,
-        secure=request.is_secure(),
+        path="/" if is_of_host else settings.HUB_PREFIX,
+        secure=is_of_host or request.is_secure(),
         httponly=True,
         samesite="Lax",
     )
 
 
+def cookie_name() -> str:
+    """Return the cookie's name, which no other host can set where that is wanted."""
+    return f"__Host-{COOKIE}" if settings.HUB.cookie_host_prefix_enabled else COOKIE
+
+
 def _cookies(request: HttpRequest) -> Iterator[tuple[str, list[str]]]:
-    for value in values_of(request, COOKIE):
+    for value in values_of(request, cookie_name()):
         try:
             nonce, names = signing.loads(value, salt=SALT, max_age=COOKIE_SECONDS)
         except signing.BadSignature:

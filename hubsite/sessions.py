@@ -14,6 +14,7 @@ from audit.models import Actor
 from tokens import activity
 from tokens.actions import revoke_tokens
 from tokens.models import APIToken
+from web.cookies import values_of
 
 
 def revoke_tokens_of_session(user: User, session_id: str, by: Actor) -> None:
@@ -32,9 +33,9 @@ def revoke_tokens_of_sessions(users: QuerySet[User], by: Actor) -> None:
 class ActivityMiddleware:
     """Notes that a person was here, when a session says who it was.
 
-    The browser is told the session's id again where it has forgotten that: the cookie
-    lasts until the browser ends, the session for days, and services notice by the id
-    that somebody has signed out.
+    The browser is told the session's id again where it has forgotten that, or has
+    another program's value in its place: the cookie lasts until the browser ends, the
+    session for days, and services notice by the id that somebody has signed out.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -50,9 +51,8 @@ class ActivityMiddleware:
             and request.user.is_authenticated
         ):
             activity.users.note(request.user.pk, time.time())
-            if SESSION_ID in request.session and not (
-                SESSION_ID_COOKIE in request.COOKIES
-                or SESSION_ID_COOKIE in response.cookies
-            ):
+            told = values_of(request, SESSION_ID_COOKIE)
+            own = request.session.get(SESSION_ID)
+            if own and own not in told and SESSION_ID_COOKIE not in response.cookies:
                 set_session_id_cookie(request, response)
         return response

@@ -313,9 +313,12 @@ def test_a_login_cookie_of_this_very_host_signs_in_and_out(
     settings.HUB = replace(settings.HUB, cookie_host_prefix_enabled=True)
     make_user("ada", password=PASSWORD)
 
-    cookie = cookies_of(browser.sign_in("ada"))[name]
+    cookies = cookies_of(browser.sign_in("ada"))
 
-    assert (cookie["path"], cookie["secure"], cookie["domain"]) == ("/", True, "")
+    for each in (name, "__Host-jupyterhub-known-browser"):
+        cookie = cookies[each]
+        assert (cookie["path"], cookie["secure"], cookie["domain"]) == ("/", True, "")
+    assert "jupyterhub-known-browser" not in cookies
     assert browser.get("/hub/home").status_code == 200
     gone = cookies_of(browser.get("/hub/logout"))[name]
     assert (gone["path"], gone["secure"], gone["max-age"]) == ("/", True, 0)

@@ -54,6 +54,20 @@ def test_a_browser_that_has_forgotten_the_id_of_its_session_is_told_again(
     assert "jupyterhub-session-id" not in browser.get("/hub/token").cookies
 
 
+@pytest.mark.parametrize("value", ["foreign", "", '"odd', "0" * 32])
+def test_the_id_of_a_session_is_told_again_where_another_value_stands(
+    person, browser, value
+):
+    browser.sign_in("ada")
+    told = browser.cookies["jupyterhub-session-id"].value
+    browser.cookies["jupyterhub-session-id"] = value
+
+    response = browser.get("/hub/token")
+
+    assert response.cookies["jupyterhub-session-id"].value == told
+    assert "jupyterhub-session-id" not in browser.get("/hub/token").cookies
+
+
 def test_looking_at_the_link_ends_nothing(person, browser):
     browser.sign_in("ada")
 
