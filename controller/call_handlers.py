@@ -13,7 +13,7 @@ import structlog
 from controller.leadership import Lost
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.sanitize import storable
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 
 if TYPE_CHECKING:
     from controller.spawners.host import HostedSpawner
@@ -68,7 +68,7 @@ async def _from_form(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _forget(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
-    facts = ServerFacts(
+    context = SpawnContext(
         server_id=payload["server_id"],
         user_id=payload["user_id"],
         user_name=payload["owner"],
@@ -76,20 +76,20 @@ async def _forget(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
         state=payload["state"],
     )
     try:
-        await (await term.host()).spawner(facts).delete_forever()
+        await (await term.host()).spawner(context).delete_forever()
     except Exception:
         # Nobody asks again: the row is gone.
-        log.exception("A spawner can't forget", server=facts.label)
+        log.exception("A spawner can't forget", server=context.label)
         return {"error": "Internal Server Error", "status": 500}
     return {}
 
 
 async def _spawner(term: Term, payload: dict[str, Any]) -> HostedSpawner:
     owner, name = payload["owner"], payload.get("server_name", "")
-    facts = await term.ask(term.records.facts_of, owner, name)
-    if facts is None:
+    context = await term.ask(term.records.context_of, owner, name)
+    if context is None:
         raise LookupError(f"no user {owner}")
-    return (await term.host()).spawner(facts)
+    return (await term.host()).spawner(context)
 
 
 ANSWERS = {

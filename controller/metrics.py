@@ -26,7 +26,7 @@ from prometheus_client import (
 
 from controller.proxy import client
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from servers.metrics import ServerMetrics
 from servers.models import Server
 
@@ -63,22 +63,24 @@ class Exposition:
         term.on_stopped.append(self.stopped)
         term.on_polled.append(self.polled)
 
-    def started(self, facts: ServerFacts, seconds: float) -> None:
+    def started(self, context: SpawnContext, seconds: float) -> None:
         self.metrics.observe_spawn(seconds, "success")
         self.changed = True
 
-    def failed(self, facts: ServerFacts, failure: SpawnFailed, seconds: float) -> None:
+    def failed(
+        self, context: SpawnContext, failure: SpawnFailed, seconds: float
+    ) -> None:
         reason = REASONS.get(failure.reason, failure.reason)
         status = "failure" if failure.refused else "error"
         self.metrics.observe_spawn(seconds, status, reason)
         self.changed = True
 
-    def stopped(self, facts: ServerFacts, seconds: float, why: str) -> None:
+    def stopped(self, context: SpawnContext, seconds: float, why: str) -> None:
         if why != "exit":
             self.metrics.stops.labels("success").observe(seconds)
             self.changed = True
 
-    def polled(self, facts: ServerFacts, seconds: float, status: int | None) -> None:
+    def polled(self, context: SpawnContext, seconds: float, status: int | None) -> None:
         alive = "running" if status is None else "stopped"
         self.metrics.polls.labels(alive).observe(seconds)
         self.changed = True

@@ -65,7 +65,7 @@ class Progress:
                 if number == LIMIT:
                     break
         except Exception:
-            log.exception("Progress can't be told", server=self.row.facts.label)
+            log.exception("Progress can't be told", server=self.row.context.label)
 
     async def _store(self) -> None:
         with suppress(Lost):

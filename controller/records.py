@@ -25,7 +25,7 @@ from accounts.models import User
 from audit.models import Actor
 from controller.leadership import Lost
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from database.batches import in_batches
 from database.locks import delete_all, fixed_value, keep, lock_all, locked
 from database.notifications import announce
@@ -47,7 +47,7 @@ UNSETTLED = ~Q(generation=F("settled")) | Q(pending__isnull=False)
 class Row:
     """One server's row as it was read: the wish, and what a spawner may know."""
 
-    facts: ServerFacts
+    context: SpawnContext
     generation: int
     settled: int
     wanted: str
@@ -58,13 +58,13 @@ class Row:
 
     @property
     def id(self) -> int:
-        return self.facts.server_id
+        return self.context.server_id
 
     @property
     def has_left_traces(self) -> bool:
         """Tell whether something may run that was started for this server."""
-        facts = self.facts
-        return bool(facts.attempt or facts.url or facts.state)
+        context = self.context
+        return bool(context.attempt or context.url or context.state)
 
 
 class Outcome(Enum):
@@ -148,7 +148,7 @@ class Records:
             return None
         user = server.user
         return Row(
-            facts=ServerFacts.of(server),
+            context=SpawnContext.of(server),
             generation=server.generation,
             settled=server.settled,
             wanted=server.wanted,
@@ -167,7 +167,7 @@ class Records:
         """
         with self.fenced():
             # The new token points to the user.
-            keep(User, row.facts.user_id)
+            keep(User, row.context.user_id)
             server = self._locked(row)
             if server is None:
                 return None
@@ -178,7 +178,7 @@ class Records:
     def rehash(self, row: Row, secret: str, scopes: Requested) -> str:
         """Let a server keep the secret that it had before; say why that can't be."""
         with self.fenced():
-            keep(User, row.facts.user_id)
+            keep(User, row.context.user_id)
             server = self._locked(row)
             if server is None:
                 return ""
@@ -247,7 +247,7 @@ class Records:
         now = timezone.now()
         with self.fenced():
             User.objects.filter(
-                Q(last_activity=None) | Q(last_activity__lt=now), pk=row.facts.user_id
+                Q(last_activity=None) | Q(last_activity__lt=now), pk=row.context.user_id
             ).update(last_activity=now)
             server = self._locked(row)
             if server is None:
@@ -332,17 +332,17 @@ class Records:
 
     def is_being_forgotten(self, row: Row) -> bool:
         """Tell whether an earlier server of this name is still to be forgotten."""
-        called = (row.facts.user_name, row.facts.name)
+        called = (row.context.user_name, row.context.name)
         asked = Inquiry.objects.filter(kind="forget", answered_at=None)
         return any(
             (payload["owner"], payload["server_name"]) == called
             for payload in asked.values_list("payload", flat=True)
         )
 
-    def facts_of(self, owner: str, server_name: str) -> ServerFacts | None:
+    def context_of(self, owner: str, server_name: str) -> SpawnContext | None:
         """Return what a spawner may know of a server, that may not exist yet."""
         user = User.objects.filter(name=owner).first()
         if user is None:
             return None
         server = Server.objects.filter(user=user, name=server_name).first()
-        return ServerFacts.of(server or Server(user=user, name=server_name))
+        return SpawnContext.of(server or Server(user=user, name=server_name))

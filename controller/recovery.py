@@ -43,7 +43,7 @@ async def find_and_end(hosted: HostedSpawner, attempt: str) -> bool:
         await hosted.stop()
         found = True
     if found:
-        log.info("Ended a start that was lost", server=hosted.facts.label)
+        log.info("Ended a start that was lost", server=hosted.context.label)
     return found
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 
 if TYPE_CHECKING:
     from controller.term import Term
@@ -42,19 +42,19 @@ async def run(term: Term) -> None:
     """Tell of each start and stop of this term, in their order."""
     queue: asyncio.Queue[Moment] = asyncio.Queue()
 
-    def note(action: str, facts: ServerFacts) -> None:
+    def note(action: str, context: SpawnContext) -> None:
         event = {
             "action": action,
-            "username": facts.user_name,
-            "servername": facts.name,
+            "username": context.user_name,
+            "servername": context.name,
         }
         queue.put_nowait((datetime.now(UTC), event))
 
-    def stopped(facts: ServerFacts, seconds: float, why: str) -> None:
+    def stopped(context: SpawnContext, seconds: float, why: str) -> None:
         if why != "exit":
-            note("stop", facts)
+            note("stop", context)
 
-    term.on_started.append(lambda facts, seconds: note("start", facts))
+    term.on_started.append(lambda context, seconds: note("start", context))
     term.on_stopped.append(stopped)
     emit: Emit | None = None
     try:

@@ -155,7 +155,7 @@ class ServerReconciler:
 
     async def _host(self, row: Row) -> HostedSpawner:
         host = await self.term.host()
-        return host.spawner(row.facts, self._note)
+        return host.spawner(row.context, self._note)
 
     # Starting
 
@@ -169,15 +169,15 @@ class ServerReconciler:
             raise
         except Exception as problem:
             if not isinstance(problem, SpawnFailed):
-                log.exception("A start failed", server=self.row.facts.label)
+                log.exception("A start failed", server=self.row.context.label)
             await self._fail(SpawnFailed.of(problem), began)
             return
-        self.term.has_started(self.row.facts, time.monotonic() - began)
+        self.term.has_started(self.row.context, time.monotonic() - began)
 
     async def _launch(self) -> bool:
         """Start the server, or go on with a start that another controller began."""
         row = self.row
-        url = await self._resume() if row.facts.attempt else ""
+        url = await self._resume() if row.context.attempt else ""
         if not url:
             # What is removed for ever must not be what this start makes.
             while await self.term.ask(self.records.is_being_forgotten, row):
@@ -185,7 +185,9 @@ class ServerReconciler:
             attempt = secrets.token_hex(8)
             row = replace(
                 row,
-                facts=replace(row.facts, attempt=attempt, announced_port=None, url=""),
+                context=replace(
+                    row.context, attempt=attempt, announced_port=None, url=""
+                ),
             )
             self.row = row
             self.spawner = spawner = await self._host(row)
@@ -219,7 +221,7 @@ class ServerReconciler:
         await self._publish(url)
         events = await self._end_progress()
         final = await spawner.ready_event(
-            ready_event(row.facts.user_name, row.facts.name)
+            ready_event(row.context.user_name, row.context.name)
         )
         if not await self.term.ask(
             self.records.settle_ready,
@@ -227,7 +229,7 @@ class ServerReconciler:
         ):
             # Something else is wanted by now, and finds the server in memory.
             return False
-        log.info("A server is ready", server=row.facts.label, url=url)
+        log.info("A server is ready", server=row.context.label, url=url)
         return True
 
     async def _keep_secret(
@@ -245,25 +247,25 @@ class ServerReconciler:
         """Find what a lost start left; return where it listens if it is of use."""
         row = self.row
         self.spawner = spawner = await self._host(row)
-        log.warning("A start was interrupted", server=row.facts.label)
-        if row.facts.url and await self._poll_surely(spawner) is None:
+        log.warning("A start was interrupted", server=row.context.label)
+        if row.context.url and await self._poll_surely(spawner) is None:
             self._progress = Progress(self.records, self.term, row, spawner)
-            return row.facts.url
-        await recovery.find_and_end(spawner, row.facts.attempt)
+            return row.context.url
+        await recovery.find_and_end(spawner, row.context.attempt)
         return ""
 
     async def _fail(self, failure: SpawnFailed, began: float) -> None:
         row, self._ending = self.row, True
         log.warning(
             "A server did not start",
-            server=row.facts.label,
+            server=row.context.label,
             reason=failure.detail or failure.message,
             status=failure.status,
             output=self.spawner.last_output if self.spawner else [],
         )
         events = await self._end_progress()
         await self._withdraw()
-        limit, state = 0, row.facts.state
+        limit, state = 0, row.context.state
         if self.spawner is not None:
             limit = self.spawner.consecutive_failure_limit
             spawner = await self._end(self.spawner, tries=CLEANUP_TRIES, now=True)
@@ -278,13 +280,13 @@ class ServerReconciler:
         self.spawner = self._saved = None
         if settled:
             seconds = time.monotonic() - began
-            self.term.has_failed(row.facts, failure, seconds, limit)
+            self.term.has_failed(row.context, failure, seconds, limit)
 
     # Adopting
 
     async def _adopt(self) -> None:
         """Take on a server that was running under another controller."""
-        row, url = self.row, self.row.facts.url
+        row, url = self.row, self.row.context.url
         async with self.term.adopting:
             spawner = await self._host(row)
             status = await self._poll_surely(spawner)
@@ -306,7 +308,7 @@ class ServerReconciler:
             if status is None:
                 log.warning(
                     "A server lives but does not answer, and is stopped",
-                    server=row.facts.label,
+                    server=row.context.label,
                     url=url,
                 )
                 await self._stop(why="stop")
@@ -318,7 +320,7 @@ class ServerReconciler:
         if await self.term.ask(
             self.records.settle_ready, row, spawner.state(), url, []
         ):
-            log.info("A server was found running", server=row.facts.label)
+            log.info("A server was found running", server=row.context.label)
 
     async def _poll_surely(self, spawner: HostedSpawner) -> int | None:
         """Return whether the server runs, however long it takes to find out.
@@ -333,7 +335,7 @@ class ServerReconciler:
             except Exception as problem:
                 log.warning(
                     "Whether a server runs can't be found out",
-                    server=self.row.facts.label,
+                    server=self.row.context.label,
                     reason=str(problem) or type(problem).__name__,
                 )
             await asyncio.sleep(pause)
@@ -370,11 +372,11 @@ class ServerReconciler:
         except Exception as problem:
             log.warning(
                 "A server can't be polled",
-                server=self.row.facts.label,
+                server=self.row.context.label,
                 reason=str(problem) or type(problem).__name__,
             )
             return False
-        self.term.has_polled(self.row.facts, time.monotonic() - began, status)
+        self.term.has_polled(self.row.context, time.monotonic() - began, status)
         if status is None:
             return False
         await self._stop(why="exit", status=status)
@@ -396,15 +398,15 @@ class ServerReconciler:
         row, spawner, self._ending = self.row, self.spawner, True
         if why == "exit":
             log.warning(
-                "A server has ended by itself", server=row.facts.label, status=status
+                "A server has ended by itself", server=row.context.label, status=status
             )
         await self._end_progress()
         await self._withdraw()
         resumes, forgotten = False, False
-        state = row.facts.state
+        state = row.context.state
         if spawner is None and row.has_left_traces:
             spawner = await self._host(row)
-            self._starting = not row.facts.url
+            self._starting = not row.context.url
         if spawner is not None:
             spawner = await self._end(spawner)
             state, resumes = spawner.state(), spawner.will_resume
@@ -423,8 +425,8 @@ class ServerReconciler:
             forgotten = True
         self.spawner = self._saved = None
         if outcome is Outcome.SETTLED:
-            log.info("A server is stopped", server=row.facts.label)
-            self.term.has_stopped(row.facts, time.monotonic() - began, why)
+            log.info("A server is stopped", server=row.context.label)
+            self.term.has_stopped(row.context, time.monotonic() - began, why)
 
     async def _end(
         self, spawner: HostedSpawner, *, tries: int = 0, now: bool = False
@@ -438,38 +440,40 @@ class ServerReconciler:
                     await spawner.stop(now=now)
                 if self._starting:
                     # The spawner may not know yet what it has set going.
-                    facts = replace(self.row.facts, state={}, url="")
-                    other = await self._host(replace(self.row, facts=facts))
-                    await recovery.find_and_end(other, facts.attempt)
+                    context = replace(self.row.context, state={}, url="")
+                    other = await self._host(replace(self.row, context=context))
+                    await recovery.find_and_end(other, context.attempt)
                     self._starting = False
                 return spawner
             except Exception as problem:
                 tried += 1
                 log.warning(
                     "A server can't be stopped",
-                    server=self.row.facts.label,
+                    server=self.row.context.label,
                     tried=tried,
                     reason=str(problem) or type(problem).__name__,
                 )
                 if tried == tries:
-                    log.error("It is left alone", server=self.row.facts.label)
+                    log.error("It is left alone", server=self.row.context.label)
                     return spawner
             await asyncio.sleep(pause)
             pause, now = min(pause * 2, LONGEST_PAUSE), True
             # The one that failed may have forgotten what it could not stop.
-            facts = replace(self.row.facts, state=state, url=url or self.row.facts.url)
-            spawner = await self._host(replace(self.row, facts=facts))
+            context = replace(
+                self.row.context, state=state, url=url or self.row.context.url
+            )
+            spawner = await self._host(replace(self.row, context=context))
 
     async def _forget(self, spawner: HostedSpawner) -> None:
         try:
             await spawner.delete_forever()
         except Exception:
-            log.exception("A spawner can't forget", server=self.row.facts.label)
+            log.exception("A spawner can't forget", server=self.row.context.label)
 
     async def _end_of_the_deleted(self) -> None:
         """End a server whose row somebody has deleted."""
         if self.spawner is not None:
-            log.warning("A server's row is gone", server=self.row.facts.label)
+            log.warning("A server's row is gone", server=self.row.context.label)
             await self._end_progress()
             await self._withdraw()
             await self._end(self.spawner, tries=CLEANUP_TRIES)
@@ -496,14 +500,14 @@ class ServerReconciler:
         except (ProxyError, TimeoutError) as problem:
             log.warning(
                 "A route can't be removed yet",
-                server=self.row.facts.label,
+                server=self.row.context.label,
                 reason=str(problem),
             )
 
     def _for_route(self, url: str) -> Server:
-        facts = self.row.facts
-        owner = User(pk=facts.user_id, name=facts.user_name)
-        return Server(pk=facts.server_id, user=owner, name=facts.name, url=url)
+        context = self.row.context
+        owner = User(pk=context.user_id, name=context.user_name)
+        return Server(pk=context.server_id, user=owner, name=context.name, url=url)
 
     def _note(self, state: dict[str, Any], url: str) -> None:
         """Hear from the spawner that it changed what it is found by."""

@@ -18,7 +18,7 @@ from controller.records import Records
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.host import Host
 from controller.spawners.hosting import Hosting
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 
 log = structlog.get_logger("hub.controller")
 
@@ -65,10 +65,10 @@ class Term:
         self.reconcilers: dict[int, Reconciler] = {}
         self.adopting = asyncio.Semaphore(ADOPTIONS)
         self.failures_in_a_row = 0
-        self.on_started: list[Callable[[ServerFacts, float], object]] = []
-        self.on_failed: list[Callable[[ServerFacts, SpawnFailed, float], object]] = []
-        self.on_stopped: list[Callable[[ServerFacts, float, str], object]] = []
-        self.on_polled: list[Callable[[ServerFacts, float, int | None], object]] = []
+        self.on_started: list[Callable[[SpawnContext, float], object]] = []
+        self.on_failed: list[Callable[[SpawnContext, SpawnFailed, float], object]] = []
+        self.on_stopped: list[Callable[[SpawnContext, float, str], object]] = []
+        self.on_polled: list[Callable[[SpawnContext, float, int | None], object]] = []
         self._database = database
         self._hosting = hosting
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -94,14 +94,14 @@ class Term:
 
     # Reports of server reconcilers
 
-    def has_started(self, facts: ServerFacts, seconds: float) -> None:
+    def has_started(self, context: SpawnContext, seconds: float) -> None:
         self.failures_in_a_row = 0
-        _call(self.on_started, facts, seconds)
+        _call(self.on_started, context, seconds)
 
     def has_failed(
-        self, facts: ServerFacts, failure: SpawnFailed, seconds: float, limit: int
+        self, context: SpawnContext, failure: SpawnFailed, seconds: float, limit: int
     ) -> None:
-        _call(self.on_failed, facts, failure, seconds)
+        _call(self.on_failed, context, failure, seconds)
         if failure.refused:
             return
         self.failures_in_a_row += 1
@@ -110,13 +110,13 @@ class Term:
                 TooManyFailures(f"{self.failures_in_a_row} starts in a row have failed")
             )
 
-    def has_stopped(self, facts: ServerFacts, seconds: float, why: str) -> None:
-        _call(self.on_stopped, facts, seconds, why)
+    def has_stopped(self, context: SpawnContext, seconds: float, why: str) -> None:
+        _call(self.on_stopped, context, seconds, why)
 
     def has_polled(
-        self, facts: ServerFacts, seconds: float, status: int | None
+        self, context: SpawnContext, seconds: float, status: int | None
     ) -> None:
-        _call(self.on_polled, facts, seconds, status)
+        _call(self.on_polled, context, seconds, status)
 
     # Tasks
 

@@ -25,7 +25,7 @@ from controller.spawners import classes, kinds, options, strict_poll
 from controller.spawners.failures import UNHANDLED, SpawnFailed
 from controller.spawners.processes import LocalProcess
 from controller.spawners.sanitize import storable
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from servers.credentials import Requested
 from web.hosts import public_url
 
@@ -63,17 +63,17 @@ class Host:
         os.environ["PATH"] = with_own_programs(os.environ.get("PATH", os.defpath))
 
     def spawner(
-        self, facts: ServerFacts, on_state: OnState | None = None
+        self, context: SpawnContext, on_state: OnState | None = None
     ) -> HostedSpawner:
         """Return the spawner of a server, with the state that its row holds.
 
         Some fail even here, such as KubeSpawner where it finds no cluster.
         """
         try:
-            return HostedSpawner(self, facts, on_state)
+            return HostedSpawner(self, context, on_state)
         except Exception as problem:
-            log.error("Start failed", server=facts.label, exc_info=problem)
-            raise SpawnFailed.of(problem, unhandled(facts)) from problem
+            log.error("Start failed", server=context.label, exc_info=problem)
+            raise SpawnFailed.of(problem, unhandled(context)) from problem
 
 
 class HostedSpawner:
@@ -84,46 +84,46 @@ class HostedSpawner:
     """
 
     def __init__(
-        self, host: Host, facts: ServerFacts, on_state: OnState | None
+        self, host: Host, context: SpawnContext, on_state: OnState | None
     ) -> None:
         from controller.spawners import jupyterhub_objects
 
-        self.facts = facts
+        self.context = context
         self.on_state = on_state
         self.told: tuple[dict[str, Any], str] | None = None
         self.asking: set[asyncio.Future[int | None]] = set()
-        self.user_options = options.unpack(facts.user_options)
-        self.row = jupyterhub_objects.HostedRow(facts, self.user_options)
+        self.user_options = options.unpack(context.user_options)
+        self.row = jupyterhub_objects.HostedRow(context, self.user_options)
         hub = jupyterhub_objects.hub()
         self.spawner = host.spawner_class(
             config=host.config,
             log=logging.getLogger("jupyterhub.spawner"),
-            user=jupyterhub_objects.HostedUser(facts),
+            user=jupyterhub_objects.HostedUser(context),
             orm_spawner=self.row,
             hub=hub,
             authenticator=jupyterhub_objects.HostedAuthenticator(),
             db=jupyterhub_objects.HostedSession(self.tell),
             handler=jupyterhub_objects.NoHandler(),
-            proxy_spec=jupyterhub_objects.proxy_spec(facts.user_name, facts.path),
-            oauth_client_id=facts.client_id,
+            proxy_spec=jupyterhub_objects.proxy_spec(context.user_name, context.path),
+            oauth_client_id=context.client_id,
             cookie_options=dict(
                 settings.HUB.tornado_settings.get("cookie_options", {})
             ),
             user_options=self.user_options,
             cookie_host_prefix_enabled=settings.HUB.cookie_host_prefix_enabled,
             public_url=jupyterhub_objects.server_public_url(
-                facts.user_name, facts.path
+                context.user_name, context.path
             ),
             public_hub_url=public_url(hub.base_url),
         )
         self.process: LocalProcess | None = None
         if kinds.is_local(self.spawner):
-            self.process = LocalProcess(self.spawner, facts)
-            self.process.load(facts.state)
+            self.process = LocalProcess(self.spawner, context)
+            self.process.load(context.state)
         strict_poll.widen(self.spawner)
-        self.spawner.load_state(dict(facts.state))
-        if facts.announced_port:
-            self.announce_port(facts.announced_port)
+        self.spawner.load_state(dict(context.state))
+        if context.announced_port:
+            self.announce_port(context.announced_port)
 
     def __getattr__(self, name: str) -> Any:
         # Its numbers, of which some depend on the class and all on the configuration.
@@ -226,7 +226,7 @@ class HostedSpawner:
                     lambda: spawner._run_apply_user_options(spawner.user_options),
                 )
             await self._hook("pre_spawn_hook", spawner.run_pre_spawn_hook)
-            kinds.mark(spawner, self.facts.attempt)
+            kinds.mark(spawner, self.context.attempt)
             self._settle(await self._started())
         except Exception as problem:
             raise self._failure(problem) from problem
@@ -308,7 +308,7 @@ class HostedSpawner:
             changed = await self._awaited(hook(self.spawner, dict(event)))
             return _as_json(changed) if isinstance(changed, Mapping) else event
         except Exception:
-            log.exception("progress_ready_hook failed", server=self.facts.label)
+            log.exception("progress_ready_hook failed", server=self.context.label)
             return event
 
     def not_responding(self, url: str) -> SpawnFailed:
@@ -353,7 +353,7 @@ class HostedSpawner:
             try:
                 await self._awaited(spawner.run_post_stop_hook())
             except Exception:
-                log.exception("post_stop_hook failed", server=self.facts.label)
+                log.exception("post_stop_hook failed", server=self.context.label)
             spawner.clear_state()
             spawner._stop_pending = False
 
@@ -429,11 +429,11 @@ class HostedSpawner:
     def _failure(
         self, problem: BaseException, message: str = "", *, hook: str = ""
     ) -> SpawnFailed:
-        failure = SpawnFailed.of(problem, message or unhandled(self.facts))
+        failure = SpawnFailed.of(problem, message or unhandled(self.context))
         if hook and failure.detail:
             failure.detail = f"c.Spawner.{hook}: {failure.detail}"
         if isinstance(problem, KeyError) and "getpwnam" in str(problem):
-            name = self.facts.user_name
+            name = self.context.user_name
             failure = SpawnFailed(
                 f"The machine on which the hub runs has no account {name}, and "
                 f"{type(self.spawner).__name__} starts servers as the accounts of "
@@ -442,7 +442,7 @@ class HostedSpawner:
         if failure is not problem and not failure.refused:
             calling = {"hook": hook} if hook else {}
             log.error(
-                "Start failed", server=self.facts.label, exc_info=problem, **calling
+                "Start failed", server=self.context.label, exc_info=problem, **calling
             )
         return failure
 
@@ -460,10 +460,10 @@ class HostedSpawner:
         )
 
 
-def unhandled(facts: ServerFacts) -> str:
+def unhandled(context: SpawnContext) -> str:
     """Say of which server a start failed unexpectedly, in JupyterHub's words."""
-    name = f":{facts.name}" if facts.name else ""
-    return f"{UNHANDLED} {facts.user_name}{name}"
+    name = f":{context.name}" if context.name else ""
+    return f"{UNHANDLED} {context.user_name}{name}"
 
 
 TRAITS: Final = frozenset(

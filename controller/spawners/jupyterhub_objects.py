@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from jupyterhub import objects, orm
 
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from servers.models import server_path, server_url
 from web.hosts import public_origin, public_url, user_domain, user_origin
 
@@ -58,13 +58,13 @@ class HostedUser(StandIn):
     )
     kind = "user"
 
-    def __init__(self, facts: ServerFacts) -> None:
-        self.id = facts.user_id
-        self.name = facts.user_name
-        self.admin = facts.admin
-        self.groups = [HostedGroup(name) for name in facts.groups]
-        self.created = facts.created
-        self.last_activity = facts.last_activity
+    def __init__(self, context: SpawnContext) -> None:
+        self.id = context.user_id
+        self.name = context.user_name
+        self.admin = context.admin
+        self.groups = [HostedGroup(name) for name in context.groups]
+        self.created = context.created
+        self.last_activity = context.last_activity
         self.base_url = server_path(self.name, "")
         self.url = server_url(self.name, "")
         self.proxy_spec = proxy_spec(self.name, self.base_url)
@@ -104,15 +104,15 @@ class HostedRow(StandIn):
         *("started", "last_activity"),
     )
 
-    def __init__(self, facts: ServerFacts, options: dict[str, Any]) -> None:
-        self.id = facts.server_id
-        self.name = facts.name
-        self.display_name = facts.display_name
-        self.state = dict(facts.state)
+    def __init__(self, context: SpawnContext, options: dict[str, Any]) -> None:
+        self.id = context.server_id
+        self.name = context.name
+        self.display_name = context.display_name
+        self.state = dict(context.state)
         self.user_options = options
-        self.started = facts.started
-        self.last_activity = facts.last_activity
-        self.server: orm.Server | None = transient_server(facts.path, facts.url)
+        self.started = context.started
+        self.last_activity = context.last_activity
+        self.server: orm.Server | None = transient_server(context.path, context.url)
 
 
 class HostedSession(StandIn):

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from controller.pids import beginning
 from controller.spawners.ports import free_port
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 
 log = structlog.get_logger("hub.spawner")
 
@@ -34,9 +34,9 @@ LAST_BYTES, LAST_LINES = 4096, 20
 class LocalProcess:
     """Watches over the process of a local spawner."""
 
-    def __init__(self, spawner: Any, facts: ServerFacts) -> None:
+    def __init__(self, spawner: Any, context: SpawnContext) -> None:
         self.spawner = spawner
-        self.log = ServerLog(log_path(facts))
+        self.log = ServerLog(log_path(context))
         self.known: tuple[int, int] | None = None
         self._signal = spawner._signal
         spawner._signal = self.signal
@@ -111,13 +111,13 @@ class LocalProcess:
         self.log.trim()
 
 
-def log_path(facts: ServerFacts) -> Path:
+def log_path(context: SpawnContext) -> Path:
     """Return where the output of a local server goes."""
-    parts = [facts.user_name, facts.name] if facts.name else [facts.user_name]
+    parts = [context.user_name, context.name] if context.name else [context.user_name]
     # In a quoted name there is no `@`.
     name = "@".join(quote(part, safe="") for part in parts)
     if len(name) > LOG_NAME_LENGTH:
-        name = f"{name[:LOG_NAME_LENGTH]}~{facts.server_id}"
+        name = f"{name[:LOG_NAME_LENGTH]}~{context.server_id}"
     return Path(settings.DATA_DIR) / "logs" / "servers" / f"{name}.log"
 
 

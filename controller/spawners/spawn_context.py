@@ -11,7 +11,7 @@ from servers.models import Server, server_path
 
 
 @dataclass(frozen=True, slots=True)
-class ServerFacts:
+class SpawnContext:
     """One server's row, read once, for an event loop that asks no database."""
 
     server_id: int
@@ -32,8 +32,8 @@ class ServerFacts:
     last_activity: datetime | None = None
 
     @classmethod
-    def of(cls, server: Server) -> ServerFacts:
-        """Read the facts of a server; this asks for its owner and their groups."""
+    def of(cls, server: Server) -> SpawnContext:
+        """Read the context of a server; this queries its owner and their groups."""
         user = server.user
         return cls(
             server_id=server.pk,

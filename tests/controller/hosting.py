@@ -1,4 +1,4 @@
-"""What tests of spawners start from: a configuration, facts, a loop to run in."""
+"""What tests of spawners start from: a configuration, a context, a loop to run in."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from urllib.request import urlopen
 from traitlets.config import Config
 
 from controller.spawners.host import HostedSpawner
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 
 STUB = Path(__file__).resolve().parent.parent / "servers" / "stub.py"
 T = TypeVar("T")
 
 
-def facts(user: str = "alan", name: str = "", **fields: Any) -> ServerFacts:
+def context(user: str = "alan", name: str = "", **fields: Any) -> SpawnContext:
     """Tell of a server of which no database knows."""
     fields.setdefault("client_id", f"jupyterhub-user-{user}")
-    return ServerFacts(server_id=7, user_id=3, user_name=user, name=name, **fields)
+    return SpawnContext(server_id=7, user_id=3, user_name=user, name=name, **fields)
 
 
 def configuration(home: Path, *stub_arguments: str) -> Config:

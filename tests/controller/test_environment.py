@@ -17,7 +17,7 @@ import pytest
 
 from controller.spawners.host import Host
 from oauth.clients import server_client_id
-from tests.controller.hosting import configuration, facts, get, run, started
+from tests.controller.hosting import configuration, context, get, run, started
 
 RECORDS = json.loads(Path(__file__).with_name("environments.json").read_text("utf-8"))
 # By this, and by nothing else, a server of ours differs.
@@ -66,7 +66,7 @@ def test_environment_is_jupyterhubs(
 
     env = given(
         host,
-        facts(user, server, client_id=server_client_id(user, server), attempt="0a"),
+        context(user, server, client_id=server_client_id(user, server), attempt="0a"),
     )
 
     assert env.keys() >= OURS

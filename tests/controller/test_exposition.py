@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.metrics import Exposition, seconds_since_start
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from servers.metrics import ServerMetrics
 from tests.controller.site import Site, until
 
-ADA = ServerFacts(server_id=1, user_id=1, user_name="ada")
+ADA = SpawnContext(server_id=1, user_id=1, user_name="ada")
 
 Series = tuple[str, ...]
 

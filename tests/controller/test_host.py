@@ -23,11 +23,11 @@ from controller.pids import beginning
 from controller.spawners.classes import UnknownSpawner
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.host import Host, HostedSpawner
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from tests.controller.hosting import (
     configuration,
+    context,
     environment,
-    facts,
     get,
     run,
     started,
@@ -40,8 +40,8 @@ def config(tmp_path: Path, settings: Any) -> Config:
     return configuration(tmp_path)
 
 
-def spawner(config: Config, *, about: ServerFacts | None = None) -> HostedSpawner:
-    return Host(config, "simple").spawner(about or facts())
+def spawner(config: Config, *, about: SpawnContext | None = None) -> HostedSpawner:
+    return Host(config, "simple").spawner(about or context())
 
 
 # Start, poll, stop
@@ -52,7 +52,7 @@ def test_server_starts_and_stops(config: Config) -> None:
     host = Host(config, "simple")
 
     async def scenario() -> None:
-        hosted = host.spawner(facts(), lambda *seen: told.append(seen))
+        hosted = host.spawner(context(), lambda *seen: told.append(seen))
         assert await hosted.poll() == 0
         assert hosted.url == "" and hosted.state() == {}
 
@@ -85,7 +85,7 @@ def test_numbers_come_from_the_configuration(config: Config) -> None:
 
 
 def test_names_that_must_be_quoted(config: Config) -> None:
-    hosted = spawner(config, about=facts("we ird@x", "lab 1"))
+    hosted = spawner(config, about=context("we ird@x", "lab 1"))
 
     async def scenario() -> Any:
         async with started(hosted) as url:
@@ -139,7 +139,7 @@ def test_late_start_is_given_up(config: Config) -> None:
 
 
 def test_cancelled_start_leaves_nothing(config: Config) -> None:
-    hosted = spawner(config, about=facts(attempt="0ddba11"))
+    hosted = spawner(config, about=context(attempt="0ddba11"))
     start = hosted.spawner.start
 
     async def start_and_sleep() -> Any:
@@ -166,7 +166,7 @@ def test_state_is_stored_while_a_start_takes_long(config: Config) -> None:
     """What was started is known before the start returns, which may take minutes."""
     told: list[dict[str, Any]] = []
     hosted = Host(config, "simple").spawner(
-        facts(), lambda state, url: told.append(state)
+        context(), lambda state, url: told.append(state)
     )
     start = hosted.spawner.start
 
@@ -219,7 +219,7 @@ def test_start_that_tells_no_address_fails(config: Config, returned: Any) -> Non
 
 
 def test_batch_job_tells_its_port_while_the_start_waits(config: Config) -> None:
-    hosted = spawner(config, about=facts(announced_port=None))
+    hosted = spawner(config, about=context(announced_port=None))
 
     async def start() -> Any:
         hosted.spawner.port = 0
@@ -242,7 +242,7 @@ def test_batch_job_tells_its_port_while_the_start_waits(config: Config) -> None:
 def test_spawner_that_moves_its_server_has_the_address_stored(config: Config) -> None:
     """KubeSpawner does so in `poll()` when a pod has another address than before."""
     told: list[str] = []
-    about = facts(url="http://10.0.0.1:8888/user/alan/", state={"pid": os.getpid()})
+    about = context(url="http://10.0.0.1:8888/user/alan/", state={"pid": os.getpid()})
     hosted = Host(config, "simple").spawner(about, lambda _, url: told.append(url))
     inner = hosted.spawner
 
@@ -262,7 +262,7 @@ def test_question_that_nobody_waits_for_any_more_is_answered(config: Config) -> 
     config.SlurmSpawner.exec_prefix = ""
     config.SlurmSpawner.batch_query_cmd = "sleep 0.5; echo RUNNING n1"
     hosted = Host(config, "batchspawner.SlurmSpawner").spawner(
-        facts(getpass.getuser(), state={"job_id": "4711"})
+        context(getpass.getuser(), state={"job_id": "4711"})
     )
 
     async def scenario() -> None:
@@ -296,7 +296,7 @@ def test_running_server_is_adopted(config: Config) -> None:
         first = spawner(config)
         url = await first.start("the-token")
         await get(f"{url}api")
-        about = facts(state=first.state(), url=url)
+        about = context(state=first.state(), url=url)
         second = spawner(config, about=about)
         assert second.url == url
         assert await second.poll() is None
@@ -317,8 +317,8 @@ def test_process_id_that_was_used_again_is_not_the_server(config: Config) -> Non
     try:
         began = beginning(stranger.pid)
         assert began is not None
-        theirs = facts(state={"pid": stranger.pid, "pid_started": began - 1})
-        ours = facts(state={"pid": stranger.pid, "pid_started": began})
+        theirs = context(state={"pid": stranger.pid, "pid_started": began - 1})
+        ours = context(state={"pid": stranger.pid, "pid_started": began})
 
         async def scenario() -> None:
             hosted = spawner(config, about=theirs)
@@ -337,7 +337,7 @@ def test_state_of_an_older_hub_is_understood(config: Config) -> None:
     """JupyterHub stores the process id alone."""
     child = subprocess.Popen(["sleep", "60"])
     try:
-        hosted = spawner(config, about=facts(state={"pid": child.pid}))
+        hosted = spawner(config, about=context(state={"pid": child.pid}))
         assert run(hosted.poll()) is None
         assert hosted.state() == {
             "pid": child.pid,
@@ -400,7 +400,7 @@ def test_hooks_are_called_in_order(config: Config) -> None:
     config.Spawner.pre_spawn_hook = pre_spawn
     config.Spawner.post_stop_hook = post_stop
     config.Spawner.environment = {"CALLED": lambda spawner: spawner.name or "default"}
-    about = facts(groups=("lab",), user_options={"size": "big"})
+    about = context(groups=("lab",), user_options={"size": "big"})
 
     env = run(environment(spawner(config, about=about)))
 
@@ -423,8 +423,8 @@ def test_settings_of_one_server_do_not_reach_the_next(config: Config) -> None:
     config.Spawner.environment = {"ALL": "1"}
     host = Host(config, "simple")
 
-    run(environment(host.spawner(facts("ada", attempt="a"))))
-    env = run(environment(host.spawner(facts("alan", attempt="b"))))
+    run(environment(host.spawner(context("ada", attempt="a"))))
+    env = run(environment(host.spawner(context("alan", attempt="b"))))
 
     assert "OF_ada" not in env and env["OF_alan"] == env["ALL"] == "1"
     assert env["HUB_ATTEMPT"] == "b"
@@ -543,7 +543,7 @@ def test_uploaded_file_survives_storing(config: Config) -> None:
         "__jupyterhub_bytes__": True,
         "data": "AP8K\n",
     }
-    again = spawner(config, about=facts(user_options=stored))
+    again = spawner(config, about=context(user_options=stored))
     assert again.spawner.user_options["key_file"][0]["body"] == b"\x00\xff\n"
 
 
@@ -578,7 +578,7 @@ def test_what_a_function_of_the_site_raises_is_for_operators(
 
     setattr(config.Spawner, name, broken)
     with pytest.raises(SpawnFailed) as caught:
-        run(call(spawner(config, about=facts(user_options={"size": "1"}))))
+        run(call(spawner(config, about=context(user_options={"size": "1"}))))
 
     failure = caught.value
     told = (str(failure), failure.message, failure.html_message, failure.event)
@@ -607,7 +607,7 @@ def test_options_that_a_function_refuses_may_say_so_with_markup(config: Config) 
 
 def test_dictionary_applies_options(config: Config) -> None:
     config.Spawner.apply_user_options = {"mem": "mem_limit"}
-    about = facts(user_options={"mem": "2G", "nonsense": "1"})
+    about = context(user_options={"mem": "2G", "nonsense": "1"})
 
     env = run(environment(spawner(config, about=about)))
 
@@ -755,7 +755,7 @@ def test_program_that_is_not_there(config: Config) -> None:
 
 
 def test_account_that_is_not_there(config: Config) -> None:
-    hosted = Host(config, "localprocess").spawner(facts("no-such-account"))
+    hosted = Host(config, "localprocess").spawner(context("no-such-account"))
 
     with pytest.raises(SpawnFailed, match="has no account no-such-account"):
         run(hosted.start("the-token"))
@@ -792,7 +792,9 @@ def test_surface_says_what_there_is(config: Config) -> None:
 def test_user_as_spawners_know_it(config: Config, settings: Any) -> None:
     settings.PUBLIC_URL = "https://hub.example:8443/jupyter"
     settings.HUB = replace(settings.HUB, base_url="/jupyter/")
-    user = spawner(config, about=facts("A@b.c", admin=True, groups=("x",))).spawner.user
+    user = spawner(
+        config, about=context("A@b.c", admin=True, groups=("x",))
+    ).spawner.user
 
     assert (user.id, user.name, user.admin) == (3, "A@b.c", True)
     assert [group.name for group in user.groups] == ["x"]
@@ -815,7 +817,7 @@ def test_addresses_that_a_server_is_given(config: Config, settings: Any) -> None
         tornado_settings={"cookie_options": {"SameSite": "None"}},
     )
 
-    env = run(environment(spawner(config, about=facts(name="lab"))))
+    env = run(environment(spawner(config, about=context(name="lab"))))
 
     assert env["JUPYTERHUB_HOST"] == "https://hub.example"
     assert env["JUPYTERHUB_BASE_URL"] == "/jupyter/"
@@ -847,7 +849,7 @@ def test_class_may_be_given_itself(config: Config) -> None:
 
     config.JupyterHub.spawner_class = Own
 
-    assert Host(config, "whatever.Own").spawner(facts()).spawner.greeting == "hello"
+    assert Host(config, "whatever.Own").spawner(context()).spawner.greeting == "hello"
 
 
 def test_spawner_that_cant_be_made(config: Config) -> None:
@@ -855,7 +857,7 @@ def test_spawner_that_cant_be_made(config: Config) -> None:
     config.SimpleLocalProcessSpawner.port = "many"
 
     with pytest.raises(SpawnFailed, match="Unhandled error") as failed:
-        Host(config, "simple").spawner(facts())
+        Host(config, "simple").spawner(context())
 
     assert "the 'port' trait" in failed.value.detail.lower()
 
@@ -878,7 +880,7 @@ def log_of(hosted: HostedSpawner) -> Path:
 
 def test_output_goes_to_a_file_of_the_server(config: Config, settings: Any) -> None:
     config.Spawner.args = ["--log", "-"]
-    hosted = spawner(config, about=facts("we ird@x", "lab/1"))
+    hosted = spawner(config, about=context("we ird@x", "lab/1"))
 
     run(environment(hosted))
 
@@ -888,7 +890,7 @@ def test_output_goes_to_a_file_of_the_server(config: Config, settings: Any) -> N
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
-    run(environment(spawner(config, about=hosted.facts)))
+    run(environment(spawner(config, about=hosted.context)))
     assert "/env 200" in path.with_suffix(".log.1").read_text()
 
 

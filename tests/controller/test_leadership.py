@@ -11,7 +11,7 @@ from django.utils import timezone
 from controller.leadership import FileLock, Lost, new_lock
 from controller.records import Outcome, Records, take_over
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from servers.credentials import Requested
 from servers.models import Inquiry, Leadership, Server
 from tests.controller.site import Site, default_database, until
@@ -131,14 +131,14 @@ def test_old_questions_are_forgotten(db: None):
     assert list(Inquiry.objects.all()) == [fresh]
 
 
-def test_facts_of_a_server_that_does_not_exist_yet(db: None):
+def test_context_of_a_server_that_does_not_exist_yet(db: None):
     make_user("alan")
     records = Records(1)
 
-    facts = records.facts_of("alan", "lab")
+    context = records.context_of("alan", "lab")
 
-    assert isinstance(facts, ServerFacts) and facts.name == "lab"
-    assert records.facts_of("nobody", "") is None
+    assert isinstance(context, SpawnContext) and context.name == "lab"
+    assert records.context_of("nobody", "") is None
 
 
 def test_leader_that_was_deposed_stops_acting(site: Site):

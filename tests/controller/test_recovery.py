@@ -15,7 +15,7 @@ from controller import recovery
 from controller.pids import beginning
 from controller.spawners import kinds
 from controller.spawners.host import Host
-from tests.controller.hosting import configuration, facts, get, run
+from tests.controller.hosting import configuration, context, get, run
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def test_local_process_is_found_by_its_environment(config: Config) -> None:
     host = Host(config, "simple")
 
     async def scenario() -> None:
-        lost = host.spawner(facts(attempt=attempt))
+        lost = host.spawner(context(attempt=attempt))
         url = await lost.start("the-token")
         await get(f"{url}api")
         pid = lost.spawner.pid
         assert recovery.processes_of(attempt) == {pid}
 
         # The controller was killed before it could store anything.
-        later = host.spawner(facts(attempt=attempt))
+        later = host.spawner(context(attempt=attempt))
         assert await recovery.find_and_end(later, attempt) is True
 
         assert beginning(pid) is None
@@ -55,11 +55,11 @@ def test_process_that_ignores_to_be_ended_is_killed(
     host = Host(config, "simple")
 
     async def scenario() -> None:
-        lost = host.spawner(facts(attempt=attempt))
+        lost = host.spawner(context(attempt=attempt))
         url = await lost.start("the-token")
         await get(f"{url}api")
 
-        assert await recovery.find_and_end(host.spawner(facts()), attempt) is True
+        assert await recovery.find_and_end(host.spawner(context()), attempt) is True
         assert lost.spawner.proc.wait(60) == -9
 
     run(scenario())
@@ -68,7 +68,7 @@ def test_process_that_ignores_to_be_ended_is_killed(
 def test_processes_of_other_attempts_are_left_alone(config: Config) -> None:
     other = subprocess.Popen(["sleep", "30"], env={"HUB_ATTEMPT": "another"})
     try:
-        hosted = Host(config, "simple").spawner(facts())
+        hosted = Host(config, "simple").spawner(context())
 
         assert run(recovery.find_and_end(hosted, "anothe")) is False
         assert run(recovery.find_and_end(hosted, "")) is False
@@ -96,7 +96,7 @@ def test_server_named_after_its_owner_is_asked_for(config: Config) -> None:
             running.remove(f"jupyter-{self.user.name}")
 
     config.JupyterHub.spawner_class = Named
-    hosted = Host(config, "").spawner(facts())
+    hosted = Host(config, "").spawner(context())
 
     assert run(recovery.find_and_end(hosted, "0a")) is True
     assert not running
@@ -129,7 +129,7 @@ def test_job_of_slurm_is_found_by_its_comment(
 ) -> None:
     slurm.write_text("41|(null)|RUNNING|n1\n42|hub:0a1b|RUNNING|n2\n43|x|RUNNING|n3\n")
     monkeypatch.setattr(recovery, "LIST_JOBS", f"cat {slurm}")
-    hosted = Host(config, "").spawner(facts("root", attempt="0a1b"))
+    hosted = Host(config, "").spawner(context("root", attempt="0a1b"))
 
     assert run(recovery.find_and_end(hosted, "0a1b")) is True
 
@@ -142,13 +142,13 @@ def test_slurm_that_does_not_answer_is_no_reason_to_despair(
     config: Config, slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "LIST_JOBS", "false")
-    hosted = Host(config, "").spawner(facts("root"))
+    hosted = Host(config, "").spawner(context("root"))
 
     assert run(recovery.find_and_end(hosted, "0a1b")) is False
 
 
 def test_job_bears_its_attempt(config: Config, slurm: Path) -> None:
-    hosted = Host(config, "").spawner(facts("root"))
+    hosted = Host(config, "").spawner(context("root"))
 
     kinds.mark(hosted.spawner, "0a1b")
 
@@ -159,7 +159,7 @@ def test_job_bears_its_attempt(config: Config, slurm: Path) -> None:
 
 def test_comment_of_the_site_stays(config: Config, slurm: Path) -> None:
     config.Slurm.req_options = "--comment=teaching"
-    hosted = Host(config, "").spawner(facts("root"))
+    hosted = Host(config, "").spawner(context("root"))
 
     kinds.mark(hosted.spawner, "0a1b")
 
@@ -167,7 +167,7 @@ def test_comment_of_the_site_stays(config: Config, slurm: Path) -> None:
 
 
 def test_nothing_is_marked_without_an_attempt(config: Config) -> None:
-    hosted = Host(config, "simple").spawner(facts("root"))
+    hosted = Host(config, "simple").spawner(context("root"))
 
     kinds.mark(hosted.spawner, "")
 

@@ -18,13 +18,13 @@ from traitlets.config import Config
 
 from controller import server_events
 from controller.server_events import SCHEMA_FILE, Moment, capsule, emitter
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from hubsite.config.configuration import HubConfig, build_config
 from tests.controller.site import Site, until
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 START: Moment = (NOON, {"action": "start", "username": "ada", "servername": "lab"})
-ADA = ServerFacts(server_id=1, user_id=1, user_name="ada", name="lab")
+ADA = SpawnContext(server_id=1, user_id=1, user_name="ada", name="lab")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from traitlets.config import Config
 from accounts.models import User
 from audit.models import Event
 from controller.spawners.host import Host, HostedSpawner
-from controller.spawners.spawn_context import ServerFacts
+from controller.spawners.spawn_context import SpawnContext
 from servers import credentials
 from servers.models import Server
 from tests.controller.hosting import get
@@ -143,7 +143,7 @@ def start(
 
     def begin(user: User, name: str = "") -> Place:
         row = make_server(user, name, attempt="0a")
-        hosted = Host(config, "simple").spawner(ServerFacts.of(row))
+        hosted = Host(config, "simple").spawner(SpawnContext.of(row))
         secret = credentials.give(row, loop.run(hosted.requested_scopes()))
         url = loop.run(hosted.start(secret))
         Server.objects.filter(pk=row.pk).update(url=url, ready=True)
