@@ -1,6 +1,7 @@
-"""Answering what web processes ask of the one who knows processes and spawners.
+"""Handlers of the calls that web processes make to the controller.
 
-The questions, their payloads and answers are listed in `servers.controller_calls`.
+The kinds of calls, their payloads and their results are listed in
+`servers.controller_calls`.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("hub.controller")
 
-# Seconds that the configuration's part of an answer may take.
+# Seconds that the configuration's hooks may take for one call.
 PATIENCE = 30.0
 
 
 async def answer(term: Term, inquiry_id: int) -> None:
-    """Answer one question, if it is still there."""
-    question = await term.ask(term.records.question, inquiry_id)
-    if question is None:
+    """Handle one call, unless its row has been deleted."""
+    call = await term.ask(term.records.call, inquiry_id)
+    if call is None:
         return
-    kind, payload = question
+    kind, payload = call
     try:
         async with asyncio.timeout(PATIENCE):
-            reply = await ANSWERS[kind](term, payload)
+            reply = await HANDLERS[kind](term, payload)
     except SpawnFailed as failure:
         reply = {"error": failure.message, "status": failure.status}
         if failure.html_message:
             reply["html"] = failure.html_message
     except TimeoutError:
-        log.exception("A question is not answered in time", kind=kind)
+        log.exception("A call took too long", kind=kind)
         reply = {"error": "no answer in time", "status": 500}
     except Lost:
         raise
     except Exception:
-        # Whatever the site's classes do wrong, it ends nobody's term: the question
-        # would be waiting for the next one. What they raise may hold secrets.
-        log.exception("A question can't be answered", kind=kind)
+        # An error in the site's classes must not end the term, because the next leader
+        # would find the same call waiting. The text of the error may hold secrets.
+        log.exception("A call failed", kind=kind)
         reply = {"error": "Internal Server Error", "status": 500}
     await term.ask(term.records.answer, inquiry_id, storable(reply))
 
@@ -78,7 +79,7 @@ async def _forget(term: Term, payload: dict[str, Any]) -> dict[str, Any]:
     try:
         await (await term.host()).spawner(context).delete_forever()
     except Exception:
-        # Nobody asks again: the row is gone.
+        # There is no retry, because the row of the call is deleted.
         log.exception("A spawner can't forget", server=context.label)
         return {"error": "Internal Server Error", "status": 500}
     return {}
@@ -92,7 +93,7 @@ async def _spawner(term: Term, payload: dict[str, Any]) -> HostedSpawner:
     return (await term.host()).spawner(context)
 
 
-ANSWERS = {
+HANDLERS = {
     "poll": _poll,
     "options_form": _form,
     "options_from_form": _from_form,

@@ -1,7 +1,7 @@
-"""What has to be done from time to time: noting activity, and removing what is over.
+"""Periodic cleanup: record activity that the proxy saw, and delete expired rows.
 
-The proxy knows when each of its routes was last used. JupyterLab tells the hub of its
-own use as well, but not everything that runs as a server does.
+The proxy knows when each of its routes was last used. JupyterLab reports its own
+use to the hub as well, but not every program that runs as a server does.
 """
 
 from __future__ import annotations
@@ -37,34 +37,35 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BY = Actor.system("housekeeping")
-# Rows that one transaction changes or deletes; others may write in between.
+# Rows that one transaction changes or deletes, so that other writers wait briefly.
 BATCH = 500
-# Seconds between two of them.
+# Seconds between two such transactions.
 PAUSE = 0.05
-# Seconds between two removals of what is over.
+# Seconds between two deletions of expired rows.
 TIDY_EVERY = 300.0
-# How long it is kept what was said while a server started.
+# How long the progress events of a start are kept.
 EVENTS_KEPT = timedelta(days=30)
 SESSION_STORED = timedelta(hours=1)
 
-# When a server was last used: owner, name, and the moment.
+# The last use of a server: owner, name, and time.
 Use = tuple[str, str, datetime]
 
 
 async def run(term: Term) -> None:
-    """Note activity and tidy up, each at its own pace."""
+    """Record activity and delete expired rows, each at its own interval."""
     await asyncio.gather(_note_activity(term), _tidy(term))
 
 
 async def _note_activity(term: Term) -> None:
-    # The proxy measures no finer than requests come; nobody needs it each second.
+    # The times of the proxy are no finer than requests, so a short interval gains
+    # nothing.
     while interval := settings.HUB.last_activity_interval:
         await asyncio.sleep(interval)
         await note_activity(term)
 
 
 async def note_activity(term: Term) -> None:
-    """Note what the proxy knows of the use of servers, if it can be asked."""
+    """Record the proxy's times of use of servers, if the proxy can be reached."""
     try:
         client = await term.ask(proxy)
         routes = await asyncio.to_thread(client.routes)
@@ -89,7 +90,7 @@ async def _tidy(term: Term) -> None:
 
 
 async def remove(term: Term, kind: str, now: datetime) -> int:
-    """Remove what is over of one kind; say how much there was."""
+    """Delete the expired rows of one kind; return the number of rows."""
     number = 0
     while removed := await term.write(REMOVALS[kind], now):
         number += removed
@@ -101,7 +102,7 @@ async def remove(term: Term, kind: str, now: datetime) -> int:
 
 
 def read_uses(routes: Iterable[Mapping[str, Any]]) -> Iterator[Use]:
-    """Yield when servers were last used, as the proxy's routes say it."""
+    """Yield the last use of each server from the proxy's routes."""
     for route in routes:
         owner, moment = route.get("user"), route.get("last_activity")
         if not owner or not isinstance(moment, str):
@@ -118,7 +119,7 @@ def read_uses(routes: Iterable[Mapping[str, Any]]) -> Iterator[Use]:
 def raise_activity(uses: list[Use]) -> None:
     """Move the activity of servers and their owners forward, never back.
 
-    Rows are locked in their order first.
+    The rows are locked in their order first.
     """
     owners: dict[str, datetime] = {}
     for owner, _, used in uses:
@@ -141,13 +142,13 @@ def raise_activity(uses: list[Use]) -> None:
 def _raise(
     model: type[User] | type[Server], moments: list[tuple[int, datetime]]
 ) -> None:
-    """Write moments into rows whose own are older, in one statement."""
+    """Write times into rows whose own times are older, in one statement."""
     if not moments:
         return
     table = connection.ops.quote_name(model._meta.db_table)
     adapt = connection.ops.adapt_datetimefield_value
     rows = ", ".join(["(%s, %s)"] * len(moments))
-    # SQLite and PostgreSQL both call the columns of bare values like this.
+    # SQLite and PostgreSQL both use these names for the columns of a VALUES list.
     statement = (
         f"UPDATE {table} SET last_activity = v.column2"  # noqa: S608
         f" FROM (VALUES {rows}) AS v WHERE {table}.id = v.column1"
@@ -165,7 +166,7 @@ def _batches(uses: list[Use]) -> Iterator[list[Use]]:
         yield batch
 
 
-# What is over
+# Expired rows
 
 
 def _remove_codes(now: datetime) -> int:
@@ -181,7 +182,7 @@ def _remove_sessions(now: datetime) -> int:
 
 
 def _remove_entries_of_sessions(now: datetime) -> int:
-    """Remove what is listed of sessions that are over."""
+    """Remove the list entries of sessions that have ended."""
     # A session that has just begun may not be stored yet.
     return _delete_some(
         UserSession.objects.filter(created_at__lt=now - SESSION_STORED).exclude(
@@ -201,15 +202,15 @@ def _remove_events(now: datetime) -> int:
 
 
 def _delete_some(rows: QuerySet[Any]) -> int:
-    """Delete the first of these rows; say how many there were."""
+    """Delete the first of these rows; return the number of rows."""
     first = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
     if first:
         delete_all(rows.model._default_manager.filter(pk__in=first))
     return len(first)
 
 
-# What has expired and what nobody will ask for. Each call is one transaction, removes a
-# batch and returns how much that was.
+# Functions that delete expired rows. Each call is one transaction, deletes a batch and
+# returns the number of rows.
 REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
     "tokens": partial(purge_expired, by=BY, most=BATCH),
     "codes": _remove_codes,

@@ -1,8 +1,9 @@
-"""The hub's own idle culler: stops servers, and deletes users, that nobody uses.
+"""The hub's own idle culler: stops idle servers and deletes idle users.
 
-It decides as `jupyterhub-idle-culler` decides, with options of the same meaning, but
-asks the database for the idle rows instead of reading all users over the API. One
-thing differs: administrators who are not to be culled are kept whatever their age.
+The culler decides as `jupyterhub-idle-culler` does, with options of the same meaning,
+but selects the idle rows in the database instead of reading all users over the API.
+There is one difference: administrators who are exempt from culling are kept whatever
+their age.
 """
 
 from __future__ import annotations
@@ -33,18 +34,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BY = Actor.system("culler")
-# How long a round waits for some servers to stop before it turns to the next ones.
+# Seconds that a round waits for some servers to stop before the next ones are stopped.
 PATIENCE = 10.0
 GLANCE = 0.5
-# Users who are deleted in one go; others may use the connection in between.
+# Users deleted in one transaction, so that other writers wait briefly.
 BATCH = 20
 
 
 async def run(term: Term) -> None:
-    """Look for what is idle, again and again; return if that is not wanted."""
+    """Cull at each interval; return if culling is not configured."""
     every = interval()
     while every:
-        # Not at once: what was used while no controller looked has yet to report.
+        # Not at once, because activity during a time without controller is not recorded
+        # yet.
         await asyncio.sleep(every)
         await cull(term)
 
@@ -59,7 +61,7 @@ def interval() -> float:
 
 
 async def cull(term: Term) -> None:
-    """Stop what is idle now, a few servers at a time, then delete idle users."""
+    """Stop the servers that are idle now, a few at a time, then delete idle users."""
     now = timezone.now()
     number = 0
     for ids in _batches(await term.ask(idle_ids, now)):
@@ -77,7 +79,7 @@ async def cull(term: Term) -> None:
 
 
 async def _settle(term: Term, ids: list[int]) -> None:
-    """Wait until these servers have stopped, or take too long."""
+    """Wait until these servers have stopped, but not too long."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while ids and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(GLANCE)
@@ -117,26 +119,26 @@ def idle_users(now: datetime) -> QuerySet[User]:
 
 
 def _before(otherwise: str, now: datetime, seconds: int) -> Q:
-    """Say that nothing happened for so long; what was never used counts from then."""
+    """Match rows idle for so long; without any activity, `otherwise` counts."""
     since = now - timedelta(seconds=seconds)
     never = Q(last_activity=None, **{f"{otherwise}__lte": since})
     return Q(last_activity__lte=since) | never
 
 
-# Acts
+# Actions
 
 
 def idle_ids(now: datetime) -> list[int]:
-    """Return the idle servers by number, the oldest first."""
+    """Return the ids of the idle servers, the oldest first."""
     return list(
         idle_servers(now).order_by("started", "pk").values_list("pk", flat=True)
     )
 
 
 def stop_idle(ids: list[int], now: datetime) -> list[int]:
-    """Want those of these servers to stop that are idle still; return which."""
+    """Request the stop of those servers that are still idle; return their ids."""
     with transaction.atomic():
-        # All that the single stops take, in the order of locking.
+        # Locks all rows that the single stops lock, in the order of locking.
         lock_capacity()
         rows = Server.objects.filter(pk__in=ids)
         lock_all(User.objects.filter(pk__in=rows.values("user")))
@@ -157,12 +159,12 @@ def stop_idle(ids: list[int], now: datetime) -> list[int]:
 
 
 def idle_user_ids(now: datetime) -> list[int]:
-    """Return the idle users by number."""
+    """Return the ids of the idle users."""
     return list(idle_users(now).order_by("pk").values_list("pk", flat=True))
 
 
 def delete_idle(ids: list[int], now: datetime) -> int:
-    """Delete those of these users who are idle still; return how many."""
+    """Delete those users who are still idle; return the number of users."""
     deleted = 0
     lock_users(User.objects.filter(pk__in=ids), BY)
     for user in idle_users(now).filter(pk__in=ids).order_by("pk"):

@@ -1,4 +1,4 @@
-"""Asking the database from an event loop that must not wait for it."""
+"""Database access from an event loop that must not block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger("hub.controller")
 T = TypeVar("T")
 
 THREADS = 4
-# A connection that was idle for so long may have been ended by what is in between.
+# Seconds of idleness after which a firewall or pool may have closed a connection.
 TRUSTED = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
@@ -35,15 +35,15 @@ class Database:
         self.age = 0
 
     def renew(self) -> None:
-        """Have every thread make a new connection: what broke one broke them all."""
+        """Have all threads reconnect, because one cause breaks all connections."""
         self.age += 1
 
     async def run(self, do: Callable[..., T], *args: Any, **keywords: Any) -> T:
-        """Run a function in a thread; again and again, while what hinders it passes.
+        """Run a function in a thread, and retry while the failure is temporary.
 
-        What it writes must be one transaction. Raises `Lost` if the connection to
-        PostgreSQL breaks: what became of the transaction is unknown then, and so is
-        whether the lock is still held.
+        All writes of the function must be one transaction. Raises `Lost` if the
+        connection to PostgreSQL breaks, because then it is unknown whether the
+        transaction was committed and whether the lock is still held.
         """
         pause = FIRST_PAUSE
         while True:
@@ -62,7 +62,7 @@ class Database:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            # A thread can't be stopped. Whoever cleans up must come after it.
+            # A thread can't be stopped, so cleanup must wait for the thread to end.
             await asyncio.wait({future})
             if not future.cancelled():
                 future.exception()
@@ -70,7 +70,7 @@ class Database:
 
 
 class _Thread(threading.local):
-    """When this thread's connection was used last, and how old it is."""
+    """When this thread's connection was last used, and the age of the connection."""
 
     used = 0.0
     age = 0
@@ -105,10 +105,10 @@ def first_line(error: BaseException) -> str:
 
 
 def notice_broken_connections() -> None:
-    """Have the server notice when this process is gone.
+    """Have the server detect that this process is gone.
 
-    A transaction of a controller that can't be reached any more would keep the next
-    one waiting. This end notices by the options of all connections.
+    An open transaction of a controller that can't be reached any more would block the
+    next controller. The options of all connections detect a lost server at this end.
     """
     known = all_connections.settings["default"]
     if not known["ENGINE"].endswith("postgresql"):

@@ -1,7 +1,7 @@
-"""The leader: makes the servers that run agree with the servers that are wanted.
+"""The leader makes the running servers agree with the servers that are wanted.
 
-The leader looks at the few rows that need attention when something has changed, and
-at all active servers from time to time. Each active server has a task of its own, see
+The leader reads the few rows that need attention after each notification, and all
+active servers at an interval. Each active server has a task of its own, see
 `controller.server_reconciler`.
 """
 
@@ -24,9 +24,9 @@ from database.notifications import Changes
 
 log = structlog.get_logger("hub.controller")
 
-# Seconds after which all active servers are looked at, without any notification.
+# Seconds after which all active servers are read without any notification.
 SAFETY = 5.0
-# Seconds between two looks, however much changes.
+# Least seconds between two reads, however much changes.
 REST = 0.02
 BEAT = 10.0
 # Seconds that tasks have to end with the term.
@@ -52,13 +52,13 @@ class Leader(Term):
         super().__init__(epoch, facts, database=database, hosting=hosting)
         self._task_functions = tasks
         self._task_group: set[asyncio.Task[None]] = set()
-        self._questions: set[int] = set()
+        self._calls: set[int] = set()
         self._look_everywhere = asyncio.Event()
 
     # The term
 
     async def run(self) -> None:
-        """Act until that is cancelled, or until `Lost` or `TooManyFailures`."""
+        """Act until cancelled, or until `Lost` or `TooManyFailures`."""
         self._end = asyncio.get_running_loop().create_future()
         try:
             for function in self._task_functions:
@@ -71,7 +71,7 @@ class Leader(Term):
             await self._leave()
 
     async def stop_all(self, seconds: float) -> int:
-        """Have every server stopped; return how many still are not, in the end."""
+        """Request the stop of every server; return how many still run in the end."""
         count = await self.ask(self.records.stop_all)
         log.info("All servers are being stopped", servers=count)
         deadline = time.monotonic() + seconds
@@ -84,7 +84,7 @@ class Leader(Term):
         return 0
 
     async def _watch(self) -> None:
-        """Look at rows whenever something may have changed."""
+        """Read rows whenever they may have changed."""
         next_look = 0.0
         async with Changes() as changes:
             while True:
@@ -99,7 +99,7 @@ class Leader(Term):
                     await changes.next(max(0.0, next_look - time.monotonic()))
 
     async def _look(self, everywhere: bool) -> None:
-        signs, questions = await self.ask(self.records.look, everywhere=everywhere)
+        signs, calls = await self.ask(self.records.look, everywhere=everywhere)
         for sign in signs:
             reconciler = self.reconcilers.get(sign.id)
             if reconciler is None:
@@ -112,9 +112,9 @@ class Leader(Term):
         if everywhere:
             for server_id in self.reconcilers.keys() - {sign.id for sign in signs}:
                 self.reconcilers[server_id].look_again()
-        for question in set(questions) - self._questions:
-            self._questions.add(question)
-            self.spawn(self._answer(question))
+        for call in set(calls) - self._calls:
+            self._calls.add(call)
+            self.spawn(self._handle(call))
 
     async def _keep(self, reconciler: ServerReconciler) -> None:
         pause = FIRST_PAUSE
@@ -130,20 +130,20 @@ class Leader(Term):
                 pause = min(pause * 2, LONGEST_PAUSE)
         finally:
             del self.reconcilers[reconciler.server_id]
-            # A wish may have come when the reconciler was as good as gone.
+            # A new generation may have come while the reconciler was ending.
             self._look_everywhere.set()
 
-    async def _answer(self, question: int) -> None:
+    async def _handle(self, call: int) -> None:
         try:
-            await answer(self, question)
+            await answer(self, call)
         finally:
-            self._questions.discard(question)
+            self._calls.discard(call)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT)
             await self.ask(self.records.beat)
-            await self.ask(self.records.forget_questions)
+            await self.ask(self.records.delete_old_calls)
 
     async def _keep_going(self, function: Task) -> None:
         pause = FIRST_PAUSE
@@ -163,7 +163,7 @@ class Leader(Term):
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _leave(self) -> None:
-        """Cancel everything; no server is touched by that."""
+        """Cancel all tasks; servers keep running."""
         tasks = self._tasks | self._task_group
         for task in tasks:
             task.cancel()

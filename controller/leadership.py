@@ -1,13 +1,13 @@
-"""Being the one controller that acts.
+"""The election of the one controller that acts.
 
-Of several controllers one holds the lock of the database, the others stand by and
-take over when it is let go: by its holder, or because its holder is gone. For SQLite
-it is a lock on a file beside the database, which ends with the process; for PostgreSQL
-a lock that a session holds, and it is lost at the moment when that session is.
+One of several controllers holds a lock, the others stand by and take over when the
+holder releases the lock or is gone. With SQLite the lock is on a file beside the
+database and ends with the process. With PostgreSQL the lock belongs to a session and
+is lost at the moment when that session ends.
 
-A lock can't reach into what its former holder is just about to do. So whoever takes
-over counts the epoch up, and everything that a controller writes is refused if the
-epoch is no longer its own; see `records`.
+A lock can't stop a write that its former holder is about to send. So a new leader
+increments the epoch, and every write of a controller is refused if the epoch has
+changed; see `records`.
 """
 
 from __future__ import annotations
@@ -29,28 +29,27 @@ from database.notifications import direct_address, is_in_memory
 log = structlog.get_logger("hub.controller")
 
 # Seconds between two tries to get the lock. A session that waited within PostgreSQL
-# would keep the database from cleaning up, and might be given the lock after its
-# machine was gone.
+# would block vacuuming, and might get the lock after its machine was gone.
 TRY_EVERY = 0.3
-# Seconds between two looks at whether the file of the lock is still the same.
+# Seconds between two checks that the path still leads to the locked file.
 LOOK_EVERY = 5.0
 
 
 class Lost(Exception):
-    """Leadership is gone, or nobody can tell: this controller must not act."""
+    """The lock is lost, or its state is unknown: this controller must not act."""
 
 
 class Lock(Protocol):
-    """What the leader holds; made for one term."""
+    """A lock of the leader; made for one term."""
 
     async def acquire(self) -> None:
         """Return once this process holds the lock."""
 
     async def watch(self) -> None:
-        """Raise `Lost` once it does not any more."""
+        """Raise `Lost` once the lock is no longer held."""
 
     async def release(self) -> None:
-        """Let the next one have it."""
+        """Release the lock for the next controller."""
 
 
 def new_lock() -> Lock:
@@ -90,7 +89,7 @@ class FileLock:
         return True
 
     def _is_the_one(self) -> bool:
-        """Tell whether the path still leads to the file that is locked."""
+        """Tell whether the path still leads to the locked file."""
         if self.file is None:
             return False
         with suppress(OSError):
@@ -140,7 +139,8 @@ class SessionLock:
 
         try:
             while True:
-                # Nothing is listened for: this ends when the session does.
+                # The session listens to no channel, so this loop ends when the session
+                # does.
                 async for _ in self.session.notifies():
                     pass
         except psycopg.Error as error:

@@ -1,7 +1,7 @@
-"""What the controller has measured, for whoever monitors the hub.
+"""The controller's metrics.
 
-It is written to a file, which the web processes of the same machine add to what they
-tell. A controller elsewhere can tell it itself, at an address of its own.
+They are written to a file, and the web processes of the same machine add the file to
+their own metrics. A controller on another machine can serve them at its own address.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILE = "controller.prom"
-# Seconds between two looks whether something changed, and between two files at most.
+# Seconds between two checks for changes, and the least between two files.
 INTERVAL = 1.0
 AT_LEAST = 15.0
-# How exactly JupyterHub measures its event loop: less than this is no delay.
+# The resolution of JupyterHub's measure of its event loop: less counts as no delay.
 RESOLUTION = 0.05
-# JupyterHub's words for ours; it has none for what simply went wrong.
+# JupyterHub's names for our reasons; there is none for other failures.
 REASONS = {"error": "", "exit": "exited"}
 
 
 class Exposition:
-    """The figures of this process, which outlive terms of leadership."""
+    """The metrics of this process, which outlive terms of leadership."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
@@ -57,7 +57,7 @@ class Exposition:
         self.troubled = False
 
     def follow(self, term: Term) -> None:
-        """Measure what happens in one term of leadership."""
+        """Measure one term of leadership."""
         term.on_started.append(self.started)
         term.on_failed.append(self.failed)
         term.on_stopped.append(self.stopped)
@@ -86,7 +86,7 @@ class Exposition:
         self.changed = True
 
     def proxied(self, act: str, seconds: float, succeeded: bool) -> None:
-        """Count a dealing with the proxy; called from other threads."""
+        """Count one request to the proxy; called from other threads."""
         self.metrics.observe_proxy(act, seconds, succeeded)
         if act == "check" and succeeded and not self.started_up:
             self.started_up = True
@@ -94,7 +94,7 @@ class Exposition:
         self.changed = True
 
     def write(self) -> None:
-        """Replace the file as a whole: nobody reads half of it."""
+        """Replace the whole file at once, so that no reader sees half of it."""
         beside = self.path.with_suffix(f".{os.getpid()}")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,12 +112,12 @@ class Exposition:
             self.troubled = False
 
 
-# Counters of a process never start again while it lives.
+# Counters of a process are never reset while the process runs.
 _exposition: Exposition | None = None
 
 
 def exposition() -> Exposition:
-    """Return the figures of this process, and from now on measure the proxy."""
+    """Return the metrics of this process, and measure the proxy from now on."""
     global _exposition
     if _exposition is None:
         _exposition = Exposition(settings.DATA_DIR / "metrics")
@@ -128,7 +128,7 @@ def exposition() -> Exposition:
 
 
 def _serve(registry: CollectorRegistry, address: str) -> None:
-    """Answer with the figures at an address, besides writing them to the file."""
+    """Serve the metrics over HTTP, besides writing the file."""
     host, _, port = address.rpartition(":")
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         registry.register(collector)
@@ -139,10 +139,10 @@ def _serve(registry: CollectorRegistry, address: str) -> None:
 
 
 async def run(term: Term) -> None:
-    """Measure this term, and tell it."""
+    """Measure this term, and publish the metrics."""
     figures = exposition()
     figures.follow(term)
-    await asyncio.gather(_measure_adoption(term, figures), _tell(figures))
+    await asyncio.gather(_measure_adoption(term, figures), _publish(figures))
 
 
 async def _measure_adoption(term: Term, figures: Exposition) -> None:
@@ -159,8 +159,8 @@ def _is_checking() -> bool:
     return Server.objects.filter(pending=Server.Pending.CHECK).exists()
 
 
-async def _tell(figures: Exposition) -> None:
-    """Write the file when something changed, and measure how late one is woken."""
+async def _publish(figures: Exposition) -> None:
+    """Write the file after a change, and measure the delay of the event loop."""
     written = 0.0
     try:
         while True:
@@ -177,7 +177,7 @@ async def _tell(figures: Exposition) -> None:
 
 
 def seconds_since_start() -> float:
-    """Return for how long this process has run; 0 where the system does not tell."""
+    """Return the age of this process in seconds; 0 if the system has no such figure."""
     try:
         fields: Any = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[19]) / os.sysconf("SC_CLK_TCK")

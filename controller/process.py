@@ -1,4 +1,4 @@
-"""The controller as a process: standing by, leading, and standing by again."""
+"""The controller's process: stands by, leads, and stands by again."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from controller.term import Task, TooManyFailures
 log = structlog.get_logger("hub.controller")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-# A term that lasted so long had begun well.
+# Seconds after which the start of a term counts as successful.
 WELL = 30.0
 # Seconds that all servers together may take to stop when the hub ends with them.
 STOP_ALL = 60.0
-# Seconds for which the lock of one that has just ended is tried once more.
+# Seconds of retries for the lock of a controller that has just ended.
 LAST_TRY = 3.0
 
 
@@ -45,7 +45,7 @@ def serve(tasks: Sequence[Task] = ()) -> int:
 
 
 class Process:
-    """What outlives the terms of leadership."""
+    """The state that outlives the terms of leadership."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
@@ -64,10 +64,10 @@ class Process:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        # Also because a process that was started in the background may have been
-        # told to ignore SIGINT, and all servers would inherit that.
+        # Set explicitly, because a process that was started in the background may
+        # ignore SIGINT, and all servers would inherit that.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            loop.add_signal_handler(number, self._hear, number)
+            loop.add_signal_handler(number, self._on_signal, number)
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
@@ -90,19 +90,19 @@ class Process:
                     return 0
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _hear(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if number == signal.SIGUSR1:
             self.stops_servers = True
         else:
-            # Also for whoever has waited long enough for servers to stop.
+            # A second signal also ends the wait for servers.
             self.leaving.set()
         self.ending.set()
 
     async def _lead(self) -> None:
-        """Stand by, lead, and return when this process shall end."""
+        """Stand by and lead; return when this process shall end."""
         lock = new_lock()
         try:
-            if not await self._get(lock):
+            if not await self._acquire(lock):
                 return
             self.database.renew()
             holder = f"{self.facts['host']}:{self.facts['pid']}"
@@ -112,11 +112,11 @@ class Process:
         finally:
             await lock.release()
 
-    async def _get(self, lock: Lock) -> bool:
-        """Wait for the lock; False if this process shall end instead.
+    async def _acquire(self, lock: Lock) -> bool:
+        """Wait for the lock; return False if this process shall end instead.
 
-        One that shall stop servers must lead to do so. If another leads, that is
-        none of its business.
+        A process that shall stop servers must lead to do so. If another controller
+        leads, the servers keep running.
         """
         log.info("Standing by")
         getting = asyncio.ensure_future(lock.acquire())
@@ -167,7 +167,7 @@ class Process:
 
 
 async def _end(*tasks: asyncio.Future[Any] | None) -> None:
-    """Cancel tasks and wait for their end, whatever comes of them."""
+    """Cancel tasks and wait for their end, ignoring their errors."""
     present = [task for task in tasks if task is not None]
     for task in present:
         task.cancel()

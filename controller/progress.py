@@ -1,4 +1,4 @@
-"""Storing what a spawner tells while it starts, as events that anybody can follow."""
+"""Store a spawner's progress events during a start, for all who follow the start."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("hub.controller")
 
-# Seconds for which events are gathered: each write wakes who follows any start.
+# Seconds for which events are gathered, because each write wakes all who follow a
+# start.
 GATHER = 0.1
-# What a start may tell; a spawner that repeats itself for ever fills no disk.
+# Limits for one start, so that a spawner in an endless loop can't fill the disk.
 LIMIT = 500
-# Stored with the wish itself.
+# Stored by the action that requested the start.
 FIRST = "Server requested"
 
 
 class Progress:
-    """Listens to one start until told to end."""
+    """Reads the progress of one start until told to end."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class Progress:
         ]
 
     async def end(self) -> list[dict[str, Any]]:
-        """Stop listening; return the events that are not stored yet."""
+        """Stop reading; return the events that are not stored yet."""
         for task in self.tasks:
             task.cancel()
         await asyncio.wait(self.tasks)

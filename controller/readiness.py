@@ -1,7 +1,7 @@
-"""Finding out that a server answers, as soon as it does.
+"""Detect that a server answers, without delay.
 
-JupyterHub's own way waits ever longer between two tries, so that a server which is
-up may be noticed seconds late, and one that has died when time is up.
+JupyterHub's own function waits longer after each try, so it may notice a server that
+is up seconds late, and a server that has died only at the time limit.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 # Seconds between two tries; the first ones come sooner.
 FIRST_INTERVAL, INTERVAL = 0.03, 0.1
-# Seconds that one try may take. A server may be slow with its first answer.
+# Seconds that one try may take, because the first response of a server may be slow.
 PATIENCE = 10.0
-# Seconds between two looks at whether the process lives. What a look costs depends
-# on the spawner: some ask another machine.
+# Seconds between two polls of the process. The cost of a poll depends on the spawner:
+# some send a request to another machine.
 FIRST_POLL, LONGEST_POLL = 0.15, 3.0
 
 
@@ -39,28 +39,28 @@ async def until_ready(
 ) -> None:
     """Return once the server at `url` answers; raises `NotReady` if it will not.
 
-    A local server that could not have its port ends, and another program answers
-    there; so `poll` has the last word where it is cheap.
+    A local server that could not get its port ends, while another program answers at
+    that port. So the result of `poll` decides where polling is cheap.
     """
-    knocking = asyncio.ensure_future(_knock(f"{url.rstrip('/')}/api"))
+    answering = asyncio.ensure_future(_until_answer(f"{url.rstrip('/')}/api"))
     watching = asyncio.ensure_future(_until_ended(poll))
     try:
         done, _ = await asyncio.wait(
-            {knocking, watching}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            {answering, watching}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
-        if knocking in done:
+        if answering in done:
             status = await poll() if is_local else None
             if status is None:
                 return
             raise NotReady(status)
         raise NotReady(watching.result() if watching in done else None)
     finally:
-        for task in (knocking, watching):
+        for task in (answering, watching):
             task.cancel()
-        await asyncio.gather(knocking, watching, return_exceptions=True)
+        await asyncio.gather(answering, watching, return_exceptions=True)
 
 
-async def _knock(url: str) -> None:
+async def _until_answer(url: str) -> None:
     interval = FIRST_INTERVAL
     while True:
         began = time.monotonic()
@@ -77,7 +77,7 @@ async def _until_ended(poll: Callable[[], Awaitable[int | None]]) -> int:
     while True:
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, LONGEST_POLL)
-        # What can't be found out now may be later; the time is limited anyway.
+        # An error of `poll` may be temporary, and the time is limited anyway.
         with suppress(Exception):
             status = await poll()
             if status is not None:
@@ -85,14 +85,14 @@ async def _until_ended(poll: Callable[[], Awaitable[int | None]]) -> int:
 
 
 async def status_of(url: str) -> int:
-    """Return the status that a server answers a GET with.
+    """Return the status of a server's response to a GET request.
 
-    Raises OSError if nobody listens, and ValueError if that is no answer.
+    Raises OSError if the connection fails, and ValueError if the response is not HTTP.
     """
     parts = urlsplit(url)
     secure = None
     if parts.scheme == "https":
-        # Whoever listens there was started by us; its certificate is its own.
+        # The certificate is not checked, because the hub started the server itself.
         secure = ssl.create_default_context()
         secure.check_hostname, secure.verify_mode = False, ssl.CERT_NONE
     port = parts.port or (443 if secure else 80)

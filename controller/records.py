@@ -1,9 +1,9 @@
-"""The rows that a controller reads and writes, each write with its fence.
+"""The rows that a controller reads and writes, each write with a fencing check.
 
-A term of leadership has a number, the epoch. Every transaction here begins by making
-sure that it is still the latest, and keeps it so until it ends: whoever takes over
-waits for that moment, and reads after it. What belongs to one wish is written only
-while no newer wish has come, and says so by returning False.
+A term of leadership has a number, the epoch. Every transaction here begins with a lock
+on the row of the epoch and a check that the epoch is still the latest. A new leader
+waits for such transactions and reads after them. Writes about one generation of a row
+are made only while there is no newer generation, and return False otherwise.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ T = TypeVar("T")
 Event = dict[str, Any]
 
 BY = Actor.system("controller")
-# What the controller has to do something about; the others just run.
+# Rows that the controller must act on; other active rows just run.
 UNSETTLED = ~Q(generation=F("settled")) | Q(pending__isnull=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One server's row as it was read: the wish, and what a spawner may know."""
+    """One server's row as it was read: its generation, and the spawner's context."""
 
     context: SpawnContext
     generation: int
@@ -62,13 +62,13 @@ class Row:
 
     @property
     def has_left_traces(self) -> bool:
-        """Tell whether something may run that was started for this server."""
+        """Tell whether a process or job of this server may still run."""
         context = self.context
         return bool(context.attempt or context.url or context.state)
 
 
 class Outcome(Enum):
-    """What came of settling a row."""
+    """The result of settling a row."""
 
     SETTLED = 1
     OUTDATED = 2
@@ -77,7 +77,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """What tells without reading a whole row that a server needs attention."""
+    """The columns that show, without the whole row, that a server needs attention."""
 
     id: int
     generation: int
@@ -85,10 +85,10 @@ class Sign:
 
 
 def take_over(holder: str, facts: dict[str, Any]) -> int:
-    """Begin a term and return its epoch; what was ready has to be looked at again."""
+    """Begin a term and return its epoch; ready servers have to be verified again."""
     now = timezone.now()
     with transaction.atomic():
-        # Waits for the last transaction of whoever led before.
+        # Waits for the last transaction of the previous leader.
         Leadership.objects.get_or_create(pk=1)
         Leadership.objects.filter(pk=1).update(
             epoch=F("epoch") + 1, holder=holder, since=now, seen=now, facts=facts
@@ -103,7 +103,7 @@ def take_over(holder: str, facts: dict[str, Any]) -> int:
 
 
 class Records:
-    """What one controller may read and write during its term; run it in threads."""
+    """The reads and writes of one controller in its term; run them in threads."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -117,20 +117,20 @@ class Records:
             yield
 
     def write(self, do: Callable[..., T], *args: Any, **keywords: Any) -> T:
-        """Call a function that writes, within the fence."""
+        """Call a function that writes, within the fenced transaction."""
         with self.fenced():
             return do(*args, **keywords)
 
     def beat(self) -> None:
-        """Give a sign of life."""
+        """Update the time of the controller's last sign of life."""
         alive = Leadership.objects.filter(pk=1, epoch=self.epoch)
         if not alive.update(seen=timezone.now()):
             raise Lost("another controller has taken over")
 
-    # Looking
+    # Reading
 
     def look(self, *, everywhere: bool) -> tuple[list[Sign], list[int]]:
-        """Return the servers that need attention, and the questions that are open.
+        """Return the servers that need attention, and the ids of open calls.
 
         `everywhere` includes the servers that are just running.
         """
@@ -139,8 +139,8 @@ class Records:
             Sign(*row)
             for row in rows.order_by().values_list("id", "generation", "announced_port")
         ]
-        questions = Inquiry.objects.filter(answered_at=None).order_by("id")
-        return signs, list(questions.values_list("id", flat=True))
+        calls = Inquiry.objects.filter(answered_at=None).order_by("id")
+        return signs, list(calls.values_list("id", flat=True))
 
     def read(self, server_id: int) -> Row | None:
         server = Server.objects.select_related("user").filter(pk=server_id).first()
@@ -161,12 +161,12 @@ class Records:
     # One server
 
     def begin(self, row: Row, attempt: str, scopes: Requested) -> str | None:
-        """Commit to a start before it has an effect; return the server's new secret.
+        """Store a start before it has an effect; return the server's new secret.
 
-        None, and nothing is changed, if the start is not wanted any more.
+        Returns None, and changes nothing, if the start is not wanted any more.
         """
         with self.fenced():
-            # The new token points to the user.
+            # The new token has a foreign key to the user.
             keep(User, row.context.user_id)
             server = self._locked(row)
             if server is None:
@@ -176,7 +176,7 @@ class Records:
             return credentials.give(server, scopes, by=BY)
 
     def rehash(self, row: Row, secret: str, scopes: Requested) -> str:
-        """Let a server keep the secret that it had before; say why that can't be."""
+        """Let a server keep its earlier secret; return the reason if it can't."""
         with self.fenced():
             keep(User, row.context.user_id)
             server = self._locked(row)
@@ -185,12 +185,12 @@ class Records:
             return credentials.rehash(server, secret, scopes, by=BY)
 
     def keep(self, row: Row, state: Event, url: str) -> bool:
-        """Store by what a server is found again, and where it listens."""
+        """Store the server's address, and the state to find the server again."""
         with self.fenced():
             return bool(self._own(row).filter(ACTIVE).update(state=state, url=url))
 
     def tell(self, row: Row, events: Sequence[Event]) -> None:
-        """Store what happened during a start."""
+        """Store progress events of a start."""
         with self.fenced():
             if self._own(row).exists():
                 self._add(row, events)
@@ -216,7 +216,7 @@ class Records:
     def settle_failed(
         self, row: Row, state: Event, failure: SpawnFailed, events: Sequence[Event]
     ) -> bool:
-        """Store that a start came to nothing; its secret is worth nothing any more."""
+        """Store that a start has failed; its secret is revoked."""
         with self.fenced():
             server = self._locked(row)
             if server is None:
@@ -240,9 +240,10 @@ class Records:
         forgotten: bool,
         cancelled: Event,
     ) -> Outcome:
-        """Store that a server is stopped; if its start never ended, say `cancelled`.
+        """Store that a server is stopped; `cancelled` says that its start never ended.
 
-        One that is to be removed is deleted, once its spawner has `forgotten` it.
+        A server that is to be removed is deleted, once its spawner has deleted its
+        resources (`forgotten`).
         """
         now = timezone.now()
         with self.fenced():
@@ -283,7 +284,7 @@ class Records:
         )
 
     def _own(self, row: Row) -> Any:
-        """Return the row, as long as no newer wish has come."""
+        """Return the row, unless there is a newer generation."""
         return Server.objects.filter(pk=row.id, generation=row.generation)
 
     def _locked(self, row: Row) -> Server | None:
@@ -307,9 +308,9 @@ class Records:
     def count_active(self) -> int:
         return Server.objects.filter(ACTIVE).count()
 
-    # Questions
+    # Calls of web processes
 
-    def question(self, inquiry_id: int) -> tuple[str, dict[str, Any]] | None:
+    def call(self, inquiry_id: int) -> tuple[str, dict[str, Any]] | None:
         return (
             Inquiry.objects.filter(pk=inquiry_id, answered_at=None)
             .values_list("kind", "payload")
@@ -323,15 +324,15 @@ class Records:
             )
             announce()
 
-    def forget_questions(self) -> None:
-        """Delete what nobody waits for any more."""
+    def delete_old_calls(self) -> None:
+        """Delete the calls that no process waits for any more."""
         old = abandoned(timezone.now())
         if old.exists():
             with self.fenced():
                 delete_all(old)
 
     def is_being_forgotten(self, row: Row) -> bool:
-        """Tell whether an earlier server of this name is still to be forgotten."""
+        """Tell whether an earlier server of this name is still to be deleted."""
         called = (row.context.user_name, row.context.name)
         asked = Inquiry.objects.filter(kind="forget", answered_at=None)
         return any(
@@ -340,7 +341,7 @@ class Records:
         )
 
     def context_of(self, owner: str, server_name: str) -> SpawnContext | None:
-        """Return what a spawner may know of a server, that may not exist yet."""
+        """Return the spawn context of a server, which may not exist yet."""
         user = User.objects.filter(name=owner).first()
         if user is None:
             return None

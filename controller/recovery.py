@@ -1,9 +1,9 @@
-"""Find and end what a start left behind when its controller ended before storing it.
+"""Find and end the processes and jobs of a start whose controller ended too early.
 
 Each start has a random id, the attempt, which is stored before anything is started.
 Local processes have the attempt in their environment, jobs of Slurm in their comment
-(`controller.spawners.kinds.mark`). Other spawners name what they start after its
-owner, so that they find it without any stored state.
+(`controller.spawners.kinds.mark`). Other spawners name their resources after the owner,
+so that they find them without any stored state.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ PATIENCE: Final = 5.0
 
 
 async def find_and_end(hosted: HostedSpawner, attempt: str) -> bool:
-    """End what an attempt started; return whether anything was found."""
+    """End all processes or jobs of an attempt; return whether there were any."""
     spawner = hosted.spawner
     found = False
     if is_local(spawner) or submits(spawner):
-        # A command that submits a job may outlive its controller; were it left, the
-        # job would come once nobody looks for it any more.
+        # A command that submits a job may outlive its controller. It is ended too,
+        # because its job would start when nothing looks for that job any more.
         found = await _end_processes(attempt)
     if is_slurm(spawner) and not spawner.job_id:
         await _load_job(spawner, attempt)
@@ -56,7 +56,7 @@ def processes_of(attempt: str) -> set[int]:
     found = set()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():
-            # Some end meanwhile, some are not ours to look into.
+            # Some processes end meanwhile, and some belong to other accounts.
             with suppress(OSError):
                 if entry in (folder / "environ").read_bytes().split(b"\0"):
                     found.add(int(folder.name))
@@ -89,7 +89,7 @@ def _send(number: int, pids: Iterable[int]) -> None:
 
 
 async def _load_job(spawner: Any, attempt: str) -> None:
-    """Give the spawner the job that an attempt submitted, if there is one."""
+    """Set the spawner's job to the one that an attempt submitted, if there is one."""
     from batchspawner.batchspawner import format_template
 
     try:

@@ -1,7 +1,7 @@
 """Retention of events in the audit log, and entries of the cache's table.
 
-Old rows go in batches, each in a transaction of its own, so that nobody waits long for
-the one writer of SQLite.
+Rows are deleted in batches, each in a transaction of its own, so that other writers
+of SQLite do not wait long.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 BY = Actor.system("retention")
 EVERY = 3600.0
-# Each purge is an act in the log itself, so there is one a day at most.
+# Each purge is recorded in the audit log itself, so there is one a day at most.
 SLACK = timedelta(days=1)
-# Seconds between two batches, in which others write.
+# Seconds between two batches, for other writers.
 PAUSE = 0.05
 
 
 async def run(term: Term) -> None:
-    """Look every hour whether something is older than it may become."""
+    """Delete old rows every hour."""
     while True:
         await tidy(term, timezone.now())
         await asyncio.sleep(EVERY)

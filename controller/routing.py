@@ -1,7 +1,7 @@
-"""Compare the proxy's routes with those that the database asks for, and repair them.
+"""Compare the proxy's routes with those in the database, and repair them.
 
-Starts and stops change single routes (`controller.proxy.routes`). A proxy that was
-replaced, and a change that did not reach the proxy, are found here.
+Starts and stops change single routes (`controller.proxy.routes`). This module repairs
+the routes of a restarted proxy, and changes that did not reach the proxy.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two checks. One that finds nothing amiss is a query and a request.
+# Seconds between two checks. A check without repairs is one query and one request.
 INTERVAL = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-# Whoever starts a proxy anew tells so by this signal.
+# The supervisor sends this signal after it has restarted the proxy.
 CHECK_ROUTES = signal.SIGUSR2
 
 
 async def run(term: Term) -> None:
-    """Check routes at once, from time to time, and when the proxy was replaced."""
+    """Check routes at once, at an interval, and when the proxy was restarted."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(CHECK_ROUTES, asked.set)
@@ -51,12 +51,12 @@ async def run(term: Term) -> None:
                 pass
     finally:
         loop.remove_signal_handler(CHECK_ROUTES)
-        # Without a handler it would end the process.
+        # Without a handler the signal would end the process.
         signal.signal(CHECK_ROUTES, signal.SIG_IGN)
 
 
 async def _check() -> str:
-    """Check the routes; return what hindered that, or ""."""
+    """Check the routes; return the error, or ""."""
     try:
         await in_thread(lambda: check_routes(proxy()))
     except (ProxyError, DatabaseError) as error:

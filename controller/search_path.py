@@ -1,4 +1,4 @@
-"""Where servers and services find programs such as `jupyterhub-singleuser`."""
+"""The search path on which servers and services find `jupyterhub-singleuser`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def with_own_programs(path: str) -> str:
-    """Add the folder of the hub's own Python to a search path, behind all others.
+    """Append the folder of the hub's own Python to a search path.
 
-    A virtual environment need not be activated for its Python to run the hub. A
-    program that the operator has put on the path is found first.
+    The hub may run with the Python of a virtual environment that is not activated.
+    Programs that the operator has put on the path are found first.
     """
     own = str(Path(sys.executable).parent)
     known = path.split(os.pathsep)

@@ -1,9 +1,9 @@
-"""What the hub did to servers, as events in JupyterHub's schema `server-action`.
+"""Starts and stops of servers, as events in JupyterHub's schema `server-action`.
 
-Only what succeeded is an event, and only what somebody asked for: a server that ended
-by itself was not stopped by the hub. Without `c.EventLogger.handlers` each event is a
-line of JSON in `events.log`, as `jupyter_events` writes it; that library is only
-loaded if a site has handlers of its own, since it takes a second of computing.
+Only requested actions that succeeded are events: a server that ended by itself was not
+stopped by the hub. Without `c.EventLogger.handlers` each event is a line of JSON in
+`events.log`, as `jupyter_events` writes it. That library is only imported if a site has
+handlers of its own, because the import takes a second of CPU.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SCHEMA_FILE = Path("event-schemas", "server-actions", "v1.yaml")
 VERSION = "1"
 LARGEST = 20_000_000
 
-# An event with the moment at which it happened.
+# An event with the time at which it happened.
 Moment = tuple[datetime, dict[str, str]]
 Emit = Callable[[Moment], None]
 
 
 async def run(term: Term) -> None:
-    """Tell of each start and stop of this term, in their order."""
+    """Emit each start and stop of this term, in their order."""
     queue: asyncio.Queue[Moment] = asyncio.Queue()
 
     def note(action: str, context: SpawnContext) -> None:
@@ -72,33 +72,33 @@ def _emit(emit: Emit, event: Moment) -> None:
     try:
         emit(event)
     except Exception:
-        # A full disk, or a handler of the site: neither may end anything else.
+        # A full disk, or an error in a handler of the site, must end nothing else.
         logger.exception("An event was lost")
 
 
 def emitter() -> Emit:
-    """Return what passes events on: to handlers of the site, or into the file."""
+    """Return the function that emits events to the site's handlers or the file."""
     section = settings.HUB.raw.get("EventLogger", {})
     return to_handlers() if section.get("handlers") else to_file()
 
 
 class PrivateFile(RotatingFileHandler):
-    """A log that only the hub's account may read: it says who does what and when."""
+    """A log readable by the hub's account only, because it shows people's activity."""
 
     def _open(self) -> Any:
         path = Path(self.baseFilename)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        # One of an earlier version may be open to others.
+        # A file of an earlier version may be readable by others.
         path.chmod(0o600)
         return super()._open()
 
 
 def to_file() -> Emit:
-    """Write events into a file that is moved aside when it is large."""
+    """Write events to a file, which is rotated when it is large."""
     folder = settings.DATA_DIR / "logs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Opened with the first line, and anew should that be necessary.
+    # Opened at the first line, and reopened if necessary.
     handler = PrivateFile(
         folder / "events.log",
         maxBytes=LARGEST,
@@ -116,12 +116,12 @@ def to_file() -> Emit:
 
 
 def _raise(record: logging.LogRecord) -> None:
-    """Let whoever writes know that it failed; called while the error is handled."""
+    """Raise the error to the caller that writes; called while the error is handled."""
     raise
 
 
 def capsule(event: Moment) -> dict[str, Any]:
-    """Return an event with what says which schema it follows."""
+    """Return an event with the name and version of its schema."""
     at, data = event
     return {
         "__timestamp__": at.isoformat().replace("+00:00", "Z"),
@@ -133,7 +133,7 @@ def capsule(event: Moment) -> dict[str, Any]:
 
 
 def to_handlers() -> Emit:
-    """Have `jupyter_events` check events and hand them to the site's handlers."""
+    """Have `jupyter_events` validate events and pass them to the site's handlers."""
     import jupyterhub
     from jupyter_events.logger import EventLogger
 

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("hub.controller")
 
-# Seconds that a spawner may take to stop a server, before it is told to hurry. Local
-# ones wait half a minute for each of two signals.
+# Seconds that a spawner may take to stop a server before `now=True`. Local spawners
+# wait half a minute after each of two signals.
 STOP_PATIENCE = 90.0
 POLL_PATIENCE = 60.0
 WITHDRAW_PATIENCE = 5.0
 FORGET_LOOK = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-# A start that failed is given up though what it left can't be stopped.
+# Tries after which a failed start is given up although its process can't be stopped.
 CLEANUP_TRIES = 4
 
 
@@ -57,93 +57,93 @@ class ServerReconciler:
         self.server_id = server_id
         self.row: Row
         self.spawner: HostedSpawner | None = None
-        self.generation = self._told = -1
+        self.generation = self._announced = -1
         self.watching = False
-        self._wished = asyncio.Event()
+        self._changed = asyncio.Event()
         self._woken = asyncio.Event()
-        self._questions: list[asyncio.Future[bool]] = []
+        self._calls: list[asyncio.Future[bool]] = []
         self._saving = asyncio.Lock()
         self._saved: tuple[dict[str, Any], str] | None = None
         self._published = ""
         self._progress: Progress | None = None
-        # A start that was begun, and of which nobody has stored how it went on.
+        # A start was begun, and its result is not stored yet.
         self._starting = False
-        # What is being stopped is stopped to the end.
+        # A stop is never interrupted.
         self._ending = False
 
     # For the leader and the handlers of calls
 
     def tell(self, generation: int, announced_port: int | None = None) -> None:
         """Take over the row's latest generation."""
-        self._told = generation
+        self._announced = generation
         if generation > self.generation:
             self.look_again()
         elif announced_port and self.spawner is not None and not self.watching:
             self.spawner.announce_port(announced_port)
 
     def look_again(self) -> None:
-        """Read the row again, as it may be gone."""
-        self._wished.set()
+        """Read the row again, because it may be deleted."""
+        self._changed.set()
         self._woken.set()
 
     async def is_alive(self) -> bool:
-        """Look at the process now; a dead one is settled before this returns."""
+        """Poll the process now; a dead server is settled before this returns."""
         if not self.watching:
             return True
-        question: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._questions.append(question)
+        call: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._calls.append(call)
         self._woken.set()
-        return await question
+        return await call
 
     # Steps
 
     async def run(self) -> None:
-        """Do what is wanted until the server is stopped, or gone."""
+        """Reconcile until the server is stopped, or its row is deleted."""
         try:
             while await self._step():
                 pass
         finally:
-            self._answer(False)
+            self._return_to_calls(False)
 
     async def _step(self) -> bool:
-        self._wished.clear()
+        self._changed.clear()
         row = await self.term.ask(self.records.read, self.server_id)
         if row is None:
             await self._end_of_the_deleted()
             return False
         self.row, self.generation = row, row.generation
-        if self._told <= row.generation:
-            # What was told while the row was read is known by now.
-            self._wished.clear()
+        if self._announced <= row.generation:
+            # Generations announced before this read are included in it.
+            self._changed.clear()
         self._ending = False
         if row.pending is None and not row.ready and row.settled == row.generation:
             return False
         if row.wanted == Server.Wanted.STOPPED:
             await self._stop(why="stop")
         elif row.pending == Server.Pending.SPAWN:
-            await self._unless_wished(self._start())
+            await self._until_changed(self._start())
         elif row.pending == Server.Pending.CHECK or (
             row.ready and self.spawner is None
         ):
-            await self._unless_wished(self._adopt())
+            await self._until_changed(self._adopt())
         elif row.ready:
             await self._watch()
         else:
-            # Nothing is pending, and nothing runs of which we know.
+            # Nothing is pending, and there is no process.
             await self._stop(why="exit")
         return True
 
-    async def _unless_wished(self, work: Coroutine[Any, Any, None]) -> None:
-        """Work until that is done, or until something else is wanted."""
+    async def _until_changed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work until that is done, or until there is a newer generation."""
         working = asyncio.ensure_future(work)
-        wishing = asyncio.ensure_future(self._wished.wait())
-        both = {working, wishing}
+        changing = asyncio.ensure_future(self._changed.wait())
+        both = {working, changing}
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if self._ending:
                 await working
         finally:
-            wishing.cancel()
+            changing.cancel()
             working.cancel()
             await asyncio.wait({working})
         with suppress(asyncio.CancelledError):
@@ -175,11 +175,11 @@ class ServerReconciler:
         self.term.has_started(self.row.context, time.monotonic() - began)
 
     async def _launch(self) -> bool:
-        """Start the server, or go on with a start that another controller began."""
+        """Start the server, or resume a start that another controller began."""
         row = self.row
         url = await self._resume() if row.context.attempt else ""
         if not url:
-            # What is removed for ever must not be what this start makes.
+            # An earlier server of this name must be deleted for ever before this start.
             while await self.term.ask(self.records.is_being_forgotten, row):
                 await asyncio.sleep(FORGET_LOOK)
             attempt = secrets.token_hex(8)
@@ -227,7 +227,7 @@ class ServerReconciler:
             self.records.settle_ready,
             *(row, spawner.state(), url, [*events, final]),
         ):
-            # Something else is wanted by now, and finds the server in memory.
+            # There is a newer generation, whose step finds the spawner in memory.
             return False
         log.info("A server is ready", server=row.context.label, url=url)
         return True
@@ -244,7 +244,7 @@ class ServerReconciler:
             raise SpawnFailed(problem)
 
     async def _resume(self) -> str:
-        """Find what a lost start left; return where it listens if it is of use."""
+        """Find an interrupted start's process; return its address if it runs."""
         row = self.row
         self.spawner = spawner = await self._host(row)
         log.warning("A start was interrupted", server=row.context.label)
@@ -285,7 +285,7 @@ class ServerReconciler:
     # Adopting
 
     async def _adopt(self) -> None:
-        """Take on a server that was running under another controller."""
+        """Take over a server that was running under another controller."""
         row, url = self.row, self.row.context.url
         async with self.term.adopting:
             spawner = await self._host(row)
@@ -323,9 +323,9 @@ class ServerReconciler:
             log.info("A server was found running", server=row.context.label)
 
     async def _poll_surely(self, spawner: HostedSpawner) -> int | None:
-        """Return whether the server runs, however long it takes to find out.
+        """Return whether the server runs, and retry without limit until that is known.
 
-        Not to know is no reason to end it.
+        An unknown state is no reason to end the server.
         """
         pause = FIRST_PAUSE
         while True:
@@ -347,22 +347,22 @@ class ServerReconciler:
         spawner = self._spawner()
         self.watching = True
         try:
-            while not self._wished.is_set():
+            while not self._changed.is_set():
                 self._woken.clear()
-                if not self._questions:
+                if not self._calls:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_interval(spawner)):
                             await self._woken.wait()
-                if self._wished.is_set():
+                if self._changed.is_set():
                     break
-                # Who asks while the spawner is being asked gets a later look.
-                asked = list(self._questions)
+                # A call that arrives during a poll gets the result of the next poll.
+                calls = list(self._calls)
                 if await self._has_ended(spawner):
                     return
-                self._answer(True, asked)
+                self._return_to_calls(True, calls)
         finally:
             self.watching = False
-        self._answer(True)
+        self._return_to_calls(True)
 
     async def _has_ended(self, spawner: HostedSpawner) -> bool:
         began = time.monotonic()
@@ -382,14 +382,14 @@ class ServerReconciler:
         await self._stop(why="exit", status=status)
         return True
 
-    def _answer(
-        self, alive: bool, asked: Sequence[asyncio.Future[bool]] | None = None
+    def _return_to_calls(
+        self, alive: bool, calls: Sequence[asyncio.Future[bool]] | None = None
     ) -> None:
-        """Answer those who have asked whether the process lives, or some of them."""
-        for question in list(self._questions) if asked is None else asked:
-            self._questions.remove(question)
-            if not question.done():
-                question.set_result(alive)
+        """Return a result to all calls that wait for a poll, or to some of them."""
+        for call in list(self._calls) if calls is None else calls:
+            self._calls.remove(call)
+            if not call.done():
+                call.set_result(alive)
 
     # Stopping
 
@@ -431,7 +431,7 @@ class ServerReconciler:
     async def _end(
         self, spawner: HostedSpawner, *, tries: int = 0, now: bool = False
     ) -> HostedSpawner:
-        """Stop the process, however often that must be tried; 0 tries: for ever."""
+        """Stop the process, with at most so many tries; 0 means without limit."""
         state, url = spawner.state(), spawner.url
         pause, tried = FIRST_PAUSE, 0
         while True:
@@ -439,7 +439,7 @@ class ServerReconciler:
                 async with asyncio.timeout(STOP_PATIENCE):
                     await spawner.stop(now=now)
                 if self._starting:
-                    # The spawner may not know yet what it has set going.
+                    # The spawner may not have the id of the process or job yet.
                     context = replace(self.row.context, state={}, url="")
                     other = await self._host(replace(self.row, context=context))
                     await recovery.find_and_end(other, context.attempt)
@@ -458,7 +458,7 @@ class ServerReconciler:
                     return spawner
             await asyncio.sleep(pause)
             pause, now = min(pause * 2, LONGEST_PAUSE), True
-            # The one that failed may have forgotten what it could not stop.
+            # The spawner of the failed try may have lost the id of its process.
             context = replace(
                 self.row.context, state=state, url=url or self.row.context.url
             )
@@ -471,7 +471,7 @@ class ServerReconciler:
             log.exception("A spawner can't forget", server=self.row.context.label)
 
     async def _end_of_the_deleted(self) -> None:
-        """End a server whose row somebody has deleted."""
+        """End a server whose row was deleted."""
         if self.spawner is not None:
             log.warning("A server's row is gone", server=self.row.context.label)
             await self._end_progress()
@@ -510,7 +510,7 @@ class ServerReconciler:
         return Server(pk=context.server_id, user=owner, name=context.name, url=url)
 
     def _note(self, state: dict[str, Any], url: str) -> None:
-        """Hear from the spawner that it changed what it is found by."""
+        """Store the spawner's changed state; called by the spawner."""
         self.term.spawn(self._save())
 
     async def _save(self) -> None:
@@ -528,7 +528,7 @@ class ServerReconciler:
             await self._publish(now[1], insist=False)
 
     async def _end_progress(self) -> list[dict[str, Any]]:
-        """Listen no more to what a start tells; return what was not stored yet."""
+        """Stop reading progress; return the events that are not stored yet."""
         progress, self._progress = self._progress, None
         return await progress.end() if progress is not None else []
 
@@ -539,7 +539,7 @@ class ServerReconciler:
 
 
 def _interval(spawner: HostedSpawner) -> float | None:
-    """Return the seconds until the next poll, so that not all are due at once."""
+    """Return the seconds until the next poll, with a spread between servers."""
     interval = float(spawner.poll_interval)
     if interval <= 0:
         return None

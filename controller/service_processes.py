@@ -1,8 +1,8 @@
-"""Managed services: programs that the configuration has the hub run.
+"""Managed services: programs that the hub runs because the configuration says so.
 
-The leading controller starts them and starts them again when they end; they end with
-it, and the next one begins with new processes. Whatever an earlier controller could
-not end is found by a variable that they all inherit.
+The leading controller starts the programs and restarts them when they end. They end
+with the controller, and the next one starts new processes. Processes that an earlier
+controller could not end are found by a variable in their environment.
 """
 
 from __future__ import annotations
@@ -42,28 +42,29 @@ if TYPE_CHECKING:
 log = structlog.get_logger("hub.services")
 
 BY = Actor.system("controller")
-# The token of a program that brings none; each controller issues a new one.
+# Note of the token of a program without one of its own; each controller issues a new
+# one.
 NOTE = "made for the process of this service"
 # Marks every process that belongs to a service of this hub.
 VARIABLE = "HUB_SERVICE_OF"
-# What programs see of the controller's own environment, as in JupyterHub.
+# Variables of the controller that programs inherit, as in JupyterHub.
 INHERITED = (
     *("PATH", "PYTHONPATH", "CONDA_ROOT", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV"),
     *("LANG", "LC_ALL", "LD_LIBRARY_PATH", "JUPYTERHUB_SINGLEUSER_APP"),
 )
-# What JupyterHub tells a program that has no address: any port of this machine.
+# JupyterHub's value for a program without an address: any port of this machine.
 NO_ADDRESS = "http://127.0.0.1:0/"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-# A program that ran so long had started well, so its next start need not wait.
+# Seconds after which a start counts as successful, so the next one needs no delay.
 WELL = 60.0
-# Seconds from SIGTERM to SIGKILL: less than a controller has to leave its post.
+# Seconds from SIGTERM to SIGKILL: less than a controller has to end its term.
 GRACE = 4.0
-# Seconds between two tries while a service comes up.
+# Seconds between two tries while a service starts.
 KNOCK = 0.2
 
 
 async def run(term: Term) -> None:
-    """Run every managed service, and look whether services answer."""
+    """Run every managed service, and check whether services answer."""
     await asyncio.to_thread(end_leftovers)
     programs = await term.write(provide)
     if programs:
@@ -76,7 +77,7 @@ async def run(term: Term) -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """What a managed service runs as; `environment` holds its secret."""
+    """The command of a managed service; `environment` holds its secret."""
 
     service_id: int
     name: str
@@ -93,7 +94,7 @@ class Program:
 
 
 def provide() -> list[Program]:
-    """Return what is to be run, each with a token that is good until the next time."""
+    """Return the programs to run, with tokens valid until the next call."""
     Service.objects.exclude(pid=0).update(pid=0)
     _end_tokens()
     secrets = {name: secret for secret, name in settings.HUB.service_tokens.items()}
@@ -115,7 +116,7 @@ def provide() -> list[Program]:
 
 
 def _end_tokens() -> None:
-    """Revoke what earlier controllers have issued, and let the next purge take it."""
+    """Revoke the tokens of earlier controllers, and mark them for the next purge."""
     issued = APIToken.objects.filter(
         note=NOTE, service__isnull=False, origin=APIToken.Origin.MINTED, revoked_at=None
     )
@@ -125,14 +126,14 @@ def _end_tokens() -> None:
 
 
 def _new(service: Service) -> str:
-    """Make a token for a service that brings none; it is its client's secret, too."""
+    """Issue a token for a service without one; it is the secret of its client, too."""
     _, secret = issue_token(service, note=NOTE, by=BY, capped=False)
     follow_services([service], {service.name: secret}, by=BY)
     return secret
 
 
 def environment(service: Service, secret: str) -> dict[str, str]:
-    """Return what JupyterHub's libraries read, and what the configuration adds.
+    """Return the variables for JupyterHub's libraries, and those of the configuration.
 
     Every variable is compared with those of a recorded JupyterHub
     (`tests/oracle/scenarios/environment.py`).
@@ -149,7 +150,7 @@ def environment(service: Service, secret: str) -> dict[str, str]:
         "JUPYTERHUB_BASE_URL": hub.base_url,
         "JUPYTERHUB_HOST": public_origin(),
         "JUPYTERHUB_CLIENT_ID": service.oauth_client_id or f"{PREFIX}{service.name}",
-        # Where the program itself is called back, also if people are sent elsewhere.
+        # The address of the service itself, also if people are sent elsewhere.
         "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{host if path else ''}{path}oauth_callback",
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
         "JUPYTERHUB_OAUTH_SCOPES": access,
@@ -178,12 +179,12 @@ def environment(service: Service, secret: str) -> dict[str, str]:
 
 
 def _path_of(service: Service) -> str:
-    """Return where the proxy leads to a service, or nothing if it leads nowhere."""
+    """Return the path of a service in the proxy; empty without a route."""
     return service_path(service.name) if service.url else ""
 
 
 def _account(service: Service) -> dict[str, str]:
-    """Return what a program is told of the account that it runs as, if one is named."""
+    """Return the variables of the account that a program runs as, if one is named."""
     if not service.user:
         return {}
     found = {"USER": service.user}
@@ -230,7 +231,7 @@ class Runner:
             stdin=asyncio.subprocess.DEVNULL,
             env=program.environment,
             cwd=program.cwd,
-            # A group of its own, so that whatever it starts can be ended with it.
+            # A process group of its own, so that all its children can be ended with it.
             start_new_session=True,
             preexec_fn=partial(die_with, os.getpid()),
             **_identity(program.user),
@@ -250,7 +251,7 @@ class Runner:
 
 
 def _identity(name: str) -> dict[str, Any]:
-    """Return who a program runs as; a service that names nobody runs as the hub."""
+    """Return the account of a program; without a name that is the hub's account."""
     if not name:
         return {}
     account = pwd.getpwnam(name)
@@ -264,7 +265,7 @@ def _identity(name: str) -> dict[str, Any]:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """End a program and all that it has started."""
+    """End a program and all its children."""
     try:
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
@@ -281,7 +282,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 def end_leftovers() -> None:
-    """End what belongs to services of an earlier controller that was killed."""
+    """End processes of services whose controller was killed."""
     for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + patience
         for pid in list(_leftovers()):
@@ -295,7 +296,7 @@ def end_leftovers() -> None:
 def _leftovers() -> Iterator[int]:
     entry = f"{VARIABLE}={settings.DATA_DIR}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
-        # Some end meanwhile, some are not ours to look into.
+        # Some processes end meanwhile, and some belong to other accounts.
         with suppress(OSError):
             if entry in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
@@ -336,7 +337,7 @@ async def _look(name: str, url: str, seconds: int, silent: set[str]) -> None:
 
 
 async def answers(url: str, seconds: float) -> bool:
-    """Wait until something answers at an address, whatever it says."""
+    """Wait for any response at an address."""
     parts = urlsplit(url)
     address = url if parts.path else f"{url}/"
     deadline = time.monotonic() + seconds

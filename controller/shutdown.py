@@ -1,6 +1,6 @@
-"""What ends with what: the hub from within a web process, a process with its parent.
+"""Shutdown of the hub from a web process, and of a process with its parent.
 
-Standard library only and no Django: the supervisor uses it, too.
+Standard library only and no Django, because the supervisor imports this module too.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-# Who started this process and ends with it: the supervisor, or the web server.
+# The process that started this one and ends with it: the supervisor or the web server.
 SUPERVISOR = "HUB_SUPERVISOR_PID"
 
-# Long enough for the answer to reach whoever asked, through the proxy.
+# Long enough for the response to reach the client through the proxy.
 DELAY = 0.3
 
 PR_SET_PDEATHSIG = 1
-# Looked up before anybody forks: a child must do as little as can be.
+# Looked up before any fork, because a child process must do as little as possible.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
@@ -30,17 +30,17 @@ def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, however it ends."""
     if _prctl:
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The kernel says nothing of a parent that had ended before that.
+        # The kernel sends no signal for a parent that had ended before that.
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:
-    """Have the hub end in a moment; False if nothing runs that could end it.
+    """Have the hub end in a moment; return False if there is no process to end.
 
-    `servers` and `proxy` say whether those end with it; None leaves that to the
-    configuration. Only a supervisor hears of them: what was started separately is
-    ended separately.
+    `servers` and `proxy` say whether those end too; None leaves that to the
+    configuration. Only a supervisor reads them, because programs that were started
+    separately are ended separately.
     """
     supervisor = os.environ.get(SUPERVISOR, "")
     if not supervisor.isdigit():
@@ -53,27 +53,25 @@ def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:
 
 
 def write_shutdown(data_dir: Path, *, servers: bool | None, proxy: bool | None) -> None:
-    """Leave a note of what is to end, for the supervisor that is told to end."""
-    said = {"cleanup_servers": servers, "cleanup_proxy": proxy}
-    word = {key: value for key, value in said.items() if value is not None}
+    """Write the shutdown request, which says what shall end, for the supervisor."""
+    wanted = {"cleanup_servers": servers, "cleanup_proxy": proxy}
+    request = {key: value for key, value in wanted.items() if value is not None}
     draft = data_dir / f".end.{os.getpid()}"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
-        json.dump(
-            {key: value for key, value in word.items() if value is not None}, file
-        )
-    draft.replace(_word(data_dir))
+        json.dump(request, file)
+    draft.replace(_request_path(data_dir))
 
 
 def read_shutdown(data_dir: Path) -> dict[str, bool]:
-    """Return what the note says, and remove it; without one nothing was said."""
+    """Return the shutdown request and delete it; empty if there is none."""
     found: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        found = json.loads(_word(data_dir).read_text())
+        found = json.loads(_request_path(data_dir).read_text())
     with suppress(OSError):
-        _word(data_dir).unlink()
+        _request_path(data_dir).unlink()
     return found
 
 
-def _word(data_dir: Path) -> Path:
+def _request_path(data_dir: Path) -> Path:
     return data_dir / "end.json"

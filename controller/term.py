@@ -24,7 +24,7 @@ log = structlog.get_logger("hub.controller")
 
 T = TypeVar("T")
 
-# Servers whose processes are looked for at the same time, after a takeover.
+# Servers that are polled at the same time after a takeover.
 ADOPTIONS = 40
 
 
@@ -89,7 +89,7 @@ class Term:
         return await self._hosting.get()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run work beside; an error is logged and ends the term."""
+        """Run work in a task; an error is logged and ends the term."""
         self._track(asyncio.ensure_future(self._guard(work)), self._tasks)
 
     # Reports of server reconcilers
@@ -121,7 +121,7 @@ class Term:
     # Tasks
 
     async def _guard(self, work: Awaitable[Any]) -> None:
-        """Await something; what ends the term does so at once."""
+        """Await something; an error that ends the term does so at once."""
         try:
             await work
         except Lost as lost:

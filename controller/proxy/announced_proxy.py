@@ -1,7 +1,7 @@
-"""A proxy that announced itself: every process of the hub turns to it from then on.
+"""A proxy that was set over the API, for all processes of the hub.
 
-Its secret must be sent to it as it is, so it can't be kept as a digest; it is kept
-sealed, under a key that is made from the hub's secret key.
+Its secret is sent with each request, so a digest is not enough; the secret is stored
+encrypted, under a key derived from the hub's secret key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 @transaction.atomic
 @sensitive_variables("auth_token")
 def announce_proxy(api_url: str, auth_token: str, *, by: Actor) -> None:
-    """Have every process use this proxy, until another is configured."""
+    """Have every process use this proxy, until the configured one changes."""
     sealed = _seal().encrypt(auth_token.encode()).decode()
     AnnouncedProxy.objects.update_or_create(
         id=1,
@@ -41,10 +41,10 @@ def announce_proxy(api_url: str, auth_token: str, *, by: Actor) -> None:
 
 
 def announced_proxy() -> tuple[str, str] | None:
-    """Return address and secret of the proxy that announced itself, if one did.
+    """Return address and secret of the proxy that was set over the API, if any.
 
-    What was announced counts in place of one configured address; once that is
-    another, the configuration has had the last word.
+    It replaces one configured address; once another address is configured, the
+    configuration applies again.
     """
     row = AnnouncedProxy.objects.filter(configured=settings.HUB.proxy_api_url).first()
     if row is None:
@@ -63,12 +63,12 @@ def announced_proxy() -> tuple[str, str] | None:
 
 
 def forget_announced_proxy() -> None:
-    """Use the configured proxy again: one that is started now takes its place."""
+    """Use the configured proxy again, because the hub starts a proxy of its own."""
     AnnouncedProxy.objects.all().delete()
 
 
 def _seal() -> Any:
-    # It takes a while to load, and hardly any proxy announces itself.
+    # Imported here, because the import is slow and this proxy is rare.
     from cryptography.fernet import Fernet
 
     key = hmac.digest(settings.SECRET_KEY.encode(), b"proxy secret", "sha256")

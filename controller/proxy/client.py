@@ -1,6 +1,6 @@
-"""The REST API of configurable-http-proxy, as far as a hub needs it.
+"""Client of configurable-http-proxy's REST API, as far as a hub needs that API.
 
-Standard library only and no Django: the supervisor uses it, too.
+Standard library only and no Django, because the supervisor imports this module too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from web.hooks import Hook
 
 TIMEOUT = 5.0
 
-# Routes that lack this mark were made by others and are left alone.
+# Routes without this mark were made by other programs and are left alone.
 MARK = "jupyterhub"
 
 
@@ -28,7 +28,7 @@ request_ended = Hook[[str, float, bool], None]()
 
 @contextmanager
 def measured(act: str) -> Iterator[None]:
-    """Tell whoever measures how long something took."""
+    """Report the time of a request to the callbacks."""
     began = time.perf_counter()
     succeeded = False
     try:
@@ -39,9 +39,9 @@ def measured(act: str) -> Iterator[None]:
 
 
 class ProxyError(Exception):
-    """The proxy could not be reached, or refused what was asked of it.
+    """The proxy could not be reached, or refused a request.
 
-    What is `passing` may be gone when it is asked again.
+    A `passing` error may be gone at the next try.
     """
 
     def __init__(self, message: str, *, passing: bool = False) -> None:
@@ -64,9 +64,9 @@ class ProxyClient:
 
     @measured("poll")
     def routes(self) -> dict[str, dict[str, Any]]:
-        """Return the hub's routes by path, each with `target` and what came with it.
+        """Return the hub's routes by path, each with `target` and its other data.
 
-        No path but the root's ends in a slash.
+        No path except the root's ends in a slash.
         """
         try:
             routes = json.loads(self._call("GET", ""))
@@ -82,15 +82,15 @@ class ProxyClient:
 
     @measured("add")
     def add_route(self, path: str, target: str, **data: Any) -> None:
-        """Send requests below a path to a target, whatever was there before.
+        """Route requests below a path to a target, and replace an earlier route.
 
-        The proxy puts a path of the target before that of each request.
+        The proxy puts the path of the target before the path of each request.
         """
         self._call("POST", path, {"target": target, MARK: True, **data})
 
     @measured("delete")
     def delete_route(self, path: str) -> None:
-        """Forget a path; one that has no route is no matter."""
+        """Delete a route; a path without a route is no error."""
         self._call("DELETE", path, tolerated=(404,))
 
     def _call(
@@ -117,7 +117,7 @@ class ProxyClient:
             response = connection.getresponse()
             reply = response.read()
         except ValueError:
-            # The error would tell the secret that does not fit into a header.
+            # The error would show the secret that does not fit into a header.
             raise ProxyError(
                 f"{self.api_url} is no address, or its secret can't be sent"
             ) from None

@@ -1,6 +1,6 @@
-"""Which routes the proxy should have, and seeing to it that it has them.
+"""The routes that the proxy should have, and the functions that keep them.
 
-A path is spelt here as the proxy lists it: unescaped, and without a slash at the end.
+Paths are written here as the proxy lists them: unescaped, without a slash at the end.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from web.hosts import service_domain, user_domain
 
 logger = logging.getLogger(__name__)
 
-# For so many seconds a change is tried again if the proxy does not take it.
+# Seconds of retries for a change that the proxy does not accept.
 PATIENCE = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
-# So many changes are under way at once at most.
+# Most changes at the same time.
 CONCURRENCY = 4
 
 _threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="proxy")
 
 
 class Route(NamedTuple):
-    """Where requests below a path go, and what the hub notes about that."""
+    """The target of requests below a path, and the data that the hub stores with it."""
 
     target: str
     data: dict[str, Any]
 
 
 def proxy(api_url: str = "", auth_token: str = "") -> ProxyClient:
-    """Return the proxy that is in use, or one that is somewhere else.
+    """Return the client of the proxy in use, or of one at another address.
 
-    The secret that the hub knows is for the proxy that the hub knows: one at another
-    address has to come with a secret of its own, or the request is refused.
+    The hub's secret is only for the hub's proxy: an address of another proxy needs a
+    secret of its own, or the request is refused.
     """
     if not (api_url and auth_token):
         known_url, known_token = announced_proxy() or (
@@ -66,7 +66,7 @@ def proxy(api_url: str = "", auth_token: str = "") -> ProxyClient:
 
 
 def lasting_routes() -> dict[str, Route]:
-    """Return the routes that do not come and go with servers, by path."""
+    """Return the permanent routes, those not of servers, by path."""
     hub = settings.HUB
     routes = {
         _key(f"/{unquote(spec).lstrip('/')}"): Route(target, {"extra": True})
@@ -80,10 +80,11 @@ def lasting_routes() -> dict[str, Route]:
 
 
 def _hub_target() -> str:
-    """Return where the proxy reaches the hub.
+    """Return the address at which the proxy reaches the hub.
 
-    That is the Unix socket, which tells the proxy from everybody else on this machine,
-    unless there is none, or another proxy has announced itself: that may run anywhere.
+    That is the Unix socket, which tells the proxy from all other clients on this
+    machine. It is an address if there is no socket, or if another proxy was set over
+    the API, because that proxy may run anywhere.
     """
     place = settings.PROXY_SOCKET
     if place and Path(place).is_socket() and announced_proxy() is None:
@@ -92,23 +93,23 @@ def _hub_target() -> str:
 
 
 def _shown_target(target: str) -> str:
-    """Return a target as clients of JupyterHub read it: the hub's by its address."""
+    """Return a target as clients of JupyterHub see it: the hub's by its address."""
     if target.startswith("http+unix:"):
         return origin(settings.HUB.hub_connect_url)
     return target
 
 
 def _hub_path() -> str:
-    """Return the path below which requests reach the hub, unless a longer one leads on.
+    """Return the path of the hub's route; longer paths have routes of their own.
 
-    With hosts of users and services these are all requests: those for a host without
-    a route are led on by the hub.
+    With hosts of users and services all requests match, and the hub redirects those for
+    a host without a route.
     """
     return "/" if settings.HUB.subdomain_host else _key(_base())
 
 
 def _wanted() -> tuple[dict[str, Route], set[str]]:
-    """Return the routes that there should be, and paths on which nobody decides yet."""
+    """Return the routes of the proxy, and the paths that are undecided yet."""
     routes, undecided = lasting_routes(), set()
     active = Server.objects.filter(Q(ready=True) | Q(pending__isnull=False))
     for owner, name, url, ready in active.order_by().values_list(
@@ -124,11 +125,11 @@ def _wanted() -> tuple[dict[str, Route], set[str]]:
 
 @measured("check")
 def check_routes(client: ProxyClient) -> None:
-    """Give the proxy the routes that it lacks, and take away those of the past.
+    """Add missing routes to the proxy and delete outdated ones.
 
-    Servers come and go meanwhile, and a route that leads to a port which is another's
-    by now is worse than none. So the proxy is read before the rows are: a route that
-    was added later is not judged. And what is changed is looked at once more.
+    Servers start and stop meanwhile, and a route to a port that another process has
+    taken is worse than none. So the proxy is read before the rows, and routes that were
+    added later are not judged. What is changed is checked once more.
     """
     present = client.routes()
     wanted, undecided = _wanted()
@@ -155,38 +156,39 @@ def check_routes(client: ProxyClient) -> None:
 
 
 def server_route(owner: str, name: str) -> str:
-    """Return the path below which the proxy leads to a server.
+    """Return the path of a server's route in the proxy.
 
-    With hosts of users and services, the host is the first part of it.
+    With hosts of users and services, the path begins with the host.
     """
     host = user_domain(owner)
     return f"{host and '/'}{host}{_base()}user/{owner}/{name}".rstrip("/")
 
 
 async def publish_server(server: Server) -> None:
-    """Lead the proxy to a server; its row needs `user` loaded, and its `url`.
+    """Add the route of a server; its row needs `user` loaded, and its `url`.
 
-    A proxy that is away is asked again for a while. Raises ProxyError if all that was
-    in vain: such a server can't be reached and should not be called ready.
+    Temporary failures are retried for a while. Raises ProxyError if all tries fail,
+    because a server without a route must not be called ready.
     """
     owner, name = server.user.name, server.name
     route = _route_of(owner, name, server.url)
-    await _insist(
+    await _with_retries(
         lambda: proxy().add_route(server_route(owner, name), route.target, **route.data)
     )
 
 
 async def withdraw_server(server: Server) -> None:
-    """Let the proxy forget a server.
+    """Delete the route of a server.
 
-    Raises ProxyError if the proxy can't be reached; the next check makes up for it.
+    Raises ProxyError if the proxy can't be reached; the next check deletes the route
+    then.
     """
     path = server_route(server.user.name, server.name)
-    await _insist(lambda: proxy().delete_route(path))
+    await _with_retries(lambda: proxy().delete_route(path))
 
 
-async def _insist(change: Callable[[], None]) -> None:
-    """Make a change in a thread; try again what may pass."""
+async def _with_retries(change: Callable[[], None]) -> None:
+    """Make a change in a thread; retry temporary failures."""
     deadline = time.monotonic() + PATIENCE
     pause = FIRST_PAUSE
     while True:
@@ -201,7 +203,7 @@ async def _insist(change: Callable[[], None]) -> None:
 
 
 async def in_thread(change: Callable[[], None]) -> None:
-    """Talk to the proxy outside of the event loop."""
+    """Call the proxy outside of the event loop."""
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(_threads, partial(_alone, change))
 
@@ -210,7 +212,7 @@ def _alone(change: Callable[[], None]) -> None:
     try:
         change()
     finally:
-        # These threads ask the database so seldom that no connection is kept.
+        # These threads use the database so seldom that no connection is kept.
         connections.close_all()
 
 
@@ -222,9 +224,9 @@ def _route_of(owner: str, name: str, url: str) -> Route:
 
 
 def publish_service(service: Service) -> None:
-    """Lead the proxy to a service with an address; a check later makes up for failure.
+    """Add the route of a service with an address; a later check repairs a failure.
 
-    Called after the change is committed: the proxy can't be part of a transaction.
+    Called after the commit, because the proxy can't be part of a transaction.
     """
     if service.url:
         path = _service_path(service.name)
@@ -232,7 +234,7 @@ def publish_service(service: Service) -> None:
 
 
 def withdraw_service(service: Service) -> None:
-    """Let the proxy forget a service."""
+    """Delete the route of a service."""
     if service.url:
         _try(proxy().delete_route, _service_path(service.name))
 
@@ -244,12 +246,12 @@ def _try(change: Callable[..., None], *args: str, **data: str) -> None:
         logger.warning("A route is not up to date: %s", problem)
 
 
-# The wire
+# JupyterHub's format
 
 
 def routes_by_spec(client: ProxyClient) -> dict[str, dict[str, Any]]:
     """Return the proxy's routes as JupyterHub shows them: escaped, ending in `/`."""
-    # A route for one host is named by that, without a slash before.
+    # A route for one host begins with the host, without a slash before.
     leading = "/" if settings.HUB.subdomain_host else ""
     return {
         (spec := quote(path, safe="/@").rstrip("/").removeprefix(leading) + "/"): {

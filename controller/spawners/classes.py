@@ -1,4 +1,4 @@
-"""Which class a spawner is, found without importing it.
+"""Find the class of a spawner by its name, without importing it.
 
 `c.JupyterHub.spawner_class` names an entry point of the group `jupyterhub.spawners`,
 or a class by its import path.
@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 GROUP: Final = "jupyterhub.spawners"
-# Known without a look at what is installed, for that look takes a while.
+# Known here, because a look at the installed packages takes a while.
 BUILT_IN: Final = {
     "default": "jupyterhub.spawner.LocalProcessSpawner",
     "localprocess": "jupyterhub.spawner.LocalProcessSpawner",
@@ -21,14 +21,14 @@ BUILT_IN: Final = {
 
 
 class UnknownSpawner(ValueError):
-    """A spawner class that is not installed; the text says what there is."""
+    """A spawner class that is not installed; the text lists the installed ones."""
 
 
 def resolve(name: str) -> str:
-    """Return the import path of a spawner class that is there, by name or path.
+    """Return the import path of an installed spawner class, by name or path.
 
-    Nothing of the class is imported: a hub that starts no server need not pay for
-    it. So whether its module has such a class, only the first start tells.
+    The class is not imported, so that a hub that starts no server does not pay for the
+    import. So only the first start shows whether the module has such a class.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
@@ -48,7 +48,7 @@ def resolve(name: str) -> str:
 
 
 def load(name: str | type) -> Any:
-    """Return a spawner class, imported if it is not one already."""
+    """Return a spawner class; a name is imported."""
     if isinstance(name, type):
         return name
     path = resolve(name)
@@ -61,7 +61,7 @@ def load(name: str | type) -> Any:
 
 
 def _exists(module: str) -> bool:
-    """Say whether there is a module, without running any of its parents."""
+    """Tell whether there is a module, without importing any of its parents."""
     path: Any = None
     name = ""
     for part in module.split("."):

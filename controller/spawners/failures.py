@@ -9,18 +9,18 @@ from tornado.web import HTTPError
 from controller.spawners.sanitize import storable
 from web.markup import text_of
 
-# JupyterHub's words for an exception that is meant for nobody but operators.
+# JupyterHub's text for an exception that only operators may read.
 UNHANDLED = "Unhandled error starting server"
 
 
 class SpawnFailed(Exception):
     """A start that failed.
 
-    `message` and `html_message` are for people, `event` is what the progress stream
-    says after "Spawn failed: ", and `detail` is the text of an unexpected exception,
+    `message` and `html_message` are for people, `event` is the text of the progress
+    stream after "Spawn failed: ", and `detail` is the text of an unexpected exception,
     for administrators only. `status` answers a request that waits for the start.
-    `reason` is one word for metrics; `refused` says that a policy of the site refused
-    the start, rather than something broke.
+    `reason` is one word for metrics; `refused` means that a policy of the site refused
+    the start, and that nothing is broken.
     """
 
     def __init__(
@@ -47,12 +47,11 @@ class SpawnFailed(Exception):
 
     @classmethod
     def of(cls, problem: BaseException, message: str = UNHANDLED) -> SpawnFailed:
-        """Read what a spawner or a hook raised.
+        """Convert an exception of a spawner or a hook.
 
-        Exceptions speak to people as in JupyterHub: Tornado's `HTTPError` by its
-        message, any exception by its attributes `jupyterhub_message` and
-        `jupyterhub_html_message`. The text of all others may hold secrets, so
-        `message` is said in its place.
+        As in JupyterHub, people read the message of Tornado's `HTTPError`, and the
+        attributes `jupyterhub_message` and `jupyterhub_html_message` of any exception.
+        The text of all others may hold secrets, so `message` replaces it.
         """
         if isinstance(problem, SpawnFailed):
             return problem

@@ -1,7 +1,7 @@
-"""Hosts JupyterHub's spawners: one `HostedSpawner` for each server that is active.
+"""Hosting of JupyterHub's spawners: one `HostedSpawner` for each active server.
 
-The classes are JupyterHub's own and are configured by the same lines; what they see
-of the hub is in `facade`. Nothing here asks a database.
+The classes are JupyterHub's own and are configured by the same lines; the objects of
+the hub that they use are in `jupyterhub_objects`. Nothing here uses the database.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from web.hosts import public_url
 
 log = structlog.get_logger("hub.spawner")
 
-# How often a spawner that starts is looked at, for what it would be found by again.
+# Seconds between two reads of a starting spawner's state.
 GLANCE: Final = 0.25
 
 OnState = Callable[[dict[str, Any], str], None]
@@ -40,12 +40,12 @@ OnState = Callable[[dict[str, Any], str], None]
 class Host:
     """The class of the site's spawners, with its configuration.
 
-    Making one imports the class, and JupyterHub with it.
+    Constructing a `Host` imports the class, and JupyterHub with it.
     """
 
     def __init__(self, config: Config, spawner_class: str) -> None:
         self.config = config
-        # JupyterHub's database library tells what it loads.
+        # JupyterHub's database library logs what it loads.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         given = config.get("JupyterHub", {}).get("spawner_class")
         # A configuration may define a class of its own, which has no import path.
@@ -65,9 +65,9 @@ class Host:
     def spawner(
         self, context: SpawnContext, on_state: OnState | None = None
     ) -> HostedSpawner:
-        """Return the spawner of a server, with the state that its row holds.
+        """Return the spawner of a server, with the state that is stored in its row.
 
-        Some fail even here, such as KubeSpawner where it finds no cluster.
+        Some constructors fail, such as KubeSpawner's without a cluster.
         """
         try:
             return HostedSpawner(self, context, on_state)
@@ -77,10 +77,10 @@ class Host:
 
 
 class HostedSpawner:
-    """One spawner object, good for one start or for one server that runs.
+    """One spawner object, used for one start or for one running server.
 
-    `on_state` is told, on the event loop, what to store when the spawner changed
-    its state or the server's address by itself.
+    `on_state` is called on the event loop with the values to store when the spawner
+    changed its state or the server's address by itself.
     """
 
     def __init__(
@@ -126,16 +126,16 @@ class HostedSpawner:
             self.announce_port(context.announced_port)
 
     def __getattr__(self, name: str) -> Any:
-        # Its numbers, of which some depend on the class and all on the configuration.
+        # Numbers such as time limits, set by the class or the configuration.
         if name in TRAITS:
             return getattr(self.spawner, name)
         raise AttributeError(name)
 
-    # What is known of it
+    # State of the spawner
 
     @property
     def api_token(self) -> str:
-        """The secret that the server has; another than was given, if it was resumed."""
+        """The server's secret, which is not the given one if the server was resumed."""
         return str(self.spawner.api_token)
 
     @property
@@ -145,29 +145,28 @@ class HostedSpawner:
 
     @property
     def url(self) -> str:
-        """Where the server listens, with its path; empty while that is unknown."""
+        """The address of the server, with its path; empty while that is unknown."""
         if self.row.server is None or not self.row.server.port:
             return ""
         return str(self.spawner.server.url)
 
     @property
     def last_output(self) -> list[str]:
-        """What a local server wrote last; of others nothing is known."""
+        """The last output of a local server; empty for other servers."""
         return [] if self.process is None else self.process.last_output()
 
     def state(self) -> dict[str, Any]:
-        """Return what is stored of the spawner; it may be more than nothing when
-        the server is stopped."""
+        """Return the state to store; a stopped server may have some, too."""
         state = _as_json(self.spawner.get_state())
         return state if self.process is None else self.process.save(state)
 
     async def current_url(self) -> str:
-        """Ask the spawner where its running server listens."""
+        """Return the address of the running server, from the spawner."""
         url = await self._awaited(self.spawner.get_url())
         return str(url)
 
     def announce_port(self, port: int) -> None:
-        """Tell the spawner at which port its server listens, as a batch job said."""
+        """Set the port of the server, as reported by a batch job."""
         self.spawner.port = port
 
     def tell(self) -> None:
@@ -180,7 +179,7 @@ class HostedSpawner:
     # Starting
 
     async def requested_scopes(self) -> Requested:
-        """Ask the configuration what the server's tokens may do."""
+        """Return the scopes that the configuration wants for the server's tokens."""
         hook = "server_token_scopes"
         try:
             wanted = self.spawner.server_token_scopes
@@ -195,7 +194,7 @@ class HostedSpawner:
             allowed = self.spawner.oauth_client_allowed_scopes
             if callable(allowed):
                 allowed = await self._awaited(allowed(self.spawner))
-                # The environment tells the server of them, as JSON.
+                # The server reads the scopes from its environment, as JSON.
                 self.spawner.oauth_client_allowed_scopes = list(allowed or ())
             return Requested(
                 tuple(wanted or ()), tuple(allowed or ()), resumes=self.will_resume
@@ -206,8 +205,8 @@ class HostedSpawner:
     async def start(self, token: str) -> str:
         """Start the server and return its address, with its path.
 
-        Everything that JupyterHub calls on the way is called, in its order. Whoever
-        cancels this, or sees it fail, must `stop()`.
+        All hooks of JupyterHub are called, in its order. After cancellation or failure
+        the caller must call `stop()`.
         """
         spawner = self.spawner
         strict_poll.drop_broken(spawner)
@@ -237,26 +236,27 @@ class HostedSpawner:
         return self.url
 
     async def _started(self) -> Any:
-        """Call `Spawner.start`, within its time, and return what that returns.
+        """Call `Spawner.start`, within its time limit, and return its result.
 
-        What it would be found by again is stored as soon as it is known.
+        The spawner's state is stored as soon as it is known, so that the server can be
+        found.
         """
 
-        async def glance() -> None:
+        async def watch_state() -> None:
             while True:
                 await asyncio.sleep(GLANCE)
                 self.tell()
 
-        watcher = asyncio.ensure_future(glance())
+        watcher = asyncio.ensure_future(watch_state())
         if self.process is not None:
             self.process.before_start()
         try:
             async with asyncio.timeout(self.spawner.start_timeout):
                 return await self._awaited(self.spawner.start())
         except TimeoutError as problem:
-            raise self._late(problem) from problem
+            raise self._timed_out(problem) from problem
         except Exception as problem:
-            # As in JupyterHub, the progress stream says what the spawner raised.
+            # As in JupyterHub, the progress stream shows the spawner's exception.
             failure = self._failure(problem)
             if failure.detail and str(problem):
                 failure.event = storable(str(problem))
@@ -267,11 +267,11 @@ class HostedSpawner:
                 self.process.after_start()
 
     def _settle(self, address: Any) -> None:
-        """Note where the server listens, however the spawner tells."""
+        """Store the address of the server, in any form that the spawner returns."""
         from controller.spawners.jupyterhub_objects import set_address
 
         if not address:
-            # Spawners of old wrote it into their server by themselves.
+            # Old spawners write the address into their server object themselves.
             if not self.url:
                 raise SpawnFailed("The spawner does not tell where its server listens.")
             return
@@ -281,18 +281,18 @@ class HostedSpawner:
             address = f"http://{host}:{int(port)}"
         if not urlsplit(address).hostname:
             raise SpawnFailed(f"The spawner told an address without host: {address}")
-        # Through the object, which passes it on to the row.
+        # Set on the object, which passes it on to the row.
         set_address(self.spawner.server, address)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the spawner tells while it starts, `Server requested` first.
+        """Yield the spawner's progress events, `Server requested` first.
 
-        This may never end: stop listening when the start has ended.
+        The generator may never end: stop reading when the start has ended.
         """
         async with aclosing(self.spawner._generate_progress()) as events:
             async for event in events:
                 if isinstance(event, Mapping):
-                    # Only the hub says that a server is ready.
+                    # Only the hub may report that a server is ready.
                     yield {
                         key: value
                         for key, value in _as_json(event).items()
@@ -312,7 +312,7 @@ class HostedSpawner:
             return event
 
     def not_responding(self, url: str) -> SpawnFailed:
-        """Return the failure of a server that started and answers nobody."""
+        """Return the failure of a server that started and does not answer."""
         seconds = self.spawner.http_timeout
         return SpawnFailed(
             f"Server at {url} didn't respond in {seconds} seconds", reason="timeout"
@@ -323,12 +323,12 @@ class HostedSpawner:
     async def poll(self) -> int | None:
         """Return None while the server runs, else its exit status, 0 if unknown.
 
-        The spawner goes on to its answer even if the caller is cancelled meanwhile:
-        batchspawner would kill the command with which it asks, take that for the
-        answer that there is no such job, and forget a job that runs on.
+        The spawner's `poll` continues even if the caller is cancelled. Otherwise
+        batchspawner would kill its query command, read that as the answer that there is
+        no such job, and forget a job that runs on.
         """
         asking = asyncio.ensure_future(self._poll())
-        # The event loop itself does not keep it.
+        # The event loop itself keeps no strong reference.
         self.asking.add(asking)
         asking.add_done_callback(self.asking.discard)
         return await asyncio.shield(asking)
@@ -341,7 +341,7 @@ class HostedSpawner:
         return None if status is None else int(status)
 
     async def stop(self, now: bool = False) -> None:
-        """Stop the server if it runs, and call what is to be called afterwards."""
+        """Stop the server if it runs, and call the hooks that follow a stop."""
         spawner = self.spawner
         spawner._spawn_pending = spawner._start_pending = False
         spawner._waiting_for_response = False
@@ -358,7 +358,7 @@ class HostedSpawner:
             spawner._stop_pending = False
 
     async def delete_forever(self) -> None:
-        """Let the spawner remove what it keeps between starts, such as volumes."""
+        """Have the spawner delete what it keeps between starts, such as volumes."""
         await self._awaited(self.spawner.delete_forever())
         if self.process is not None:
             self.process.log.remove()
@@ -366,7 +366,7 @@ class HostedSpawner:
     # Options
 
     async def options_form(self) -> str:
-        """Return the form of start options as HTML, or nothing."""
+        """Return the form of start options as HTML; empty if there is none."""
         try:
             return str(await self._awaited(self.spawner.get_options_form()) or "")
         except Exception as problem:
@@ -378,7 +378,7 @@ class HostedSpawner:
         fields: Mapping[str, Sequence[str]],
         files: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     ) -> dict[str, Any]:
-        """Return the start options that a form stands for, as JSON."""
+        """Return the start options of a form, as JSON."""
         data = options.form_data(fields, files)
         read = getattr(self.spawner, "run_options_from_form", None)
         return await self._read_options(read or self.spawner.options_from_form, data)
@@ -386,17 +386,17 @@ class HostedSpawner:
     async def options_from_query(
         self, fields: Mapping[str, Sequence[str]]
     ) -> dict[str, Any]:
-        """Return the start options that a query string stands for, as JSON."""
+        """Return the start options of a query string, as JSON."""
         data = options.form_data(fields)
         return await self._read_options(self.spawner.options_from_query, data)
 
     async def _read_options(
         self, read: Callable[[Any], Any], data: Any
     ) -> dict[str, Any]:
-        """Return the options that were asked for, or say what is wrong with them.
+        """Return the requested options, or raise the reason why they are refused.
 
-        A `ValueError` is how configurations refuse a value, so its text is meant for
-        the one who filled in the form.
+        Configurations refuse a value by a `ValueError`, so its text is shown to the
+        person who filled in the form.
         """
         try:
             found = await self._awaited(read(data))
@@ -412,15 +412,15 @@ class HostedSpawner:
         packed: dict[str, Any] = options.pack(found)
         return packed
 
-    # Small change
+    # Helpers
 
     @staticmethod
     async def _awaited(value: Any) -> Any:
-        """Return a value, for which one may have to wait; hooks may be either way."""
+        """Return a value, awaited if necessary, because hooks may be sync or async."""
         return await value if isawaitable(value) else value
 
     async def _hook(self, name: str, call: Callable[[], Any]) -> None:
-        """Call what the configuration adds to a start; a failure names it."""
+        """Call a hook of the configuration; its name is part of a failure."""
         try:
             await self._awaited(call())
         except Exception as problem:
@@ -446,8 +446,8 @@ class HostedSpawner:
             )
         return failure
 
-    def _late(self, problem: BaseException) -> SpawnFailed:
-        """Return the failure of a spawner that took too long, or says so itself."""
+    def _timed_out(self, problem: BaseException) -> SpawnFailed:
+        """Return the failure for a timeout of the hub or of the spawner."""
         seconds = self.spawner.start_timeout
         words = f"The server did not start in {seconds} seconds"
         failure = SpawnFailed.of(problem, words)
@@ -461,7 +461,7 @@ class HostedSpawner:
 
 
 def unhandled(context: SpawnContext) -> str:
-    """Say of which server a start failed unexpectedly, in JupyterHub's words."""
+    """Return JupyterHub's message about an unexpected failure of a server's start."""
     name = f":{context.name}" if context.name else ""
     return f"{UNHANDLED} {context.user_name}{name}"
 
@@ -475,7 +475,7 @@ TRAITS: Final = frozenset(
 
 
 def _as_json(value: Any) -> dict[str, Any]:
-    """Return a dictionary as a row can hold it."""
+    """Return a dictionary as a row can store it."""
     with suppress(TypeError, ValueError):
         loaded = json.loads(json.dumps(value, default=str))
         if isinstance(loaded, dict):

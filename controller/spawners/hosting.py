@@ -32,9 +32,9 @@ class Hosting:
 
 
 def _import_spawners(spawner_class: str) -> None:
-    """Do what takes longest of making a host, and may be done in a thread."""
+    """Do the slow imports for a host, which may run in a thread."""
     # Alembic logs a line for each of its plugins, none of which is used here.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # A class that the configuration defines has no name to import it by.
+    # A class that the configuration defines has no import path.
     with suppress(classes.UnknownSpawner):
         classes.load(spawner_class)

@@ -1,9 +1,9 @@
-"""What a spawner sees of the hub: JupyterHub's objects, as far as they exist here.
+"""JupyterHub's objects for spawners, as far as they exist here.
 
 Spawners get the classes `Hub` and `Server` of JupyterHub itself. For the user, the
 spawner's row, the database session, the authenticator and the request they get the
-stand-ins below, which have what spawners and hooks ask for and name it when they are
-asked for more. Importing this module imports JupyterHub.
+stand-ins below, which have the attributes that spawners and hooks use, and name them
+when another attribute is read. Importing this module imports JupyterHub.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from web.hosts import public_origin, public_url, user_domain, user_origin
 
 
 class StandIn:
-    """An object that refuses what it has not, and says what it has."""
+    """An object whose missing attributes raise an error listing all others."""
 
-    # What hooks call it, and what they may use of it.
+    # The name of the object in hooks, and the attributes that hooks may use.
     called: ClassVar[str] = ""
     surface: ClassVar[tuple[str, ...]] = ()
 
@@ -91,7 +91,7 @@ class HostedUser(StandIn):
         return f"{api}/{rest}/progress"
 
     async def get_auth_state(self) -> None:
-        """Return nothing: this hub keeps no state of people's sign-in."""
+        """Return None, because this hub stores no auth state."""
         return None
 
 
@@ -116,9 +116,9 @@ class HostedRow(StandIn):
 
 
 class HostedSession(StandIn):
-    """The database session, of which only `commit()` means something here.
+    """The database session, of which only `commit()` has an effect.
 
-    Spawners call it when they changed their server's address behind our back.
+    Spawners call it after they changed their server's address by themselves.
     """
 
     called = "spawner.db"
@@ -129,7 +129,7 @@ class HostedSession(StandIn):
 
 
 class HostedAuthenticator(StandIn):
-    """The authenticator, of which spawners ask nothing and hooks little."""
+    """The authenticator, of which spawners use nothing and hooks little."""
 
     called = "spawner.authenticator"
     surface = ("enable_auth_state", "admin_users", "allowed_users")
@@ -145,9 +145,9 @@ class HostedAuthenticator(StandIn):
 
 
 class NoHandler(StandIn):
-    """The request for which a server starts: another process has answered it.
+    """The request for which a server starts, which another process has answered.
 
-    It is false, so that a hook which asks whether there is one goes on without.
+    The object is false, so that a hook that tests it goes on without a request.
     """
 
     called = "spawner.handler"
@@ -157,7 +157,7 @@ class NoHandler(StandIn):
 
 
 def hub() -> objects.Hub:
-    """Return the hub as servers reach it."""
+    """Return the hub with the address at which servers reach it."""
     config = settings.HUB
     prefix = f"{config.base_url}hub/"
     return objects.Hub(
@@ -171,12 +171,12 @@ def hub() -> objects.Hub:
 
 
 def transient_server(path: str, url: str = "") -> orm.Server:
-    """Return a row that no session knows, with the address of a server.
+    """Return a row without a session, with the address of a server.
 
-    A session would be needed only if it were replaced; so nobody may assign to
-    `spawner.server`.
+    A session would be needed only to replace the row, so `spawner.server` must not be
+    assigned.
     """
-    # Until a server has an address, JupyterHub's rows say this.
+    # The values of JupyterHub's rows until a server has an address.
     row = orm.Server(proto="http", ip="", port=0, base_url=path, cookie_name="")
     if url:
         set_address(row, url)
@@ -184,7 +184,7 @@ def transient_server(path: str, url: str = "") -> orm.Server:
 
 
 def set_address(row: Any, url: str) -> None:
-    """Write an address, of which only scheme, host and port count, to a row."""
+    """Write scheme, host and port of an address to a row."""
     parts = urlsplit(url)
     row.proto = parts.scheme or "http"
     row.ip = parts.hostname or ""

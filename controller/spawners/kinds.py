@@ -1,4 +1,4 @@
-"""Kinds of spawners, and the mark by which each finds what a start has started."""
+"""Kinds of spawners, and the mark by which the processes of a start are found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_slurm(spawner: Any) -> bool:
 
 
 def mark(spawner: Any, attempt: str) -> None:
-    """Mark what the spawner will start with the id of the attempt."""
+    """Mark the spawner's future process or job with the id of the attempt."""
     if not attempt:
         return
     spawner.environment = {**spawner.environment, VARIABLE: attempt}
@@ -36,7 +36,7 @@ def mark(spawner: Any, attempt: str) -> None:
 
 
 def _has_comment(spawner: Any) -> bool:
-    """Tell whether the site sets a comment of its own, which must stay."""
+    """Tell whether the site sets a comment of its own, which must be kept."""
     return any(
         "--comment" in text
         for text in (

@@ -1,4 +1,4 @@
-"""Start options as JSON keeps them: bytes, of uploaded files, are tagged."""
+"""Start options as JSON: the bytes of uploaded files are tagged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TAG: Final = "__jupyterhub_bytes__"
 
 
 def pack(value: Any) -> Any:
-    """Return a value as JSON can hold it; what it can't hold at all becomes null."""
+    """Return a value in a form for JSON; a value of any other type becomes null."""
     if isinstance(value, bytes):
         return {TAG: True, "data": base64.encodebytes(value).decode("ascii")}
     if value is None or isinstance(value, str | bool | int | float):
@@ -24,7 +24,7 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """Return what `pack` was given."""
+    """Return the value that `pack` was given."""
     if isinstance(value, Mapping):
         if value.get(TAG):
             try:
@@ -43,7 +43,7 @@ def form_data(
 ) -> dict[str, list[Any]]:
     """Return a form as spawners expect it: lists, and files as `<field>_file`.
 
-    The body of a file arrives in base64, for it travelled as JSON.
+    The body of a file is in base64, because it was sent as JSON.
     """
     data: dict[str, list[Any]] = {key: list(values) for key, values in fields.items()}
     for key, uploads in (files or {}).items():

@@ -1,7 +1,7 @@
 """Free ports for local servers, each given to one server only.
 
-A free port stays free until the server listens, which may take seconds. Of fifty
-starts at once two would otherwise get the same port now and then.
+A port counts as free until the server listens, which may take seconds. Of fifty
+starts at once two would otherwise sometimes get the same port.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Final
 
-# Seconds after which a port that nobody listens at may be given again.
+# Seconds after which an unused port may be given again.
 KEPT: Final = 120.0
 # Tries to find a port that was not given lately.
 TRIES: Final = 100
@@ -19,7 +19,7 @@ _given: dict[int, float] = {}
 
 
 def free_port() -> int:
-    """Return a port at which nobody listens and that no other start was given."""
+    """Return a free port that was given to no other start."""
     now = time.monotonic()
     for port in [port for port, at in _given.items() if now - at > KEPT]:
         del _given[port]

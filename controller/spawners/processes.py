@@ -1,8 +1,8 @@
-"""Servers that are processes of this machine: which they are, and what they write.
+"""Processes and logs of local servers.
 
-JupyterHub's local spawners remember a process id and nothing else. Process ids are
-used again, and one whose process ended may stay as a zombie while nobody collects it;
-so the moment at which the process began is stored beside its id.
+JupyterHub's local spawners store only a process id. Process ids are reused, and an
+ended process may stay as a zombie until it is collected. So the time at which the
+process began is stored beside its id.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LAST_BYTES, LAST_LINES = 4096, 20
 
 
 class LocalProcess:
-    """Watches over the process of a local spawner."""
+    """The process of a local spawner."""
 
     def __init__(self, spawner: Any, context: SpawnContext) -> None:
         self.spawner = spawner
@@ -44,12 +44,12 @@ class LocalProcess:
         spawner.make_preexec_fn = self.make_preexec_fn
 
     def load(self, state: dict[str, Any]) -> None:
-        """Remember which process a stored state means."""
+        """Read the id and the beginning of the process from a stored state."""
         pid, started = state.get("pid"), state.get(STARTED)
         self.known = (pid, started) if pid and started else None
 
     def save(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Add to a state what tells its process from others of the same id."""
+        """Add the beginning of the process to a state, because ids are reused."""
         pid = state.get("pid")
         if not pid:
             return state
@@ -59,10 +59,10 @@ class LocalProcess:
         return state if self.known is None else {**state, STARTED: self.known[1]}
 
     async def signal(self, number: int) -> bool:
-        """Send a signal unless the process is gone; say whether it was there.
+        """Send a signal unless the process is gone; return whether it was there.
 
-        The spawner's own way takes a zombie, or another process that was given the
-        same id since, for its server.
+        The spawner's own function mistakes a zombie, or a newer process of the same id,
+        for its server.
         """
         pid = self.spawner.pid
         if Path("/proc/self").exists():
@@ -76,7 +76,7 @@ class LocalProcess:
         """Let servers be interrupted even if the hub was started in the background.
 
         A shell that is not interactive starts such programs with SIGINT ignored, and
-        what is ignored is inherited.
+        child processes inherit that.
         """
         inner = self._make_preexec_fn(name)
 
@@ -88,7 +88,7 @@ class LocalProcess:
         return prepare
 
     def before_start(self) -> None:
-        """Choose port and log of the process, where the configuration does not."""
+        """Choose port and log of the process, unless the configuration does."""
         if self.spawner.port == 0:
             self.spawner.port = free_port()
         chosen = dict(self.spawner.popen_kwargs)
@@ -102,19 +102,19 @@ class LocalProcess:
         self.log.close()
 
     def last_output(self) -> list[str]:
-        """Return the end of the output, unless it is that of an earlier start."""
+        """Return the end of the output of the latest start."""
         was_there = self.known is not None or self.spawner.proc is not None
         return self.log.last_lines() if was_there else []
 
     def tidy(self) -> None:
-        """Keep the log within bounds."""
+        """Limit the size of the log."""
         self.log.trim()
 
 
 def log_path(context: SpawnContext) -> Path:
-    """Return where the output of a local server goes."""
+    """Return the path of a local server's output."""
     parts = [context.user_name, context.name] if context.name else [context.user_name]
-    # In a quoted name there is no `@`.
+    # A quoted name contains no `@`.
     name = "@".join(quote(part, safe="") for part in parts)
     if len(name) > LOG_NAME_LENGTH:
         name = f"{name[:LOG_NAME_LENGTH]}~{context.server_id}"
@@ -122,10 +122,10 @@ def log_path(context: SpawnContext) -> Path:
 
 
 class ServerLog:
-    """The output of one server's latest start, and the end of what came before.
+    """The output of one server's latest start, and the end of the output before.
 
-    The server writes to the file itself, so that it goes on when the hub does not.
-    What can't be written is lost: a full disk stops nobody's work.
+    The server writes to the file itself, so that its output is kept when the hub ends.
+    Lines that can't be written are lost, so that a full disk does not stop the server.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,7 +134,7 @@ class ServerLog:
         self.file: IO[bytes] | None = None
 
     def begin(self) -> IO[bytes] | None:
-        """Open the file anew for a process to append to; None if that can't be."""
+        """Open the file anew for a process to append to; None if that fails."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
@@ -155,7 +155,7 @@ class ServerLog:
             self.file = None
 
     def last_lines(self) -> list[str]:
-        """Return how the output ended, for whoever asks why the server did."""
+        """Return the last lines, which may explain why the server ended."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(0, self.path.stat().st_size - LAST_BYTES))
@@ -165,15 +165,15 @@ class ServerLog:
         return text.splitlines()[-LAST_LINES:]
 
     def remove(self) -> None:
-        """Delete what is kept."""
+        """Delete the files."""
         for path in (self.path, self.before):
             with suppress(OSError):
                 path.unlink()
 
     def trim(self) -> None:
-        """Move the latest half aside when the file is full.
+        """Move the latest half to another file when the file is full.
 
-        Whoever has it open appends, so goes on at the new end.
+        Processes that have the file open append, so they continue at the new end.
         """
         with suppress(OSError):
             if self.path.stat().st_size <= LOG_LIMIT:

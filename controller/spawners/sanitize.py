@@ -1,8 +1,8 @@
-"""What spawners and hooks say, as a database can hold it.
+"""Remove NUL bytes, lone surrogates and infinities before text is stored.
 
-PostgreSQL holds no NUL, neither database half of a character, as names of files may
-become, and JSON no infinite number. A row that can't be written would be tried again
-for ever, and with it the start that it tells of.
+Spawners and hooks may produce such values, for instance from names of files. PostgreSQL
+stores no NUL, neither database stores lone surrogates, and JSON has no infinite number.
+A row that can't be written would be retried for ever, and with it the start.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def storable(value: Any) -> Any:
-    """Return a text, or a value made of JSON, without what can't be stored."""
+    """Return a text or JSON value without what can't be stored."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What a spawner may know of its server and of the one to whom it belongs."""
+"""The data about a server and its owner that a spawner may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from servers.models import Server, server_path
 
 @dataclass(frozen=True, slots=True)
 class SpawnContext:
-    """One server's row, read once, for an event loop that asks no database."""
+    """One server's row, read once, for an event loop that must not use the database."""
 
     server_id: int
     user_id: int
@@ -56,10 +56,10 @@ class SpawnContext:
 
     @property
     def path(self) -> str:
-        """Where the server lives below the public address."""
+        """The path of the server below the public address."""
         return server_path(self.user_name, self.name)
 
     @property
     def label(self) -> str:
-        """What to call it in a log."""
+        """The name of the server in logs."""
         return f"{self.user_name}/{self.name}"

@@ -1,7 +1,7 @@
-"""Where spawners take it that a server is gone, and only could not find out.
+"""Patches for spawners that report "stopped" when the backend can't be reached.
 
-A server of which the hub believes that it is gone is never stopped by anybody: its
-row says that it is stopped, and its job or pod runs on.
+The hub never stops a server that it believes to be stopped, so its job or pod would run
+on. These patches turn such reports into errors.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import structlog
 
 log = structlog.get_logger("hub.spawner")
 
-# batchspawner knows two ways in which Slurm does not tell; munge has more. The one
-# error that does tell is that there is no such job.
+# batchspawner recognises two errors of Slurm; munge has more. Only one error means that
+# the job is gone: that there is no such job.
 SLURM_IS_SILENT: Final = (
     r"(?s)\A(?!.*Invalid job id).*(?:squeue|slurm_load_jobs)[^\n]* error"
 )
 
 
 def widen(spawner: Any) -> None:
-    """Let a spawner of Slurm doubt whenever Slurm tells nothing of its job.
+    """Have a spawner of Slurm treat all failed queries as an unknown state.
 
-    What a site has configured itself stays.
+    A setting of the site's configuration is kept.
     """
     name = "state_unknown_re"
     if not hasattr(spawner, "batch_submit_cmd") or not spawner.has_trait(name):
@@ -34,11 +34,12 @@ def widen(spawner: Any) -> None:
 
 
 def drop_broken(spawner: Any) -> None:
-    """Let KubeSpawner look at all pods anew if it can't rely on what it knows of them.
+    """Have KubeSpawner list all pods anew if its cached list is not reliable.
 
-    All spawners of its class share one picture. If its first load failed it is empty,
-    and if the API was away for a minute it has given up; it is used on all the same.
-    Should the new look fail as well it raises, which tells that nothing is known.
+    All spawners of its class share one list. If its first load failed the list is
+    empty, and if the API was away for a minute its updates have stopped; KubeSpawner
+    uses the list all the same. If the new load fails as well it raises an error, so
+    that the state counts as unknown.
     """
     reflectors = getattr(type(spawner), "reflectors", None)
     if not isinstance(reflectors, dict):

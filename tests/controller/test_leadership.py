@@ -126,7 +126,7 @@ def test_old_questions_are_forgotten(db: None):
     Inquiry.objects.create(kind="poll", asked_at=timezone.now() - timezone.timedelta(1))
     fresh = Inquiry.objects.create(kind="poll")
 
-    records.forget_questions()
+    records.delete_old_calls()
 
     assert list(Inquiry.objects.all()) == [fresh]
 

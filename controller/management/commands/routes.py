@@ -1,4 +1,4 @@
-"""`manage.py routes`: give the proxy the routes that it should have."""
+"""`manage.py routes`: restore the proxy's routes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from controller.proxy.routes import check_routes, proxy
 
 
 class Command(BaseCommand):
-    """Adds what is missing and removes what is past, as `POST /proxy` does.
+    """Adds missing routes and removes outdated ones, as `POST /proxy` does.
 
-    A proxy that was started anew has forgotten its routes.
+    A restarted proxy has no routes.
     """
 
     help = "Give the proxy the routes that it should have."
