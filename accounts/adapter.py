@@ -41,6 +41,7 @@ from django.utils.crypto import salted_hmac
 from accounts.actions import make_user_of, normalise_name
 from accounts.attempts import Attempt, TooMany, remember_browser
 from accounts.backends import admits, settle_account
+from accounts.callbacks import CallbackRequest
 from accounts.hashing import PASSWORD_MEMORY, Kind, ceiling
 from accounts.mail import deliver
 from accounts.models import User
@@ -73,8 +74,11 @@ landing_pages = Hook[[User], str]()
 def default_target(user: User | None = None) -> str:
     """Where a person goes who has asked for no page in particular."""
     hub = settings.HUB
-    if hub.default_url:
-        return hub.default_url
+    wanted = hub.default_url
+    if callable(wanted):
+        wanted = wanted(CallbackRequest.of(user))
+    if wanted:
+        return str(wanted)
     if not hub.redirect_to_server:
         return f"{hub.base_url}hub/home"
     found = [] if user is None else landing_pages(user)

@@ -34,7 +34,7 @@ urlpatterns = [
     path(f"{prefix}api/", include("api.urls")),
     path(f"{prefix}metrics", MetricsView.as_view(), name="metrics"),
     path(f"{prefix}health", HealthView.as_view(), name="health"),
-    path(prefix, views.RootView.as_view(), name="root"),
+    path(prefix, views.root_view(), name="root"),
     path(f"{prefix}home", asks_for_limit(HomeView.as_view(), "GET"), name="home"),
     path(f"{prefix}logo", views.logo, name="logo"),
     path(f"{prefix}error/<int:code>", views.error_page, name="error"),

@@ -8,12 +8,12 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
-from types import SimpleNamespace
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Q
 
+from accounts.callbacks import CallbackRequest
 from accounts.models import User
 from audit.models import Actor
 from database.locks import Advisory, wait_for
@@ -88,33 +88,14 @@ def roughly(seconds: int) -> str:
     return f"{round(seconds / 60)} minutes"
 
 
-@dataclass(frozen=True, slots=True)
-class LimitRequest:
-    """The argument of an operator's function for the limit of named servers.
-
-    JupyterHub passes the handler of the request. Configurations use its
-    `current_user`, which is all that this object has.
-    """
-
-    current_user: SimpleNamespace
-
-    @classmethod
-    def of(cls, by: Actor) -> LimitRequest:
-        row: Any = None
-        groups: list[str] = []
-        if by.kind == "user":
-            row = User.objects.filter(name=by.name).first()
-            groups = list(row.groups.values_list("name", flat=True)) if row else []
-        elif by.kind == "service":
-            row = Service.objects.filter(name=by.name).first()
-        return cls(
-            SimpleNamespace(
-                kind=by.kind,
-                name=by.name,
-                admin=row.admin if row is not None else False,
-                groups=[SimpleNamespace(name=name) for name in groups],
-            )
-        )
+def callback_request(by: Actor) -> CallbackRequest:
+    """Return the argument of an operator's function for the limit of named servers."""
+    if by.kind == "user" and (user := User.objects.filter(name=by.name).first()):
+        return CallbackRequest.of(user)
+    admin = False
+    if by.kind == "service":
+        admin = Service.objects.filter(name=by.name, admin=True).exists()
+    return CallbackRequest.of_principal(by.kind, by.name, admin=admin)
 
 
 def limit_of_names(by: Actor) -> int:
@@ -125,7 +106,7 @@ def limit_of_names(by: Actor) -> int:
     """
     limit = settings.HUB.named_server_limit_per_user
     if callable(limit):
-        limit = limit(LimitRequest.of(by))
+        limit = limit(callback_request(by))
         if isawaitable(limit):
             limit = asyncio.run(_result(limit))
     return int(limit)

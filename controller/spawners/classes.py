@@ -1,7 +1,7 @@
 """Find the class of a spawner by its name, without importing it.
 
-`c.JupyterHub.spawner_class` names an entry point of the group `jupyterhub.spawners`,
-or a class by its import path.
+`c.JupyterHub.spawner_class` names an entry point of the group `jupyterhub.spawners`, in
+whatever case, or a class by its import path.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ def resolve(name: str) -> str:
     The class is not imported, so that a hub that starts no server does not pay for the
     import. So only the first start shows whether the module has such a class.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
+    short = name.lower()
+    if short in BUILT_IN:
+        return BUILT_IN[short]
     if "." in name:
         module, _, _ = name.rpartition(".")
         if not _exists(module):
             raise UnknownSpawner(f"{name!r} is not installed: no module {module!r}")
         return name
     named = {each.name: each.value for each in entry_points(group=GROUP)} | BUILT_IN
-    if name not in named:
+    if short not in named:
         known = ", ".join(sorted(named))
         raise UnknownSpawner(
             f"no spawner of the name {name!r} is installed; there are {known}, "
             "or an import path"
         )
-    return named[name].replace(":", ".")
+    return named[short].replace(":", ".")
 
 
 def load(name: str | type) -> Any:

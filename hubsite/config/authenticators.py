@@ -40,9 +40,12 @@ def find(value: Any) -> WayIn:
         return WayIn("local", PAM_LINEAGE)
     name = dotted(value)
     for short, classes in KNOWN_AUTHENTICATORS.items():
-        if name == short or name in {f"jupyterhub.auth.{each}" for each in classes[:1]}:
+        # As in JupyterHub, a short name may be written with capitals.
+        if name.lower() == short or name in {
+            f"jupyterhub.auth.{each}" for each in classes[:1]
+        }:
             return WayIn(short, (*classes, "Authenticator"))
-    if name == "default":
+    if name.lower() == "default":
         return WayIn("local", PAM_LINEAGE)
     return WayIn("local", lineage_of(value), name)
 
@@ -78,7 +81,9 @@ def lineage_of(value: Any) -> tuple[str, ...]:
 def _load(name: str) -> type | None:
     """Return a class by its entry point or import path; None if that fails."""
     named = {each.name: each.value for each in entry_points(group=GROUP)}
-    module, _, attribute = named.get(name, name).replace(":", ".").rpartition(".")
+    module, _, attribute = (
+        named.get(name.lower(), name).replace(":", ".").rpartition(".")
+    )
     if not module:
         return None
     try:

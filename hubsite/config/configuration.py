@@ -110,6 +110,10 @@ def text(value: Any) -> str:
     return value
 
 
+def text_or_function(value: Any) -> Any:
+    return value if callable(value) else text(value)
+
+
 # What ends a line or means nothing. None of it can stand in a header or an address.
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 
@@ -809,8 +813,12 @@ class HubConfig:
     redirect_to_server: bool = setting(
         "JupyterHub.redirect_to_server", flag, True, "Whether / leads to one's server."
     )
-    default_url: str = setting(
-        "JupyterHub.default_url", text, "", "Where people land after signing in."
+    default_url: str | Callable[[Any], Any] = setting(
+        "JupyterHub.default_url",
+        text_or_function,
+        "",
+        "Where people land after signing in. A function is given an object with "
+        "`current_user`, which is None before the sign-in.",
     )
     cookie_max_age_days: float = setting(
         "JupyterHub.cookie_max_age_days", number, 14.0, "Days that a sign-in lasts."

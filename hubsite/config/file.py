@@ -5,8 +5,10 @@ The ending of the name decides which, as it does for JupyterHub.
 
 from __future__ import annotations
 
+import inspect
 import json
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +43,31 @@ def _read_python(path: Path) -> Config:
     try:
         return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
     except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+        # It may be in a file that this one loads or imports.
+        place = f"{error.filename or path}, line {error.lineno}"
+        raise ConfigError(f"{place}: {error.msg}") from None
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((f.lineno for f in frames[::-1] if f.filename == str(path)), "")
-        place = f"{path}, line {line}" if line else str(path)
+        place = _place(error, path)
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"{place}: {type(error).__name__}: {reason}") from error
+
+
+def _place(error: Exception, path: Path) -> str:
+    """Return the innermost line of a configuration file at which something failed.
+
+    A file may load others (`load_subconfig`); each is run by the same function.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    loader = inspect.getfile(PyFileConfigLoader)
+    loaded = {
+        inner.filename
+        for outer, inner in pairwise(frames)
+        if outer.filename == loader and inner.name == "<module>"
+    }
+    for frame in reversed(frames):
+        if frame.filename in loaded:
+            return f"{frame.filename}, line {frame.lineno}"
+    return str(path)
 
 
 def _read_json(path: Path) -> Config:

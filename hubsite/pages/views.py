@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import mimetypes
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import unquote
 
 from csp.decorators import csp_update
@@ -28,6 +30,7 @@ from accounts.adapter import default_target, with_parameters
 from accounts.mixins import redirect_to_login
 from hubsite.pages.context import has_logo
 from web.hosts import local_path, public_origin
+from web.outside import waits_for_others
 from web.paths import spelt_path
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,14 @@ class RootView(View):
                 wanted or with_parameters(request, default_target(user))
             )
         return redirect_to_login(request)
+
+
+def root_view() -> Callable[..., Any]:
+    """Return the view of the root, marked if it calls a function of the operator's."""
+    view = RootView.as_view()
+    if callable(settings.HUB.default_url):
+        return waits_for_others(view, "GET")
+    return view
 
 
 def to_hub_root(request: HttpRequest) -> HttpResponse:

@@ -230,6 +230,25 @@ def test_a_token_belongs_to_one(load: Load) -> None:
         assert secret not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("c.A.b = 1\nc.A.c |= {1}\n", "part.py, line 2: TypeError"),
+        ("def fail():\n    1 / 0\n\nfail()\n", "part.py, line 2: ZeroDivisionError"),
+        ("import nowhere_to_be_found\n", "part.py, line 1: ModuleNotFoundError"),
+        ("import json\n\njson.loads('{')\n", "part.py, line 3: JSONDecodeError"),
+        ("c.A.b = = 1\n", "part.py, line 1: invalid syntax"),
+    ],
+)
+def test_the_place_is_in_the_file_that_is_wrong(
+    load: Load, tmp_path: Path, part: str, told: str
+) -> None:
+    (tmp_path / "part.py").write_text(part)
+    with pytest.raises(ConfigError) as refusal:
+        load("c = get_config()\n\nload_subconfig('part.py')\n")
+    assert str(refusal.value).startswith(f"{tmp_path}/{told}")
+
+
 def test_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match="Failed to find specified config file: no"):
         load_config(Path("no-such-file.py"))
@@ -269,6 +288,8 @@ def test_more_routes_are_read_and_checked(load: Load) -> None:
         ("", "jupyterhub.spawner.LocalProcessSpawner"),
         ("'default'", "jupyterhub.spawner.LocalProcessSpawner"),
         ("'simple'", "jupyterhub.spawner.SimpleLocalProcessSpawner"),
+        ("'Simple'", "jupyterhub.spawner.SimpleLocalProcessSpawner"),
+        ("'Docker'", "dockerspawner.DockerSpawner"),
         ("'docker'", "dockerspawner.DockerSpawner"),
         ("'batchspawner:SlurmSpawner'", "batchspawner.SlurmSpawner"),
         ("'kubespawner.KubeSpawner'", "kubespawner.KubeSpawner"),
@@ -280,6 +301,15 @@ def test_spawner_is_named_by_entry_point_or_import_path(
     hub = load(f"c.JupyterHub.spawner_class = {line}" if line else "")
 
     assert hub.spawner_class == path
+
+
+@pytest.mark.parametrize("name", ["dummy", "Dummy", "PAM", "Null", "Local"])
+def test_case_does_not_matter_in_the_name_of_an_authenticator(
+    load: Load, name: str
+) -> None:
+    hub = load(f"c.JupyterHub.authenticator_class = {name!r}")
+
+    assert (hub.authenticator_class, hub.remarks) == (name.lower(), ())
 
 
 def test_spawner_may_be_defined_by_the_file_itself(load: Load) -> None:

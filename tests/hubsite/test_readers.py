@@ -140,4 +140,4 @@ def test_every_setting_of_jupyterhub_has_an_answer() -> None:
 
 def test_places_of_sources_are_those_of_the_code() -> None:
     assert all((ROOT / room).is_dir() for room in ROOMS)
-    assert Path(ROOT / "hubsite" / "config.py").is_file()
+    assert Path(ROOT / "hubsite" / "config" / "configuration.py").is_file()

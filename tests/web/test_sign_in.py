@@ -65,6 +65,27 @@ def test_leads_to_the_configured_page(person, browser, configure):
     assert browser.sign_in("ada")["Location"] == "/hub/token"
 
 
+def test_a_function_says_where_to_go(person, browser, configure):
+    def lead(handler):
+        if handler.current_user is None:
+            return "/hub/api/"
+        names = [group.name for group in handler.current_user.groups]
+        return "/hub/admin" if handler.current_user.admin else f"/hub/{names}"
+
+    configure(default_url=lead)
+
+    assert browser.get("/hub/")["Location"] == "/hub/api/"
+    assert browser.sign_in("ada")["Location"] == "/hub/[]"
+    User.objects.filter(name="ada").update(admin=True)
+    assert browser.get("/hub/")["Location"] == "/hub/admin"
+
+
+def test_a_function_may_leave_the_way_to_the_hub(person, browser, configure):
+    configure(default_url=lambda handler: None)
+
+    assert browser.sign_in("ada")["Location"] == "/hub/spawn"
+
+
 def test_the_form_keeps_where_to_go_and_nothing_else(browser):
     page = browser.get("/hub/login?next=/hub/token%3Fa&username=ada&x=1")
 
