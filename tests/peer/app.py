@@ -16,16 +16,13 @@ import requests
 from jupyterhub.tests.utils import add_user
 from traitlets.config import Config
 
-from tests.peer.hub import Hub
-from tests.peer.shim import (
-    BridgeError,
-    Service,
-    Session,
-    User,
-    api,
-    not_portable,
-    server_path,
-)
+from tests.peer.hub import BridgeError, Hub
+from tests.peer.standins.orm import Service, User
+from tests.peer.standins.rows import Session, not_portable
+from tests.peer.standins.servers import api, server_path
+
+# The stand-in for the application that the running test is about.
+current: SimpleNamespace = SimpleNamespace(app=None)
 
 # Settings of the running application, and where a configuration file says them.
 SETTINGS = {
@@ -268,9 +265,9 @@ class App:
             config["JupyterHub.spawner_class"] = "tests.peer.spawners.MockSpawner"
             self.has_started = True
         self.peer.config = config
-        starts = self.peer.starts
+        changes = self.peer.services_changed
         self.peer.settle()
-        if declared and self.peer.starts != starts:
+        if declared and self.peer.services_changed != changes:
             self._wait_for_services(declared)
         for spawner in to_start.values():
             self._start(spawner)

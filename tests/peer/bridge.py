@@ -20,6 +20,7 @@ import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.db import transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 from django.utils import timezone  # noqa: E402
@@ -96,6 +97,16 @@ def prepare():
     from hubsite.process import prepare
 
     prepare.prepare()
+
+
+def reconcile():
+    """Store what the configuration declares, and let other roles be as they are."""
+    from hubsite.config.reconcile import reconcile
+
+    with transaction.atomic():
+        roles = save_roles()
+        reconcile(settings.HUB)
+        restore_roles(roles)
 
 
 def rows(kind):

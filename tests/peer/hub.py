@@ -44,6 +44,12 @@ READ_AT_EACH_USE = (
     *("JupyterHub.spawner_class", "JupyterHub.default_server_name"),
     "JupyterHub.allow_existing_invalid_named_servers",
     "JupyterHub.authenticate_prometheus",
+    *("JupyterHub.oauth_require_pkce", "JupyterHub.use_legacy_stopped"),
+)
+# What a start stores in rows as well, which a running hub can do once more.
+STORED = (
+    *("JupyterHub.services", "JupyterHub.custom_scopes", "Authenticator."),
+    "ConfigurableHTTPProxy.extra_routes",
 )
 # Seconds that a busy machine may need for a start.
 PATIENCE = 240
@@ -77,6 +83,8 @@ class Hub:
         self.running_lines: dict[str, str] = {}
         self.lock = threading.RLock()
         self.starts = 0
+        # How often the hub was to run services anew.
+        self.services_changed = 0
         # A start removes roles that the configuration does not name. Those that a
         # test has made outlive the starts that the test does not know of.
         self.keeps_roles = True
@@ -157,14 +165,30 @@ class Hub:
             if lines.get(place) != self.running_lines.get(place)
         }
         if self.only_rows or not all(
-            place.startswith(READ_AT_EACH_USE) for place in changed
+            place.startswith((*READ_AT_EACH_USE, *STORED)) for place in changed
         ):
-            return False
+            return self._start_instead(", ".join(sorted(changed)))
         (self.folder / CONFIG).write_text(text)
+        if any(place.startswith(STORED) for place in changed):
+            # The bridge stores first what the controller then acts upon.
+            if not have_all_read_again(self.sockets, "bridge"):
+                return self._start_instead("the bridge refused to read it")
+            try:
+                self.ask("reconcile")
+            except BridgeError as error:
+                # A start refuses this configuration, and says so.
+                return self._start_instead(str(error))
         if not have_all_read_again(self.sockets):
-            return False
+            return self._start_instead("a process refused to read it")
         self.running, self.running_lines = text, lines
+        if "JupyterHub.services" in changed:
+            self.services_changed += 1
         return True
+
+    def _start_instead(self, why: str) -> bool:
+        if os.environ.get("PEER_TIMES"):
+            print(f"not followed: {why}")
+        return False
 
     def environment(self) -> dict[str, str]:
         found = {
@@ -191,6 +215,7 @@ class Hub:
         self.running, self.running_lines = text, self.lines()
         self.is_changed = False
         self.starts += 1
+        self.services_changed += 1
         self.bridge = subprocess.Popen(
             [sys.executable, "-m", "tests.peer.bridge"],
             cwd=ROOT,

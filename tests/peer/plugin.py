@@ -12,10 +12,9 @@ import copy
 import fnmatch
 import os
 import time
-from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import jupyterhub.roles
 import jupyterhub.scopes
@@ -49,101 +48,38 @@ from jupyterhub.tests.conftest import (  # noqa: F401
 )
 from jupyterhub.utils import utcnow
 
-from tests.peer import shim
-from tests.peer.app import App, MockHub
-from tests.peer.shim import not_portable
+from tests.peer.app import App, MockHub, current
+from tests.peer.standins import orm, pages, roles, scopes
+from tests.peer.standins.metrics import Metric
+from tests.peer.standins.rows import not_portable
 
 HERE = Path(__file__).resolve().parent
-current: SimpleNamespace = SimpleNamespace(app=None)
 
 
 # What is replaced in the tests' modules
 
 
-class Scopes(ModuleType):
-    """JupyterHub's module of scopes, with the hub's answers where it asks rows."""
-
-    def __getattr__(self, name):
-        return getattr(jupyterhub.scopes, name)
-
-    def __setattr__(self, name, value):
-        setattr(jupyterhub.scopes, name, value)
-
-    get_scopes_for = staticmethod(shim.get_scopes_for)
-
-    @staticmethod
-    def access_scopes(oauth_client=None, *, service=None, spawner=None):
-        if spawner is not None:
-            return {f"access:servers!server={spawner.user.name}/{spawner.name}"}
-        if oauth_client is not None:
-            name = oauth_client.identifier.removeprefix("service-")
-            return {f"access:services!service={name}"}
-        return set()
-
-    @staticmethod
-    def identify_scopes(owner=None):
-        found = jupyterhub.scopes.identify_scopes()
-        if owner is None:
-            return found
-        return {f"{scope.partition('!')[0]}!user={owner.name}" for scope in found}
-
-    @staticmethod
-    def define_custom_scopes(definitions):
-        """Start a hub with them; if it starts, let the tests know of them as well."""
-        current.app.extra = {"JupyterHub.custom_scopes": definitions}
-        try:
-            current.app.settle()
-        except RuntimeError as error:
-            raise ValueError(str(error)[-500:]) from error
-        with suppress(ValueError):
-            jupyterhub.scopes.define_custom_scopes(definitions)
-
-
-scopes = Scopes("scopes")
-
-
-def expand_scopes(wanted, owner=None, oauth_client=None):
-    if isinstance(owner, shim.User | shim.Service):
-        kind = "user" if isinstance(owner, shim.User) else "service"
-        name = owner.name
-    else:
-        kind, name = "user", ""
-    if oauth_client is not None and any(
-        each.endswith(("!server", "!service")) for each in wanted
-    ):
-        not_portable("scopes of a client without a token of its own")
-    return frozenset(current.app.peer.ask("expand_scopes", sorted(wanted), kind, name))
-
-
-def has_scope(scope, have, post_filter=False, db=None):
-    if post_filter:
-        not_portable("has_scope(post_filter=)")
-    return current.app.peer.ask("has_scope", scope, sorted(have))
-
-
-shim.roles._validate_role_name = lambda name: shim.validate_role_name(
-    name, current.app.db
-)
+roles._validate_role_name = lambda name: roles.validate_role_name(name, current.app.db)
 
 REPLACED = {
-    "orm": shim.orm,
-    "roles": shim.roles,
-    "scopes": scopes,
-    "get_scopes_for": shim.get_scopes_for,
-    "identify_scopes": scopes.identify_scopes,
-    "expand_scopes": expand_scopes,
-    "roles_to_scopes": shim.roles_to_scopes,
-    "update_roles": shim.update_roles,
-    "assign_default_roles": shim.assign_default_roles,
-    "create_role": shim.create_role,
-    "BeautifulSoup": shim.Page,
+    "orm": orm,
+    "roles": roles,
+    "scopes": scopes.module,
+    "get_scopes_for": scopes.get_scopes_for,
+    "identify_scopes": scopes.module.identify_scopes,
+    "expand_scopes": scopes.expand_scopes,
+    "roles_to_scopes": roles.roles_to_scopes,
+    "update_roles": roles.update_roles,
+    "assign_default_roles": roles.assign_default_roles,
+    "create_role": roles.create_role,
+    "BeautifulSoup": pages.Page,
 }
 # In single modules.
 REPLACED_IN = {
-    "test_api": {"Server": shim.Server},
+    "test_api": {"Server": orm.Server},
     "test_roles": {"MockHub": MockHub},
     "test_proxy": {"MockHub": MockHub},
-    "test_scopes": {"has_scope": has_scope, "parse_scopes": lambda found: found},
+    "test_scopes": {"has_scope": scopes.has_scope, "parse_scopes": lambda found: found},
 }
 
 
@@ -160,21 +96,13 @@ def replace_in(module):
     if short == "test_metrics":
         real = module.metrics
         module.metrics = SimpleNamespace(
-            TOTAL_USERS=LazyMetric("jupyterhub_total_users"),
-            ACTIVE_USERS=LazyMetric("jupyterhub_active_users"),
+            TOTAL_USERS=Metric("jupyterhub_total_users"),
+            ACTIVE_USERS=Metric("jupyterhub_active_users"),
             ActiveUserPeriods=real.ActiveUserPeriods,
             PeriodicMetricsCollector=lambda db: SimpleNamespace(
                 update_active_users=lambda: None
             ),
         )
-
-
-class LazyMetric:
-    def __init__(self, name):
-        self.name = name
-
-    def collect(self):
-        return shim.Metric(current.app, self.name).collect()
 
 
 # This hub knows a browser again by a cookie that JupyterHub has not.
@@ -227,12 +155,12 @@ def submit(function, *args, **kwargs):
             return function(*args, **kwargs)
         current.app.settle()
         try:
-            with shim.at_that_time(current.app.peer):
+            with orm.at_that_time(current.app.peer):
                 answer = function(*args, **kwargs)
         finally:
             current.app.tell_log()
         if isinstance(answer, requests.Response):
-            shim.Page.last_url = answer.url
+            pages.Page.last_url = answer.url
         return answer
 
     return _submit(call)
@@ -276,7 +204,7 @@ def text_of_both(response):
     text = _text.fget(response)
     if "text/html" not in response.headers.get("content-type", ""):
         return text
-    more = shim.in_their_words(text)
+    more = pages.in_their_words(text)
     return text + "".join(f"<!-- {words} -->" for words in more)
 
 

@@ -3,17 +3,22 @@
 A start costs seconds of processor time, and hundreds of tests change one setting each.
 The configuration that this hub is given calls `listen`, so each of its processes opens
 a Unix socket; whoever connects has the process read its configuration once more.
-Only settings that are read at each use may change like that: `hub.py` has their names.
+Only settings that are read at each use may change like that, and those that a start
+stores in rows and the controller acts upon: `hub.py` has their names.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import socket
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
+from typing import Any
 
 READ = b"ok"
 PATIENCE = 60.0
@@ -40,8 +45,8 @@ def _serve(listener: socket.socket) -> None:
         with connection:
             try:
                 _read_again()
-            except Exception as problem:
-                connection.sendall(str(problem).encode())
+            except Exception:
+                connection.sendall(traceback.format_exc()[-3000:].encode())
             else:
                 connection.sendall(READ)
 
@@ -56,13 +61,63 @@ def _read_again() -> None:
 
     from hubsite.config.configuration import load_config
 
+    before = settings.HUB
     settings.HUB = load_config(
         settings.SITE.config,
         keep_servers=settings.SITE.keep_servers,
         homes=settings.DATA_DIR / "homes",
     )
+    if before.custom_scopes != settings.HUB.custom_scopes:
+        _define_other_scopes(settings.HUB.custom_scopes)
     if hosting := sys.modules.get("controller.spawners.hosting"):
         _make_hosts_anew(hosting.Hosting)
+        if before.services != settings.HUB.services:
+            _run_other_services()
+        if _routes(before) != _routes(settings.HUB):
+            os.kill(os.getpid(), sys.modules["controller.routing"].CHECK_ROUTES)
+
+
+def _define_other_scopes(wanted: Any) -> None:
+    from accounts.rights import access_of
+    from scopes.definitions import SCOPES, implied, register_custom_scopes
+
+    for name in [name for name in SCOPES if name.startswith("custom:")]:
+        del SCOPES[name]
+    register_custom_scopes(wanted)
+    for remembered in (implied, access_of):
+        remembered.cache_clear()
+
+
+def _routes(hub: Any) -> tuple[Any, ...]:
+    return hub.extra_routes, hub.services
+
+
+def _run_other_services() -> None:
+    """Have the controller end its services and run those that are declared now."""
+    from controller import service_processes
+
+    for task in _tasks():
+        frame = task.get_coro().cr_frame
+        values = frame.f_locals if frame else {}
+        if values.get("function") is service_processes.run:
+            again = _again(values["self"], task)
+            asyncio.run_coroutine_threadsafe(again, task.get_loop()).result()
+
+
+async def _again(leader: Any, task: asyncio.Task) -> None:
+    from controller import service_processes
+
+    task.cancel()
+    while not task.done():
+        await asyncio.sleep(0.01)
+    again = asyncio.ensure_future(leader._keep_going(service_processes.run))
+    leader._track(again, leader._task_group)
+
+
+def _tasks() -> list[asyncio.Task]:
+    """Return the tasks of all event loops of this process."""
+    every = [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+    return [task for task in every if not task.done()]
 
 
 def _make_hosts_anew(hosting: type) -> None:
@@ -82,9 +137,9 @@ def _make_hosts_anew(hosting: type) -> None:
     hosting.get = get_anew
 
 
-def have_all_read_again(folder: Path) -> bool:
-    """Have every process read its configuration; return whether all could."""
-    for place in folder.glob("*.sock"):
+def have_all_read_again(folder: Path, name: str = "*") -> bool:
+    """Have processes read their configuration; return whether all could."""
+    for place in folder.glob(f"{name}-*.sock"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
             try:
@@ -95,5 +150,6 @@ def have_all_read_again(folder: Path) -> bool:
                 place.unlink(missing_ok=True)
                 continue
             if answer != READ:
+                print(f"{place.name}: {answer.decode()}")
                 return False
     return True
