@@ -35,6 +35,11 @@ CLASSES = {
 }
 
 
+# Characters of what a proxy that announces itself tells.
+MAX_API_URL = 2_047
+MAX_AUTH_TOKEN = 4_096
+
+
 class RootView(HubAPIView):
     """The version, for anybody; other pages may ask, too."""
 
@@ -134,6 +139,11 @@ class ProxyView(HubAPIView):
             raise Invalid("api_url must be an http or https address")
         if not re.fullmatch(r"[!-~]*", auth_token):
             raise Invalid("auth_token must be of letters, digits and signs of ASCII")
+        if len(api_url) > MAX_API_URL or len(auth_token) > MAX_AUTH_TOKEN:
+            raise Invalid(
+                f"api_url has at most {MAX_API_URL} characters and auth_token at most"
+                f" {MAX_AUTH_TOKEN}"
+            )
         announced = proxy(api_url, auth_token)
         try:
             check_routes(announced)

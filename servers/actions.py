@@ -34,7 +34,12 @@ from servers.limits import (
     require_room_for_name,
 )
 from servers.models import ACTIVE, Server, ServerEvent
-from servers.names import check_display_name, check_server_name, is_server_name
+from servers.names import (
+    check_display_name,
+    check_server_name,
+    check_user_options,
+    is_server_name,
+)
 
 # Servers that one transaction starts, of which each takes several rows.
 STARTS = 100
@@ -82,6 +87,7 @@ def create_server(
     check_server_name(name)
     if display_name:
         check_display_name(display_name)
+    check_user_options(user_options)
     limit = limit_of_names(by)
     with transaction.atomic():
         _lock(user)
@@ -117,6 +123,8 @@ def edit_server(
     """
     if new_name is not None or display_name is not None:
         _require_named_servers()
+    if user_options is not UNSET:
+        check_user_options(user_options)
     becomes_named = new_name is not None and not name
     limit = limit_of_names(by) if becomes_named else 0
     with transaction.atomic():
@@ -205,6 +213,7 @@ def start_server(
     Without options it starts with those of the last time. Returns the row, and False
     if it was starting already, in which case nothing is changed.
     """
+    check_user_options(user_options)
     if name:
         _require_startable_name(user, name, display_name, by)
     known = Server.objects.filter(user=user, name=name).first()

@@ -1,9 +1,11 @@
-"""What named servers may be called, in addresses and on pages."""
+"""What named servers may be called, and how much may be chosen for a start."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from typing import Any
 
 from scopes.refusals import Invalid
 
@@ -13,6 +15,8 @@ SERVER_NAME_HINT = (
     "end with a letter or digit."
 )
 DISPLAY_NAME_LENGTH = 255
+# Characters of JSON. All servers of a user stand in one answer, with their options.
+MAX_USER_OPTIONS = 65_536
 DISPLAY_NAME_HINT = "Use 1 to 255 printable characters with single blanks between them."
 
 # Letters, marks, numbers, punctuation and symbols print; controls, separators other
@@ -41,3 +45,12 @@ def check_display_name(text: str) -> None:
     blanks = name != name.strip() or "  " in name
     if not name or len(name) > DISPLAY_NAME_LENGTH or not printable or blanks:
         raise Invalid(f"Invalid display_name: {text!r}", hint=DISPLAY_NAME_HINT)
+
+
+def check_user_options(options: dict[str, Any] | None) -> None:
+    """Refuse options of a start that are larger than anybody chooses."""
+    if options and len(json.dumps(options)) > MAX_USER_OPTIONS:
+        raise Invalid(
+            f"user_options are longer than {MAX_USER_OPTIONS} characters as JSON: put"
+            " less into them"
+        )

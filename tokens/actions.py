@@ -31,8 +31,8 @@ MAX_NOTE_LENGTH = 1023
 # A century: what ends later than anybody lives ends never, and says so.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
 
-# SQL conditions on tokens `h`; each leaves out tokens that the hub issues by itself, such
-# as those of servers. Rooms to the right append theirs in `AppConfig.ready()`.
+# SQL conditions on tokens `h`; each leaves out tokens that the hub issues by itself,
+# such as those of servers. Rooms to the right append theirs in `AppConfig.ready()`.
 uncounted_tokens: list[str] = []
 
 # Tokens that one transaction deletes; others may write in between.

@@ -6,7 +6,7 @@ from http.client import responses
 
 from tornado.web import HTTPError
 
-from controller.spawners.sanitize import storable
+from controller.spawners.sanitize import brief
 from web.markup import text_of
 
 # JupyterHub's text for an exception that only operators may read.
@@ -34,11 +34,11 @@ class SpawnFailed(Exception):
         reason: str = "error",
     ) -> None:
         super().__init__(message)
-        self.message: str = storable(message)
+        self.message: str = brief(message)
         self.status = status
-        self.html_message: str = storable(html_message)
-        self.event: str = storable(event) or self.message
-        self.detail: str = storable(detail)
+        self.html_message: str = brief(html_message)
+        self.event: str = brief(event) or self.message
+        self.detail: str = brief(detail)
         self.reason = reason
 
     @property

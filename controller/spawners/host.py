@@ -24,7 +24,7 @@ from controller.search_path import with_own_programs
 from controller.spawners import classes, kinds, options, strict_poll
 from controller.spawners.failures import UNHANDLED, SpawnFailed
 from controller.spawners.processes import LocalProcess
-from controller.spawners.sanitize import storable
+from controller.spawners.sanitize import brief, storable
 from controller.spawners.spawn_context import SpawnContext
 from servers.credentials import Requested
 from web.hosts import public_url
@@ -259,7 +259,7 @@ class HostedSpawner:
             # As in JupyterHub, the progress stream shows the spawner's exception.
             failure = self._failure(problem)
             if failure.detail and str(problem):
-                failure.event = storable(str(problem))
+                failure.event = brief(str(problem))
             raise failure from problem
         finally:
             watcher.cancel()
@@ -295,7 +295,7 @@ class HostedSpawner:
                     # Only the hub may report that a server is ready.
                     yield {
                         key: value
-                        for key, value in _as_json(event).items()
+                        for key, value in brief(_as_json(event)).items()
                         if key != "ready"
                     }
 
@@ -306,7 +306,7 @@ class HostedSpawner:
             return event
         try:
             changed = await self._awaited(hook(self.spawner, dict(event)))
-            return _as_json(changed) if isinstance(changed, Mapping) else event
+            return brief(_as_json(changed)) if isinstance(changed, Mapping) else event
         except Exception:
             log.exception("progress_ready_hook failed", server=self.context.label)
             return event

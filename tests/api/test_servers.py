@@ -266,3 +266,38 @@ def test_options_are_null_until_the_first_start(admin: Any, alan: User) -> None:
     start_server(alan, "lab", by=BY)
 
     assert admin.get(lab).json()["user_options"] == {}
+
+
+# Sizes
+
+LARGE = {"profile": "x" * 70_000}
+CALLS = (
+    ("put", LAB, LARGE),
+    ("put", LAB, {"user_options": LARGE}),
+    ("post", LAB, LARGE),
+    ("post", LAB, {"user_options": LARGE}),
+    ("post", f"{API}/users/alan/server", LARGE),
+    ("patch", f"{API}/users/alan/servers/old", {"user_options": LARGE}),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+def test_user_options_are_limited(
+    admin: Any, alan: User, method: str, path: str, body: Any
+) -> None:
+    old = make_server(alan, "old", user_options={"a": 1})
+    reply = json(admin, method, path, body)
+
+    assert reply.status_code == 400
+    assert "longer than 65536 characters" in reply.json()["message"]
+    assert Server.objects.filter(user=alan).count() == 1
+    old.refresh_from_db()
+    assert (old.user_options, old.generation) == ({"a": 1}, 0)
+
+
+def test_what_an_announced_proxy_tells_is_limited(admin: Any) -> None:
+    path = "x" * 3_000
+    for told in ({"api_url": f"http://x/{path}"}, {"auth_token": path * 2}):
+        reply = json(admin, "patch", f"{API}/proxy", told)
+        assert reply.status_code == 400
+        assert "at most" in reply.json()["message"]
