@@ -50,6 +50,7 @@ from audit.actions import record
 from audit.models import Actor
 from web.hooks import Hook
 from web.hosts import hub_domain, local_path, public_origin
+from web.outside import release_connection
 
 logger = structlog.get_logger(__name__)
 
@@ -398,6 +399,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
     configuration says that its names are the hub's names (`owns_names`); otherwise
     anyone who can choose a name there could take over an account here.
     """
+
+    def get_requests_session(self) -> Any:
+        """Return a client for the site; this thread keeps no connection meanwhile."""
+        release_connection()
+        return super().get_requests_session()
 
     def populate_user(
         self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]

@@ -21,7 +21,7 @@ from controller.proxy.client import ProxyError
 from controller.proxy.routes import check_routes, proxy, routes_by_spec
 from controller.shutdown import stop_hub
 from scopes.refusals import Invalid
-from web.outside import waits_for_others
+from web.outside import release_connection, waits_for_others
 
 # What JupyterHub's short names stand for.
 CLASSES = {
@@ -110,8 +110,10 @@ class ProxyView(HubAPIView):
 
     def get(self, request: APIRequest) -> HttpResponse:
         page = Page.of(request)
+        client = proxy()
+        release_connection()
         try:
-            routes = routes_by_spec(proxy())
+            routes = routes_by_spec(client)
         except ProxyError as problem:
             return error(503, str(problem))
         specs = sorted(routes)[page.offset : page.offset + page.limit]
@@ -119,8 +121,10 @@ class ProxyView(HubAPIView):
         return page.reply(items, len(routes), request)
 
     def post(self, request: APIRequest) -> HttpResponse:
+        client = proxy()
+        release_connection()
         try:
-            check_routes(proxy())
+            check_routes(client)
         except ProxyError as problem:
             return error(503, str(problem))
         return empty(200)
@@ -145,6 +149,7 @@ class ProxyView(HubAPIView):
                 f" {MAX_AUTH_TOKEN}"
             )
         announced = proxy(api_url, auth_token)
+        release_connection()
         try:
             check_routes(announced)
         except ProxyError as problem:

@@ -1,9 +1,11 @@
-"""An HTTP client that does little: one kept connection, one request after another."""
+"""An HTTP client that does little: kept connections, and no work on what is read."""
 
 from __future__ import annotations
 
 import json
+import selectors
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PAGED = "application/jupyterhub-pagination+json"
@@ -69,8 +71,23 @@ class Connection:
         self.socket, self.buffer = opened, b""
         return opened
 
+    def begin(self, data: bytes) -> socket.socket:
+        """Send a request, and return the socket on which its answer will arrive."""
+        server = self.socket or self._open()
+        server.sendall(data)
+        return server
+
+    def finish(self) -> tuple[int, bytes]:
+        """Return status and body of the answer to what was sent last."""
+        if self.socket is None:
+            raise Unexpected("nothing was sent")
+        return self._read(self.socket)
+
     def _exchange(self, server: socket.socket, data: bytes) -> tuple[int, bytes]:
         server.sendall(data)
+        return self._read(server)
+
+    def _read(self, server: socket.socket) -> tuple[int, bytes]:
         while (end := self.buffer.find(b"\r\n\r\n")) < 0:
             self._receive(server)
         head, self.buffer = self.buffer[:end].lower(), self.buffer[end + 4 :]
@@ -91,3 +108,41 @@ class Connection:
         if not data:
             raise ConnectionError("closed by the server")
         self.buffer += data
+
+
+Exchange = tuple[bytes, int, bytes]
+
+
+def at_once(
+    port: int, count: int, orders: Iterator[bytes], goes_on: Callable[[int], bool]
+) -> Iterator[Exchange]:
+    """Send requests over `count` connections, on each the next as soon as one is free.
+
+    Yield each request with its status and the body of its answer. `goes_on` is called
+    with the number of requests sent, and says whether to send another one.
+    """
+    sent = 0
+    with selectors.DefaultSelector() as selector:
+
+        def send(connection: Connection) -> None:
+            nonlocal sent
+            if not goes_on(sent):
+                return
+            order = next(orders)
+            selector.register(
+                connection.begin(order), selectors.EVENT_READ, (connection, order)
+            )
+            sent += 1
+
+        connections = [Connection(port) for _ in range(count)]
+        for connection in connections:
+            send(connection)
+        while selector.get_map():
+            for key, _ in selector.select():
+                connection, order = key.data
+                selector.unregister(key.fileobj)
+                status, body = connection.finish()
+                send(connection)
+                yield order, status, body
+    for connection in connections:
+        connection.close()

@@ -23,7 +23,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import hubs
-from client import Connection, Unexpected, request
+from client import Connection, Unexpected, at_once, request
 from hubs import HERE, ROOT, Floor, Hub, JupyterHub, OurHub, postgresql
 from processes import busy_seconds
 from rows import (
@@ -39,7 +39,9 @@ from rows import (
 
 MEMBERS = 10_000
 STREAMS = 300
-Costs = dict[str, list[float]]
+# Connections under load, which is when the cost of a request matters.
+MANY = 16
+Costs = dict[tuple[str, int], list[float]]
 
 
 def log(*words: object) -> None:
@@ -55,33 +57,47 @@ def calibrate() -> float:
     return (time.thread_time() - began) * 1e6
 
 
-def measure(hub: Hub, row: Row, setting: Setting, seconds: float) -> float:
+def measure(
+    hub: Hub, row: Row, setting: Setting, seconds: float, connections: int = 1
+) -> float:
     """Return the CPU µs of one request, over so many seconds of them."""
     connection = Connection(hub.port)
     if row.warm:
         for secret in hub.secrets:
             connection.expect(request("GET", f"{API}/user", secret), 200)
     orders = row.requests(hub, setting)
+    count, used = 0, 0.0
     done: list[tuple[bytes, bytes]] = []
-    used = 0.0
     end = time.perf_counter() + seconds
-    started = hub.cpu()
-    while len(done) < row.most and time.perf_counter() < end:
-        order = next(orders)
-        before = hub.cpu() if row.apart else 0.0
-        status, answer = connection.send(order)
+
+    def goes_on(sent: int) -> bool:
+        return sent < row.most and time.perf_counter() < end
+
+    def look(order: bytes, status: int, answer: bytes) -> None:
         if status not in row.status:
             raise Unexpected(f"{hub.name}, {row.name}: {status} {answer[:200]!r}")
-        done.append((order, answer if row.undo else b""))
-        if row.apart:
+        if row.undo is not None:
+            done.append((order, answer))
+
+    if row.apart:
+        while goes_on(count):
+            order = next(orders)
+            before = hub.cpu()
+            status, answer = connection.send(order)
             used += hub.cpu() - before
-            undo(hub, row, connection, *done[-1])
-    if not row.apart:
-        used = hub.cpu() - started
+            look(order, status, answer)
+            undo(hub, row, connection, *(done or [(order, answer)])[-1])
+            count += 1
+    else:
+        before = hub.cpu()
+        for exchange in at_once(hub.port, connections, orders, goes_on):
+            look(*exchange)
+            count += 1
+        used = hub.cpu() - before
         for order, answer in done:
             undo(hub, row, connection, order, answer)
     connection.close()
-    return used / len(done) * 1e6
+    return used / count * 1e6
 
 
 def undo(
@@ -92,7 +108,7 @@ def undo(
 
 
 class Table:
-    """All that was measured, by section, row and program."""
+    """All that was measured, by section, row, program and number of connections."""
 
     def __init__(self) -> None:
         self.costs: dict[str, dict[str, Costs]] = defaultdict(
@@ -103,23 +119,24 @@ class Table:
         self.calibrations: list[float] = []
         self.foreign: list[float] = []
 
-    def add(self, section: str, row: Row, hub: str, cost: float) -> None:
+    def add(
+        self, section: str, row: Row, hub: str, cost: float, connections: int = 1
+    ) -> None:
         self.rows[row.name] = row
-        self.costs[section][row.name][hub.partition("-")[0]].append(cost)
+        key = (hub.partition("-")[0], connections)
+        self.costs[section][row.name][key].append(cost)
 
     def print(self) -> None:
         for section, rows in self.costs.items():
-            floors = [
-                cost for costs in rows.values() for cost in costs.get("floor", [])
-            ]
-            floor = statistics.median(floors) if floors else math.nan
             print(f"\n### {section}\n")
-            print("| scenario | JupyterHub | ours | ratio | spread | in F | asked |")
-            print("| --- | ---: | ---: | ---: | --- | ---: | --- |")
+            print(
+                f"| scenario | JupyterHub, {MANY} | ours, {MANY} | ratio | spread "
+                "| JupyterHub, 1 | ours, 1 | ratio, 1 | to reach |"
+            )
+            print("| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |")
             for name, costs in rows.items():
-                self.print_row(self.rows[name], costs, floor)
-            if floors:
-                print(f"\nF = {floor:.0f} µs ({min(floors):.0f} to {max(floors):.0f}).")
+                self.print_row(self.rows[name], costs)
+            self.print_floor(rows)
         if self.notes:
             print("\n### Others\n")
             for note in self.notes:
@@ -133,32 +150,47 @@ class Table:
             f"(at most {max(self.foreign):.1f})."
         )
 
-    def print_row(self, row: Row, costs: Costs, floor: float) -> None:
-        theirs, ours = costs.get("jupyterhub", []), costs.get("ours", [])
-        if not ours:
-            return
-        cost = statistics.median(ours)
-        asked = []
-        cells = ["-", f"{cost:,.0f} µs", "-", "-"]
-        if theirs:
-            ratio = statistics.median(theirs) / cost
-            pairs = sorted(a / b for a, b in zip(theirs, ours, strict=False))
-            cells = [
-                f"{statistics.median(theirs):,.0f} µs",
-                f"{cost:,.0f} µs",
-                f"**{ratio:.1f}**",
-                f"{pairs[0]:.1f} to {pairs[-1]:.1f}",
+    def print_floor(self, rows: dict[str, Costs]) -> None:
+        for connections in (MANY, 1):
+            floors = [
+                cost
+                for costs in rows.values()
+                for cost in costs.get(("floor", connections), [])
             ]
-            if row.ratio:
-                met = "✓" if ratio >= row.ratio else "✗"
-                aim = f", aim {row.aim:g}" if row.aim else ""
-                asked.append(f"{row.ratio:g}{aim} {met}")
-        in_floors = cost / floor
-        if row.floors and not math.isnan(floor):
-            met = "✓" if in_floors <= row.floors else "✗"
-            asked.append(f"{row.floors:g} F {met}")
-        shown = "-" if math.isnan(floor) else f"{in_floors:.2f}"
-        print(f"| {row.name} | {' | '.join(cells)} | {shown} | {'; '.join(asked)} |")
+            if floors:
+                print(
+                    f"\nA bare view, {connections} connections: "
+                    f"{statistics.median(floors):.0f} µs "
+                    f"({min(floors):.0f} to {max(floors):.0f})."
+                )
+
+    def print_row(self, row: Row, costs: Costs) -> None:
+        cells, first = [], 0.0
+        for connections in (MANY, 1):
+            theirs = costs.get(("jupyterhub", connections), [])
+            ours = costs.get(("ours", connections), [])
+            ratio = (
+                statistics.median(theirs) / statistics.median(ours)
+                if (theirs and ours)
+                else 0.0
+            )
+            first = first or ratio
+            cells += [
+                micros(theirs),
+                micros(ours),
+                f"**{ratio:.1f}**" if ratio else "-",
+            ]
+            if connections == MANY:
+                pairs = sorted(a / b for a, b in zip(theirs, ours, strict=False))
+                cells.append(f"{pairs[0]:.1f} to {pairs[-1]:.1f}" if pairs else "-")
+        asked = ""
+        if row.ratio and first:
+            asked = f"{row.ratio:g} {'✓' if first >= row.ratio else '✗'}"
+        print(f"| {row.name} | {' | '.join(cells)} | {asked} |")
+
+
+def micros(costs: list[float]) -> str:
+    return f"{statistics.median(costs):,.0f} µs" if costs else "-"
 
 
 class Benchmark:
@@ -181,38 +213,41 @@ class Benchmark:
         for row in ROWS:
             if not self.chosen(row):
                 continue
-            programs = [*pair, self.floor] if row.floors else pair
+            programs = [*pair, self.floor] if row.has_floor else pair
             for number in range(self.options.rounds):
                 if not self.in_time():
                     return
                 self.table.calibrations.append(calibrate())
                 order = programs if number % 2 == 0 else programs[::-1]
-                for hub in order:
-                    self.one(section, row, hub, setting)
+                for connections in (1,) if row.apart else (MANY, 1):
+                    for hub in order:
+                        self.one(section, row, hub, setting, connections)
             costs = self.table.costs[section][row.name]
             log(
                 f"{section}, {row.name}:",
                 ", ".join(
-                    f"{name} {statistics.median(found):.0f} µs"
-                    for name, found in costs.items()
+                    f"{name} ({connections}) {statistics.median(found):.0f} µs"
+                    for (name, connections), found in costs.items()
                 ),
             )
 
-    def one(self, section: str, row: Row, hub: Hub, setting: Setting) -> None:
+    def one(
+        self, section: str, row: Row, hub: Hub, setting: Setting, connections: int = 1
+    ) -> None:
         asked = ROWS[0] if hub is self.floor else row
         if hub is self.floor:
             hub.secrets = ["x"]
         busy, own, began = busy_seconds(), time.process_time(), time.perf_counter()
         used = hub.cpu()
         try:
-            cost = measure(hub, asked, setting, self.options.seconds)
+            cost = measure(hub, asked, setting, self.options.seconds, connections)
         except (Unexpected, OSError) as problem:
             log(f"{hub.name}: {problem}")
             return
         took = time.perf_counter() - began
         mine = hub.cpu() - used + time.process_time() - own
         self.table.foreign.append(max(0.0, busy_seconds() - busy - mine) / took)
-        self.table.add(section, row, hub.name, cost)
+        self.table.add(section, row, hub.name, cost, connections)
 
     # What needs a start of its own
 
@@ -371,7 +406,7 @@ class Benchmark:
             theirs = hubs.JupyterHubOnPostgreSQL(self.folder, port)
             ours = hubs.OurHubOnPostgreSQL(self.folder, port + 5)
             theirs.url, ours.url = f"{url}/jupyterhub", f"{url}/ours"
-            row = Row("GET /user, hub and database", ROWS[0].requests, ratio=4)
+            row = Row("GET /user, hub and database", ROWS[0].requests, ratio=3)
             try:
                 for hub in (theirs, ours):
                     hub.prepare(setting.users, setting.members)
@@ -380,7 +415,11 @@ class Benchmark:
                     for hub in pair if number % 2 == 0 else pair[::-1]:
                         # The server's processes serve whoever is measured.
                         hub.database_pid = pid
-                        self.one("PostgreSQL, 1,000 users", row, hub, setting)
+                        for connections in (MANY, 1):
+                            self.one(
+                                "PostgreSQL, 1,000 users",
+                                *(row, hub, setting, connections),
+                            )
             finally:
                 for hub in (theirs, ours):
                     hub.database_pid = 0

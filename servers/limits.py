@@ -21,7 +21,7 @@ from scopes.refusals import Busy, Invalid
 from servers.models import ACTIVE, Server
 from services.models import Service
 from web.hooks import Hook
-from web.outside import waits_for_others
+from web.outside import release_connection, waits_for_others
 
 # Called with JupyterHub's word for the reason each time that a limit refuses a start.
 start_refused = Hook[[str], None]()
@@ -106,7 +106,9 @@ def limit_of_names(by: Actor) -> int:
     """
     limit = settings.HUB.named_server_limit_per_user
     if callable(limit):
-        limit = limit(callback_request(by))
+        asking = callback_request(by)
+        release_connection()
+        limit = limit(asking)
         if isawaitable(limit):
             limit = asyncio.run(_result(limit))
     return int(limit)

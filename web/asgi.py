@@ -5,8 +5,8 @@ request. Here a request is read and its response is sent on the event loop, and 
 view runs in one of a few threads, which keep their connections:
 
 1. the body is read, within limits (`web.bodies`);
-2. the view is called in a thread: of the pool `web`, or of `outside` if the view may
-   wait for somebody else (`web.outside`);
+2. the view is called in a thread: of the pool (`web.threads`), or in one of its own if
+   the view may wait for somebody else (`web.outside`);
 3. the response is sent. A `Deferred` is awaited and an async stream iterated on the
    loop, so neither holds a thread; `asyncio.to_thread` leads back into the pool.
 
@@ -20,9 +20,8 @@ server.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -36,8 +35,9 @@ from web.addresses import ForwardedHeaders, known_networks
 from web.bodies import BodyReader, ClientGoneError, Receive, RefusedError, discard
 from web.deferred import CLIENT_GONE, Deferred
 from web.environ import Environ, make_environ, path_of
-from web.outside import THREADS, OutsidePool, may_wait
+from web.outside import OutsidePool, may_wait
 from web.paths import is_api_path
+from web.threads import FairThreads
 
 T = TypeVar("T")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -71,14 +71,11 @@ class Application:
         self.refused_page = refused_page
         self.on_start, self.on_stop = on_start, on_stop
         threads: int = settings.WEB_THREADS
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
+        self.pool = FairThreads(threads, max(1, threads // 4), "web")
         self.outside = OutsidePool()
-        self.turns = Turns(max(1, threads // 4))
-        self.outside_turns = Turns(max(1, THREADS // 2))
 
         async def ask(environ: Environ) -> bool:
-            async with self.turns.turn(caller_of(environ)):
-                return await self.in_thread(is_identified, environ)
+            return await self.pool.run(caller_of(environ), is_identified, environ)
 
         self.bodies = BodyReader(
             settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.BODY_SECONDS, ask
@@ -90,7 +87,7 @@ class Application:
         self, scope: dict[str, Any], receive: Receive, send: Send
     ) -> None:
         # `asyncio.to_thread` shall use threads that keep their connections.
-        asyncio.get_running_loop().set_default_executor(self.pool)
+        asyncio.get_running_loop().set_default_executor(self.pool.executor)
         if scope["type"] == "lifespan":
             await self.live(receive, send)
         elif scope["type"] == "http":
@@ -103,14 +100,14 @@ class Application:
     async def live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self.in_thread(self.on_start)
+            await asyncio.to_thread(self.on_start)
         except Exception as failure:
             logger.exception("failed to start")
             await send({"type": "lifespan.startup.failed", "message": str(failure)})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.in_thread(self.on_stop)
+        await asyncio.to_thread(self.on_stop)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -141,10 +138,9 @@ class Application:
                 environ["CONTENT_LENGTH"] = str(len(body))
             del body
             if may_wait(environ):
-                async with self.outside_turns.turn(environ["REMOTE_ADDR"]):
-                    return await self.outside.run(self.call_outside, environ)
-            async with self.turns.turn(caller):
-                return await self.in_thread(self.call, environ)
+                address = environ["REMOTE_ADDR"]
+                return await self.outside.run(address, self.call_outside, environ)
+            return await self.pool.run(caller, self.call, environ)
 
     async def refuse(self, environ: Environ, refused: RefusedError) -> HttpResponse:
         """Return a page for a browser that loads one, and JSON for programs."""
@@ -154,7 +150,7 @@ class Application:
             or is_api_path(path_of(environ))
         ):
             return refusal(refused)
-        response = await self.in_thread(self.refused_page, refused)
+        response = await asyncio.to_thread(self.refused_page, refused)
         if refused.status == 503:
             response["Retry-After"] = RETRY_AFTER
         return response
@@ -178,10 +174,6 @@ class Application:
         finally:
             connections.close_all()
 
-    async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.pool, call, *args)
-
     async def deliver(self, response: Any, receive: Receive, send: Send) -> None:
         """Send a response; end a stream when its client is gone."""
         if not response.streaming:
@@ -192,7 +184,7 @@ class Application:
             await send(head_of(response))
             await unless_gone(self.stream(response, send), receive)
         finally:
-            await self.in_thread(response.close)
+            await asyncio.to_thread(response.close)
 
     async def stream(self, response: Any, send: Send) -> None:
         """Send what an iterator yields: an async one here, another one in a thread."""
@@ -202,7 +194,7 @@ class Application:
                 await send(message | {"body": chunk})
         else:
             chunks = iter(response)
-            while (chunk := await self.in_thread(next, chunks, None)) is not None:
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 await send(message | {"body": chunk})
         await send({"type": "http.response.body", "body": b""})
 
@@ -210,29 +202,6 @@ class Application:
 def ignore(status: str, headers: Any, *problem: Any) -> Callable[[bytes], object]:
     """Take the head of a WSGI response, which is read from the response itself."""
     return lambda data: None
-
-
-class Turns:
-    """Lets each caller have so many requests in threads at once; others wait."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.lines: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
-
-    @asynccontextmanager
-    async def turn(self, caller: str) -> AsyncIterator[None]:
-        line = self.lines.get(caller)
-        if line is None:
-            line = self.lines[caller] = (asyncio.Semaphore(self.most), [])
-        semaphore, members = line
-        members.append(None)
-        try:
-            async with semaphore:
-                yield
-        finally:
-            members.pop()
-            if not members:
-                del self.lines[caller]
 
 
 def caller_of(environ: Environ) -> str:

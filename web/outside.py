@@ -5,18 +5,22 @@ marked in their room's `urls.py`:
 
     path("login", waits_for_others(LoginView.as_view(), "POST"), name="account_login")
 
-Such requests run in a pool of threads of their own, with a limit on their number and
-time. So they can't take the threads that answer everybody else.
+Such requests run in threads of their own, with a limit on their number and time. So
+they can't take the threads that answer everybody else. While they wait they keep no
+database connection (`release_connection`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import wraps
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from functools import partial, wraps
+from threading import Thread
 from typing import Any, TypeVar
 
+import structlog
 from django.db import connection
 from django.urls import Resolver404
 
@@ -29,10 +33,14 @@ T = TypeVar("T")
 THREADS = 16
 # Requests that wait for a thread; more are refused at once.
 QUEUE = 200
-# Seconds from a request's arrival until it is refused, and until it may have ended.
+# Seconds from a request's arrival until it is refused.
 PATIENCE = 60.0
+# Calls that were given up and have not returned, until no more are made.
+MOST_STUCK = 48
 
 MARK = "waits_for_others"
+
+logger = structlog.get_logger(__name__)
 
 
 def waits_for_others(
@@ -63,34 +71,112 @@ def may_wait(environ: Environ) -> bool:
     )
 
 
+class Turns:
+    """Lets each caller have so many requests in the pool at once; others wait."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.lines: dict[str, tuple[asyncio.Semaphore, list[None]]] = {}
+
+    @asynccontextmanager
+    async def turn(self, caller: str) -> AsyncIterator[None]:
+        line = self.lines.get(caller)
+        if line is None:
+            line = self.lines[caller] = (asyncio.Semaphore(self.most), [])
+        semaphore, members = line
+        members.append(None)
+        try:
+            async with semaphore:
+                yield
+        finally:
+            members.pop()
+            if not members:
+                del self.lines[caller]
+
+
 class OutsidePool:
-    """The threads of requests that wait for others."""
+    """The threads of requests that wait for others.
+
+    Each call has a thread of its own, and `threads` calls run at once. A call that does
+    not return in time is given up: its place is free for another one, but its thread
+    goes on, because nothing can end a thread. So that such threads do not fill the
+    memory, calls are refused while `most_stuck` of them are there.
+    """
 
     def __init__(
-        self, threads: int = THREADS, queue: int = QUEUE, patience: float = PATIENCE
+        self,
+        threads: int = THREADS,
+        queue: int = QUEUE,
+        patience: float = PATIENCE,
+        most_stuck: int = MOST_STUCK,
     ) -> None:
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="outside")
+        self.places = asyncio.Semaphore(threads)
+        self.turns = Turns(max(1, threads // 2))
         self.most = threads + queue
         self.patience = patience
+        self.most_stuck = most_stuck
         self.count = 0
+        self.stuck = 0
 
-    async def run(self, call: Callable[..., T], *args: Any) -> T:
+    async def run(self, caller: str, call: Callable[..., T], *args: Any) -> T:
         """Run a call in a thread; raise `RefusedError` if the pool is full or slow."""
+        try:
+            async with asyncio.timeout(self.patience), self.turns.turn(caller):
+                return await self.in_line(partial(call, *args))
+        except TimeoutError:
+            raise RefusedError(
+                503, "Another service took too long to answer; try again later."
+            ) from None
+
+    async def in_line(self, call: Callable[[], T]) -> T:
         if self.count >= self.most:
             raise RefusedError(
                 503, "Too many requests wait for other services; try again later."
             )
         self.count += 1
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.patience):
-                return await loop.run_in_executor(self.pool, call, *args)
-        except TimeoutError:
-            raise RefusedError(
-                503, "Another service took too long to answer; try again later."
-            ) from None
+            async with self.places:
+                if self.stuck >= self.most_stuck:
+                    raise RefusedError(
+                        503,
+                        "Another service, such as the accounts of this system, has not "
+                        "answered many requests at all; try again later.",
+                    )
+                return await self.in_thread(call)
         finally:
             self.count -= 1
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run a call in a new thread; count it as stuck if it outlives this wait."""
+        loop = asyncio.get_running_loop()
+        result: Future[T] = Future()
+        # So that a wait which is given up does not touch the call's result.
+        result.set_running_or_notify_cancel()
+        # The process does not wait at its end for a daemon that never returns.
+        Thread(target=finish, args=(result, call), name="outside", daemon=True).start()
+        try:
+            return await asyncio.wrap_future(result)
+        except asyncio.CancelledError:
+            self.stuck += 1
+            logger.warning("a call to another service does not return", all=self.stuck)
+            result.add_done_callback(lambda _: self.tell_returned(loop))
+            raise
+
+    def tell_returned(self, loop: asyncio.AbstractEventLoop) -> None:
+        def count() -> None:
+            self.stuck -= 1
+
+        # Nobody counts any longer if the loop is closed.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(count)
+
+
+def finish(result: Future[T], call: Callable[[], T]) -> None:
+    """Make a call and keep what comes of it."""
+    try:
+        result.set_result(call())
+    except BaseException as error:
+        result.set_exception(error)
 
 
 def release_connection() -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from django.http import HttpResponse
 
+from accounts.adapter import SocialAccountAdapter
+from accounts.models import User
+from audit.models import Actor
+from servers.limits import limit_of_names
+from tests.factories import make_token
 from web.asgi import Application
 from web.bodies import RefusedError
 from web.outside import OutsidePool, may_wait
@@ -45,10 +53,10 @@ def test_a_full_pool_refuses_at_once() -> None:
     async def scenario() -> None:
         free = threading.Event()
         pool = OutsidePool(threads=1, queue=1)
-        running = [asyncio.create_task(pool.run(free.wait)) for _ in range(2)]
+        running = [asyncio.create_task(pool.run(who, free.wait)) for who in "ab"]
         await asyncio.sleep(0)
         with pytest.raises(RefusedError) as refused:
-            await pool.run(free.wait)
+            await pool.run("c", free.wait)
         assert refused.value.status == 503
         free.set()
         assert await asyncio.gather(*running) == [True, True]
@@ -60,12 +68,51 @@ def test_a_peer_that_never_answers_is_given_up() -> None:
     async def scenario(free: threading.Event) -> None:
         pool = OutsidePool(threads=1, patience=0.05)
         with pytest.raises(RefusedError) as refused:
-            await pool.run(free.wait)
+            await pool.run("a", free.wait)
         assert refused.value.status == 503
         assert pool.count == 0
         free.set()
 
     asyncio.run(scenario(threading.Event()))
+
+
+def test_calls_that_never_return_leave_their_places_to_others() -> None:
+    async def scenario(free: threading.Event) -> None:
+        pool = OutsidePool(threads=1, patience=0.05, most_stuck=2)
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="took too long"):
+                await pool.run("a", free.wait)
+        pool.patience = 60
+        with pytest.raises(RefusedError, match="not answered") as refused:
+            await pool.run("b", str)
+        assert refused.value.status == 503
+
+        # What was given up returns at last.
+        free.set()
+        async with asyncio.timeout(60):
+            while pool.stuck:
+                await asyncio.sleep(0.01)
+        assert await pool.run("b", str) == ""
+
+    asyncio.run(scenario(threading.Event()))
+
+
+def test_the_place_of_a_stuck_call_is_used_by_the_next_one() -> None:
+    async def scenario(free: threading.Event) -> None:
+        pool = OutsidePool(threads=1, patience=0.05)
+        with pytest.raises(RefusedError):
+            await pool.run("a", free.wait)
+        pool.patience = 60
+        assert await pool.run("a", int) == 0
+        assert pool.stuck == 1
+        free.set()
+
+    asyncio.run(scenario(threading.Event()))
+
+
+def test_an_error_of_a_call_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(OutsidePool().run("a", divmod, 1, 0))
 
 
 async def ask(application: Any, path: str, method: str, client: str) -> int:
@@ -78,7 +125,7 @@ async def ask(application: Any, path: str, method: str, client: str) -> int:
         "headers": [],
         "client": (client, 1),
     }
-    statuses = []
+    statuses: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(3600)
@@ -123,3 +170,74 @@ def test_requests_that_hang_take_no_thread_from_others(path: str) -> None:
         assert set(await asyncio.gather(*hanging)) == {200}
 
     asyncio.run(scenario())
+
+
+# Who waits for others keeps no connection to the database meanwhile.
+
+
+class Connection:
+    """A thread's connection to the database, outside of a transaction."""
+
+    in_atomic_block = False
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def released(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    connection = Connection()
+    monkeypatch.setattr("web.outside.connection", connection)
+    return connection
+
+
+@pytest.mark.django_db
+def test_a_function_of_the_operator_is_called_without_a_connection(
+    settings: Any, released: Connection
+) -> None:
+    found: list[bool] = []
+
+    def limit(asking: Any) -> int:
+        found.append(released.is_closed)
+        return 3
+
+    settings.HUB = replace(settings.HUB, named_server_limit_per_user=limit)
+
+    assert limit_of_names(Actor("user", "ada", None)) == 3
+    assert found == [True]
+
+
+def test_a_sign_on_site_is_asked_without_a_connection(released: Connection) -> None:
+    with SocialAccountAdapter().get_requests_session():
+        assert released.is_closed
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+def test_a_proxy_is_asked_without_a_connection(
+    method: str, ada: User, released: Connection, bearer: Any, settings: Any
+) -> None:
+    found: list[bool] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.append(released.is_closed)
+            self.send_error(500)
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        settings.HUB = replace(settings.HUB, proxy_api_url=url)
+        body = json.dumps({"api_url": url, "auth_token": "x"})
+        program = bearer(make_token(ada)[1])
+        answer = program.generic(method, "/hub/api/proxy", body, "application/json")
+        server.shutdown()
+        thread.join()
+
+    assert answer.status_code == 503
+    assert found and all(found)
