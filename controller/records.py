@@ -240,10 +240,10 @@ class Records:
         forgotten: bool,
         cancelled: Event,
     ) -> Outcome:
-        """Store that a server is stopped; `cancelled` says that its start never ended.
+        """Store that a server is stopped.
 
-        A server that is to be removed is deleted, once its spawner has deleted its
-        resources (`forgotten`).
+        A start that never ended gets the event `cancelled`. A server that is to be
+        removed is deleted, once its spawner has deleted its resources (`forgotten`).
         """
         now = timezone.now()
         with self.fenced():

@@ -1,7 +1,7 @@
-"""Who opened whose servers: what the record tells the owner of it.
+"""The times at which others opened a person's servers, as the owner sees them.
 
-A server is opened when the hub gives it a code by which it learns its visitor. The act
-`server.open` is recorded then, of everybody but the owner.
+A server is opened when the hub gives it an OAuth code for its visitor. The audit log
+then gets the action `server.open`, for all visitors except the owner.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ OPEN = "server.open"
 
 
 def opened_by_others(user: User) -> QuerySet[Event]:
-    """Return the acts by which others opened a user's servers, newest first.
+    """Return the entries of others opening a user's servers, newest first.
 
-    The record knows names only: what was done to somebody who had the same name
-    before this account was made is not this user's business.
+    The audit log stores names only. Entries from before this account was created are
+    about another user of the same name and are left out.
     """
     return Event.objects.filter(
         begins_with("target_name", f"{user.name}/"),
@@ -30,5 +30,5 @@ def opened_by_others(user: User) -> QuerySet[Event]:
 
 
 def opened_server(event: Event) -> str:
-    """Return the name of the server that an act is about; the default one's is ""."""
+    """Return the name of the server of an entry; the default server's is ""."""
     return event.target_name.partition("/")[2]

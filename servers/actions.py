@@ -1,8 +1,8 @@
-"""What can be done with servers: naming them, starting and stopping them.
+"""Actions on servers: create, edit, start, stop and delete.
 
-Starting and stopping are wishes. An action writes what is wanted into the row and
-counts it in `generation`; the controller makes it true, and `servers.waiting` tells
-when it has. Nothing here starts a process.
+Starting and stopping are requests. An action writes the wanted state into the row and
+increments `generation`; the controller carries it out, and `servers.waiting` waits for
+the result. Nothing here starts a process.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from servers.names import (
 # Servers that one transaction starts, of which each takes several rows.
 STARTS = 100
 
-# What the stream of a start begins with.
+# The first event of a start's progress stream.
 REQUESTED = {"progress": 0, "message": "Server requested"}
 
 
 class AlreadyRunning(Invalid):
-    """A server that is to be started is ready, as far as is known.
+    """A server that is to be started is ready already, as far as the row shows.
 
-    Its process may have died since: who asks the controller to look (`poll`, see
-    `servers.controller_calls`) and finds it dead may try again.
+    Its process may have died since. A caller may have the controller check (`poll`, see
+    `servers.controller_calls`) and try again if the process is dead.
     """
 
     def __init__(self, server: Server) -> None:
@@ -61,7 +61,7 @@ class AlreadyRunning(Invalid):
 
 
 class Unset(Enum):
-    """The value of an option that was not given, where null means something."""
+    """The value of an option that was not given, because null has a meaning."""
 
     UNSET = 0
 
@@ -77,11 +77,11 @@ def create_server(
     user_options: dict[str, Any] | None = None,
     by: Actor,
 ) -> Server:
-    """Give a user one more named server, stopped."""
+    """Create one more named server of a user, stopped."""
     if not name:
         raise Conflict(f"User {user.name} already has a default server")
     _require_named_servers()
-    # Whoever asks for what is there is told so without a lock.
+    # Checked without a lock first, because a name that exists needs none.
     if Server.objects.filter(user=user, name=name).exists():
         raise _has_server(user, name)
     check_server_name(name)
@@ -182,7 +182,7 @@ def _edit_server(
 
 @transaction.atomic
 def delete_server(user: User, name: str, *, by: Actor) -> None:
-    """Remove a stopped named server, its shares and share codes."""
+    """Delete a stopped named server, its shares and share codes."""
     if not name:
         raise Invalid("Cannot delete the default server")
     _lock(user)
@@ -208,17 +208,18 @@ def start_server(
     display_name: str = "",
     by: Actor,
 ) -> tuple[Server, bool]:
-    """Want a server to run, and create it if it is a named one that does not exist.
+    """Request the start of a server; a named one that does not exist is created.
 
-    Without options it starts with those of the last time. Returns the row, and False
-    if it was starting already, in which case nothing is changed.
+    Without options the server starts with its latest ones. Returns the row, and False
+    if the server was starting already, in which case nothing is changed.
     """
     check_user_options(user_options)
     if name:
         _require_startable_name(user, name, display_name, by)
     known = Server.objects.filter(user=user, name=name).first()
     if known is not None and known.pending == Server.Pending.SPAWN:
-        # Many may ask for the same at once, and need not stand in line for this.
+        # Checked without a lock first, so that many equal requests need not wait for
+        # it.
         known.user = user
         return known, False
     with transaction.atomic():
@@ -226,9 +227,9 @@ def start_server(
 
 
 def require_startable(user: User, name: str, display_name: str, by: Actor) -> None:
-    """Refuse a named server that could not be started, before it is asked for options.
+    """Refuse a named server that could not be started, before options are shown.
 
-    The start itself decides again.
+    The start itself checks again.
     """
     if not name:
         return
@@ -247,7 +248,7 @@ def _require_startable_name(
 ) -> None:
     _require_named_servers()
     if not Server.objects.filter(user=user, name=name).exists():
-        # Somebody else may just have created it, which is as good.
+        # Another request may just have created the server, which is no error.
         with suppress(Conflict):
             create_server(user, name, display_name=display_name, by=by)
         return
@@ -286,7 +287,7 @@ def _want_running(
     if user_options is not None:
         server.user_options = user_options
     elif server.user_options is None:
-        # Nobody has asked for any, which is known from now on.
+        # No options were given, which is stored as such from now on.
         server.user_options = {}
     if name and display_name:
         server.display_name = display_name
@@ -312,10 +313,10 @@ def _want_running(
 def stop_server(
     user: User, name: str, *, remove: bool = False, by: Actor
 ) -> Server | None:
-    """Want a server to be stopped, also while it starts; None if it is already.
+    """Request the stop of a server, also of a starting one; None if it is stopped.
 
-    `remove` takes a named server away once it is stopped. Its removal is recorded
-    now, for it is done in the name of whoever asks for it now.
+    `remove` deletes a named server once it is stopped. The deletion is recorded now,
+    because now the actor is known.
     """
     if name:
         _require_named_servers()
@@ -350,25 +351,25 @@ def stop_server(
 
 
 def know_default_server(user: User) -> None:
-    """Make the row of a default server that nobody has used yet.
+    """Create the row of a default server that was never used.
 
-    Who asks for the progress of one that is not known is told so, as in JupyterHub;
-    signing in and calls that act on it make it known.
+    As in JupyterHub, the progress of a default server without a row is not found;
+    signing in and calls that act on the server create the row.
     """
     Server.objects.get_or_create(user=user, name="")
 
 
 def stop_servers(servers: QuerySet[Server], *, by: Actor) -> int:
-    """Want all of these to be stopped, in batches; return how many were not yet."""
+    """Request the stop of servers, in batches; return how many are new."""
     running = servers.filter(ACTIVE).exclude(pending=Server.Pending.STOP)
     ids = running.order_by("pk").values_list("pk", flat=True)
     return sum(in_batches(list(ids), partial(stop_some, by=by)))
 
 
 def stop_some(ids: list[int], *, by: Actor) -> int:
-    """Want a batch of servers to be stopped; return how many were not yet.
+    """Request the stop of a batch of servers; return how many were not stopping yet.
 
-    It is part of the transaction of its caller.
+    The batch is part of the caller's transaction.
     """
     lock_capacity()
     chosen = Server.objects.filter(ACTIVE, pk__in=ids)
@@ -384,21 +385,22 @@ def stop_some(ids: list[int], *, by: Actor) -> int:
 
 
 def stop_servers_of(users: QuerySet[User], by: Actor) -> int:
-    """Want all servers of these users to be stopped."""
+    """Request the stop of all servers of these users."""
     return stop_servers(Server.objects.filter(user__in=users.values("pk")), by=by)
 
 
 def stop_servers_at_sign_out(user: User, by: Actor) -> None:
-    """Stop what somebody leaves behind, if the hub is configured so."""
+    """Stop a user's servers at sign-out, if the hub is configured so."""
     if settings.HUB.shutdown_on_logout:
         stop_servers(Server.objects.filter(user=user), by=by)
 
 
 def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
-    """Want these to run, as far as limits allow, and return how many are starting now.
+    """Request the start of servers, as far as limits allow; return the number of
+    starts.
 
-    Those that are active already are passed over, and so is who may not sign in.
-    They start in batches. Raises `Busy` if there is no room for any.
+    Active servers and those of users who may not sign in are skipped. The servers start
+    in batches. Raises `Busy` if the limits allow no start at all.
     """
     ids = list(_startable(servers).order_by("pk").values_list("pk", flat=True))
     started = sum(in_batches(ids, partial(_start_some, by=by), size=STARTS))
@@ -415,10 +417,10 @@ def _startable(servers: QuerySet[Server]) -> QuerySet[Server]:
 
 
 def _start_some(ids: list[int], *, by: Actor) -> int:
-    """Want these few servers to run, as far as there is room; return how many."""
+    """Request the start of a few servers, as far as limits allow; return the number."""
     lock_capacity()
     stopped = _startable(Server.objects.filter(pk__in=ids))
-    # Who is deactivated or deleted meanwhile is so before this, or afterwards.
+    # With this lock a user is deactivated or deleted either before this, or afterwards.
     lock_all(User.objects.filter(pk__in=stopped.order_by().values("user")))
     rows = _locked_rows(stopped)
     rows = rows[: Capacity.now().left(len(rows))]
@@ -451,7 +453,7 @@ def _start_some(ids: list[int], *, by: Actor) -> int:
 
 
 def why_user_is_busy(user: User) -> str | None:
-    """Say what keeps a user from being renamed or deleted."""
+    """Return the reason why a user can't be renamed or deleted, or None."""
     active = Server.objects.filter(Q(ready=True) | Q(pending__isnull=False), user=user)
     if active.exists():
         return f"{user.name}'s server is active. Please stop it first."
@@ -464,7 +466,7 @@ def _find(user: User, name: str) -> Server:
         return server
     if name:
         raise NotFound(f"User {user.name} has no such server '{name}'")
-    # Everyone has a default server; the row appears with the first change to it.
+    # Every user has a default server, whose row is created by the first change to it.
     return Server(user=user)
 
 
@@ -474,7 +476,7 @@ def _require_named_servers() -> None:
 
 
 def _lock(user: User) -> User:
-    """Let nobody else count, name or start this user's servers meanwhile."""
+    """Lock a user, so that no other transaction counts, names or starts the servers."""
     current = locked(User.objects.filter(pk=user.pk)).first()
     if current is None:
         raise NotFound(f"No such user: {user.name}")
@@ -496,7 +498,7 @@ def _locked(user: User, name: str) -> Server | None:
 def _locked_rows(servers: QuerySet[Server]) -> list[tuple[int, str, str]]:
     """Lock these servers; return the id, owner and name of each, oldest first."""
     chosen = Server.objects.filter(pk__in=servers.order_by().values("pk"))
-    # PostgreSQL locks the rows of what is selected as objects, not as values.
+    # PostgreSQL locks the rows of a SELECT of objects, not of values.
     rows = chosen.select_related("user").only("name", "user__name")
     return [(server.pk, server.user.name, server.name) for server in locked(rows)]
 
@@ -507,7 +509,7 @@ def _note_activity(users: list[int], now: datetime) -> None:
 
 
 def _record_many(by: Actor, action: str, rows: list[tuple[int, str, str]]) -> None:
-    """Record one act, whether it concerns one server or many, and wake who does it."""
+    """Record one action on one or many servers, and notify the controller."""
     if not rows:
         return
     names = [f"{owner}/{name}" for _, owner, name in rows]

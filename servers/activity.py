@@ -1,4 +1,4 @@
-"""What servers report about when they were last used."""
+"""Servers' reports of their last use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from database.locks import lock_all
 from scopes.refusals import Invalid
 from servers.models import Server
 
-# Servers whose rows one transaction writes; others may write in between.
+# Servers whose rows one transaction writes, so that other writers wait briefly.
 BATCH = 200
 
 
@@ -23,10 +23,10 @@ def note_activity(
 ) -> None:
     """Move the activity of a user and of servers forward, never back.
 
-    Reports come every few minutes from each server and are no acts of anybody, so
-    they are not recorded. The default server gets its row when it is spoken of. A
-    report with a server that does not exist changes nothing, and is refused before
-    anything is locked.
+    Each server reports every few minutes without a person acting, so reports are not
+    recorded. A report that names the default server creates its row. A report with a
+    server that does not exist changes nothing, and is refused before anything is
+    locked.
     """
     known = Server.objects.filter(user_id=user_id, name__in=servers)
     names = set(known.values_list("name", flat=True))

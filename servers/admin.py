@@ -1,4 +1,4 @@
-"""Servers in the admin: found, explained, started, stopped and opened."""
+"""Servers in the admin: search, details, start, stop and open."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ from web.admin_lists import rising
 
 LOST = "What runs in them ends, and what was not saved is lost."
 
-# More links than this are of no use on one page.
+# Most links on one page.
 LINKS = 500
-# As many servers as the page of their owner shows.
+# Servers beside one user in the admin.
 NAMED = 20
-# What the page of one server shows of what was said and done.
+# Most events and entries of the audit log on the page of one server.
 LATEST = 10
 
 
-# What runs comes first, then what is about to.
+# Ready servers come first, then pending ones.
 RANK = Case(
     When(ready=True, then=0),
     When(pending__isnull=False, then=1),
@@ -111,7 +111,7 @@ class UserFilter(ChosenFilter):
 
 @admin.register(Server)
 class ServerAdmin(ScopedAdmin):
-    """Servers are started, stopped and opened; what they are is their owner's."""
+    """Servers can be started, stopped and opened; only the owner edits them."""
 
     kind = "server"
     searched = ("name", "display_name")
@@ -148,7 +148,8 @@ class ServerAdmin(ScopedAdmin):
         servers = Server.objects.order_by().values("pk")
         users = User.objects.filter(named(owner)).order_by()
         if slash:
-            # The end of an owner's name and the beginning of a server's.
+            # The text may be the end of an owner's name and the beginning of a
+            # server's.
             ends = Q(name__iendswith=owner) | Q(name=normalise_name(owner))
             found = servers.filter(
                 user__in=users.filter(ends).values("pk"), name__istartswith=name
@@ -161,7 +162,7 @@ class ServerAdmin(ScopedAdmin):
             )
         )
 
-    # Bulk acts, on all rows that match if so chosen
+    # Bulk actions, on all matching rows if so chosen
 
     def has_start_permission(self, request: Any) -> bool:
         return request.user.access.has("start:servers")
@@ -218,7 +219,7 @@ class ServerAdmin(ScopedAdmin):
         warning: str,
         act: Callable[[QuerySet[Server]], str],
     ) -> HttpResponse | None:
-        """Ask about the servers that the act concerns and that its scope reaches."""
+        """Confirm an action on the selected servers that its scope reaches."""
         reached = request.user.access.limit(scope, queryset=queryset)
         if not reached.order_by().exists():
             self.message_user(
@@ -239,7 +240,7 @@ class ServerAdmin(ScopedAdmin):
 
     @admin.action(description="Open the selected servers", permissions=["open"])
     def open(self, request: Any, queryset: QuerySet[Server]) -> HttpResponse:
-        """Show a link to each running server; a browser opens one tab for a click."""
+        """Show a link to each running server: one click opens only one tab."""
         reached = request.user.access.limit("access:servers", queryset=queryset)
         running = reached.filter(ready=True).select_related("user")
         number = running.order_by().count()
@@ -277,7 +278,7 @@ class ServerAdmin(ScopedAdmin):
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # Where a person stands: on the page of a user, or in the list of users
+    # Buttons on the page of a user and in the list of users
 
     def get_urls(self) -> list[Any]:
         start = self.admin_site.admin_view(self.start_view)
@@ -289,7 +290,7 @@ class ServerAdmin(ScopedAdmin):
         ]
 
     def start_view(self, request: Any, user: int) -> HttpResponse:
-        """Start a server, also the default one of somebody who never had it."""
+        """Start a server, also a default server that was never used."""
         server = self.meant(request, user, "start:servers")
         if request.method == "POST":
             try:
@@ -306,7 +307,7 @@ class ServerAdmin(ScopedAdmin):
         return self.back(request, server)
 
     def stop_view(self, request: Any, user: int) -> HttpResponse:
-        """Stop a server, once that is confirmed: what was not saved in it is lost."""
+        """Stop a server after a confirmation, because unsaved work is lost."""
         server = self.meant(request, user, "delete:servers")
         if request.method != "POST":
             return self.back(request, server)
@@ -331,7 +332,7 @@ class ServerAdmin(ScopedAdmin):
         return self.back(request, server)
 
     def meant(self, request: Any, user: int, scope: str) -> Server:
-        """Return the server that an address names, if the scope reaches it."""
+        """Return the server of an address, if the scope reaches it."""
         name = request.GET.get("name", "")
         if "\0" in name:
             raise Http404
@@ -340,14 +341,14 @@ class ServerAdmin(ScopedAdmin):
             owner = User.objects.filter(pk=user).first()
             if owner is None or name:
                 raise Http404
-            # Everyone has a default server; the row appears with the first start.
+            # Every user has a default server, whose row is created by the first start.
             server = Server(user=owner, name="")
         if not request.user.access.allows(scope, obj=server):
             raise PermissionDenied
         return server
 
     def back(self, request: Any, server: Server) -> HttpResponse:
-        """Lead back to the page in the admin from which the act was asked for."""
+        """Redirect to the page of the admin from which the action was requested."""
         place = reverse("admin:accounts_user_change", args=[server.user_id])
         asked = request.GET.get("back", "")
         inside = asked.startswith(reverse("admin:index")) and not re.search(
@@ -355,7 +356,7 @@ class ServerAdmin(ScopedAdmin):
         )
         return HttpResponseRedirect(asked if inside else place)
 
-    # What is shown
+    # Columns and fields
 
     @admin.display(description="Server")
     def full_name(self, server: Server) -> str:
@@ -379,7 +380,7 @@ class ServerAdmin(ScopedAdmin):
 
     @admin.display(description="Exception")
     def exception(self, server: Server) -> SafeString:
-        """The text that people do not see."""
+        """The text of an unexpected exception, which people do not see."""
         return format_html("<pre>{}</pre>", server.failure_detail)
 
     @admin.display(description="Started", ordering=rising("started"))
@@ -396,7 +397,7 @@ class ServerAdmin(ScopedAdmin):
 
     @admin.display(description="Address")
     def address(self, server: Server) -> SafeString | str:
-        # A path alone does not say whether anything answers there.
+        # A path alone does not show whether anything answers there.
         if not server.ready:
             return DASH
         return format_html("<code>{}</code>", server.address)
@@ -448,10 +449,10 @@ def _condition(server: Server) -> SafeString:
 
 
 def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
-    """Show the servers of users, and what may be done with them right there.
+    """Show the servers of users, with buttons.
 
-    In a list that is the default server, one more that runs, and how many others there
-    are; on the page of one user each of them.
+    In a list that is the default server, one more that runs, and the number of others;
+    on the page of one user all servers.
     """
     access = request.user.access
     if not access.has("read:servers", "start:servers"):
@@ -469,7 +470,7 @@ def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
             server.user = user
         if not mine or mine[0].name:
             mine.insert(0, Server(user=user))
-        # The default server, then what runs.
+        # The default server, then running servers.
         mine[1:] = sorted(mine[1:], key=lambda server: not server.is_active)
         running = len(mine) > 1 and mine[1].is_active
         limit = NAMED if alone else 1 + running
@@ -484,7 +485,7 @@ def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
 
 
 def _line(request: Any, server: Server, alone: bool) -> SafeString | str:
-    """Show one server: its condition, and buttons for what may be done with it."""
+    """Show one server: its state, and the buttons for the possible actions."""
     access, parts = request.user.access, []
     if server.pk is None:
         if not access.allows("start:servers", obj=server):
@@ -530,7 +531,7 @@ def _line(request: Any, server: Server, alone: bool) -> SafeString | str:
 
 
 def _shares(ids: list[int], access: Access | None) -> dict[int, int]:
-    """Count what users share and what is shared with them, which goes with them."""
+    """Count the shares of and with users, which are deleted with the users."""
     shares = Share.objects.order_by()
     if access is not None:
         shares = access.limit("read:shares", queryset=shares)

@@ -1,4 +1,4 @@
-"""What a job of a batch system tells of the server that it runs."""
+"""Reports of a batch system's job about the server that it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from servers.models import Server
 
 
 def starting_server(token_id: int) -> Server:
-    """Return the server that is being started with this token."""
+    """Return the starting server that has this token."""
     server = Server.objects.filter(
         token_id=token_id, wanted=Server.Wanted.RUNNING, ready=False
     ).first()
@@ -23,10 +23,10 @@ def starting_server(token_id: int) -> Server:
 
 @transaction.atomic
 def note_port(server: Server, port: Any) -> None:
-    """Keep at which port a starting server says it will listen.
+    """Store the port at which a starting server will listen.
 
-    The controller reads it while the spawner waits for it. A job that comes too late,
-    when its server is started anew or no longer wanted, changes nothing.
+    The controller reads the port while the spawner waits for it. The report of a late
+    job, whose server is starting again or no longer wanted, changes nothing.
     """
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         raise Invalid("A port is a whole number from 1 to 65535.")

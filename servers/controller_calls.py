@@ -1,20 +1,20 @@
-"""What web processes ask the controller, who alone knows processes and spawners.
+"""Calls of web processes to the controller, which has the processes and spawners.
 
-Kinds of questions, their payloads and answers:
+Kinds of calls, their payloads and results:
 
-* `poll` `{"server_id"}`: does the process of a server live? `{"alive": bool}`. One
-  that is found dead has been settled as stopped before this is answered.
-* `options_form` `{"owner", "server_name"}`: the form of options that a server is
-  started with; `{"form": html}`, empty if there is none.
-* `options_from_form` `{"owner", "server_name", "fields", "files"}`: what somebody
-  filled in; `{"options": {...}}`, or `{"error": text, "status": 400}`, with `html` if
-  that was written for people, too.
-* `forget` `{"server_id", "user_id", "owner", "server_name", "state"}`: a server whose
-  row is gone leaves nothing behind; `{}`. Nobody waits for this one, but a server of
-  the same name: it starts only afterwards.
+* `poll` `{"server_id"}`: whether the process of a server is alive; `{"alive": bool}`. A
+  dead server is settled as stopped before this returns.
+* `options_form` `{"owner", "server_name"}`: the form of a server's start options;
+  `{"form": html}`, empty if there is none.
+* `options_from_form` `{"owner", "server_name", "fields", "files"}`: the options of a
+  filled-in form; `{"options": {...}}`, or `{"error": text, "status": 400}`, with `html`
+  if there is a version for pages, too.
+* `forget` `{"server_id", "user_id", "owner", "server_name", "state"}`: delete all
+  resources of a server whose row is deleted; `{}`. No process waits for the result, but
+  a new server of the same name starts only afterwards.
 
-A question is a row for as long as somebody waits for its answer: what people fill
-in is nobody else's business, so it stays no longer.
+A call is a row only while a process waits for its result, because forms may contain
+private data.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from servers.models import Inquiry
 
 PATIENCE = 5.0
 INTERVAL = 0.05
-# Seconds for which a question waits to be written.
+# Seconds of waiting for the database when a call is stored.
 LOCK_PATIENCE = 0.5
-# Nobody waits for an answer for so long.
+# Longer than any process waits for a result.
 KEPT = timedelta(minutes=5)
 
 
 class NoAnswer(Exception):
-    """No controller has answered in time; perhaps none is running."""
+    """No controller returned a result in time; perhaps none is running."""
 
 
 def ask(kind: str, seconds: float | None = None, **payload: Any) -> Any:
-    """Ask and wait in this thread; raises `NoAnswer` after so many seconds."""
+    """Call and wait in this thread; raises `NoAnswer` after so many seconds."""
     deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
     inquiry = _put_soon(kind, payload)
     try:
@@ -59,7 +59,7 @@ def ask(kind: str, seconds: float | None = None, **payload: Any) -> Any:
 
 
 async def ask_async(kind: str, seconds: float | None = None, **payload: Any) -> Any:
-    """Ask and wait on the event loop; raises `NoAnswer` after so many seconds."""
+    """Call and wait on the event loop; raises `NoAnswer` after so many seconds."""
     deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
     async with Changes() as changes:
         inquiry = await asyncio.to_thread(_put_soon, kind, payload)
@@ -69,7 +69,8 @@ async def ask_async(kind: str, seconds: float | None = None, **payload: Any) -> 
                 if await asyncio.to_thread(answered, inquiry):
                     return inquiry.answer
         finally:
-            # Also when whoever asked has left, who can't await anything more.
+            # In a task of its own, because a cancelled caller can't await anything
+            # more.
             forgetting = asyncio.ensure_future(asyncio.to_thread(withdraw, inquiry))
             WITHDRAWALS.add(forgetting)
             forgetting.add_done_callback(WITHDRAWALS.discard)
@@ -81,9 +82,9 @@ WITHDRAWALS: set[asyncio.Future[None]] = set()
 
 
 def _put_soon(kind: str, payload: dict[str, Any]) -> Inquiry:
-    """Ask, unless the database is too busy for that.
+    """Store a call, unless the database is too busy.
 
-    Pages ask by the way, and can say something without an answer.
+    Pages make calls for additional facts and can be shown without them.
     """
     try:
         with brief_transaction(LOCK_PATIENCE):
@@ -102,7 +103,7 @@ def put(kind: str, payload: dict[str, Any]) -> Inquiry:
 
 
 def answered(inquiry: Inquiry) -> bool:
-    """Look whether there is an answer, and take it over."""
+    """Tell whether there is a result, and read it."""
     row = Inquiry.objects.filter(pk=inquiry.pk).values("answer", "answered_at").first()
     if row is None or row["answered_at"] is None:
         return False
@@ -111,9 +112,10 @@ def answered(inquiry: Inquiry) -> bool:
 
 
 def abandoned(now: datetime) -> QuerySet[Inquiry]:
-    """Return the questions that nobody waits for, since who asked has died.
+    """Return the calls that no process waits for, because the caller has died.
 
-    What is to be forgotten must be, however long no controller was there.
+    Calls of the kind `forget` are kept until they are handled, however long there was
+    no controller.
     """
     old = Inquiry.objects.filter(asked_at__lt=now - KEPT)
     return old.exclude(kind="forget", answered_at=None)

@@ -1,7 +1,7 @@
-"""What a server proves itself with: its API token, and its OAuth client.
+"""The credentials of a server: its API token, and its OAuth client.
 
-Both are made for one start and end with it. The secret of the client is the token,
-so that a server is given one secret and no more.
+Both are issued for one start and revoked with it. The secret of the client is the
+token, so that a server gets one secret only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tokens.verification import verify
 
 CONTROLLER: Final = Actor.system("controller")
 ROLE: Final = "server"
-# Without it nobody would know that a server is in use.
+# Without this scope a server could not report its activity.
 ACTIVITY: Final = "users:activity!user"
 SUFFICES: Final = frozenset({ACTIVITY, "users:activity", "inherit"})
 
@@ -46,9 +46,9 @@ ENDED: Final = (
 class Requested:
     """The raw scopes that a configuration wants for a server.
 
-    `token` is what its own token may do at most, or nothing for what the role
-    `server` says; `client` what the tokens of its visitors may do beyond reaching
-    it. A server that `resumes` may come back with the token that it had.
+    `token` limits the scopes of the server's own token, or is empty for those of the
+    role `server`; `client` adds to the scopes of visitors' tokens, which always include
+    access to the server. A server that `resumes` may come back with its earlier token.
     """
 
     token: tuple[str, ...] = ()
@@ -59,10 +59,10 @@ class Requested:
 @transaction.atomic
 @sensitive_variables("secret")
 def give(server: Server, requested: Requested, *, by: Actor = CONTROLLER) -> str:
-    """Make token and client for a start, and return the secret of both.
+    """Issue token and client for a start, and return the secret of both.
 
-    The row is told its token only while the attempt is the one that `server` has:
-    a controller that was replaced meanwhile gives nothing.
+    The token is stored in the row only while the row has the attempt of `server`, so
+    that a replaced controller stores nothing.
     """
     if not requested.resumes:
         _revoke(server, by)
@@ -88,11 +88,11 @@ def give(server: Server, requested: Requested, *, by: Actor = CONTROLLER) -> str
 def rehash(
     server: Server, secret: str, requested: Requested, *, by: Actor = CONTROLLER
 ) -> str:
-    """Make do with the secret that a resumed server has, in place of the one given.
+    """Replace the new secret by the secret that a resumed server has.
 
-    Returns why that can't be, or nothing. A token of somebody else is never taken for
-    the server's, and is revoked, for the server has seen it; one that ended stays
-    ended.
+    Returns the reason if that is not possible, or "". A token of another owner is never
+    accepted as the server's, and is revoked, because the server has seen it. A revoked
+    token stays revoked.
     """
     bearer = verify(secret)
     if bearer is not None and (
@@ -109,7 +109,7 @@ def rehash(
             by=by,
         )
     except Invalid:
-        # It looks like one of ours; its row was purged since.
+        # The secret has our format; its row was purged since.
         return ENDED
     if verify(secret) is None:
         return ENDED
@@ -122,7 +122,7 @@ def rehash(
 
 @transaction.atomic
 def take_back(server: Server, *, by: Actor = CONTROLLER) -> None:
-    """End a server's token, its client, and what visitors hold through that."""
+    """Revoke a server's token, its client, and the tokens of visitors."""
     clients = OAuthClient.objects.filter(server=str(server))
     identifiers = list(clients.values_list("identifier", flat=True))
     if server.token_id or identifiers:
@@ -133,9 +133,9 @@ def take_back(server: Server, *, by: Actor = CONTROLLER) -> None:
 
 
 def lock_credentials(servers: Iterable[Server], others: Q) -> None:
-    """Lock what `take_back` ends for each of these servers, and `others` of tokens.
+    """Lock the rows that `take_back` changes for these servers, and `others` of tokens.
 
-    Taken back one by one, the tokens of the second would come after the client of the
+    Otherwise the tokens of the second server would be locked after the client of the
     first.
     """
     names, held = [], []
@@ -150,14 +150,14 @@ def lock_credentials(servers: Iterable[Server], others: Q) -> None:
 
 
 def server_scopes(server: Server, requested: Requested) -> list[str]:
-    """Return the raw scopes of a server's token: what is wanted and its owner has.
+    """Return the raw scopes of a server's token: the wanted ones that its owner has.
 
-    Unlike those of other tokens, scopes beyond the owner are dropped: the
-    configuration speaks of all servers at once.
+    Unlike with other tokens, scopes beyond the owner are dropped, because the
+    configuration applies to all servers at once.
     """
     wanted = list(requested.token) or _role_scopes()
     check_scopes(wanted, holder="server_token_scopes", limited=False)
-    # `!server` is the server itself, though its token belongs to no client.
+    # `!server` is this server, although its token belongs to no client.
     wanted = [
         f"{scope}={server}" if scope.endswith("!server") else scope for scope in wanted
     ]
@@ -172,7 +172,7 @@ def _role_scopes() -> list[str]:
 
 
 def _held_by(user: User, raws: Iterable[str]) -> set[str]:
-    """Cut raw scopes down to what a user has, and keep them raw where that is all."""
+    """Reduce raw scopes to those that a user has, kept raw where possible."""
     identity = Identity("user", user.name)
     wanted = {raw: expand([raw], identity) for raw in raws}
     return cut_down(wanted, user.access, members_among)
@@ -195,10 +195,10 @@ def _register(
 
 
 def _revoke(server: Server, by: Actor, identifiers: Iterable[str] = ()) -> None:
-    """End the server's token, and with it those that these clients obtained.
+    """Revoke the server's token, and the tokens that these clients obtained.
 
-    They count as expired too: unlike what an operator brought, a token that the hub
-    minted can't come back, so the next purge may take its row.
+    They are marked as expired too, so that the next purge deletes them: unlike an
+    imported token, a generated one can't be used again.
     """
     doomed = APIToken.objects.filter(
         Q(pk=server.token_id) | Q(client_id__in=list(identifiers))
@@ -213,12 +213,12 @@ def _revoke(server: Server, by: Actor, identifiers: Iterable[str] = ()) -> None:
 
 @transaction.atomic
 def end_strays(*, by: Actor = CONTROLLER) -> None:
-    """End the clients of servers that have no token, or do not exist any more."""
+    """Delete the clients of servers that have no token, or are deleted."""
     called = Concat("user__name", Value("/"), "name")
     servers = Server.objects.filter(token__isnull=False).order_by()
     known = servers.values_list(called)
-    # Listed once, rather than looked through for each client: with ten thousand
-    # servers that would take ten seconds, and nobody could write meanwhile.
+    # Selected once, not for each client: with ten thousand servers that would take ten
+    # seconds without other writers.
     end_clients(
         OAuthClient.objects.filter(service=None).exclude(server__in=known), by=by
     )

@@ -1,7 +1,7 @@
-"""Servers whose rows go: what is left of them elsewhere goes, too.
+"""Deletion of servers' rows and of all that belongs to them.
 
-Only the controller knows what a spawner keeps between starts: volumes, containers, a
-log. It is asked for in the transaction that deletes the row, and nobody waits for it.
+Only the controller can delete a spawner's resources: volumes, containers, a log. The
+call is stored in the transaction that deletes the row, without waiting for its result.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from servers.models import Server
 
 @transaction.atomic
 def release(server: Server, *, by: Actor) -> None:
-    """End what a stopped server holds, and have its spawner forget it for ever."""
+    """Revoke a stopped server's credentials and delete its resources."""
     if server.token_id is not None:
         take_back(server, by=by)
     if not server.generation:
-        # It was never started, so there is nothing to forget.
+        # A server that was never started has no resources.
         return
     put(
         "forget",

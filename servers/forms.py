@@ -1,4 +1,4 @@
-"""What people type to get one more server."""
+"""The form for one more server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NAMELESS = "x"
 
 
 def server_name_of(display_name: str) -> str:
-    """Make a name that fits into addresses of one that people read.
+    """Return a name for addresses, made from a display name.
 
-    It is what JupyterHub's own page would make of it.
+    JupyterHub's own page makes the same name.
     """
     plain = "".join(
         char
@@ -31,14 +31,14 @@ def server_name_of(display_name: str) -> str:
 
 
 class AddServerForm(forms.Form):
-    """A named server, by the name that its owner reads."""
+    """A named server, given by its display name."""
 
     display_name = forms.CharField(
         label="Name of the new server", max_length=DISPLAY_NAME_LENGTH
     )
 
     def clean_display_name(self) -> str:
-        # Blanks that nobody sees are no mistake of whoever typed them.
+        # Surrounding blanks are invisible, so they are removed without an error.
         name = " ".join(self.cleaned_data["display_name"].split())
         try:
             check_display_name(name)

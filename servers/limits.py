@@ -99,10 +99,10 @@ def callback_request(by: Actor) -> CallbackRequest:
 
 
 def limit_of_names(by: Actor) -> int:
-    """Return how many named servers each user may have, as far as this one asks.
+    """Return how many named servers each user may have, in a request of this actor.
 
-    A function of the configuration may decide, and take its time: ask outside of a
-    transaction, before any lock.
+    A function of the configuration may compute the limit and take long, so call this
+    outside of a transaction, before any lock.
     """
     limit = settings.HUB.named_server_limit_per_user
     if callable(limit):
@@ -128,8 +128,9 @@ def asks_for_limit(view: Callable[..., Any], *methods: str) -> Callable[..., Any
 def require_room_for_name(user: User, limit: int) -> None:
     """Raise `Invalid` unless a user may have one more named server.
 
-    `limit` is what `limit_of_names` returned before the user was locked. Where it is
-    none, the ceiling of every user holds, because all servers stand in one answer.
+    `limit` is the result of `limit_of_names` from before the user was locked. Without a
+    limit the general maximum applies, because all servers of a user are in one
+    response.
     """
     limits = (limit, settings.HUB.server_limit_per_user)
     limit = min((each for each in limits if each > 0), default=0)

@@ -1,11 +1,11 @@
-"""What is measured of servers and of the proxy, under JupyterHub's names.
+"""Metrics of servers and of the proxy, under JupyterHub's names.
 
-The controller measures most of it; web processes add what they refuse and their own
-calls of the proxy. Both make a `ServerMetrics` with a registry of theirs, and
-`hubsite.metrics` adds up the two.
+The controller measures most of them; web processes add the starts that they refuse and
+their own requests to the proxy. Both make a `ServerMetrics` with their own registry,
+and `hubsite.metrics` adds up the two.
 
-Nothing that is loaded with Django's models may import this: what measures finds out
-while it is loaded whether several processes share their figures.
+Modules that are imported with Django's models must not import this one, because the
+metrics library decides at import whether several processes share their figures.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ LOOP_BUCKETS = (
     *(0.05, 0.055, 0.06, 0.065, 0.07, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5),
     *(7.5, 10),
 )
-# A spawner may say any word as the reason; a whole sentence is none.
+# The reason of a spawner must be one word; a sentence counts as unknown.
 REASON_LENGTH = 64
 
 
 def prefix() -> str:
-    """Return what all names begin with."""
+    """Return the prefix of all names."""
     return os.environ.get("JUPYTERHUB_METRICS_PREFIX", "jupyterhub")
 
 
 def buckets(variable: str, usual: Sequence[float]) -> Sequence[float]:
-    """Return the bounds of a histogram, as the environment may set them."""
+    """Return the buckets of a histogram, which the environment may set."""
     given = os.environ.get(variable, "").strip()
     return [float(bound) for bound in given.split(",")] if given else usual
 
 
 class ServerMetrics:
-    """The histograms of one process.
+    """The metrics of one process.
 
-    Each series that can be foreseen is there from the start: an alert on a rate
-    would miss the first failure otherwise.
+    Each foreseeable series exists from the start, because an alert on a rate would
+    otherwise miss the first failure.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -123,11 +123,11 @@ class ServerMetrics:
         self.spawns.labels(status, reason[:REASON_LENGTH]).observe(seconds)
 
     def observe_refusal(self, reason: str) -> None:
-        """Count a start for which there was no room."""
+        """Count a start that a limit refused."""
         self.observe_spawn(0, "failure", reason)
 
     def observe_proxy(self, act: str, seconds: float, succeeded: bool) -> None:
-        """Count one dealing with the proxy; of those without a status, what worked."""
+        """Count one request to the proxy; without a status, only successes."""
         family = self.proxy[act]
         if act in ("add", "delete"):
             family = family.labels("success" if succeeded else "failure")

@@ -1,4 +1,4 @@
-"""Notebook servers, and who may use the server of another."""
+"""Notebook servers, and the shares that give others access to them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from accounts.models import Group, User
 from tokens.models import APIToken
 from web.hosts import user_origin
 
-# A share answers to the names of its server: whoever may see the shares of a server
-# sees each of them.
+# Filters of shares match the names of their server, so that a person who may see the
+# shares of a server sees each of them.
 SHARED_FILTERS = {
     "user": "server__user__name",
     "server": "server__user__name/server__name",
@@ -25,29 +25,29 @@ SHARED_FILTERS = {
 
 
 def server_path(owner: str, name: str) -> str:
-    """Return the public path of a server; every part is escaped, `@` is not."""
+    """Return the public path of a server; every part is escaped, except `@`."""
     path = f"{settings.HUB.base_url}user/{quote(owner, safe='@')}/"
     return f"{path}{quote(name, safe='@')}/" if name else path
 
 
 def server_url(owner: str, name: str) -> str:
-    """Return where people reach a server: its path, after its own host if any."""
+    """Return a server's public address: its path, after its host if any."""
     return f"{user_origin(owner)}{server_path(owner, name)}"
 
 
-# Servers that run or are about to start or stop. The index `server_active` spells it
-# the same way; spelt otherwise, SQLite would not use that.
+# Running and pending servers. The index `server_active` has the same condition, in the
+# same form, because SQLite would not use the index otherwise.
 ACTIVE = ~Q(generation=F("settled")) | Q(pending__isnull=False) | Q(ready=True)
 
 
 class Server(models.Model):
     """A notebook server of a user; the default server's name is empty.
 
-    `pending` and `ready` say what the server is doing; a row with neither is
-    stopped. Web processes write what is *wanted* and count the wish in `generation`;
-    the controller makes it true. A wish is settled when `settled` has caught up with
-    `generation`: the server is ready or stopped, or its start has failed and
-    `failure` says why. Until then nothing is promised.
+    `pending` and `ready` show the state of the server; a row with neither is stopped.
+    Web processes write the *wanted* state and increment `generation`; the controller
+    carries it out. A generation is settled when `settled` equals `generation`: then the
+    server is ready or stopped, or its start has failed and `failure` contains the
+    reason. Until then the result is open.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {
@@ -82,7 +82,7 @@ class Server(models.Model):
     started = models.DateTimeField(null=True, blank=True)
     last_activity = models.DateTimeField(null=True, blank=True)
 
-    # The wish, and how far it has come.
+    # The wanted state, and its progress.
     wanted = models.CharField(
         max_length=8, choices=Wanted, default=Wanted.STOPPED, editable=False
     )
@@ -90,10 +90,10 @@ class Server(models.Model):
     settled = models.PositiveBigIntegerField(default=0, editable=False)
     remove_when_stopped = models.BooleanField(default=False, editable=False)
 
-    # The latest start: a random id by which what it set going can be found again,
-    # the token that its process was given, the port that a batch job told of, and
-    # why it failed, with the status that a waiting request is answered with. The
-    # text of an unexpected exception is the detail, which only administrators read.
+    # The latest start: the attempt, a random id by which its processes can be found
+    # again, the token of its process, the port that a batch job reported, and the
+    # reason of its failure, with the status for a waiting request. The detail is the
+    # text of an unexpected exception, which only administrators read.
     attempt = models.CharField(max_length=32, blank=True, editable=False)
     token = models.ForeignKey(
         APIToken,
@@ -113,13 +113,13 @@ class Server(models.Model):
     class Meta:
         ordering = ("id",)
         indexes = (
-            # The controller and the limits look at these few rows all the time.
+            # The controller and the limits read these few rows very often.
             models.Index(
                 fields=("id",),
                 condition=ACTIVE,
                 name="server_active",
             ),
-            # Lists begin with what runs.
+            # Lists begin with running servers.
             models.Index(fields=("ready", "pending", "id"), name="server_condition"),
         )
         constraints = (
@@ -141,12 +141,12 @@ class Server(models.Model):
 
     @property
     def was_started(self) -> bool:
-        """Whether anybody has ever asked for a start."""
+        """Whether a start was ever requested."""
         return self.generation > 0
 
     @property
     def label(self) -> str:
-        """What messages on the wire call it."""
+        """The name of the server in messages of the API."""
         return f"{self.user.name}:{self.name}" if self.name else self.user.name
 
     @property
@@ -155,18 +155,18 @@ class Server(models.Model):
 
     @property
     def address(self) -> str:
-        """Where people reach the server, as links to it say."""
+        """The address of the server in links."""
         return server_url(self.user.name, self.name)
 
 
 def path_of_running(user: User) -> str:
-    """Return where a user's default server is, if it is there or just coming."""
+    """Return the path of a user's default server, if it is ready or starting."""
     server = Server.objects.filter(user=user, name="").first()
     return server_url(user.name, "") if server and server.is_active else ""
 
 
 class ServerEvent(models.Model):
-    """One thing that happened while a server was started, as the wire tells it.
+    """One event of a server's start, as the API reports it.
 
     `data` is the JSON object of a progress stream's frame: `progress`, `message`,
     perhaps `html_message`, and in the last one `ready` or `failed`. Events of
@@ -186,11 +186,11 @@ class ServerEvent(models.Model):
 
 
 class Leadership(models.Model):
-    """Which controller acts, as one row.
+    """The controller that leads, as one row.
 
-    `epoch` grows each time that one takes over, and everything that a controller
-    writes carries the condition that the epoch is still its own. `seen` is its last
-    sign of life; `facts` is what it tells of itself.
+    `epoch` grows with each new leader, and every write of a controller has the
+    condition that the epoch is still its own. `seen` is the time of its last sign of
+    life; `facts` describes its process.
     """
 
     epoch = models.PositiveBigIntegerField(default=0)
@@ -210,9 +210,9 @@ class Leadership(models.Model):
 
 
 class Inquiry(models.Model):
-    """Something that a web process asks the controller, and what that answered.
+    """A call of a web process to the controller, and its result.
 
-    `kind` is one of `poll`, `options_form` and `options_from_form`; see
+    `kind` is one of `poll`, `options_form`, `options_from_form` and `forget`; see
     `servers.controller_calls`.
     """
 
@@ -237,9 +237,9 @@ class Inquiry(models.Model):
 
 
 class AnnouncedProxy(models.Model):
-    """The proxy that announced itself in place of the configured one, as one row.
+    """The proxy that was set over the API in place of the configured one, as one row.
 
-    `configured` is the address in whose place it came.
+    `configured` is the configured address that it replaces.
     """
 
     api_url = models.CharField(max_length=2047)
@@ -261,8 +261,8 @@ class AnnouncedProxy(models.Model):
 class Share(models.Model):
     """Scopes over one server, granted to a user or to a group.
 
-    `scopes` are bare names: all of them reach this server and nothing else, whatever
-    it and its owner are called by then.
+    `scopes` are base names: all of them reach this server and nothing else, also after
+    the server or its owner was renamed.
     """
 
     scope_filters: ClassVar[dict[str, str]] = SHARED_FILTERS
@@ -302,25 +302,25 @@ class Share(models.Model):
 
     @property
     def recipient(self) -> User | Group:
-        # The constraint `share_has_one_recipient` sees to it that there is one.
+        # The constraint `share_has_one_recipient` ensures that there is one.
         return cast("User | Group", self.user or self.group)
 
     def raw_scopes(self) -> list[str]:
-        """Return the scopes as they are written elsewhere, with their filter."""
+        """Return the raw scopes, with their filter."""
         return [f"{name}!server={self.server}" for name in self.scopes]
 
 
 class ShareCodeQuerySet(models.QuerySet["ShareCode"]):
-    """Invitations, by condition."""
+    """Share codes, by condition."""
 
     def active(self, now: datetime) -> ShareCodeQuerySet:
         return self.filter(expires_at__gt=now)
 
 
 class ShareCode(models.Model):
-    """An invitation to a server, exchanged for a share as often as wanted.
+    """An invitation to a server, exchanged for a share any number of times.
 
-    As of a token, only the digest of the code is kept, and `public_id` finds the row.
+    As of a token, only the digest of the code is stored, and `public_id` finds the row.
     """
 
     scope_filters: ClassVar[dict[str, str]] = SHARED_FILTERS
@@ -343,5 +343,5 @@ class ShareCode(models.Model):
         return f"sc_{self.pk}"
 
     def raw_scopes(self) -> list[str]:
-        """Return the scopes as they are written elsewhere, with their filter."""
+        """Return the raw scopes, with their filter."""
         return [f"{name}!server={self.server}" for name in self.scopes]

@@ -1,4 +1,4 @@
-"""What named servers may be called, and how much may be chosen for a start."""
+"""Rules for the names of named servers, and for the size of start options."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DISPLAY_NAME_LENGTH = 255
 MAX_USER_OPTIONS = 65_536
 DISPLAY_NAME_HINT = "Use 1 to 255 printable characters with single blanks between them."
 
-# Letters, marks, numbers, punctuation and symbols print; controls, separators other
-# than the plain blank, and unassigned code points don't.
+# Printable are letters, marks, numbers, punctuation, symbols and the plain blank, but
+# not controls, other separators, and unassigned code points.
 PRINTABLE = frozenset("LMNPS")
 
 
 def check_server_name(name: str) -> None:
     """Refuse a name that no new named server may have."""
     if not is_server_name(name):
-        # Clients know the beginning; people read on.
+        # Clients match the beginning of the message; the rest is for people.
         raise Invalid(f"Invalid server_name: {name!r}", hint=SERVER_NAME_HINT)
 
 
@@ -37,7 +37,7 @@ def is_server_name(name: str) -> bool:
 
 
 def check_display_name(text: str) -> None:
-    """Refuse what would not show as one line of text."""
+    """Refuse a text that would not be shown as one line."""
     name = unicodedata.normalize("NFC", text)
     printable = all(
         char == " " or unicodedata.category(char)[0] in PRINTABLE for char in name

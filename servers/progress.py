@@ -1,4 +1,4 @@
-"""How a start is coming along, told event by event."""
+"""Progress events of a start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANCELLED = "Spawn cancelled"
 
 
 def ready_event(owner: str, name: str) -> dict[str, Any]:
-    """Tell that a server is ready, and where."""
+    """Return the event that a server is ready, with its address."""
     url = server_url(owner, name)
     shown = escape(url)
     return {
@@ -28,13 +28,13 @@ def ready_event(owner: str, name: str) -> dict[str, Any]:
 
 
 def failed_event(message: str = "") -> dict[str, Any]:
-    """Tell that a start has come to nothing, and why if that is known."""
+    """Return the event that a start has failed, with the reason if that is known."""
     said = f"Spawn failed: {message}" if message else "Spawn failed"
     return {"progress": 100, "failed": True, "message": said}
 
 
 def cancelled_event() -> dict[str, Any]:
-    """Tell that a start was given up because it was not wanted any more."""
+    """Return the event that a start was cancelled at somebody's request."""
     return failed_event() | {"message": CANCELLED}
 
 
@@ -43,7 +43,7 @@ def is_last(event: dict[str, Any]) -> bool:
 
 
 def last_event(server: Server) -> dict[str, Any] | None:
-    """Return how the latest start has ended, or None if nobody knows of one."""
+    """Return the last event of the latest start, or None if that is unknown."""
     if server.pending or not (server.ready or server.failure):
         return None
     events = read_events([server.pk], 0).get(server.pk, [])
@@ -58,9 +58,9 @@ def last_event(server: Server) -> dict[str, Any] | None:
 async def follow(server: Server, beat: float) -> AsyncIterator[dict[str, Any] | None]:
     """Yield the events of a start until its last; None as a sign of life each beat.
 
-    The last one is written by the controller. Where that has not done so, after a
-    fall for instance, one is made up from what the row says. So it is of a server
-    that is being verified: what its start has told is over, and said that it is ready.
+    The controller writes the last event. If the last event is missing, for instance
+    after a crash, it is made from the row. The same holds for a server that is being
+    verified, because the events of its start are over and end with "ready".
     """
     generation = server.generation
     wants_events = server.pending != Server.Pending.CHECK
@@ -84,9 +84,9 @@ async def follow(server: Server, beat: float) -> AsyncIterator[dict[str, Any] | 
 
 
 def _end(seen: Sight | None, generation: int, server: Server) -> dict[str, Any] | None:
-    """Say how a start has ended if its row says so, or None if it has not."""
+    """Return the last event of a start if its row shows the end, otherwise None."""
     if seen is None or seen.generation != generation:
-        # It was removed, or stopped, perhaps to be started once more.
+        # The server was deleted, or stopped and perhaps started again.
         return cancelled_event()
     if seen.ready:
         return ready_event(server.user.name, server.name)

@@ -1,4 +1,4 @@
-"""What a start has reported, as pages show it."""
+"""The report of a start, as pages show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from web.markup import html_or_text
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a start has reported so far: lines, oldest first, and why it failed."""
+    """The report of a start: lines, oldest first, and why the start failed."""
 
     lines: list[SafeString]
     progress: object
@@ -40,7 +40,7 @@ class Report:
 def line_of(event: dict[str, Any], failure: SafeString) -> SafeString:
     """Return the line of one event.
 
-    The progress stream may say of a failure what is not meant for people.
+    The progress stream may contain text about a failure that is not meant for people.
     """
     if event.get("failed") and failure:
         return format_html("Spawn failed: {}", failure)

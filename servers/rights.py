@@ -1,4 +1,4 @@
-"""Servers and rights: the scopes that shares give, and how filters know a server."""
+"""The scopes that shares give, and servers as targets of filters."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ SHARED_SERVERS = (
 )
 
 
-# Leaves out the tokens `h` by which servers speak to the hub.
+# Leaves out the tokens `h` that servers use for the hub.
 NOT_OF_A_SERVER = "NOT EXISTS (SELECT 1 FROM servers_server s WHERE s.token_id = h.id)"
 
 
 def shared_with_user(kind: str, vendor: str) -> str | None:
-    """Write an expression for the shares that name a user."""
+    """Return an SQL expression for the shares with a user."""
     if kind != "user":
         return None
     return _shares(f"FROM servers_share h{SHARED_SERVERS}h.user_id = u.id", vendor)
 
 
 def shared_with_groups(kind: str, vendor: str) -> str | None:
-    """Write an expression for the shares that name a group of a user."""
+    """Return an SQL expression for the shares with groups of a user."""
     if kind != "user":
         return None
     return _shares(
@@ -39,9 +39,9 @@ def shared_with_groups(kind: str, vendor: str) -> str | None:
 
 
 def _shares(rest: str, vendor: str) -> str:
-    """Write a SELECT of scopes, owner and server of shares as one JSON array.
+    """Return a SELECT of scopes, owner and server of shares as one JSON array.
 
-    The filter is put together from what owner and server are called now.
+    The filters are made from the current names of owner and server.
     """
     if vendor == "postgresql":
         row = "json_agg(json_build_array(h.scopes, o.name, v.name))::text"
@@ -51,19 +51,19 @@ def _shares(rest: str, vendor: str) -> str:
 
 
 def read_shares(text: str) -> Iterator[str]:
-    """Read raw scopes from what `_shares` selects."""
+    """Yield raw scopes from the result of `_shares`."""
     for scopes, owner, server in json.loads(text):
         for scope in scopes:
             yield f"{scope}!server={owner}/{server}"
 
 
 def user_target(name: str) -> Target:
-    """Return a user as filters know it, whether it exists or not."""
+    """Return a user as a target of filters, which need not exist."""
     return Target(user=name, group=partial(_groups_of, name))
 
 
 def server_target(owner: str, name: str) -> Target:
-    """Return a server as filters know it, whether it exists or not."""
+    """Return a server as a target of filters, which need not exist."""
     return Target(
         user=owner, server=f"{owner}/{name}", group=partial(_groups_of, owner)
     )

@@ -1,7 +1,7 @@
-"""Waiting for what becomes of a server, on an event loop and without holding anything.
+"""Waiting for a server's state on an event loop, without a thread or connection.
 
-However many wait on one loop, they share one look: when something may have changed,
-the rows of all servers that anybody waits for are read in one go, in a thread.
+All waiters of one loop share one read: after a notification, the rows of all servers
+with waiters are read in one query, in a thread.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from servers.models import Server, ServerEvent
 
 logger = logging.getLogger(__name__)
 
-# Seconds after which rows are looked at though nothing was heard.
+# Seconds after which rows are read without a notification.
 LOOK_ANYWAY = 1.0
-# Seconds between two looks, however much changes; many waiters look less often, for
-# what their rows take to read is taken from everybody's requests.
+# Least seconds between two reads, however much changes. With many waiters there are
+# fewer reads, because reading takes time from all requests.
 REST = 0.02
 REST_PER_WAITER = 0.0005
-# Seconds until the next try, if the database does not answer.
+# Seconds until the next try after an error of the database.
 PAUSE = 1.0
 
-# The id of each, the generation that it belongs to, and what it tells.
+# The id of each event, its generation, and its data.
 Events = list[tuple[int, int, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a look at one server's row has found."""
+    """The columns of one server's row at one read."""
 
     generation: int
     settled: int
@@ -46,16 +46,16 @@ class Sight:
     failure: str
 
     def has_settled(self, generation: int) -> bool:
-        """Tell whether a wish has come to its end; one being verified has not yet."""
+        """Tell whether a generation is settled; one being verified is not."""
         return self.settled >= generation and self.pending is None
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """Somebody who waits for one server, with what was seen of it last.
+    """A waiter for one server, with the latest columns.
 
-    `seen` is None before the first look, and when the row is gone. Events are kept
-    for those who ask for them, until they have read them.
+    `seen` is None before the first read, and when the row is deleted. Events are kept
+    for waiters that want them, until they are read.
     """
 
     server_id: int
@@ -86,7 +86,7 @@ class Waiter:
 
 
 class Lookout:
-    """Looks for all waiters of one event loop."""
+    """Reads rows for all waiters of one event loop."""
 
     def __init__(self) -> None:
         self.waiters: set[Waiter] = set()
@@ -105,12 +105,14 @@ class Lookout:
 
     def remove(self, waiter: Waiter) -> None:
         self.waiters.discard(waiter)
-        # The last one to leave turns off the light.
+        # Wakes the task, which ends when there is no waiter left.
         self.due.set()
 
     async def watch(self) -> None:
         async with Changes() as changes:
-            hearing = asyncio.create_task(self.hear(changes), name="lookout-hears")
+            listening = asyncio.create_task(
+                self.listen(changes), name="lookout-listens"
+            )
             try:
                 while self.waiters:
                     self.due.clear()
@@ -118,9 +120,9 @@ class Lookout:
                     await asyncio.sleep(REST + REST_PER_WAITER * len(self.waiters))
                     await self.due.wait()
             finally:
-                hearing.cancel()
+                listening.cancel()
 
-    async def hear(self, changes: Changes) -> None:
+    async def listen(self, changes: Changes) -> None:
         while True:
             await changes.next(LOOK_ANYWAY)
             self.due.set()
@@ -136,7 +138,7 @@ class Lookout:
                 min((waiter.last_event for waiter in followers), default=0),
             )
         except Exception:
-            # All who wait depend on the next look.
+            # All waiters depend on the next read.
             logger.warning("Servers can't be looked at; trying again", exc_info=True)
             await asyncio.sleep(PAUSE)
             self.due.set()
@@ -164,11 +166,11 @@ def look_at(
                 *("pk", "generation", "settled", "pending", "ready", "failure")
             )
         }
-        # Events after rows: whoever sees a server settled sees its last event, too.
+        # Events are read after rows, so that a settled row comes with its last event.
         events = read_events(followed, last_event) if followed else {}
     except (DatabaseError, InterfaceError):
-        # A connection that broke is not used again; a request would see to that, but
-        # none may come to this thread.
+        # A broken connection must not be used again. Requests ensure that elsewhere,
+        # but this thread may serve none.
         connection.close_if_unusable_or_obsolete()
         raise
     return sights, events
@@ -188,7 +190,7 @@ def read_events(servers: Collection[int], last_event: int) -> dict[int, Events]:
 async def waiting_for(
     server_id: int, *, wants_events: bool = False
 ) -> AsyncIterator[Waiter]:
-    """Have a server looked at for as long as one waits."""
+    """Add a waiter for a server while the context is open."""
     lookout, waiter = Lookout.of_this_loop(), Waiter(server_id, wants_events)
     lookout.add(waiter)
     try:
@@ -200,10 +202,10 @@ async def waiting_for(
 async def until_settled(
     server_id: int, generation: int, seconds: float
 ) -> Server | None:
-    """Return a server once a wish is settled or replaced by another, or time is up.
+    """Return a server once a generation is settled or replaced, or time is up.
 
-    What it then is, the row says: a start is over if it is `ready` or has no
-    `pending`. None means that the row is gone, which ends a removal.
+    The row shows the result: a start is over if it is `ready` or has no `pending`. None
+    means that the row is deleted, which ends a removal.
     """
     deadline = time.monotonic() + seconds
     async with waiting_for(server_id) as waiter:

@@ -1,1 +1,1 @@
-"""Pages about servers: start, wait, stop, and the invitations to them."""
+"""Pages about servers: start, progress and stop."""

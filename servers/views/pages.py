@@ -1,4 +1,4 @@
-"""What pages about one server have in common."""
+"""Base classes and functions of pages about one server."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ STATUS: Final[dict[type[Refusal], int]] = {
 def require_server_scope(access: Access, scope: str, owner: str, *names: str) -> User:
     """Return the owner if a scope reaches one of these servers, else raise `Http404`.
 
-    Nobody learns whether a server of others, or a user, exists.
+    So the page does not reveal whether a server of others, or a user, exists.
     """
-    # No database stores this character, so nothing has such a name.
+    # No database stores this character, so no name contains it.
     if "\0" in "".join((owner, *names)):
         raise Http404
     if not any(access.allows(scope, obj=server_target(owner, name)) for name in names):
@@ -46,7 +46,7 @@ def require_server_scope(access: Access, scope: str, owner: str, *names: str) ->
 
 
 def find_server(user: User, name: str) -> Server | None:
-    """Return a server as it is now; a default server has no row until it is used."""
+    """Return the server, or None; an unused default server has no row."""
     server = Server.objects.filter(user=user, name=name).first()
     if server is not None:
         server.user = user
@@ -54,15 +54,15 @@ def find_server(user: User, name: str) -> Server | None:
 
 
 def in_words(owner: str, label: str, *, is_own: bool) -> str:
-    """Say which server is meant, in the midst of a sentence."""
+    """Return the server's name for the middle of a sentence."""
     quoted = f" “{label}”" if label else ""
     return f"your server{quoted}" if is_own else f"the server{quoted} of {owner}"
 
 
 class ServerPage(SignedInMixin):
-    """A page about one server, for whoever may start and stop it.
+    """A page about one server, for people who may start and stop it.
 
-    Its address names owner and server, or the form that is sent to it does.
+    The address contains owner and server, or the form that is sent to it does.
     """
 
     request: HttpRequest
@@ -70,20 +70,20 @@ class ServerPage(SignedInMixin):
     server_name: str
 
     def find(self, owner: str, name: str) -> None:
-        """Settle whose page this is, or find nothing."""
+        """Set owner and server of this page, or raise `Http404`."""
         access = self.person.access
         self.owner = require_server_scope(access, "servers", owner, name)
         self.server_name = name
 
     @property
     def next_url(self) -> str:
-        """Where to go once the server runs, if that is a place on this hub."""
+        """The page to open once the server runs, if it is on this hub."""
         asked = self.request.GET.get("next") or self.request.POST.get("next", "")
         return local_path(self.request, asked)
 
     @property
     def pending_url(self) -> str:
-        """Where this server is watched; what the page was asked with comes along."""
+        """The address of this server's progress page, with the query of this page."""
         path = pending_path(self.owner.name, self.server_name)
         carried = carried_parameters(self.request, "next", "display_name")
         if self.next_url:
@@ -91,14 +91,14 @@ class ServerPage(SignedInMixin):
         return f"{path}?{urlencode(carried, quote_via=quote)}" if carried else path
 
     def url_of(self, server: Server) -> str:
-        """Where to go now that the server runs."""
+        """Return the address to open now that the server runs."""
         return self.next_url or with_parameters(self.request, server.address)
 
     @property
     def is_own(self) -> bool:
         return self.owner.pk == self.person.pk
 
-    # Answers
+    # Responses
 
     def go(self, path: str, *, status: int = 302) -> HttpResponse:
         response = HttpResponseRedirect(path)
@@ -108,7 +108,7 @@ class ServerPage(SignedInMixin):
     def show(
         self, template: str, server: Server | None, *, status: int = 200, **more: Any
     ) -> HttpResponse:
-        # Who has named a server reads that name, whatever its address says.
+        # The owner reads the display name, whatever name the address has.
         label = (server and server.display_name) or self.server_name
         context = {
             "owner": self.owner.name,
@@ -118,8 +118,8 @@ class ServerPage(SignedInMixin):
             "server_name": self.server_name,
             "next_url": self.next_url,
             "pending_url": self.pending_url,
-            # Middleware has looked at the messages by the time that a page which
-            # waited is made, so they are taken out before.
+            # Middleware has read the messages before a deferred page is made, so the
+            # messages are taken out before.
             **({"messages": self.messages} if hasattr(self, "messages") else {}),
             **more,
         }
@@ -142,7 +142,7 @@ class ServerPage(SignedInMixin):
         status: int = 0,
         **more: Any,
     ) -> HttpResponse:
-        """Say why something can't be done."""
+        """Return the page with the reason why an action is refused."""
         kinds = (kind for kind in type(refusal).__mro__ if kind in STATUS)
         status = status or STATUS[next(kinds)]
         html_message = getattr(refusal, "html_message", "")
@@ -156,6 +156,6 @@ class ServerPage(SignedInMixin):
         return response
 
     def later(self, waiting: Callable[[], Awaitable[HttpResponse]]) -> Deferred:
-        """Answer with what is awaited, and hold no thread meanwhile."""
+        """Return a response that is awaited on the event loop and holds no thread."""
         self.messages = list(messages.get_messages(self.request))
         return Deferred(waiting)

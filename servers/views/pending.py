@@ -1,4 +1,4 @@
-"""Where a server is watched while it comes or goes, and what became of it is said."""
+"""The page that shows the progress of a start or stop, and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from servers.views.pages import ServerPage, find_server
 
 @method_decorator(never_cache, name="dispatch")
 class PendingView(ServerPage, View):
-    """Tells how a server is; whoever looks changes nothing by it."""
+    """Shows the state of a server; a GET request changes nothing."""
 
     http_method_names = ["get", "head", "options"]  # noqa: RUF012
 

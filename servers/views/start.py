@@ -1,7 +1,7 @@
-"""Where servers are started: with options that a form asks for, or at once.
+"""Pages that start servers: with options from a form, or at once.
 
-The form is the Spawner's, and only the controller knows it; so each page here waits
-for the controller's word, and then for a moment to see whether the start succeeds.
+Only the controller has the spawner and its form. So each page here waits for a call to
+the controller, and then for a moment for the result of the start.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from servers.models import Server
 from servers.views.pages import ServerPage, find_server
 from servers.waiting import until_settled
 
-# The first question makes the controller load the Spawner, which may take a while.
+# The first call makes the controller import the spawner, which may take a while.
 ANSWER_SECONDS: Final = 30
 POLL_SECONDS: Final = 2
-# What starts or fails within this time is shown as such; the rest is waited for on a
-# page that shows how it comes along.
+# A result within this time is shown at once; otherwise the browser is sent to the page
+# that shows the progress.
 SETTLE_SECONDS: Final = 1
 
 PREFIX: Final = "opt-"
-# What an address may say besides options.
+# Parameters of an address besides options.
 RESERVED: Final = frozenset({"next", "display_name", "_xsrf"})
 
-# The form is written by whoever runs the hub. Scripts and styles stand inside it, as
-# in JupyterHub; a nonce would forbid them, whatever else is allowed.
+# The operator of the hub writes the form. As in JupyterHub, the form may have inline
+# scripts and styles; a nonce would forbid them, whatever else is allowed.
 FORM_POLICY: Final = {
     "script-src": [SELF, UNSAFE_INLINE],
     "style-src": [SELF, UNSAFE_INLINE],
@@ -49,7 +49,7 @@ Fields = dict[str, list[str]]
 
 
 class Refused(Invalid):
-    """The site's own code refuses a start; the controller says why."""
+    """The site's own code refuses a start; the controller returned the reason."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         super().__init__(answer["error"])
@@ -69,9 +69,9 @@ class Start(ServerPage, View):
     async def start(
         self, options: dict[str, Any] | None = None, *, form: str | None = None
     ) -> HttpResponse:
-        """Start the server, and lead to where its start can be watched.
+        """Start the server, and redirect to the page that shows the progress.
 
-        What is refused is said in the form, if there was one to fill in.
+        A refusal is shown in the form, if a form was filled in.
         """
         try:
             server, _ = await asyncio.to_thread(
@@ -113,7 +113,7 @@ class Start(ServerPage, View):
         return str(answer["form"] or "")
 
     async def start_with(self, fields: Fields, files: Any = None) -> HttpResponse:
-        """Start with what was filled in, or say what is wrong with it."""
+        """Start with the options of a form, or show the errors in the form."""
         if holds_nul([fields, files]):
             refusal = Invalid("The options hold a NUL character, which can't be kept.")
             return await asyncio.to_thread(self.refuse, refusal)
@@ -128,7 +128,7 @@ class Start(ServerPage, View):
         return await asyncio.to_thread(self.show_form, form, refusal, refusal.status)
 
     async def is_dead(self, server: Server) -> bool:
-        """Whether a server that is said to run has died since."""
+        """Whether a server has died whose row says that it runs."""
         try:
             answer = await ask_async("poll", POLL_SECONDS, server_id=server.pk)
         except NoAnswer:
@@ -144,7 +144,7 @@ class Start(ServerPage, View):
             refuse = partial(self.refuse, failure, status=failure.status)
             return await asyncio.to_thread(refuse)
 
-    # Answers
+    # Responses
 
     def show_form(
         self, form: str, refusal: Refusal | None = None, status: int = 0
@@ -161,7 +161,7 @@ class Start(ServerPage, View):
         return response
 
     def jhdata(self) -> dict[str, Any]:
-        """What scripts in forms find on the pages of JupyterHub."""
+        """The object `jhdata` for scripts in forms, as on JupyterHub's pages."""
         base = settings.HUB.base_url
         return {
             "base_url": f"{base}hub/",
@@ -178,15 +178,15 @@ class Start(ServerPage, View):
 
 @method_decorator(never_cache, name="dispatch")
 class SpawnView(Start):
-    """Asks for options and starts with them; starts at once where there are none.
+    """Shows the form of options and starts with them; without a form starts at once.
 
-    That reading starts something is how JupyterHub's clients know this address.
+    A GET request may start a server, because JupyterHub's clients rely on that.
     """
 
     http_method_names = ["get", "post", "options"]  # noqa: RUF012
 
     def find_or_name(self, owner: str, server_name: str) -> Server | None:
-        """Return the server; the address may say what a new one is to be called."""
+        """Return the server; the address may contain the display name of a new one."""
         self.find(owner or self.person.name, server_name)
         server = find_server(self.owner, server_name)
         if server is None:
@@ -243,7 +243,7 @@ class SpawnView(Start):
 
 
 class StartView(Start):
-    """The button that starts a server, or leads to the form with its options."""
+    """The button that starts a server, or opens the form with its options."""
 
     http_method_names = ["post", "options"]  # noqa: RUF012
 
@@ -259,9 +259,10 @@ class StartView(Start):
 
 
 def asked_options(request: HttpRequest) -> Fields:
-    """Read options from an address: those with the prefix, or else all the others.
+    """Read options from an address: those with the prefix, or else all others.
 
-    Older links have no prefix; what has none beside others that have is not meant.
+    Older links have no prefix; parameters without the prefix beside others with it are
+    no options.
     """
     found = {key: values for key, values in request.GET.lists() if key not in RESERVED}
     prefixed = {
@@ -273,7 +274,7 @@ def asked_options(request: HttpRequest) -> Fields:
 
 
 def holds_nul(value: Any) -> bool:
-    """Say whether a text in lists and dictionaries has what no database stores."""
+    """Tell whether a text in lists and dictionaries contains NUL."""
     if isinstance(value, dict):
         return any(map(holds_nul, (*value, *value.values())))
     if isinstance(value, list):
@@ -282,12 +283,12 @@ def holds_nul(value: Any) -> bool:
 
 
 def sent_files(request: HttpRequest) -> dict[str, list[dict[str, str]]]:
-    """Put files into what JSON can hold."""
+    """Return uploaded files in a form for JSON."""
     return {
         key: [
             {
                 "filename": file.name or "",
-                # As Tornado has it.
+                # Tornado's names.
                 "content_type": file.content_type or "application/unknown",
                 "body": base64.b64encode(file.read()).decode(),
             }

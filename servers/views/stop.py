@@ -1,4 +1,4 @@
-"""The buttons that stop a server and give one up."""
+"""The pages that stop a server and delete one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from servers.models import Server
 from servers.views.pages import ServerPage, find_server
 from servers.waiting import until_settled
 
-# What has stopped within this time is shown as stopped at once.
+# A stop within this time is shown as done at once.
 SETTLE_SECONDS: Final = 1
 
 
 class StopView(ServerPage, View):
-    """Stops a server that runs, or one that is still starting."""
+    """Stops a running or a starting server."""
 
     http_method_names = ["post", "options"]  # noqa: RUF012
 
@@ -42,14 +42,14 @@ class StopView(ServerPage, View):
         return self.go_back()
 
     def go_back(self) -> HttpResponse:
-        """Lead to where this server is shown, which is home for one's own."""
+        """Redirect to the page with this server: home for the user's own."""
         home = reverse("home")
         elsewhere = pending_path(self.owner.name, self.server_name)
         return self.go(home if self.is_own else elsewhere, status=303)
 
 
 class DeleteView(ServerPage, View):
-    """Asks whether one of one's named servers shall be given up, then does it."""
+    """Confirms and does the deletion of one of the user's named servers."""
 
     http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""What answers in the place of servers that do not, and the way to one's own."""
+"""The response at a stopped server's address, and `/user-redirect/`."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from web.paths import decoded_once, spelt_address, spelt_path
 
 logger = logging.getLogger(__name__)
 
-# So often is somebody sent back to a server that is ready; browsers give up later.
+# Most redirects to a ready server; browsers stop later.
 REDIRECTS: Final = 4
 
 
 @method_decorator(csrf_exempt, name="dispatch")
 class StoppedServerView(View):
-    """What stands where a server would answer, if it ran.
+    """The response at the address of a server that does not run.
 
-    The proxy sends requests for servers without a route to the hub, which leads
-    them here. Programs get 424 as JSON, people a page with a way to start it. Whoever
-    asks for a server that runs by now is sent back to it.
+    The proxy sends requests for servers without a route to the hub, which redirects
+    them here. Programs get 424 as JSON, people a page with a button to start the
+    server. If the server runs by now, the browser is redirected to it.
     """
 
     def dispatch(
@@ -60,7 +60,7 @@ class StoppedServerView(View):
             context = {"code": 405, "title": "Servers are not asked like this"}
             return render(request, "error.html", context, status=405)
         if request.method not in ("GET", "HEAD"):
-            # The answer depends on nothing but the address, and tells nothing else.
+            # The response depends on nothing but the address, and reveals nothing else.
             if presented is None:
                 self.require_own_script(request)
             return self.answer_program(request, owner, "")
@@ -76,16 +76,17 @@ class StoppedServerView(View):
         except Http404:
             if presented is None or isinstance(presented[1].owner, User):
                 raise
-            # A service reads no pages; JupyterHub sends it nothing but the status.
+            # A service reads no pages; JupyterHub sends services nothing but the
+            # status.
             return HttpResponse(status=404)
         return self.answer(request, access, user, name, rest)
 
     def require_access(
         self, access: Access, owner: str, first: str
     ) -> tuple[User, str]:
-        """Return which server is meant, or find nothing.
+        """Return the server of the address, or raise `Http404`.
 
-        What may be used may be another server of the same user.
+        It may be another server of the same user, because access may include that.
         """
         user = require_server_scope(access, "access:servers", owner, "", first)
         name = self.server_name(user, first)
@@ -94,7 +95,7 @@ class StoppedServerView(View):
         return user, name
 
     def require_own_script(self, request: HttpRequest) -> None:
-        """Refuse what a page of ours did not send for somebody who is signed in."""
+        """Refuse requests that no page of the hub sent for a signed-in user."""
         try:
             request.check_xsrf()  # type: ignore[attr-defined]
         except Forbidden as refusal:
@@ -103,7 +104,7 @@ class StoppedServerView(View):
             raise PermissionDenied("Sign in first.")
 
     def server_name(self, user: User, first: str) -> str:
-        """Tell a server's name from the beginning of a path within the default one."""
+        """Return a server's name from a path within the default server."""
         named = (
             settings.HUB.allow_named_servers
             and first
@@ -117,12 +118,12 @@ class StoppedServerView(View):
 
     @property
     def asked_for(self) -> str:
-        """The path and the query as they were asked for."""
+        """The requested path and query."""
         return spelt_address(self.request)
 
     @property
     def address(self) -> str:
-        """What was asked for, outside of the hub's part."""
+        """The requested address, without the hub's own prefix."""
         base = settings.HUB.base_url
         return self.asked_for.replace(f"{base}hub/", base, 1)
 
@@ -138,7 +139,7 @@ class StoppedServerView(View):
             return self.answer_program(request, user.name, name)
         can_start = access.allows("servers", obj=server_target(user.name, name))
         if can_start and (server.pending or server.failure):
-            # The way JupyterHub leads, which comes by here once more.
+            # JupyterHub's redirect, which leads back to this page.
             path = pending_path(user.name, name, self.asked_for)
             return HttpResponse(status=303, headers={"Location": path})
         context = {
@@ -155,10 +156,10 @@ class StoppedServerView(View):
         return render(request, "servers/stopped.html", context, status=self.status)
 
     def send_back(self, server: Server) -> HttpResponse:
-        """Lead back to a server that is ready, ever more slowly.
+        """Redirect to a ready server, after longer and longer waits.
 
-        The proxy may not have heard of it yet. Who comes again and again finds a
-        proxy that has lost its way, and is told so.
+        The proxy may not have the route yet. After many redirects an error page says
+        that the proxy lacks the route.
         """
         path, _, query = self.address.partition("?")
         parameters = QueryDict(query, mutable=True)
@@ -186,7 +187,7 @@ class StoppedServerView(View):
         self, request: HttpRequest, owner: str, name: str
     ) -> HttpResponse:
         start = f"{origin_of(request)}{spawn_path(owner, name)}"
-        # As clients of JupyterHub know it: below the base URL, without the query.
+        # As JupyterHub's clients expect it: below the base URL, without the query.
         path = self.address.partition("?")[0].removeprefix(settings.HUB.base_url)
         message = (
             f"JupyterHub server no longer running at /{path}. "
@@ -201,7 +202,7 @@ async def redirect_after(seconds: float, target: str) -> HttpResponse:
 
 
 class UserRedirectView(SignedInMixin, View):
-    """An address that leads everybody to the same place on their own server."""
+    """An address that redirects each user to the same path on their own server."""
 
     def get(self, request: HttpRequest, rest: str = "") -> HttpResponse:
         name = settings.HUB.default_server_name
@@ -209,7 +210,7 @@ class UserRedirectView(SignedInMixin, View):
         place = decoded_once(spelt_path(request).removeprefix(beginning))
         target = server_path(self.person.name, name) + place.lstrip("/")
         if name and not rest:
-            # As JupyterHub spells it; the server itself adds the slash.
+            # JupyterHub's form of the address; the server itself adds the slash.
             target = target.rstrip("/")
         if query := request.META.get("QUERY_STRING"):
             target += f"?{query}"
