@@ -1,16 +1,16 @@
 """Changes of many rows in batches, so that no other writer waits for long.
 
 SQLite has one writer at a time, and PostgreSQL keeps a row locked until its transaction
-ends. Ten thousand users who are deactivated in one transaction keep everybody else
-waiting for seconds. So an act on many rows is divided: each batch is a transaction of
-its own with its own entry in the audit log, and others write between two of them.
+ends. Ten thousand users deactivated in one transaction would block other writers for
+seconds. So an action on many rows is divided: each batch is a transaction of its own
+with its own entry in the audit log, and others write between two batches.
 
 Three rules follow:
 
-* Whatever can be refused is refused before the first batch.
-* An act that is interrupted is done for some rows and not at all for the others, as the
-  audit log says. To repeat the act does the rest.
-* Within a transaction all batches are part of that one. Acts in batches are called
+* Everything that can be refused is refused before the first batch.
+* An interrupted action is done for some rows and not at all for the others, as the
+  audit log shows. Repeating the action does the rest.
+* Within a transaction all batches are part of that one. Actions in batches are called
   outside of transactions, or for few rows.
 """
 
@@ -27,13 +27,14 @@ from django.db import connection, transaction
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Begins the transaction of a batch, and may look at what has been done before its end.
+# Opens the transaction of a batch, and may check the result before the transaction
+# ends.
 Transaction = Callable[[], AbstractContextManager[object]]
 
-# Rows that one transaction changes with what belongs to them: a tenth of a second at
+# Rows that one transaction changes with their dependent rows: a tenth of a second at
 # most on a small machine.
 ROWS: Final = 250
-# Rows with very much that belongs to them.
+# Batch size for rows with very many dependent rows.
 HEAVY_ROWS: Final = 20
 # Seconds between two transactions. SQLite's writers try every 25 ms at first.
 PAUSE: Final = 0.05
@@ -53,9 +54,9 @@ def in_batches(
     size: int = ROWS,
     within: Transaction = transaction.atomic,
 ) -> list[R]:
-    """Do something to so many items at a time, each time in a transaction of its own.
+    """Call a function for so many items at a time, each time in its own transaction.
 
-    Returns what each returned.
+    Returns the results of all calls.
     """
     results: list[R] = []
     for batch in batches(items, size):
@@ -67,6 +68,6 @@ def in_batches(
 
 
 def give_way() -> None:
-    """Leave the database to others for a moment, unless a transaction is open."""
+    """Pause so that others can write, unless a transaction is open."""
     if not connection.in_atomic_block:
         time.sleep(PAUSE)

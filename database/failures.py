@@ -1,4 +1,4 @@
-"""Failures of the database after which the same may succeed in a moment."""
+"""Temporary failures of the database."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PASSING_SQLITE: Final = frozenset(
         *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
     }
 )
-# A deadlock that was resolved at this transaction's cost, a lock that was waited for
-# too long, no memory or disk or connection left.
+# A deadlock that was resolved by ending this transaction, a lock that was not free in
+# time, no memory or disk or connection left.
 CONFLICT: Final = ("40001", "40P01", "55P03")
 PASSING_POSTGRESQL: Final = (*CONFLICT, "53")
-# A server that is ending or beginning, or that may not write because another one is
+# A server that is stopping or starting, or that may not write because another server is
 # the primary now.
 CHANGING_POSTGRESQL: Final = ("57P", "08", "25006")
 
@@ -29,7 +29,7 @@ BUSY: Final = "The database is busy; try again in a moment."
 
 
 def passes(error: BaseException) -> bool:
-    """Tell whether the same may succeed in a moment, and nothing was done yet."""
+    """Tell whether a retry may succeed in a moment, and nothing was changed yet."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE
@@ -37,14 +37,14 @@ def passes(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether what others had locked on PostgreSQL made a transaction fail."""
+    """Tell whether a transaction failed on PostgreSQL because of locks of others."""
     return _state(error).startswith(CONFLICT)
 
 
 def is_unavailable(error: BaseException) -> bool:
     """Tell whether the database could not be used, through no fault of the request.
 
-    Whether a change was made is unknown where the connection broke at the commit.
+    If the connection broke at the commit, it is unknown whether the change was made.
     """
     if isinstance(error, OperationalError | InterfaceError):
         return True
@@ -54,7 +54,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def explanation(error: BaseException) -> str:
-    """Say to a person or a program why the database could not be used."""
+    """Return a message about the failure, for people and programs."""
     text = str(error)
     is_full = "disk is full" in text or "No space left" in text
     return DISK_FULL if is_full else BUSY
@@ -63,7 +63,7 @@ def explanation(error: BaseException) -> str:
 def leave_standby(error: BaseException) -> None:
     """Close the connection to a server that is no primary any more.
 
-    The next connection asks anew which server that is.
+    The next connection looks up the primary again.
     """
     if _state(error) == "25006" and not connection.in_atomic_block:
         connection.close()

@@ -1,14 +1,14 @@
-"""Indexes that Django's migrations can't spell for both databases, as operations.
+"""Indexes that Django's migrations can't define for both databases, as operations.
 
 `trigrams` finds any part of a name without reading all rows. SQLite keeps the
-three-letter parts of columns in a full-text table, `TABLE_parts`, that triggers follow
-up. SQLite drops a table's triggers when a later migration rebuilds that table: such a
-migration ends with the operation again.
+three-letter parts of columns in a full-text table, `TABLE_parts`, that triggers
+update. SQLite drops a table's triggers when a later migration rebuilds that table, so
+such a migration ends with the operation again.
 
-PostgreSQL has an index for it in an extension that the owner of the database may
-create. Where that fails, rows are searched one by one.
+On PostgreSQL the index needs an extension that the owner of the database may create.
+Where that fails, rows are searched one by one.
 
-`times` sorts by a time that may be missing, what has none first; read backwards, last.
+`times` sorts by a time that may be missing: rows without a time first; backwards, last.
 """
 
 # Tables and columns are constants of migrations.
@@ -54,7 +54,7 @@ def times(table: str, column: str, name: str) -> migrations.RunPython:
     """Return the operation that creates the index of a time and the id."""
 
     def build(apps: Any, schema_editor: Any) -> None:
-        # SQLite has this order without being told.
+        # SQLite has this order by default.
         nulls = (
             " NULLS FIRST" if schema_editor.connection.vendor == "postgresql" else ""
         )
@@ -69,7 +69,7 @@ def times(table: str, column: str, name: str) -> migrations.RunPython:
 
 
 def full_text(table: str, columns: tuple[str, ...]) -> list[str]:
-    """Spell the full-text table of SQLite, its triggers, and how it is filled."""
+    """Return the SQL for the full-text table of SQLite, its triggers and its rows."""
     parts, names = f"{table}_parts", ", ".join(columns)
     new = ", ".join(f"NEW.{column}" for column in columns)
     old = ", ".join(f"OLD.{column}" for column in columns)

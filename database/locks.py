@@ -1,25 +1,25 @@
-"""All locks that the hub takes in its database, and the one order of locking.
+"""All database locks of the hub, and their one order.
 
 Two transactions that lock the same things in different orders wait for each other.
 PostgreSQL ends one of them after a second as a deadlock. So every transaction locks in
 the order of `ORDER`, and rows of one table in the order of their ids. A lock may be
-skipped, and what is locked already may be locked again.
+skipped, and a lock that is held may be taken again.
 
 Three rules follow:
 
 * An UPDATE or DELETE locks the rows that it changes. If these can be several, or if
   other locks follow, `locked` takes them first.
-* A row that points to another locks that one when the transaction commits, because the
-  foreign key is checked then. Where the transaction holds other locks, `keep` takes
-  this one at its place in the order.
+* A row with a foreign key locks the row that it points to when the transaction commits,
+  because the foreign key is checked then. If the transaction holds other locks, `keep`
+  takes this lock at its place in the order.
 * Functions of the configuration, requests to other programs and everything else that
-  takes its time run before the first lock.
+  is slow run before the first lock.
 
-SQLite has one writer at a time. It needs no locks besides, and these functions only
-order the rows there.
+SQLite has one writer at a time and needs no other locks, so these functions only order
+the rows there.
 """
 
-# Tables in the statements are those of models; every value is a parameter.
+# Table names come from models; every value is a parameter.
 # ruff: noqa: S608
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ M = TypeVar("M", bound=Model)
 class Advisory(IntEnum):
     """The advisory locks of PostgreSQL that the hub uses, by their numbers.
 
-    Hubs of an earlier version may run beside this one: numbers are not given again.
+    Hubs of an earlier version may run beside this one, so numbers are not reused.
     """
 
     # Held by a session: one replica migrates, and the others wait.
     MIGRATION = 7268
     # Held by a session: one controller leads.
     CONTROLLER = 7269
-    # One replica brings the database in line with its configuration.
+    # One replica applies the configuration to the database.
     CONFIGURATION = 7267
-    # Rights of administrators are withdrawn one after the other.
+    # Administrators lose rights one after the other.
     ADMINISTRATORS = 7272
     # Servers are counted against the limits, and started or stopped.
     CAPACITIES = 7_255_011
-    # Lists of new names: two with the same names in other orders would wait for each
-    # other in the index.
+    # Lists of new names: two lists with the same names in other orders would wait for
+    # each other in the index.
     USER_NAMES = 7270
     GROUP_NAMES = 7271
 
@@ -94,7 +94,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
 def wait_for(lock: Advisory, *, seconds: float | None = None) -> None:
     """Take an advisory lock until the end of the transaction.
 
-    Waits no longer than for other locks, or for so many `seconds`; 0 is without end.
+    Waits as long as for other locks, or at most `seconds`; 0 is without limit.
     """
     if connection.vendor != "postgresql":
         return
@@ -107,21 +107,21 @@ def wait_for(lock: Advisory, *, seconds: float | None = None) -> None:
 
 
 def hold(lock: Advisory) -> None:
-    """Take an advisory lock until this session ends, however long that takes."""
+    """Take an advisory lock until this session ends, however long the wait."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = 0")
             cursor.execute("SELECT pg_advisory_lock(%s)", [int(lock)])
 
 
-# For a session of one's own: takes a lock until that session ends, or says no.
+# For a session of one's own: takes a lock until the session ends, or returns false.
 TRY_TO_HOLD: Final = "SELECT pg_try_advisory_lock(%s)"
 
 
 def locked(rows: QuerySet[M], *, for_deletion: bool = False) -> QuerySet[M]:
     """Lock rows when the queryset is evaluated, in the order of their ids.
 
-    Others may still add rows that point to them, unless it is `for_deletion`.
+    Others may still add rows that point to them, except with `for_deletion`.
     """
     of = ("self",) if rows.query.select_related else ()
     return rows.select_for_update(of=of, no_key=not for_deletion).order_by("pk")
@@ -130,7 +130,7 @@ def locked(rows: QuerySet[M], *, for_deletion: bool = False) -> QuerySet[M]:
 def lock_all(rows: QuerySet[Any], *, for_deletion: bool = False) -> list[Any]:
     """Lock rows now, and return their ids in order.
 
-    SQLite locks nothing, so nothing is read there.
+    SQLite locks no rows, so nothing is read there.
     """
     if connection.vendor != "postgresql":
         return []
@@ -138,12 +138,12 @@ def lock_all(rows: QuerySet[Any], *, for_deletion: bool = False) -> list[Any]:
 
 
 def for_update() -> str:
-    """Return the end of a SELECT that locks its rows, for statements of one's own."""
+    """Return the end of a SELECT that locks its rows, for raw SQL."""
     return " FOR UPDATE" if connection.vendor == "postgresql" else ""
 
 
 def lock_tree(rows: QuerySet[Any]) -> None:
-    """Lock rows with all that their deletion deletes or changes, before it does."""
+    """Lock rows and all rows that their deletion will delete or change."""
     if connection.vendor != "postgresql":
         return
     collector = Collector(using=connection.alias, origin=rows)
@@ -161,23 +161,23 @@ def lock_tree(rows: QuerySet[Any]) -> None:
 
 
 def delete_all(rows: QuerySet[Any]) -> int:
-    """Delete rows in their order; return how many these and their dependents were."""
+    """Delete rows in their order; return the number of rows, with dependent ones."""
     lock_tree(rows)
     number, _ = rows.order_by().delete()
     return number
 
 
 def keep(model: type[Model], *ids: Any) -> None:
-    """Let nobody delete these rows before the end of the transaction.
+    """Prevent the deletion of these rows until the end of the transaction.
 
-    It is the lock that a foreign key to them takes, and hinders no other change.
+    This is the lock that a foreign key to them takes; it allows all other changes.
     """
     if connection.vendor == "postgresql":
         _lock_rows(model, ids, "KEY SHARE")
 
 
 def fixed_value(model: type[Model], pk: Any, column: str) -> Any:
-    """Return a column of a row, which nobody changes until the transaction ends."""
+    """Return a column of a row, fixed until the transaction ends."""
     strength = " FOR SHARE" if connection.vendor == "postgresql" else ""
     quote = connection.ops.quote_name
     with connection.cursor() as cursor:
@@ -191,9 +191,9 @@ def fixed_value(model: type[Model], pk: Any, column: str) -> Any:
 
 
 def lock_free(table: str, ids: list[Any]) -> set[Any]:
-    """Lock those of these rows that nobody else has locked; return which.
+    """Lock those rows that are not locked by others; return their ids.
 
-    It never waits, so that its place in the order does not matter.
+    The function never waits, so its place in the order does not matter.
     """
     if connection.vendor != "postgresql":
         return set(ids)
@@ -208,7 +208,7 @@ def lock_free(table: str, ids: list[Any]) -> set[Any]:
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Wait in this transaction no longer than so for each lock; 0 is without end."""
+    """Wait at most so long for each lock of this transaction; 0 is without limit."""
     if connection.vendor != "postgresql":
         yield
         return
@@ -228,9 +228,10 @@ def _set_patience(milliseconds: str) -> None:
 
 @contextmanager
 def brief_transaction(seconds: float) -> Iterator[None]:
-    """Hold a transaction that waits for others no longer than so, then fails.
+    """Open a transaction that fails after a longer wait for others.
 
-    For what is written by the way: who only reads had better not wait for a writer.
+    For optional writes of a request that mainly reads, which should not wait for a
+    writer.
     """
     if connection.vendor == "postgresql":
         is_whole = not connection.in_atomic_block
@@ -243,7 +244,7 @@ def brief_transaction(seconds: float) -> Iterator[None]:
                 with patience(seconds):
                     yield
         return
-    # There the transaction itself is what waits.
+    # On SQLite the whole transaction waits, not a single lock.
     connection.ensure_connection()
     usual = connection.settings_dict["OPTIONS"].get("timeout", 5)
     execute = connection.connection.execute
@@ -261,7 +262,7 @@ def _same_rows(model: type[Model], found: Iterable[Model]) -> QuerySet[Any]:
 
 def _rank(rows: QuerySet[Any]) -> tuple[int, str]:
     table = rows.model._meta.db_table
-    # Tables of libraries, which nobody locks before others, come last.
+    # Tables of libraries, which are never locked before others, come last.
     return (ORDER.index(table) if table in ORDER else len(ORDER), table)
 
 

@@ -1,7 +1,7 @@
-"""Telling other processes that servers may have changed, and hearing of it.
+"""Notifications between processes that servers may have changed.
 
-A change carries no truth, it only hurries who would look sooner or later: every
-listener reads the rows again, and looks from time to time even if nothing was heard.
+A notification contains no data and only makes reads come sooner: every waiter reads the
+rows again, and also reads at an interval without any notification.
 
 SQLite counts its commits, and `PRAGMA data_version` reads that count without
 touching a table; PostgreSQL passes notifications on between its connections.
@@ -23,17 +23,17 @@ from django.db import connection, connections
 logger = logging.getLogger(__name__)
 
 CHANNEL = "hub_changes"
-# Seconds between two looks at SQLite's count, each a few microseconds long.
+# Seconds between two reads of SQLite's count, which take a few microseconds each.
 INTERVAL = 0.05
-# A connection to PostgreSQL costs more to make than to keep for a while.
+# A connection to PostgreSQL costs more to open than to keep for a while.
 LINGER = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
 def announce() -> None:
-    """Wake who waits for changes, once the current transaction is committed.
+    """Notify all waiters, once the current transaction is committed.
 
-    SQLite's commits announce themselves.
+    SQLite's commits are noticed without this.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -41,29 +41,29 @@ def announce() -> None:
 
 
 def is_in_memory() -> bool:
-    """Say whether the database is one of SQLite's that live in a process, for tests."""
+    """Tell whether the database is an in-memory one of SQLite, for tests."""
     name = str(connections.settings["default"]["NAME"])
     return name == ":memory:" or "mode=memory" in name
 
 
 class Changes:
-    """What one waiter has not heard of yet; enter it before the first look at rows.
+    """The changes since the last look of one waiter; enter it before the first read.
 
         async with Changes() as changes:
             while not (row := await look()).is_settled:
                 await changes.next(timeout)
 
-    All waiters of an event loop share one watcher, which rests while there are none.
+    All waiters of an event loop share one watcher, which pauses without waiters.
     """
 
     def __init__(self) -> None:
         self._watcher: Watcher
-        self._heard = 0
+        self._seen = 0
 
     async def __aenter__(self) -> Changes:
         self._watcher = Watcher.of_this_loop()
         self._watcher.enter()
-        self._heard = self._watcher.count
+        self._seen = self._watcher.count
         return self
 
     async def __aexit__(
@@ -75,16 +75,16 @@ class Changes:
         self._watcher.leave()
 
     async def next(self, timeout: float) -> None:
-        """Return when something may have changed since the last time, or later."""
-        if self._heard == self._watcher.count:
+        """Return at the first change since the last call, or after the timeout."""
+        if self._seen == self._watcher.count:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._watcher.tick()
-        self._heard = self._watcher.count
+        self._seen = self._watcher.count
 
 
 class Watcher:
-    """Counts the changes that an event loop hears of, while somebody waits."""
+    """Counts the changes that reach an event loop, while there are waiters."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -110,9 +110,9 @@ class Watcher:
     async def tick(self) -> None:
         await self._ticked.wait()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.count += 1
-        # Whoever waits on this event is woken; the next ones wait on a new one.
+        # All waiters of this event are woken; later ones wait on a new event.
         self._ticked.set()
         self._ticked = asyncio.Event()
 
@@ -133,18 +133,19 @@ class Watcher:
                 logger.warning("Changes are not heard for %.1f s: %s", pause, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-                # Whatever went unheard meanwhile is looked for now.
-                self._tell()
+                # Changes may have been missed meanwhile, so waiters read now.
+                self._notify()
 
     async def _watch_sqlite(self) -> None:
         path = str(connections.settings["default"]["NAME"])
         if is_in_memory():
-            # Nobody counts the changes of a database that lives in this process.
+            # An in-memory database has no count for other connections.
             while self._waiters:
-                self._tell()
+                self._notify()
                 await asyncio.sleep(INTERVAL)
             return
-        # No look waits for a lock: a look that can't be had counts as a change.
+        # The read does not wait for a lock; a read that fails because of one counts as
+        # a change.
         own = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
             seen = None
@@ -157,7 +158,7 @@ class Watcher:
                     version = None
                 if version != seen or version is None:
                     seen = version
-                    self._tell()
+                    self._notify()
                 await asyncio.sleep(INTERVAL)
         finally:
             own.close()
@@ -169,21 +170,21 @@ class Watcher:
             **direct_address(), autocommit=True
         ) as own:
             await own.execute(f"LISTEN {CHANNEL}")
-            # What was announced before this moment went unheard.
-            self._tell()
+            # Notifications from before this moment were missed.
+            self._notify()
             while self._waiters or time.monotonic() - self._alone_since < LINGER:
                 async for _ in own.notifies(timeout=LINGER, stop_after=1):
-                    self._tell()
+                    self._notify()
 
 
 WATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()
 
 
 def direct_address() -> dict[str, Any]:
-    """Return what psycopg needs for a connection outside of Django's.
+    """Return psycopg's parameters for a connection outside of Django's.
 
-    A session that listens, or holds a lock, must not be shared: an address that
-    leads through a pool of transactions can do neither.
+    A session that listens or holds a lock must not be shared, so its address must not
+    be that of a pool of transactions.
     """
     known = connections["default"].get_connection_params()
     ours = ("cursor_factory", "context", "prepare_threshold")

@@ -1,4 +1,4 @@
-"""Finding rows by a part of what they are called, in any letter case.
+"""Search for rows by a part of their names, in any letter case.
 
 The indexes are made by migrations, see `database.indexes`.
 """
@@ -11,12 +11,12 @@ from django.db import connection
 from django.db.models import Model, Q
 from django.db.models.expressions import RawSQL
 
-# The full-text tables of SQLite know parts of this length, and longer ones by them.
+# The least length of a text that SQLite's full-text tables can find.
 PART = 3
 
 
 def contains(model: type[Model], text: str, *fields: str, indexed: bool = True) -> Q:
-    """Match the rows of which one of these fields contains `text` literally.
+    """Match the rows in which one of these fields contains `text` literally.
 
     `indexed` says that a migration has made an index of the fields.
     """
@@ -30,15 +30,15 @@ def contains(model: type[Model], text: str, *fields: str, indexed: bool = True) 
 
 
 def begins_with(field: str, text: str) -> Q:
-    """Say that a field begins with `text`, in a way that an index answers."""
+    """Match a field that begins with `text`, with a condition that can use an index."""
     if connection.vendor == "sqlite":
-        # LIKE does not use the index there, a range does.
+        # LIKE does not use the index on this database, a range does.
         return Q(**{f"{field}__gte": text, f"{field}__lt": f"{text}\U0010ffff"})
     return Q(**{f"{field}__startswith": text})
 
 
 def _matching(table: str, text: str, fields: tuple[str, ...]) -> Any:
-    """Ask the full-text table for the ids of rows."""
+    """Return a query for the ids of rows in the full-text table."""
     parts, phrase = f"{table}_parts", text.replace('"', '""')
     return RawSQL(  # noqa: S611 - names of ours; the text is a parameter
         f"SELECT rowid FROM {parts} WHERE {parts} MATCH %s",  # noqa: S608
@@ -47,7 +47,7 @@ def _matching(table: str, text: str, fields: tuple[str, ...]) -> Any:
 
 
 def _spellings(text: str) -> set[str]:
-    """Return the cases that a letter has: SQLite's LIKE knows those of ASCII alone."""
+    """Return a letter's cases, because SQLite's LIKE knows ASCII only."""
     if connection.vendor == "sqlite" and not text.isascii():
         return {text, text.lower(), text.upper()}
     return {text}

@@ -1,6 +1,6 @@
-"""Statements that answer a request almost by themselves, run with little around them.
+"""Raw statements of fast requests, run with little overhead.
 
-They stand here because this is the leftmost room that asks the database.
+They are in this room because it is the leftmost one that uses the database.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-# Statements are kept up to this length; those that name hundreds of rows are not.
+# Longest statement that is cached; longer ones contain hundreds of ids.
 LONGEST_KEPT = 16_384
 
 
 @cache
 def vendor_in_use() -> str:
-    """Name the kind of database; to ask its connection takes several calls.
+    """Return the kind of the database, cached because the connection is slow to tell.
 
-    It is another one in no process that has asked.
+    The kind is the same for the whole life of a process.
     """
     return connection.vendor
 
@@ -41,12 +41,13 @@ def first_row(statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | No
 def all_rows(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a SELECT, whose columns are text or numbers.
 
-    `statement` is one of a few: what is made of it is kept. Django's cursor looks
-    after things that such a read has not got: transactions, types, names of columns.
-    They take a third of its time, so the driver is asked directly.
+    `statement` must be one of a few, because its translation is cached. Django's cursor
+    handles transactions, types and names of columns, which such a read does not need.
+    They take a third of its time, so the driver is called directly.
 
-    A connection that broke since it was used, as when the database was restarted,
-    is made anew, once: a read that begins a request can be asked again.
+    If a connection broke since its last use, for instance by a restart of the database,
+    the read is retried once with a new connection, because a read that begins a request
+    can be repeated.
     """
     rows: list[tuple[Any, ...]] = _ask(statement, parameters, "fetchall")
     return rows
@@ -66,7 +67,7 @@ def _ask(statement: str, parameters: Sequence[Any], fetch: str) -> Any:
 def _ask_once(
     database: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any], fetch: str
 ) -> Any:
-    # Whoever watches queries, to log or to count them, watches Django's cursors.
+    # Query logs and counters wrap Django's cursors, so these are used then.
     if database.queries_logged or database.execute_wrappers:
         with database.cursor() as cursor:
             cursor.execute(statement, parameters)
@@ -85,10 +86,10 @@ def _ask_once(
 def insert(
     instance: Model, condition: str = "", parameters: Sequence[Any] = ()
 ) -> bool:
-    """Store a new row, as `save` does; composing the statement anew costs most of that.
+    """Store a new row, as `save` does, with a cached statement, which saves most time.
 
-    For rows that are written at every turn, by models whose `save` is Django's own. If
-    the `condition`, in SQL, does not hold, nothing is stored and the answer is False.
+    For very frequent rows of models whose `save` is Django's own. If the `condition`,
+    in SQL, does not hold, nothing is stored and the result is False.
     """
     statement, fields = _insertion(type(instance), condition)
     values = [

@@ -1,9 +1,9 @@
-"""Django's PostgreSQL, without connections that the server has ended.
+"""Django's PostgreSQL back end, without connections that the server has closed.
 
-Django looks for such connections when a request begins. Here many things that use the
-database are no request of Django's: calls of the API, answers that are finished on the
-event loop, background threads, the controller. So each connection is looked at where
-it is used, before a statement or a transaction begins.
+Django checks connections when a request begins. Here many users of the database are no
+request of Django's: calls of the API, deferred responses, background threads, the
+controller. So each connection is checked before its use, when a statement or a
+transaction begins.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
-# Seconds without use after which a connection is asked whether it works: what stands
-# between may have dropped it without a word.
+# Seconds without use after which a connection is tested with a query, because a
+# firewall or pool may have dropped the connection without notice.
 TRUSTED = 30.0
-# Reads after which a connection that still has something to say is given up.
+# Reads after which a connection that still has data to read is closed.
 LAST_WORDS = 5
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection that is made anew if it has ended or is too old."""
+    """A connection that is reopened if it has ended or is too old."""
 
     last_used = 0.0
 
@@ -32,9 +32,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def close_if_health_check_failed(self) -> None:
-        """Close the connection if it can't be used; the next use makes another.
+        """Close the connection if it can't be used; the next use opens another.
 
-        Nothing of a transaction is lost: within one, nothing is looked at.
+        No transaction is lost, because connections are not checked within one.
         """
         now = time.monotonic()
         if self.connection is not None and not self.in_atomic_block:
@@ -50,10 +50,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def has_ended(connection: Any) -> bool:
-    """Tell whether the server has closed a connection that waits for no answer.
+    """Tell whether the server has closed an idle connection.
 
-    A server that ends a session says so at once: there is something to read. To look
-    takes two microseconds, to ask the server takes fifty times as long.
+    A server that ends a session sends data at once. Checking for data takes two
+    microseconds, a query takes fifty times as long.
     """
     if connection.closed:
         return True
@@ -61,8 +61,8 @@ def has_ended(connection: Any) -> bool:
     poller.register(connection.fileno(), select.POLLIN)
     if not poller.poll(0):
         return False
-    # Notices and changed settings are no end. After the last word of a session that
-    # was ended there is the end itself to read.
+    # Notices and changed settings do not end a session. After the last message of an
+    # ended session, the end of the stream can be read.
     for _ in range(LAST_WORDS):
         try:
             connection.pgconn.consume_input()

@@ -1,8 +1,8 @@
-"""Django's SQLite, private, and without translating the same statement twice.
+"""Django's SQLite back end, with private files and cached translations of statements.
 
 Django writes placeholders as `%s` and translates them to SQLite's `?` by a regular
-expression at every execution. For the long statements that answer a request at once
-this takes longer than SQLite itself; so translations are kept.
+expression at every execution. For the long statements of fast requests this takes
+longer than SQLite itself, so translations are cached.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from django.db.backends.sqlite3 import base
 _translate: Any = base.SQLiteCursorWrapper.convert_query
 
 
-# Longer statements name hundreds of rows, and are rarely asked twice.
+# Longer statements contain hundreds of ids, and are rarely repeated.
 LONGEST_KEPT = 16_384
 
 
 @lru_cache(maxsize=512)
 def _translated(query: str) -> str:
-    # The method asks nothing of its cursor.
+    # The method uses nothing of its cursor.
     return _translate(None, query)
 
 
 def keep_private(path: str) -> None:
-    """Let only the hub's account read a database, which others may have put there.
+    """Make a database readable by the hub's account only.
 
     SQLite gives the files beside it the mode that it has when they are made.
     """
@@ -37,14 +37,14 @@ def keep_private(path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         for each in (path, f"{path}-wal", f"{path}-shm"):
-            # Whoever does not own the file can't change that, and need not.
+            # Only the owner of the file can change the mode.
             with suppress(FileNotFoundError, PermissionError):
                 if os.stat(each).st_mode & 0o077:
                     os.chmod(each, 0o600)
 
 
 class Cursor(base.SQLiteCursorWrapper):
-    """A cursor that remembers translations."""
+    """A cursor that caches translations."""
 
     def convert_query(
         self, query: str, *, param_names: Iterable[str] | None = None
@@ -55,7 +55,7 @@ class Cursor(base.SQLiteCursorWrapper):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """A connection whose cursors remember translations."""
+    """A connection whose cursors cache translations."""
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         path = str(conn_params["database"])
