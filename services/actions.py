@@ -26,14 +26,14 @@ post_create = Hook[[Service, str, Actor], object]()
 # Called with a service that is being deleted and the actor, before the row is deleted.
 pre_delete = Hook[[Service, Actor], object]()
 
-# Services on a hub, and what one of them may tell of itself, in characters of JSON:
-# all of them stand in one answer.
+# The number of services of a hub, and the size of one service's `info` in characters of
+# JSON, are limited because one response contains all services.
 MOST_SERVICES = 1_000
 MAX_TOLD = 16_384
 
 
 def check_service_name(name: str) -> None:
-    """Refuse a name that can't stand in the path of a service."""
+    """Refuse a name that can't be part of a path."""
     if (
         not name.strip(".")
         or len(name) > NAME_LENGTH
@@ -48,7 +48,7 @@ def check_service_name(name: str) -> None:
 
 
 def refuse_taken(name: str) -> None:
-    """Raise `Conflict` if there is such a service; this locks nothing."""
+    """Raise `Conflict` if there is a service of this name; without a lock."""
     if Service.objects.filter(name=name).exists():
         raise Conflict(f"Service {name} already exists")
 
@@ -57,11 +57,11 @@ def refuse_taken(name: str) -> None:
 def create_service(
     name: str, *, by: Actor, access: Access, api_token: str = "", **fields: Any
 ) -> Service:
-    """Add a service while the hub runs.
+    """Create a service while the hub runs.
 
-    Nobody can give a service more than they hold: `access` is what whoever asks may
-    do. A hub does not start programs on request, so a service with a command belongs
-    in the configuration.
+    A service can't get more rights than its creator has, given by `access`. A hub does
+    not start programs on request, so a service with a command belongs in the
+    configuration.
     """
     check_service_name(name)
     if fields.get("command"):
@@ -97,7 +97,7 @@ def _store_service(
         with transaction.atomic():
             service = Service.objects.create(name=name, **fields)
     except IntegrityError:
-        # Someone else was faster between the question and the answer.
+        # Another request created the service after the check.
         raise Conflict(f"Service {name} already exists") from None
     if service.admin:
         service.roles.add(Role.objects.get(name="admin"))
@@ -115,7 +115,7 @@ def _store_service(
 
 @transaction.atomic
 def delete_service(service: Service, *, by: Actor) -> None:
-    """Remove a service that was added at run time, and its tokens with it."""
+    """Delete a service that was added at run time, and its tokens with it."""
     if service.from_config:
         raise Forbidden(f"Service {service.name} is not modifiable at runtime")
     lock_all(Service.objects.filter(pk=service.pk), for_deletion=True)
@@ -129,7 +129,7 @@ def delete_service(service: Service, *, by: Actor) -> None:
 def _refuse_excess(
     name: str, fields: dict[str, Any], access: Access, by: Actor
 ) -> None:
-    """Refuse rights for a new service that whoever creates it lacks."""
+    """Refuse rights for a new service that its creator lacks."""
     wanted = list(fields.get("oauth_client_allowed_scopes") or ())
     check_scopes(wanted)
     if fields.get("admin"):
@@ -142,7 +142,7 @@ def _refuse_excess(
             f"{','.join(excess[:100])}{' …' if len(excess) > 100 else ''} not held by "
             f"{by.kind.capitalize()} {by.name}"
         )
-    # Such a service gets tokens of everybody who only follows a link to it.
+    # Such a service would get tokens of every user who only follows a link to it.
     unasked = fields.get("oauth_no_confirm") and any(map(_means_visitor, wanted))
     if unasked and not access.allows("tokens"):
         raise Invalid(
@@ -152,6 +152,6 @@ def _refuse_excess(
 
 
 def _means_visitor(raw: str) -> bool:
-    """Tell whether a scope stands for something of whoever signs in to a service."""
+    """Tell whether a scope refers to the user who signs in to a service."""
     scope = RawScope.parse(raw)
     return raw in (INHERIT, SELF) or (scope.kind == "user" and scope.value is None)

@@ -19,7 +19,7 @@ from services import actions
 from services.models import Service
 from web.admin_base import DASH, NamesField, ScopedAdmin, moment, or_dash, yes
 
-# What belongs to services, for rooms to the right to add to.
+# Related objects of services, which rooms to the right add.
 belongings: list[Belonging] = []
 
 
@@ -56,7 +56,7 @@ class ServiceForm(forms.ModelForm):
 
 @admin.register(Service)
 class ServiceAdmin(ScopedAdmin):
-    """Services can be added and removed; a change is the configuration's business."""
+    """Services can be added and deleted; changes are made in the configuration."""
 
     table = "service"
     kind = "service"
@@ -81,7 +81,7 @@ class ServiceAdmin(ScopedAdmin):
         return contains(Service, term, *self.searched, indexed=False)
 
     def mark_shown(self, request: Any, rows: Collection[Service]) -> None:
-        """Note also what belongs to each."""
+        """Mark the related objects of each row as shown, too."""
         super().mark_shown(request, rows)
         note_owned(belongings, rows, request, "service")
 
@@ -121,7 +121,7 @@ class ServiceAdmin(ScopedAdmin):
     def delete_model(self, request: Any, obj: Service) -> None:
         actions.delete_service(obj, by=Actor.of_request(request))
 
-    # What is shown
+    # Columns and fields
 
     @admin.display(description="Administrator")
     def is_admin(self, service: Service) -> str:

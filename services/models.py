@@ -1,6 +1,6 @@
 """Services: programs with an account of their own."""
 
-# Unset options are null, as the wire shows them, and not empty.
+# Unset options are null, as in the API, and not empty.
 # ruff: noqa: DJ001
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from scopes.access import Access
 
 
 class Service(models.Model):
-    """A program that acts through the API, or that people sign in to.
+    """A program that uses the API, or that people sign in to.
 
-    Unset options are null, as the wire shows them for token owners.
-    `from_config` marks those that the configuration declares; they can't be
-    changed while the hub runs.
+    Unset options are null, as the API shows them for token owners. `from_config` marks
+    services of the configuration, which can't be changed while the hub runs.
     """
 
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
@@ -63,5 +62,5 @@ class Service(models.Model):
 
     @cached_property
     def access(self) -> Access:
-        """What this service may do, read in one query when it is first asked."""
+        """The service's rights, read in one query at the first use."""
         return read_access("service", self.pk, self.name)

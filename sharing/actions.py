@@ -1,4 +1,4 @@
-"""Sharing servers: scopes granted to people and groups, and invitations to them."""
+"""Sharing of servers: scopes granted to people and groups, and invitations."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def grant_share(
     by: Actor,
     access: Access,
 ) -> Share:
-    """Give someone scopes over one server, on top of those they have from before.
+    """Grant scopes over one server, in addition to those granted before.
 
-    Whoever grants must hold what they grant: `access` is what they may do.
+    The grantor must have the scopes that are granted: `access` is the grantor's.
     """
     granted = share_scopes(server, scopes, access)
-    # The share points to all of them.
+    # The share has foreign keys to all of them.
     people = {server.user_id}
     if isinstance(recipient, Group):
         keep(Group, recipient.pk)
@@ -66,7 +66,7 @@ def grant_share(
 def revoke_share(
     share: Share, *, scopes: Iterable[str] | None = None, by: Actor
 ) -> Share | None:
-    """Take scopes, or all of them, from a share; nothing left, no share."""
+    """Take scopes, or all of them, from a share; an empty share is deleted."""
     current = locked(Share.objects.filter(pk=share.pk), for_deletion=True).first()
     if current is None:
         return None
@@ -98,7 +98,7 @@ def revoke_share(
 
 @transaction.atomic
 def revoke_shares(server: Server, *, by: Actor) -> int:
-    """End every share of a server."""
+    """Delete all shares of a server."""
     shares = Share.objects.filter(server_id=server.pk)
     lock_all(shares, for_deletion=True)
     names = [share.recipient.name for share in shares.select_related("user", "group")]
@@ -151,7 +151,7 @@ def issue_share_code(
 
 @transaction.atomic
 def revoke_share_codes(server: Server, ids: Iterable[int] | None, *, by: Actor) -> int:
-    """End some invitations to a server, or all of them; return how many."""
+    """Delete some invitations to a server, or all of them; return the number."""
     invitations = ShareCode.objects.filter(server_id=server.pk)
     if ids is not None:
         invitations = invitations.filter(pk__in=ids)
@@ -164,7 +164,7 @@ def revoke_share_codes(server: Server, ids: Iterable[int] | None, *, by: Actor) 
 
 
 def find_share_code(code: str, now: datetime) -> ShareCode | None:
-    """Return the invitation that this code opens, while it lasts."""
+    """Return the invitation of this code, if it has not expired."""
     if not (
         code.startswith(f"{CODE_PREFIX}_")
         and format.is_ours(code)
@@ -184,7 +184,7 @@ def find_share_code(code: str, now: datetime) -> ShareCode | None:
 
 @transaction.atomic
 def accept_share_code(invitation: ShareCode, user: User, *, by: Actor) -> Share:
-    """Exchange an invitation for a share; it stays good for others until it expires."""
+    """Exchange an invitation, which stays valid for others, for a share."""
     server = invitation.server
     if server.user_id == user.pk:
         raise Invalid("This is your own server: share the link with someone else.")
@@ -209,11 +209,11 @@ def accept_share_code(invitation: ShareCode, user: User, *, by: Actor) -> Share:
 def find_recipient(kind: str, name: str, access: Access) -> User | Group:
     """Return the user or group with whom to share.
 
-    Whoever may not read names can't find out by trying which of them exist.
+    A caller who may not read names must not learn which of them exist.
     """
     model: type[User] | type[Group] = User if kind == "user" else Group
     scope = f"read:{kind}s:name"
-    # No database stores this character, so nothing has such a name.
+    # No database stores this character, so no name contains it.
     found = None if "\0" in name else model.objects.filter(name=name).first()
     target = found or Target(**{kind: name})
     if not access.allows(scope, obj=target):
@@ -226,11 +226,10 @@ def find_recipient(kind: str, name: str, access: Access) -> User | Group:
 def share_scopes(
     server: Server, scopes: Iterable[str] | None, access: Access
 ) -> list[str]:
-    """Return the base names of what is to be granted over a server.
+    """Return the base names of scopes that are to be granted over a server.
 
-    A share reaches one server whatever that is called today, so that the filter is
-    not stored. Refused are scopes that say something else, and those that whoever
-    grants lacks.
+    A share reaches one server whatever its current name is, so the filter is not
+    stored. Scopes with another filter are refused, and those that the grantor lacks.
     """
     owner = server.user.name
     target = f"{owner}/{server.name}"
@@ -257,7 +256,7 @@ def share_scopes(
 
 
 def _reaches(access: Access, scope: str, server: Server) -> bool:
-    """Tell whether `access` holds all that a scope of this server stands for."""
+    """Tell whether `access` contains all that a scope of this server stands for."""
     expanded = expand([scope], Identity("user", server.user.name))
     return all(
         access.allows(RawScope.parse(text).name, obj=server) for text in expanded
@@ -274,7 +273,7 @@ def _add_scopes(
     if not created:
         share.scopes = list(dict.fromkeys([*share.scopes, *scopes]))
         share.save(update_fields=["scopes"])
-    # Known here, and perhaps gone by the time that the share is shown.
+    # The server exists now, and may be deleted before the share is shown.
     share.server = server
     setattr(share, kind, recipient)
     return share
@@ -285,7 +284,7 @@ def _kind(recipient: User | Group) -> str:
 
 
 def _stored(server: Server) -> Server:
-    """Return a server with a row: a default server has none until it needs one."""
+    """Return a server with a row, because an unused default server has none."""
     if server.pk is not None:
         return server
     stored, _ = Server.objects.get_or_create(user=server.user, name=server.name)

@@ -1,4 +1,4 @@
-"""Invitations to servers of others."""
+"""Invitations to servers of other users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.hosts import local_path
 
 
 class AcceptShareView(SignedInMixin, TemplateView):
-    """An invitation to use someone's server, to be accepted."""
+    """The page on which an invitation to a server is accepted."""
 
     template_name = "sharing/accept_share.html"
     http_method_names = ["get", "post", "head", "options"]  # noqa: RUF012
@@ -50,7 +50,7 @@ class AcceptShareView(SignedInMixin, TemplateView):
             raise BadRequest(refusal.for_people) from None
         asked = request.POST.get("next") or request.GET.get("next", "")
         if not invitation.server.ready:
-            # Whoever is led to a stopped server is told no more than that it stopped.
+            # At a stopped server, people see only that the server is stopped.
             owner = invitation.server.user.name
             messages.success(
                 request,
@@ -72,7 +72,7 @@ class AcceptShareView(SignedInMixin, TemplateView):
             code=self.request.GET["code"],
             owner=invitation.server.user.name,
             server=invitation.server,
-            # What it is limited to, the page says once for all of them.
+            # The page shows the server once for all permissions.
             permissions=[describe(scope) for scope in invitation.scopes],
             **kwargs,
         )

@@ -32,7 +32,7 @@ from sharing.actions import (
 )
 from web.hosts import origin_of
 
-# What is shown at once, of shares on each page and of invitations at all.
+# The most rows shown: shares on each page, and invitations in total.
 SHARES: Final = 100
 CODES: Final = 100
 
@@ -50,7 +50,7 @@ LIFETIMES: Final = (
 
 
 class ServerForm(forms.Form):
-    """What both ways to share have in common."""
+    """The fields that both forms have in common."""
 
     may = forms.ChoiceField(
         label="They may", choices=[(key, words) for key, (words, _) in RIGHTS.items()]
@@ -62,7 +62,7 @@ class ServerForm(forms.Form):
 
 
 class GrantForm(ServerForm):
-    """To share with somebody by name."""
+    """The form to share with a person or group by name."""
 
     kind = forms.ChoiceField(
         label="Share with", choices=[("user", "a person"), ("group", "a group")]
@@ -82,14 +82,14 @@ class GrantForm(ServerForm):
 
     @property
     def recipient_name(self) -> str:
-        """The name as the hub spells it, if there is such a user."""
+        """The name in the hub's spelling, if there is such a user."""
         name: str = self.cleaned_data["recipient"]
         user = find_typed_user(name) if self.cleaned_data["kind"] == "user" else None
         return user.name if user else name
 
 
 class InviteForm(ServerForm):
-    """To make a link that whoever has it can use."""
+    """The form for a link that gives access to everybody who has it."""
 
     expires_in = forms.ChoiceField(
         label="The link works for", choices=LIFETIMES, initial=str(24 * HOUR)
@@ -98,7 +98,7 @@ class InviteForm(ServerForm):
 
 @dataclass(slots=True)
 class Card:
-    """One server with whom it is shared, and the forms to share it further."""
+    """One server with its shares and invitations, and the forms to share it."""
 
     server: Server
     label: str
@@ -110,7 +110,7 @@ class Card:
 
 
 class SharesView(SignedInMixin, View):
-    """Shows which of one's servers are shared, and those of others one shares in."""
+    """Shows the shares of the user's own servers, and those with the user."""
 
     http_method_names = ["get", "head", "options"]  # noqa: RUF012
 
@@ -120,11 +120,11 @@ class SharesView(SignedInMixin, View):
     def show(
         self, form: forms.Form | None = None, name: str = "", *, status: int = 200
     ) -> HttpResponse:
-        """Show the page, with a form of one server as it was refused."""
+        """Show the page, with the refused form of one server."""
         user = self.person
         access = user.access
         servers = {server.name: server for server in user.servers.order_by("name")}
-        # Everyone has a default server, whether it was used or not.
+        # Every user has a default server, whether it was used or not.
         servers.setdefault("", Server(user=user))
         reading = [
             server
@@ -173,8 +173,10 @@ class SharesView(SignedInMixin, View):
         return Card(
             server=server,
             label=server.display_name or server.name or "Your server",
-            shares=[_said(share) for share in shares if share.server_id == server.pk],
-            codes=[_said(code) for code in codes if code.server_id == server.pk],
+            shares=[
+                _described(share) for share in shares if share.server_id == server.pk
+            ],
+            codes=[_described(code) for code in codes if code.server_id == server.pk],
             grant=grant,
             invite=invite,
             may_share=self.person.access.allows("shares", obj=server),
@@ -185,20 +187,20 @@ class SharesView(SignedInMixin, View):
         return Paginator(ordered, SHARES).get_page(self.request.GET.get("page"))
 
     def shared_with_me(self) -> list[Share]:
-        """The servers of others that were shared with me by name."""
+        """The shares of servers of others with this user by name."""
         if not self.person.access.allows("read:users:shares", obj=self.person):
             return []
         shares = Share.objects.filter(user=self.person).select_related("server__user")
-        return [_said(share) for share in shares[:SHARES]]
+        return [_described(share) for share in shares[:SHARES]]
 
 
 class SharingActView(SharesView):
-    """Something that is done to a share; it leads back to the page."""
+    """Base of the actions on a share, which redirect to the page."""
 
     http_method_names = ["post", "options"]  # noqa: RUF012
 
     def server(self, scope: str = "shares") -> Server:
-        """Return the server of mine that is meant, or find nothing."""
+        """Return the user's own server that the form names, or raise `Http404`."""
         name = self.request.POST.get("server", "")
         found = None if "\0" in name else self.person.servers.filter(name=name).first()
         if found is None and name:
@@ -252,7 +254,7 @@ class GrantView(SharingActView):
 
 
 class InviteView(SharingActView):
-    """Makes a link by which whoever has it can use a server, and shows it once."""
+    """Makes a link that gives access to a server, and shows the link once."""
 
     def post(self, request: HttpRequest) -> HttpResponse:
         server = self.server()
@@ -269,7 +271,7 @@ class InviteView(SharingActView):
             except Refusal as refusal:
                 form.add_error("may", refusal.for_people)
             else:
-                return self.show_link(_said(invitation), code)
+                return self.show_link(_described(invitation), code)
         return self.show(form, server.name, status=400)
 
     def show_link(self, invitation: ShareCode, code: str) -> HttpResponse:
@@ -284,7 +286,7 @@ class InviteView(SharingActView):
 
 
 class RevokeView(SharingActView):
-    """Ends the share of a person or group in one of one's servers."""
+    """Deletes the share of a person or group in one of the user's servers."""
 
     def post(self, request: HttpRequest) -> HttpResponse:
         server = self.server()
@@ -297,7 +299,7 @@ class RevokeView(SharingActView):
 
 
 class WithdrawView(SharingActView):
-    """Ends an invitation; who has accepted it keeps what it gave."""
+    """Deletes an invitation; shares that it gave remain."""
 
     def post(self, request: HttpRequest) -> HttpResponse:
         revoke_share_codes(self.server(), [self.number("code")], by=self.actor)
@@ -305,7 +307,7 @@ class WithdrawView(SharingActView):
 
 
 class LeaveView(SharingActView):
-    """Gives up what somebody shares with me."""
+    """Leaves a server that somebody shares with the user."""
 
     def post(self, request: HttpRequest) -> HttpResponse:
         if not self.person.access.allows("users:shares", obj=self.person):
@@ -318,7 +320,7 @@ class LeaveView(SharingActView):
 
 
 def _owned(server: Server, user: User) -> Server:
-    """Spare the question whose it is."""
+    """Set the owner on a server that was read without it, which saves a query."""
     server.user = user
     return server
 
@@ -331,7 +333,7 @@ def _id(number: int | str) -> str:
     return f"share_{number}_%s"
 
 
-def _said(share: Any) -> Any:
-    """Add to a share or an invitation what it permits, in words."""
+def _described(share: Any) -> Any:
+    """Add descriptions of its permissions to a share or an invitation."""
     share.words = [describe(scope) for scope in share.scopes]
     return share
