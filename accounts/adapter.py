@@ -302,7 +302,7 @@ def not_listed(name: str) -> str:
 
 def refuse(request: HttpRequest, why: str) -> HttpResponse:
     """Answer someone who is who they say, but may not come in."""
-    context = {"explanation": f"{why} Whoever runs this hub can help you."}
+    context = {"explanation": f"{why} An administrator of this hub can help you."}
     return render(request, "403.html", context, status=403)
 
 
@@ -331,8 +331,8 @@ class MFAAdapter(DefaultMFAAdapter):
             return self._box().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:
             logger.warning(
-                "A second factor can't be read, for the secret key that it was "
-                "stored with is lost. Its codes are refused until that key is "
+                "A second factor can't be read, because the secret key that encrypted "
+                "it is lost. Its codes are refused until that key is "
                 "restored, or the second factor is removed."
             )
             # Nobody knows this one, so no code fits it.
@@ -428,7 +428,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
             account_adapter.authentication_failed(request, username=name)
             if not name:
                 claim = self._settings(sociallogin).get("username_claim", "username")
-                why = f"The other site did not say what you are called (“{claim}”)."
+                why = f"The other site did not send your name (“{claim}”)."
             elif known and admits(name):
                 why = f"The name {name} may be somebody else's here."
             else:

@@ -56,7 +56,7 @@ from web.admin_lists import csv_text, rising
 from web.form_changes import ChangesForm, Difference
 from web.hosts import origin_of
 
-DELETED = "Somebody else deleted this meanwhile."
+DELETED = "Another person has deleted this meanwhile."
 
 # As many lines as a form takes, and as many odd ones as it repeats.
 LINES = 1_000
@@ -265,7 +265,7 @@ class UserForm(ChangesForm):
         labels = {"admin": "Administrator", "email": "E-mail address"}  # noqa: RUF012
         help_texts = {  # noqa: RUF012
             "admin": "Holds the role admin: may see and change everything here.",
-            "email": "Where the link to a new password goes if it is asked for.",
+            "email": "Address for the link to a new password.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -632,8 +632,8 @@ class UserAdmin(ScopedAdmin):
         users = self.settable(request, others)
         if others.exclude(pk__in=users.order_by().values("pk")).exists():
             warning += (
-                " Left out are you yourself and whom you may not change: only "
-                "administrators change administrators."
+                " Your own account and accounts that you may not change are left "
+                "out, because only administrators change administrators."
             )
         return ask_first(
             self,
@@ -690,7 +690,7 @@ class UserAdmin(ScopedAdmin):
             doomed,
             title="Delete users",
             verb="Delete",
-            warning=f"With them go {in_a_row(going)}." if going else "",
+            warning=f"This also deletes {in_a_row(going)}." if going else "",
             act=act,
         )
 
@@ -886,7 +886,7 @@ class GroupForm(ChangesForm):
     add_members = NamesField(
         required=False,
         label="Add members",
-        help_text="Names of users, one per line; a whole list may be pasted.",
+        help_text="Names of users, one per line. You can paste a whole list.",
     )
     remove_members = NamesField(
         required=False,
@@ -1000,7 +1000,7 @@ class GroupAdmin(ScopedAdmin):
                 f"{len(known):,} have a user. Nothing was changed."
             )
         self.message_user(
-            request, f"Left out, as there is no such user: {_spelt(missing)}."
+            request, f"Left out, because there is no such user: {_spelt(missing)}."
         )
         return known
 
@@ -1030,7 +1030,7 @@ class GroupAdmin(ScopedAdmin):
             self.reachable(request, "delete", queryset),
             title="Delete groups",
             verb="Delete",
-            warning="Their members stay users, without what the groups gave them.",
+            warning="Their members stay users, but lose the roles of the groups.",
             act=act,
         )
 

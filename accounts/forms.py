@@ -48,9 +48,9 @@ class ChangePasswordForm(PlainFieldsMixin, account.ChangePasswordForm):
     """A new password, by whoever knows the old one."""
 
     labels = {  # noqa: RUF012
-        "oldpassword": "Your password now",
+        "oldpassword": "Current password",
         "password1": "New password",
-        "password2": "The new password again",
+        "password2": "Repeat the new password",
     }
 
 
@@ -65,7 +65,7 @@ class ResetPasswordKeyForm(PlainFieldsMixin, account.ResetPasswordKeyForm):
 
     labels = {  # noqa: RUF012
         "password1": "New password",
-        "password2": "The new password again",
+        "password2": "Repeat the new password",
     }
 
 
@@ -75,7 +75,7 @@ class WelcomeForm(SetPasswordForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_password1"].label = "Password"
-        self.fields["new_password2"].label = "The same password again"
+        self.fields["new_password2"].label = "Repeat the password"
         self.fields["new_password2"].help_text = ""
 
     def validate_password_for_user(self, user: Any, *field: str) -> None:
@@ -127,7 +127,7 @@ class MFAReauthenticateForm(OnceMixin, PlainFieldsMixin, mfa.ReauthenticateForm)
 class ActivateTOTPForm(OnceMixin, PlainFieldsMixin, AllauthActivateTOTPForm):
     """The first code of an app, to see that it works."""
 
-    labels = {"code": "The code that the app shows"}  # noqa: RUF012
+    labels = {"code": "Code from the app"}  # noqa: RUF012
 
 
 class AddWebAuthnForm(PlainFieldsMixin, AllauthAddWebAuthnForm):
@@ -137,13 +137,13 @@ class AddWebAuthnForm(PlainFieldsMixin, AllauthAddWebAuthnForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["name"].help_text = "By which you tell it from others."
+        self.fields["name"].help_text = "A name to distinguish this key from others."
         # Most keys are passkeys, and one that signs nobody in puzzles its owner.
         self.fields["passwordless"].initial = True
         self.fields["passwordless"].help_text = (
-            "The key asks for your fingerprint, your face or its PIN, and that is all "
-            "you need. Without this it is only a second factor, after the password; "
-            "untick it if your key knows none of the three."
+            "The key checks your fingerprint, your face or its PIN, and replaces the "
+            "password. Otherwise the key is only a second factor after the password. "
+            "Untick this if your key supports none of the three."
         )
         # The browser puts it in; pressing Enter in the field above leaves it out.
         self.fields["credential"].error_messages["required"] = (

@@ -244,8 +244,8 @@ def only_if_askable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
         ):
             messages.info(
                 request,
-                "There is nothing to ask you again: this hub keeps no password of "
-                "yours, and you have set up no second factor.",
+                "The hub can't confirm your identity, because it stores no password "
+                "of yours and you have set up no second factor.",
             )
             return HttpResponseRedirect(reverse("accounts:profile"))
         return view(request)

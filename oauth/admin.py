@@ -29,7 +29,7 @@ from web.admin_base import (
 
 
 class KindFilter(CaseFilter):
-    title = "what it is"
+    title = "kind"
     parameter_name = "kind"
 
     def cases(self) -> dict[str, tuple[str, Q]]:
@@ -92,13 +92,13 @@ class OAuthClientAdmin(ScopedAdmin):
             self.reachable(request, "delete", queryset),
             title="End OAuth clients",
             verb="End",
-            warning="Their tokens end at once, and nobody signs in to them any more. "
-            "A service of the configuration gets its client back with the next start "
-            "of the hub, a server with its own next start.",
+            warning="Their tokens are revoked at once, and nobody can sign in to them. "
+            "A service of the configuration gets its client back at the next start "
+            "of the hub, a server at its own next start.",
             act=act,
         )
 
-    @admin.display(description="Stands for")
+    @admin.display(description="Service or server")
     def stands_for(self, client: OAuthClient) -> str:
         if client.service is not None:
             return f"service {client.service.name}"
@@ -112,7 +112,7 @@ class OAuthClientAdmin(ScopedAdmin):
             "tokens_apitoken_changelist", client.tokens, client=client.identifier
         )
 
-    @admin.display(description="May ask for")
+    @admin.display(description="Allowed scopes")
     def may_ask(self, client: OAuthClient) -> SafeString | str:
         said = format_html_join(
             "",
@@ -121,11 +121,11 @@ class OAuthClientAdmin(ScopedAdmin):
         )
         return or_dash(said)
 
-    @admin.display(description="Asks people first")
+    @admin.display(description="Asks for consent")
     def unasked(self, client: OAuthClient) -> str:
         if client.needs_no_confirmation:
-            return "no, the configuration trusts it"
-        return "everybody but the server's owner" if client.server else "yes"
+            return "no, trusted by the configuration"
+        return "everybody except the server's owner" if client.server else "yes"
 
     @admin.display(description="Can sign people in")
     def can_sign_in(self, client: OAuthClient) -> str:

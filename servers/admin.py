@@ -50,7 +50,7 @@ from web.admin_base import (
 )
 from web.admin_lists import rising
 
-LOST = "What runs in them ends, and what was not saved is lost."
+LOST = "Their programs end, and unsaved work is lost."
 
 # Most links on one page.
 LINKS = 500
@@ -180,8 +180,8 @@ class ServerAdmin(ScopedAdmin):
             number = actions.start_servers(servers, by=Actor.of_request(request))
             if number < asked:
                 return (
-                    f"Starting {number} of {asked} servers. For the others there is no "
-                    "room now, or they may not be started: start them later."
+                    f"Starting {number} of {asked} servers. For the others the server "
+                    "limit is reached, or you may not start them. Try again later."
                 )
             return f"Starting {count_of(number, 'server')}."
 
@@ -190,7 +190,7 @@ class ServerAdmin(ScopedAdmin):
             queryset.exclude(ACTIVE),
             scope="start:servers",
             verb="Start",
-            warning="Each starts with the options that it had the last time.",
+            warning="Each server starts with the options of its last start.",
             act=act,
         )
 
@@ -224,7 +224,7 @@ class ServerAdmin(ScopedAdmin):
         if not reached.order_by().exists():
             self.message_user(
                 request,
-                f"There is nothing to {verb.lower()} among these, or not for you.",
+                f"You can't {verb.lower()} any of these servers, or none needs it.",
                 messages.WARNING,
             )
             return None

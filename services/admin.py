@@ -49,8 +49,8 @@ class ServiceForm(forms.ModelForm):
         }
         help_texts = {  # noqa: RUF012
             "admin": "Holds the role admin: may see and change everything.",
-            "url": "Where the proxy finds it; empty if it has no pages.",
-            "display": "Whether the menu of services names it; unknown means yes.",
+            "url": "Address for the proxy. Leave empty if the service has no pages.",
+            "display": "Whether the menu lists the service. Unknown means yes.",
         }
 
 

@@ -122,8 +122,8 @@ def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
 def _full(user: User) -> Conflict:
     return Conflict(
         f"User {user.name} has {limit_of(user)} active tokens, as many as one user"
-        " may have: revoke some that are not needed, or use one of them. Whoever runs"
-        " this hub may raise the limit (c.Hub.token_limit_per_user)."
+        " may have: revoke some that are not needed, or use one of them. An"
+        " administrator can raise the limit (c.Hub.token_limit_per_user)."
     )
 
 

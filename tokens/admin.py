@@ -240,13 +240,13 @@ class IssueForm(forms.Form):
     owner = forms.CharField(label="Owner's name", max_length=255)
     note = forms.CharField(
         max_length=actions.MAX_NOTE_LENGTH,
-        help_text="What the token is for; its owner sees this.",
+        help_text="The purpose of the token, shown to its owner.",
     )
     expires_in = forms.ChoiceField(label="Expires")
     scopes = NamesField(
         required=False,
-        help_text="One per line, and nothing that the owner lacks. Left empty, the "
-        "token may do whatever its owner may.",
+        help_text="One per line, only scopes that the owner has. If empty, the token "
+        "has all rights of its owner.",
     )
 
     def __init__(self, *args: Any, request: Any, **kwargs: Any) -> None:
@@ -272,8 +272,8 @@ class IssueForm(forms.Form):
             elif not self._reaches(owner):
                 self.add_error(
                     "owner",
-                    f"{owner.name} has rights that you lack, so only those issue a"
-                    " token here who may issue one for everybody.",
+                    f"{owner.name} has rights that you lack. Only an administrator"
+                    " who may issue tokens for everybody can do this.",
                 )
             data["owner"] = owner
         return data
@@ -447,8 +447,8 @@ class APITokenAdmin(ScopedAdmin):
             self.reachable(request, "change", queryset).filter(revoked_at=None),
             title="Revoke tokens",
             verb="Revoke",
-            warning="They stop working at once and for ever. Of what an OAuth client "
-            "obtained, all that it holds for the same owner ends.",
+            warning="They stop working at once and for ever. Revoking a token of an "
+            "OAuth client removes all its access for the same owner.",
             act=act,
         )
 
@@ -547,7 +547,7 @@ class APITokenAdmin(ScopedAdmin):
     @admin.display(description="Scopes")
     def scopes_said(self, token: APIToken) -> SafeString | str:
         if not token.scopes:
-            return "None: the token tells whose it is, no more"
+            return "None, the token only identifies its owner"
         items = format_html_join(
             "",
             "<dt><code>{}</code></dt><dd>{}</dd>",

@@ -84,8 +84,8 @@ class TokenForm(forms.Form):
     expires_in = forms.ChoiceField()
     permissions = forms.ChoiceField(
         choices=[
-            (EVERYTHING, "Everything I may do, now and later"),
-            (CHOSEN, "Only what I choose below"),
+            (EVERYTHING, "All my permissions, now and later"),
+            (CHOSEN, "Only the permissions chosen below"),
         ],
         initial=EVERYTHING,
         widget=forms.RadioSelect,
@@ -136,8 +136,8 @@ class TokenForm(forms.Form):
             if chosen:
                 self.add_error(
                     "permissions",
-                    "You picked single permissions as well. Choose “Only what I choose"
-                    " below”, or pick none.",
+                    "You also picked single permissions. Choose “Only the permissions"
+                    " chosen below”, or pick none.",
                 )
         elif not chosen and not self.errors:
             self.add_error("scopes", "Pick at least one permission.")

@@ -115,7 +115,7 @@ class RequestView(TokenListView):
         answered = request.session.get(ANSWERED_FORMS, [])
         if form_id and form_id in answered:
             # The page with a secret was loaded again.
-            messages.info(request, "That form has issued its token already.")
+            messages.info(request, "This form has already issued its token.")
             return redirect("tokens:list")
         try:
             token, secret = issue_token(
@@ -172,7 +172,7 @@ class RevokeView(OwnTokensMixin, DetailView):
             # Whoever goes back after revoking comes by here.
             if not self.reached().filter(pk=kwargs["pk"]).exists():
                 raise
-        messages.info(request, "That token is revoked already, or has expired.")
+        messages.info(request, "This token has already been revoked or has expired.")
         return redirect("tokens:list")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class RevokeView(OwnTokensMixin, DetailView):
         revoke_token(token, by=self.actor)
         if token.client_id:
             words = clients.describe([token.client_id])[token.client_id].description
-            messages.success(request, f"Revoked all that “{words}” held.")
+            messages.success(request, f"Revoked all access of “{words}”.")
         else:
             messages.success(request, f"Revoked the token “{token.note or token}”.")
         return redirect("tokens:list")

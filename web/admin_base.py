@@ -253,7 +253,7 @@ class ScopedAdmin(admin.ModelAdmin):
     def refuse_nul(self, request: Any) -> None:
         # PostgreSQL stores no NUL, and fails if it is asked for one.
         if any("\0" in value for value in request.GET.values()):
-            raise BadRequest("Nothing is named by a NUL.")
+            raise BadRequest("A name can't hold a NUL character.")
 
     def get_changelist(self, request: Any, **kwargs: Any) -> type[ChangeList]:
         return WholeList
@@ -274,7 +274,7 @@ class ScopedAdmin(admin.ModelAdmin):
     def response_action(self, request: Any, queryset: QuerySet[Any]) -> Any:
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(re.fullmatch(r"[0-9]{1,18}", number) for number in chosen):
-            raise BadRequest("What is chosen has no row.")
+            raise BadRequest("The selected rows do not exist.")
         response = super().response_action(request, queryset)
         done = isinstance(response, HttpResponseRedirect)
         if done and request.POST.get("stay") and len(chosen) == 1:
@@ -369,7 +369,9 @@ class ScopedAdmin(admin.ModelAdmin):
                 request.POST = request.POST.copy()
                 request.POST.update(problem.present)
             request.refusal = getattr(
-                problem, "message", "Something else changed this meanwhile; try again."
+                problem,
+                "message",
+                "Another change was made at the same moment. Try again.",
             )
             return super().changeform_view(request, *args, **kwargs)
 
@@ -495,7 +497,7 @@ def ask_first(
     number = queryset.order_by().count()
     if not number:
         modeladmin.message_user(
-            request, "None of these rows is yours to change.", messages.WARNING
+            request, "You may not change any of these rows.", messages.WARNING
         )
         return None
     related = modeladmin.list_select_related

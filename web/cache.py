@@ -18,7 +18,7 @@ SECONDS = 2
 
 CACHE_AWAY = (
     "The hub can't count failed attempts at this moment, so nobody can sign in. Try "
-    "again in a minute; whoever runs this hub finds the reason in its log."
+    "again in a minute; the hub's log has the reason."
 )
 
 

@@ -82,7 +82,7 @@ class ChangesForm(forms.ModelForm):
                 changes[name] = given
         if messages:
             messages.sort()
-            messages.append("Nothing was saved. Save again to put yours in its place.")
+            messages.append("Nothing was saved. Save again to use your value.")
             raise ChangedMeanwhile(" ".join(messages), clashing)
         return changes
 

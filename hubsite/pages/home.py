@@ -90,7 +90,7 @@ class HomeView(SignedInMixin, View):
                     self.person, form.server_name, display_name=label, by=self.actor
                 )
             except Conflict:
-                words = f"You have a server “{form.server_name}” already."
+                words = f"You already have a server “{form.server_name}”."
                 form.add_error("display_name", f"{words} Choose another name.")
             except Refusal as refusal:
                 form.add_error("display_name", refusal.for_people)

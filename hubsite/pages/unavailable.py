@@ -27,8 +27,8 @@ logger = structlog.get_logger(__name__)
 
 BUSY = "The hub is busy"
 CHANGED_MEANWHILE = (
-    "Something else changed this at the same moment, so nothing was changed here. Go "
-    "back, load the page again and look at how it is now."
+    "Another change was made at the same moment, so nothing was changed here. Go "
+    "back, reload the page and check its current state."
 )
 
 

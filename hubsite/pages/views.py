@@ -120,15 +120,15 @@ def csp_report(request: HttpRequest) -> HttpResponse:
 # Errors
 
 TITLES = {
-    400: "That request makes no sense",
-    403: "You may not see this",
-    404: "There is nothing here",
-    405: "That can't be done here",
+    400: "Bad request",
+    403: "Permission denied",
+    404: "Page not found",
+    405: "Method not allowed",
     408: "The request took too long",
     413: "The request is too large",
     429: "Too many attempts",
-    500: "Something broke",
-    503: "Not ready",
+    500: "Something went wrong",
+    503: "Temporarily unavailable",
 }
 SILENT = {"user": "server", "services": "service"}
 
@@ -164,7 +164,9 @@ def method_not_allowed(
     if getattr(refused, "content", b""):
         return refused
     page = _render_error(
-        request, 405, "This address only takes what is sent from a page of the hub."
+        request,
+        405,
+        "This address accepts only forms that a page of the hub sends.",
     )
     page.headers["Allow"] = refused.headers.get("Allow", "")
     return page
@@ -172,7 +174,7 @@ def method_not_allowed(
 
 def too_many_requests(request: HttpRequest) -> HttpResponse:
     return _render_error(
-        request, 429, "You have tried this very often. Wait a few minutes."
+        request, 429, "You have tried too often. Wait a few minutes and try again."
     )
 
 

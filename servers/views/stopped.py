@@ -57,7 +57,7 @@ class StoppedServerView(View):
         if request.method not in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
             if presented is None and request.method != "OPTIONS":
                 self.require_own_script(request)
-            context = {"code": 405, "title": "Servers are not asked like this"}
+            context = {"code": 405, "title": "Method not allowed"}
             return render(request, "error.html", context, status=405)
         if request.method not in ("GET", "HEAD"):
             # The response depends on nothing but the address, and reveals nothing else.
@@ -172,8 +172,8 @@ class StoppedServerView(View):
             context = {
                 "code": 500,
                 "title": "Redirect loop detected.",
-                "explanation": "The server runs, but the way to it leads back here. "
-                "Wait a minute and open it again from the page Home.",
+                "explanation": "The server is running, but its address leads back "
+                "here. Wait a minute and open it again from the page Home.",
             }
             return render(self.request, "error.html", context, status=500)
         parameters["redirects"] = str(redirects + 1)

@@ -31,11 +31,11 @@ class AcceptShareView(SignedInMixin, TemplateView):
         try:
             invitation = self.find(request.GET["code"])
         except Http404:
-            words = "This invitation has ended or is mistyped. Ask for another one."
+            words = "This invitation has ended or is mistyped. Ask for a new one."
             return render(request, "404.html", {"explanation": words}, status=404)
         if invitation.server.user_id == request.user.pk:
             raise PermissionDenied(
-                "This is your own server: send the link to whom you want to invite."
+                "This is your own server. Send the link to other people."
             )
         return super().get(request, invitation=invitation)
 
@@ -45,7 +45,7 @@ class AcceptShareView(SignedInMixin, TemplateView):
             invitation = self.find(code)
             accept_share_code(invitation, self.person, by=self.actor)
         except Http404:
-            raise BadRequest("This invitation has expired, or never was.") from None
+            raise BadRequest("This invitation has expired or does not exist.") from None
         except Invalid as refusal:
             raise BadRequest(refusal.for_people) from None
         asked = request.POST.get("next") or request.GET.get("next", "")

@@ -243,8 +243,8 @@ class GrantView(SharingActView):
             except Forbidden:
                 form.add_error(
                     "recipient",
-                    "Your account may not look up this name. Make a link instead, and "
-                    "send it to whom you mean.",
+                    "Your account may not look up this name. Create a link instead "
+                    "and send it to this person.",
                 )
             except Refusal as refusal:
                 form.add_error("recipient", refusal.for_people)
@@ -295,7 +295,7 @@ class RevokeView(SharingActView):
         if share is not None:
             revoke_share(share, by=self.actor)
             return self.back(f"No longer shared with {share.recipient}.")
-        return self.back("That was not shared any more.")
+        return self.back("This share had already ended.")
 
 
 class WithdrawView(SharingActView):

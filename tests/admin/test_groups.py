@@ -165,7 +165,7 @@ def test_all_names_that_nobody_has_are_said_and_the_rest_is_offered(
     again = form_in(refused)
     taken = client.post(pages.of(group), {**again, "_known": "yes"}, follow=True)
 
-    assert "Left out, as there is no such user: x, y." in text(taken)
+    assert "Left out, because there is no such user: x, y." in text(taken)
     assert sorted(user.name for user in group.users.all()) == ["alan", "mallory"]
     event = Event.objects.get(action="group.add_members")
     assert event.detail == {"users": ["alan", "mallory"]}

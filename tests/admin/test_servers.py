@@ -176,7 +176,7 @@ def test_acts_only_within_reach(as_, alan, mallory, pages):
     mine.refresh_from_db()
     other.refresh_from_db()
     assert (mine.pending, other.pending) == ("stop", None)
-    assert "There is nothing to stop" in text(
+    assert "You can't stop any" in text(
         client.post(pages.list(LIST), choose("stop", other), follow=True)
     )
 
@@ -209,7 +209,7 @@ def test_opens_all_that_match_by_links(as_, ada, alan, grace, mallory, pages):
     assert len(links) == 61
     assert "/user/alan/lab/" in links
     assert "/user/mallory/" not in links
-    assert "1 of those chosen is not running" in text(page)
+    assert "1 of the selected ones is not running" in text(page)
 
 
 def test_links_only_to_what_may_be_opened(as_, alan, mallory, pages):

@@ -272,7 +272,7 @@ def invite(client, user):
 
 def test_invites_by_a_link_that_works_once(as_, ada, alan, pages):
     client = as_(ada)
-    assert "Make a link" in text(client.get(pages.of(alan)))
+    assert "Create link" in text(client.get(pages.of(alan)))
 
     reply = invite(client, alan)
 
@@ -312,7 +312,7 @@ def test_inviting_takes_the_right_to_issue_tokens(as_, alan, pages):
     manager = make_user("manager", scopes=["admin-ui", "admin:users"], roles=[])
     client = as_(manager)
 
-    assert "Make a link" not in text(client.get(pages.of(alan)))
+    assert "Create link" not in text(client.get(pages.of(alan)))
     assert invite(client, alan).status_code == 403
     assert not Event.objects.exists()
 
@@ -321,7 +321,7 @@ def test_passwords_of_administrators_are_for_administrators(as_, ada, alan, page
     manager = make_user("manager", scopes=["admin-ui", "admin:users", "tokens"])
     client = as_(manager)
 
-    assert "Make a link" not in text(client.get(pages.of(ada)))
+    assert "Create link" not in text(client.get(pages.of(ada)))
     assert invite(client, ada).status_code == 403
     assert not Event.objects.exists()
     assert invite(client, alan).status_code == 200
@@ -373,7 +373,7 @@ def test_deactivates_all_that_match_but_oneself(as_, ada, pages):
 
     asked = text(client.post(pages.list("accounts_user"), chosen))
     assert "Deactivate 60 users ?" in asked
-    assert "Left out are you yourself" in asked
+    assert "Your own account and accounts" in asked
     assert not User.objects.filter(name__startswith="student", is_active=False).exists()
 
     reply = client.post(

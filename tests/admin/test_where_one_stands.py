@@ -62,7 +62,7 @@ def test_a_running_server_is_opened_and_stopped_from_the_row(as_, ada, alan, pag
     asked = client.post(where)
     server.refresh_from_db()
     assert server.ready
-    assert "what was not saved is lost" in text(asked)
+    assert "unsaved work is lost" in text(asked)
     done = client.post(where, {"confirmed": "yes"}, follow=True)
 
     server.refresh_from_db()
@@ -191,9 +191,9 @@ def test_a_deletion_says_what_goes(as_, ada, alan, mallory, ci, pages):
         )
     )
 
-    assert "With alan go 2 tokens, 1 server and 1 share ." in one
-    assert "With them go 2 tokens, 1 server" in both
-    assert "With ci go 1 token" in text(client.get(pages.of(ci, "delete")))
+    assert "This also deletes 2 tokens, 1 server and 1 share ." in one
+    assert "This also deletes 2 tokens, 1 server" in both
+    assert "This also deletes 1 token" in text(client.get(pages.of(ci, "delete")))
     assert User.objects.filter(name="alan").exists()
 
 

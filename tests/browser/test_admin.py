@@ -90,7 +90,7 @@ def test_lists_and_rows(window, administrator, rows, model):
     page.locator("#result_list").wait_for()
     view.survey()
     view.open(f"{address(model)}?q=nothing-is-called-that")
-    page.get_by_text("Nothing matches.").wait_for()
+    page.get_by_text("No matches.").wait_for()
     view.survey()
     view.open(address(model, "change", rows[model].pk))
     page.locator("fieldset").wait_for()
@@ -139,7 +139,7 @@ def test_stopping_and_opening_all_that_match(window, administrator, rows):
     view.survey()
     page.get_by_role("button", name="Back to the list").click()
     choose("stop")
-    page.get_by_text("What runs in them ends").wait_for()
+    page.get_by_text("Their programs end").wait_for()
     view.survey()
     page.get_by_role("button", name="Stop 60 servers").click()
 
@@ -180,14 +180,14 @@ def test_adding_a_list_of_users(window, administrator, rows, scripts):
     page = view.open(address("accounts_user"))
     page.get_by_role("link", name="Add a list of users").click()
     survey()
-    page.get_by_role("button", name="Look at the list first").click()
+    page.get_by_role("button", name="Check the list first").click()
     page.get_by_role("alert").wait_for()
     survey()
 
     lines = ["alan", "grace", "n" * 300, "odd/name", "emmy emmy at example.org"]
     page.get_by_label("People").fill("\n".join(lines))
     page.get_by_label("Groups").fill("data301")
-    page.get_by_role("button", name="Look at the list first").click()
+    page.get_by_role("button", name="Check the list first").click()
     page.get_by_role("heading", name="1 exists already").wait_for()
     survey()
     page.get_by_role("button", name=re.compile("Add . user")).click()
@@ -205,7 +205,7 @@ def test_a_stop_is_confirmed_where_the_person_stands(
     view = window(administrator, java_script_enabled=scripts)
     page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
     page.get_by_role("button", name="Stop… the server alan/lab").click()
-    page.get_by_text("What runs in them ends").wait_for()
+    page.get_by_text("Their programs end").wait_for()
     if scripts:
         view.survey()
     page.get_by_role("button", name="Stop 1 server").click()
@@ -217,7 +217,7 @@ def test_a_stop_is_confirmed_where_the_person_stands(
 def test_inviting_a_user(window, administrator, rows):
     view = window(administrator)
     page = view.open(address("accounts_user", "change", rows["accounts_user"].pk))
-    page.get_by_role("button", name="Make a link").click()
+    page.get_by_role("button", name="Create link").click()
 
     assert "/hub/welcome/" in page.get_by_label("Link").input_value()
     view.survey()
@@ -291,7 +291,7 @@ def test_open_filters_stay_out_of_the_way(window, administrator, rows):
     assert opened.count() == 0
     state.click()
     opened.get_by_role("link", name="revoked").click()
-    page.get_by_text("Nothing matches.").wait_for()
+    page.get_by_text("No matches.").wait_for()
     assert opened.count() == 0
 
 
@@ -305,4 +305,4 @@ def test_filters_work_without_a_script(window, administrator, rows):
     assert page.locator("#changelist-filter details[open]").count() == 1
     page.get_by_role("link", name="revoked").click()
 
-    page.get_by_text("Nothing matches.").wait_for()
+    page.get_by_text("No matches.").wait_for()

@@ -182,7 +182,7 @@ class TestWelcome:
         visit.survey()
 
         page.get_by_label("Password", exact=True).fill("12345")
-        page.get_by_label("The same password again").fill("12345")
+        page.get_by_label("Repeat the password").fill("12345")
         page.get_by_role("button", name="Set password").click()
         chosen = page.get_by_label("Password", exact=True)
         expect(chosen).to_be_focused()
@@ -190,7 +190,7 @@ class TestWelcome:
         visit.survey()
 
         page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_label("The same password again").fill(PASSWORD)
+        page.get_by_label("Repeat the password").fill(PASSWORD)
         page.get_by_role("button", name="Set password").click()
         page.wait_for_url("**/hub/home")
         assert page.get_by_role("heading", level=1).inner_text() == "ada"

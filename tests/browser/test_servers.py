@@ -166,7 +166,7 @@ def test_a_start_is_shown_as_it_comes_along(window: Open, ada: User) -> None:
     expect(status).to_have_text("Pulling the image <b>")
     bar = page.get_by_role("progressbar", name="Progress of the start")
     expect(bar).to_have_js_property("value", 40)
-    page.get_by_text("Log of the start").click()
+    page.get_by_text("Start log").click()
     expect(page.locator("[data-start-log] li")).to_have_text(
         ["Server requested", "Pulling the image <b>"]
     )

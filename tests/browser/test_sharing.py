@@ -62,8 +62,8 @@ def test_from_share_to_revocation(window: Any, owner: Any, scripts: bool) -> Non
     expect(page.get_by_role("status")).to_contain_text("Shared with bob.")
     assert Share.objects.get(server__name="lab").user.name == "bob"  # type: ignore[union-attr]
 
-    lab.get_by_text("Make a link").first.click()
-    lab.get_by_role("button", name="Make a link").click()
+    lab.get_by_text("Create link").first.click()
+    lab.get_by_role("button", name="Create link").click()
     link = page.get_by_role("textbox", name="Link").input_value()
     assert "/hub/accept-share?code=" in link
     if scripts:
@@ -75,7 +75,7 @@ def test_from_share_to_revocation(window: Any, owner: Any, scripts: bool) -> Non
     lab.get_by_role("button", name="End the link").click()
     expect(page.get_by_role("status")).to_contain_text("no longer works")
     lab.get_by_role("button", name="Revoke the share of bob").click()
-    expect(lab.get_by_text("Shared with nobody.")).to_be_visible()
+    expect(lab.get_by_text("Not shared.")).to_be_visible()
     page.get_by_role("button", name="Leave grace/").click()
     assert not Share.objects.exists()
 
@@ -207,11 +207,11 @@ class TestReal:
         open_server(visitor, hub)
 
         server.goto(f"{hub.url}home")
-        others = server.locator("section").filter(has_text="Others at your servers")
+        others = server.locator("section").filter(has_text="Visitors of your servers")
         expect(others).to_contain_text("bob opened your server")
         server.goto(f"{hub.url}shares")
         server.get_by_role("button", name="Revoke the share of bob").click()
-        expect(server.get_by_text("Shared with nobody.")).to_be_visible()
+        expect(server.get_by_text("Not shared.")).to_be_visible()
 
         _, bob = ask(hub, "/hub/api/user", "bob")
         assert not any("alan" in scope for scope in bob["scopes"])
@@ -239,8 +239,8 @@ class TestReal:
     def test_whoever_has_the_link_accepts_it_in_the_browser(
         self, hub: RunningHub, enter: Callable[[str], Page], server: Page
     ) -> None:
-        server.get_by_text("Make a link").first.click()
-        server.get_by_role("button", name="Make a link").click()
+        server.get_by_text("Create link").first.click()
+        server.get_by_role("button", name="Create link").click()
         link = server.get_by_role("textbox", name="Link").input_value()
 
         visitor = enter("eve")
@@ -273,7 +273,7 @@ class TestReal:
         tab.wait_for_url(re.compile("/user/alan/lab"))
 
         server.goto(f"{hub.url}home")
-        others = server.locator("section").filter(has_text="Others at your servers")
+        others = server.locator("section").filter(has_text="Visitors of your servers")
         expect(others).to_contain_text("ada opened your server")
         admin.goto(f"{hub.url}admin/audit/event/?action=server.open")
         expect(

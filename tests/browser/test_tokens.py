@@ -101,7 +101,7 @@ def test_a_mistake_is_explained_and_loses_nothing(window, person):
     visit = window(person)
     page = visit.open("/hub/token")
     page.get_by_label("Note").fill("Keep this text")
-    page.get_by_label("Only what I choose below").check()
+    page.get_by_label("Only the permissions chosen below").check()
     page.get_by_label("Further scopes").fill("no:such:scope")
     page.get_by_role("button", name="Request new API token").click()
 
@@ -157,7 +157,7 @@ def test_by_keyboard_alone(window, person, live_server):
     page.get_by_role("heading", name="Your new token").wait_for()
     assert page.evaluate("document.activeElement.role") == "status"
     secret = page.get_by_label("Token", exact=True).input_value()
-    tab_to("I have kept it")
+    tab_to("I have stored the token")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="API tokens").wait_for()
     tab_to("Revoke")

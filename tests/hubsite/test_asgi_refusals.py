@@ -142,9 +142,9 @@ handler500 = urls.handler500
     ("name", "status", "words"),
     [
         ("key", 200, "fine"),
-        *((name, 500, "broke") for name in ("get", "item", "set", "flush")),
-        *((name, 500, "broke") for name in ("say", "read")),
-        ("missing", 404, "There is nothing here"),
+        *((name, 500, "went wrong") for name in ("get", "item", "set", "flush")),
+        *((name, 500, "went wrong") for name in ("say", "read")),
+        ("missing", 404, "Page not found"),
         ("denied", 403, "You may not."),
         ("locked", 503, "The hub is busy"),
         ("crowd", 503, "Come back later."),

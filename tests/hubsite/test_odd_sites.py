@@ -81,7 +81,7 @@ def _its_base_url_has_an_escape(site: Site) -> None:
     response, _ = site.ask(f"{BASE}user/ada/lab")
     assert response.getheader("Location") == f"{BASE}hub/user/ada/lab"
     response, page = site.ask(f"{BASE}hub/nothing-here")
-    assert response.status == 404 and "There is nothing here" in page
+    assert response.status == 404 and "Page not found" in page
     response, body = site.ask(f"{BASE}hub/api/users", headers=SECRET)
     assert (response.status, body) == (200, "[]")
     # Whatever the proxy can't deliver, it asks the hub for a page about.

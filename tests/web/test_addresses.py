@@ -94,7 +94,7 @@ def test_errors_are_pages_with_their_status(as_, mallory):
     response = as_(mallory).get("/hub/nothing")
 
     assert response.status_code == 404
-    assert "There is nothing here" in response.content.decode()
+    assert "Page not found" in response.content.decode()
 
 
 def test_whoever_is_refused_before_signing_in_is_told_to(as_, mallory):
@@ -109,7 +109,7 @@ def test_whoever_is_refused_before_signing_in_is_told_to(as_, mallory):
 def test_nobody_signed_in_is_needed_for_an_error_page():
     page = Client().get("/hub/error/404").content.decode()
 
-    assert "There is nothing here" in page
+    assert "Page not found" in page
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_nobody_signed_in_is_needed_for_an_error_page():
     [
         ("/user/ada/lab%3Freset", "This server does not answer", "/hub/home"),
         ("/services/portal/", "This service does not answer", "/hub/"),
-        ("/hub/home", "Not ready", "/hub/"),
-        ("", "Not ready", "/hub/"),
+        ("/hub/home", "Temporarily unavailable", "/hub/"),
+        ("", "Temporarily unavailable", "/hub/"),
     ],
 )
 def test_the_proxy_says_who_is_silent(path, title, way):
@@ -134,7 +134,7 @@ def test_the_address_of_a_form_is_a_page_too(as_, mallory, path):
 
     assert response.status_code == 405
     assert response.headers["Allow"] == "POST, OPTIONS"
-    assert "That can&#x27;t be done here" in response.content.decode()
+    assert "Method not allowed" in response.content.decode()
 
 
 def test_a_failure_is_a_page_too(monkeypatch, as_, mallory):
@@ -150,7 +150,7 @@ def test_a_failure_is_a_page_too(monkeypatch, as_, mallory):
     response = client.get("/hub/home")
 
     assert response.status_code == 500
-    assert "Something broke" in response.content.decode()
+    assert "Something went wrong" in response.content.decode()
     assert "secret detail" not in response.content.decode()
 
 

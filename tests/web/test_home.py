@@ -35,7 +35,7 @@ def test_says_who_is_signed_in(as_, mallory):
 
 
 def test_an_empty_list_of_tokens_explains_itself(as_, mallory):
-    assert "No token acts in your name" in page_of(as_(mallory))
+    assert "You have no active token" in page_of(as_(mallory))
 
 
 def test_counts_tokens_that_still_count(as_, mallory, ada):
@@ -105,9 +105,9 @@ class TestMyServer:
         [
             ({}, ["Start my server"], ["Stop my", "Open my"]),
             ({"ready": True}, ["Open my server", "Stop my server"], ["Start my"]),
-            ({"pending": "spawn"}, ["See progress", "Cancel"], ["Start my"]),
-            ({"pending": "check"}, ["See progress", "Cancel"], ["Start my"]),
-            ({"pending": "stop"}, ["See progress"], ["Start my", "Cancel"]),
+            ({"pending": "spawn"}, ["Show progress", "Cancel"], ["Start my"]),
+            ({"pending": "check"}, ["Show progress", "Cancel"], ["Start my"]),
+            ({"pending": "stop"}, ["Show progress"], ["Start my", "Cancel"]),
             ({"failure": "No <room>"}, ["Start my server", "No &lt;room&gt;"], []),
         ],
     )
@@ -232,7 +232,7 @@ class TestNamedServers:
             ("a\x00b", "can"),
             ("\u200b", "can&#x27;t be shown"),
             ("w" * 256, "at most 255"),
-            ("Taken", "You have a server “taken” already."),
+            ("Taken", "You already have a server “taken”."),
         ],
     )
     def test_what_is_wrong_with_a_name_is_said_beside_it(
@@ -254,7 +254,7 @@ class TestNamedServers:
         page = page_of(as_(mallory))
         reply = as_(mallory).post("/hub/home", {"display_name": "Fourth"})
 
-        assert "all that you may have" in page
+        assert "You have reached the limit" in page
         assert 'name="display_name"' not in page
         assert reply.status_code == 400
         assert mallory.servers.count() == 3
@@ -295,11 +295,11 @@ class TestOthers:
 
         page = page_of(as_(mallory))
 
-        assert "Others at your servers" in page
+        assert "Visitors of your servers" in page
         assert "<strong>ada</strong> opened your server" in page
         assert "“My Läb”" in page
         assert "“gone”" in page
-        assert "Others at your servers" not in page_of(as_(ada))
+        assert "Visitors of your servers" not in page_of(as_(ada))
 
     def test_what_is_shared_with_me(self, as_, mallory, alan, ada):
         group = make_group("team", users=[mallory])

@@ -111,7 +111,7 @@ def test_a_server_that_is_being_verified(alan: User, as_: Any) -> None:
 
     page = as_(alan).get("/hub/spawn-pending/alan").content.decode()
 
-    assert "Looking for" in page
+    assert "Checking" in page
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_makes_a_link_that_is_shown_once_and_ends_it(
     assert link[1].startswith("http://testserver/hub/accept-share?code=")
     assert made["Cache-Control"] == "no-store"
     listed = client.get(PAGE)
-    assert "Links that work" in text(listed)
+    assert "Active links" in text(listed)
     assert link[1].partition("code=")[2] not in listed.content.decode()
     path = link[1].removeprefix("http://testserver")
     assert as_(mallory).get(path).status_code == 200

@@ -310,7 +310,7 @@ def test_guests_are_told_that_it_starts(alan: User, mallory: User, as_: Any) -> 
     reply = as_(mallory).get("/hub/user/alan/lab")
 
     assert reply.status_code == 424
-    assert "just starting" in reply.content.decode()
+    assert "is starting" in reply.content.decode()
 
 
 def test_a_hub_may_start_it_without_being_asked(

@@ -232,7 +232,7 @@ def test_a_form_that_is_sent_again_issues_nothing(as_: SignIn, alan: User) -> No
 
     again = client.post(REQUEST, {**ANSWERS, "form_id": one}, follow=True)
 
-    assert "That form has issued its token already." in text_of(again)
+    assert "This form has already issued its token." in text_of(again)
     assert APIToken.objects.count() == 1
     client.post(REQUEST, {**ANSWERS, "form_id": another})
     assert APIToken.objects.count() == 2
@@ -271,8 +271,8 @@ def test_gives_what_was_picked_and_written(as_: SignIn, alan: User) -> None:
         ({"note": "a\0b"}, "Null characters are not allowed"),
         ({"permissions": "other"}, "Select a valid choice"),
         ({"permissions": "chosen"}, "Pick at least one permission."),
-        ({"scopes": ["read:users!user"]}, "You picked single permissions as well."),
-        ({"more_scopes": "shutdown"}, "You picked single permissions as well."),
+        ({"scopes": ["read:users!user"]}, "You also picked single permissions."),
+        ({"more_scopes": "shutdown"}, "You also picked single permissions."),
         (
             {"permissions": "chosen", "scopes": ["shutdown"]},
             "shutdown is not one of the available choices",
@@ -415,7 +415,7 @@ def test_whoever_comes_back_to_an_ended_token_is_led_on(
         for ask in (browser.get, browser.post):
             reply = ask(f"{PAGE}/{token}/revoke", follow=True)
             assert reply.redirect_chain == [(PAGE, 302)]
-            assert "revoked already, or has expired" in text_of(reply)
+            assert "already been revoked or has expired" in text_of(reply)
     assert browser.get(f"{PAGE}/{of_another}/revoke").status_code == 404
     assert browser.get(f"{PAGE}/a999999/revoke").status_code == 404
 
@@ -476,7 +476,7 @@ def test_ends_all_that_an_application_holds(as_: SignIn, alan: User) -> None:
 
     assert "Revoke this application?" in page
     assert '“<span class="break">The lab</span>” loses access' in page
-    assert "Revoked all that “The lab” held." in text_of(reply)
+    assert "Revoked all access of “The lab”." in text_of(reply)
     assert APIToken.objects.get(revoked_at=None) == kept
 
 

@@ -10,7 +10,7 @@ from tornado.httputil import url_concat
 
 # What pages of this hub say, and the words for it by which tests know JupyterHub's.
 WORDS = {
-    "The server is stopped at the moment": "is not currently running",
+    "The server is stopped. You can use it": "is not currently running",
     "is stopped": "is not running",
     "Name or password is wrong": "Invalid user",
     "Please try again": "Try again",
