@@ -12,18 +12,19 @@ from django.db import transaction
 from audit.models import Actor, Event, Purge
 from database.statements import insert
 
-# Names in one row: all of them are read whenever the row is shown.
+# Names in one row, because a page that shows the row reads all of them.
 MOST_NAMES = 1_000
-# Rows of the audit log that one transaction deletes; others may write in between.
+# Rows of the audit log that one transaction deletes, so that other writers wait
+# briefly.
 BATCH = 1_000
 
-# Words that name a secret: a caller that uses one of them as a key of `detail` is
-# mistaken, whatever the value.
+# Words that name a secret. A caller that uses one of them as a key of `detail` makes a
+# mistake, whatever the value.
 SECRET_KEYS = frozenset({"secret", "password", "token", "api_token", "code", "digest"})
 
-# People paste secrets where they don't belong, into a note for instance. What looks
-# like one of ours, like the output of `openssl rand -hex 32` or like a digest is
-# blanked out, because more people read the audit log than may know the secret.
+# People paste secrets in the wrong places, for instance into a note. A text that looks
+# like a secret of the hub, like the output of `openssl rand -hex 32` or like a digest
+# is blanked out, because more people read the audit log than may know the secret.
 SECRET = re.compile(
     r"[0-9A-Za-z]+_[0-9A-Za-z]{12}_[0-9A-Za-z]{40,}"
     r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])"
@@ -38,9 +39,9 @@ def record(
     """Add one event to the audit log.
 
     `action` is `noun.verb`. `detail` is JSON and never holds a secret. The row is
-    written in the caller's transaction: an act that is undone was not done. An act on
-    more than `MOST_NAMES` things takes several rows, each with some of the names; the
-    first is returned.
+    written in the caller's transaction, so that an undone action is not recorded. An
+    action on more than `MOST_NAMES` things takes several rows, each with some of the
+    names; the first is returned.
     """
     mistaken = SECRET_KEYS & detail.keys()
     if mistaken:
@@ -70,7 +71,7 @@ def record(
 
 
 def _parts(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """Divide long lists into several details, which say how many there are."""
+    """Divide long lists into several details, each with the total number."""
     long = {
         key: value
         for key, value in detail.items()
@@ -90,7 +91,7 @@ def _parts(detail: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _withheld(value: Any) -> Any:
-    """Blank out secrets in each text by itself: what encloses it must stay JSON."""
+    """Blank out secrets in each text separately, so that the value remains JSON."""
     if isinstance(value, str):
         return SECRET.sub(WITHHELD, value)
     if isinstance(value, list):
@@ -101,9 +102,9 @@ def _withheld(value: Any) -> Any:
 
 
 def purge_events(before: datetime, *, by: Actor) -> int:
-    """Delete the events before a moment, and record the purge.
+    """Delete the events before a time, and record the purge.
 
-    The database refuses to delete anything that no `Purge` row announces. This is
+    The database refuses to delete events without a `Purge` row. The function uses
     several transactions, so that others may write in between.
     """
     announce_purge(before, by=by)
@@ -115,18 +116,18 @@ def purge_events(before: datetime, *, by: Actor) -> int:
 
 
 def announce_purge(before: datetime, *, by: Actor) -> None:
-    """Announce that events from before a moment may be deleted."""
+    """Announce that events from before a time may be deleted."""
     Purge.objects.create(before=before, actor_name=by.name)
 
 
 @transaction.atomic
 def delete_events(before: datetime, most: int = BATCH) -> int:
-    """Delete the oldest events from before an announced moment; say how many."""
+    """Delete the oldest events from before an announced time; return the number."""
     oldest = Event.objects.filter(at__lt=before).order_by("at").values_list("pk")
     deleted, _ = Event.objects.filter(pk__in=[pk for (pk,) in oldest[:most]]).delete()
     return deleted
 
 
 def record_purge(before: datetime, deleted: int, *, by: Actor) -> None:
-    """Record that events were deleted, and how many."""
+    """Record that events were deleted, and their number."""
     record(by, "audit.purge", "audit", "", before=before.isoformat(), deleted=deleted)

@@ -1,4 +1,4 @@
-"""The audit log in the admin: to be read, searched and filtered."""
+"""The audit log in the admin: list, search and filters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class TargetFilter(admin.SimpleListFilter):
     parameter_name = "target"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        # Nobody looks through all names here; the link from a thing names it.
+        # There is no list of names to choose from, because the link from a row sets the
+        # filter.
         asked = request.GET.get(self.parameter_name, "")
         return [(asked, asked.replace(":", " ", 1))] if asked else []
 
@@ -106,7 +107,7 @@ class ActorKindFilter(admin.SimpleListFilter):
 
 @admin.register(Event)
 class EventAdmin(ScopedAdmin):
-    """Rows come from actions and from nothing else, so every edge but one is closed."""
+    """Rows are added by actions only, so the admin allows nothing but viewing."""
 
     searched = ("target_name", "actor_name")
     search_help_text = "Any part of the name of an actor or a target"
@@ -140,7 +141,8 @@ class EventAdmin(ScopedAdmin):
         )
 
     def has_view_permission(self, request: Any, obj: Model | None = None) -> bool:
-        # A row's own rights are those of its queryset: it answers to no filter.
+        # The rights on one row are those of the queryset, because filters do not apply
+        # to it.
         return request.user.access.has(*SCOPES)
 
     def get_queryset(self, request: Any) -> QuerySet[Event]:

@@ -1,7 +1,7 @@
 """The audit log: events with actor, action, target, time and client address.
 
-Rows are only ever added; triggers in the database hold every writer to that, ours
-and others. A row names its actor and target instead of pointing at them, so that it
+Rows are only added; triggers in the database enforce that for every program. A row
+contains the names of its actor and target instead of foreign keys, so that the row
 outlives both.
 """
 
@@ -76,7 +76,7 @@ class Actor:
 
     @property
     def label(self) -> str:
-        """Name the actor for people: a user by name, the hub without its parts."""
+        """The actor's name for people: a user by name, the hub without its parts."""
         if self.kind == "system":
             return "the hub"
         return f"service {self.name}" if self.kind == "service" else self.name
@@ -121,7 +121,7 @@ class Event(models.Model):
     @property
     def actor(self) -> str:
         """The actor for people: a user's name, or the name with the kind."""
-        # Rows of earlier versions can't be changed and have the older word.
+        # Rows of earlier versions can't be changed and contain the older word.
         kind = {"stranger": "anonymous"}.get(self.actor_kind, self.actor_kind)
         if kind == "user" or not self.actor_name:
             return self.actor_name or kind
@@ -149,7 +149,7 @@ class Event(models.Model):
 
     @property
     def target(self) -> str:
-        """What it was done to, in words; of many, how many and the first of them."""
+        """The targets for people; of many, the number and the first names."""
         names = self.detail.get("names")
         if self.target_name or not names:
             return f"{self.target_kind} {self.target_name}".strip()
@@ -162,8 +162,8 @@ class Event(models.Model):
 class Purge(models.Model):
     """The announcement that events older than `before` may be deleted.
 
-    Retention is the one reason to delete events. The database lets go of
-    no event that such a row does not cover, and the row itself stays.
+    Retention is the only reason to delete events. The database refuses to delete an
+    event without such a row, and the row itself stays.
     """
 
     before = models.DateTimeField()
