@@ -1,4 +1,4 @@
-"""Clients that come and go with services; codes, and the tokens they are traded for."""
+"""Actions on OAuth clients, on codes, and on the tokens issued for codes."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ ALPHABET: Final = string.ascii_letters + string.digits
 
 
 def follow_service(service: Service, api_token: str, by: Actor) -> None:
-    """Give a service that was added the client that its fields describe."""
+    """Create the client that a new service's fields describe."""
     follow_services([service], {service.name: api_token}, by=by)
 
 
 def leave_service(service: Service, by: Actor) -> None:
-    """End the client of a service that goes, and all that the client holds."""
+    """Delete the client of a service that is being deleted, and the client's tokens."""
     end_clients(OAuthClient.objects.filter(service=service), by=by)
 
 
@@ -56,10 +56,10 @@ def leave_service(service: Service, by: Actor) -> None:
 def follow_services(
     services: Iterable[Service], api_tokens: Mapping[str, str], *, by: Actor
 ) -> None:
-    """Make the clients of these services what their fields describe now.
+    """Update the clients of these services to what their fields describe now.
 
-    `api_tokens` are the secrets of services by name; where one is missing, the
-    secret that is known stays.
+    `api_tokens` are the secrets of services by name; a service without one keeps its
+    secret.
     """
     services = list(services)
     wanted = {
@@ -71,7 +71,7 @@ def follow_services(
         client.service_id: client
         for client in OAuthClient.objects.filter(service__in=services)
     }
-    # What goes goes first, for its identifier may be another's now.
+    # Deletions come first, because an identifier may belong to another service now.
     gone = [
         client.pk
         for pk, client in clients.items()
@@ -101,9 +101,10 @@ def register_server_client(
     allowed_scopes: Iterable[str],
     by: Actor,
 ) -> OAuthClient:
-    """Let people sign in to a server that starts; what it was before is overwritten.
+    """Create or overwrite the client of a server that starts.
 
-    The secret is the server's token; `origin` says of whom it is, as of a token's.
+    The secret is the server's token; `origin` shows where it came from, as a token's
+    does.
     """
     server = f"{owner}/{name}"
     check_redirect_uri(redirect_uri)
@@ -129,7 +130,7 @@ def register_server_client(
 
 @transaction.atomic
 def end_clients(clients: Any, *, by: Actor) -> None:
-    """Delete a queryset of clients; their tokens end with them."""
+    """Delete a queryset of clients; their tokens are revoked."""
     identifiers = list(clients.values_list("identifier", flat=True))
     if identifiers:
         tokens = APIToken.objects.filter(client_id__in=identifiers)
@@ -138,10 +139,10 @@ def end_clients(clients: Any, *, by: Actor) -> None:
 
 
 def dismiss_clients(clients: Any, *, by: Actor) -> int:
-    """End a queryset of clients because somebody decided so; say how many.
+    """Delete a queryset of clients at a person's request; return the number.
 
-    They end in batches. Those of services that the configuration declares return with
-    the next start.
+    The deletion is done in batches. Clients of services in the configuration are
+    created again at the next start.
     """
 
     def act(names: list[str]) -> int:
@@ -156,7 +157,7 @@ def dismiss_clients(clients: Any, *, by: Actor) -> int:
 
 @transaction.atomic
 def revoke_abandoned(*, by: Actor) -> int:
-    """End tokens whose client is gone, for nobody could see whose they are."""
+    """Revoke tokens of deleted clients, because nobody could see their client."""
     known = OAuthClient.objects.filter(identifier=OuterRef("client_id"))
     abandoned = APIToken.objects.filter(~Exists(known), revoked_at=None)
     return revoke_tokens(abandoned.exclude(client_id=""), by=by)
@@ -165,7 +166,7 @@ def revoke_abandoned(*, by: Actor) -> int:
 def check_redirect_uri(uri: str) -> None:
     """Refuse an address to which no code may be sent.
 
-    A path is meant on the hub's own host; `//host` is none, though it looks like one.
+    A path is on the hub's own host; `//host` is no path, although it looks like one.
     """
     parts = urlsplit(uri)
     is_path = bool(re.match(r"/(?![/\\])", uri))
@@ -181,7 +182,7 @@ def check_redirect_uri(uri: str) -> None:
 
 
 def _client_fields(service: Service) -> dict[str, Any] | None:
-    """Return the row of the client that a service describes, if it describes one."""
+    """Return the fields of the client that a service describes, or None."""
     redirect_uri = service.oauth_redirect_uri
     if not (
         service.url
@@ -213,7 +214,7 @@ def _client_fields(service: Service) -> dict[str, Any] | None:
 
 @sensitive_variables("api_token")
 def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
-    """Save a client if it differs from what is stored."""
+    """Save a client if it differs from the stored one."""
     identifier = fields["identifier"]
     if client.pk is None and OAuthClient.objects.filter(identifier=identifier).exists():
         raise Invalid(f"oauth_client_id {identifier} belongs to another service")
@@ -233,7 +234,7 @@ def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
 
 @sensitive_variables("presented")
 def matches(client: OAuthClient, presented: str) -> bool:
-    """Say whether a client's secret was presented; guesses cost no Argon2."""
+    """Check a client's secret; wrong secrets cost no Argon2 hash."""
     if not client.digest or not presented.isascii():
         return False
     handle = format.handle(presented, keys.handle_key())
@@ -259,10 +260,10 @@ def issue_code(
     code_challenge_method: str = "",
     now: datetime | None = None,
 ) -> str:
-    """Store a promise of one token, and return the code that redeems it.
+    """Store a code for one token, and return the code.
 
-    The code exists in the return value and nowhere else. Who opens the server of
-    another is recorded, and its owner can see it.
+    The code exists in the return value and nowhere else. Opening another user's server
+    is recorded, and the owner can see the event.
     """
     now = now or timezone.now()
     if client.server and not client.is_own_server_of(user):
@@ -284,14 +285,14 @@ def issue_code(
 
 @transaction.atomic
 def sweep_codes(now: datetime) -> int:
-    """Delete codes that nobody can redeem any more, a batch; say how many."""
+    """Delete a batch of expired codes; return the number."""
     expired = OAuthCode.objects.expired(now).order_by("pk")
     first = list(expired.values_list("pk", flat=True)[:ROWS])
     return delete_all(OAuthCode.objects.filter(pk__in=first)) if first else 0
 
 
 def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None:
-    """Return the promise that a client can redeem with this code."""
+    """Return the row of a client's code, if it is still valid."""
     found = OAuthCode.objects.active(now).filter(
         handle=_handle(code), client=client, user__is_active=True
     )
@@ -301,12 +302,12 @@ def find_code(code: str, client: OAuthClient, now: datetime) -> OAuthCode | None
 @transaction.atomic
 @sensitive_variables("secret")
 def redeem_code(promise: OAuthCode, *, by: Actor) -> tuple[APIToken, str]:
-    """Trade a promise for its token, once; return the token with its secret."""
-    # The token points to the user.
+    """Exchange a code for its token, once; return the token with its secret."""
+    # The token has a foreign key to the user.
     keep(User, promise.user_id)
     deleted, _ = OAuthCode.objects.filter(pk=promise.pk).delete()
     if not deleted:
-        # Someone else redeemed it between the question and the answer.
+        # Another request redeemed the code after the check.
         raise NotFound("This code was used already.")
     return issue_token(
         promise.user,

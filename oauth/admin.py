@@ -1,4 +1,4 @@
-"""OAuth clients in the admin: who signs people in through the hub, to be ended."""
+"""OAuth clients in the admin: list and delete."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class KindFilter(CaseFilter):
 
 @admin.register(OAuthClient)
 class OAuthClientAdmin(ScopedAdmin):
-    """Clients come and go with services and servers; a person can only end them."""
+    """Services and servers create their clients; people can only delete clients."""
 
     kind = "client"
     searched = ("identifier", "server")

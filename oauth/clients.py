@@ -1,4 +1,4 @@
-"""How the rest of the hub learns of clients: by SQL, with a token, or by their ids."""
+"""Lookup of clients for the rest of the hub: by SQL, with a token, or by id."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import quote
 from oauth.models import OAuthClient
 from tokens.clients import Client
 
-# What tokens have room for.
+# The length of the column of tokens.
 IDENTIFIER_LENGTH: Final = 255
 
 
 def server_client_id(owner: str, name: str) -> str:
-    """Return what a server is called as a client, which cookies are named after too.
+    """Return the client id of a server, which names cookies as well.
 
-    So no `@` is left in it, unlike in a path. `a-b` of nobody's and `b` of `a` would
-    be called the same; whichever came second gets a name that says more.
+    So the id contains no `@`, unlike a path. Server `a-b` without owner and server `b`
+    of `a` would get the same id; the second of them gets a longer one.
     """
     plain = "-".join(["jupyterhub-user", *map(quote, filter(None, (owner, name)))])
     server = f"{owner}/{name}"
@@ -30,7 +30,7 @@ def server_client_id(owner: str, name: str) -> str:
 
 
 def column(vendor: str) -> str:
-    """Write the kind and name of the client of a token `t`; it suits every vendor."""
+    """Return SQL for kind and name of a token `t`'s client, on any database."""
     return (
         "(SELECT CASE WHEN oc.service_id IS NULL THEN 'server ' || oc.server"
         " ELSE 'service ' || os.name END FROM oauth_oauthclient oc"
@@ -40,7 +40,7 @@ def column(vendor: str) -> str:
 
 
 def read_clients(ids: Collection[str]) -> dict[str, Client]:
-    """Read what tokens and people know of these clients, in one query."""
+    """Return name and kind of these clients, in one query."""
     found = OAuthClient.objects.filter(identifier__in=ids).select_related("service")
     return {
         client.identifier: Client(
@@ -51,8 +51,8 @@ def read_clients(ids: Collection[str]) -> dict[str, Client]:
 
 
 def find_client(identifier: str | None) -> OAuthClient | None:
-    """Return a client that can be used."""
-    # No database stores this character, so nothing has such a name.
+    """Return a usable client, or None."""
+    # No database stores this character, so no name contains it.
     if not identifier or "\0" in identifier:
         return None
     found = OAuthClient.objects.filter(identifier=identifier).exclude(digest="")

@@ -1,9 +1,9 @@
-"""What a client may ask for, and what of it a user can give.
+"""The scopes that a client may request, and those that a user can grant.
 
-A client asks for raw scopes. Those beyond what it is allowed are refused, for they
-are a mistake in the client. Those beyond the user are dropped without a word, for the
-client can't know who comes. What identifies the user, and the access to the client
-itself, belong to every grant.
+A client requests raw scopes. A request for scopes beyond the client's own is refused,
+because it is a mistake of the client. Scopes beyond the user's are dropped silently,
+because the client can't know the user. The scopes that identify the user, and access
+to the client itself, belong to every grant.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from tokens.models import APIToken
 
 IDENTIFY: Final = ("read:users:groups!user", "read:users:name!user")
 
-# How clients asked for no more than to know who comes, before there were scopes.
+# The name with which clients requested only the user's identity, before there were
+# scopes.
 IDENTIFY_ALONE: Final = "identify"
 
 
 def required_scopes(client: OAuthClient) -> frozenset[str]:
-    """Name the raw scopes that every token of a client has."""
+    """Return the raw scopes that every token of a client has."""
     return client_access(client.identity).union(IDENTIFY)
 
 
 def spell_out_roles(names: Iterable[str]) -> list[str]:
-    """Put the scopes of roles in the place of names that are no scopes."""
+    """Replace names of roles by the scopes of the roles."""
     names = list(dict.fromkeys(names))
     others = [
         name
@@ -56,15 +57,15 @@ def spell_out_roles(names: Iterable[str]) -> list[str]:
 
 
 def read_request(client: OAuthClient, user: User, names: Iterable[str]) -> list[str]:
-    """Return the raw scopes that a client asks of a user, or refuse them.
+    """Return the raw scopes that a client requests, or refuse the request.
 
-    A client that names none asks for all that it is allowed. An empty name is a
-    mistake, an empty list is none.
+    A request without scopes asks for all that the client may have. An empty name in the
+    list is a mistake, an empty list is not.
     """
     asked = list(names)
     if not asked:
         return list(client.allowed_scopes)
-    # Each may be the name of a role, which the database is asked for.
+    # Each name may be a role, which costs a query.
     check_number(asked, holder="client")
     if "" in asked:
         raise Invalid("The client asks for a scope without a name.")
@@ -78,10 +79,10 @@ def read_request(client: OAuthClient, user: User, names: Iterable[str]) -> list[
 def covers(
     client: OAuthClient, user: User, wide: Collection[str], narrow: Collection[str]
 ) -> bool:
-    """Do some raw scopes, and what every grant has, reach as far as others?
+    """Tell whether some raw scopes, with those of every grant, cover others.
 
-    Only `inherit` itself covers `inherit`. As in JupyterHub, it covers no scope that
-    is named by itself or beside it.
+    Only `inherit` itself covers `inherit`. As in JupyterHub, `inherit` covers no scope
+    that is requested alone or beside it.
     """
     if INHERIT in narrow and INHERIT not in wide:
         return False
@@ -94,9 +95,10 @@ def covers(
 def read_consent(
     client: OAuthClient, user: User, asked: Collection[str], names: Iterable[str]
 ) -> list[str]:
-    """Return the raw scopes to which a user agreed, of those that a client asked for.
+    """Return the raw scopes to which a user agreed, of those that a client requested.
 
-    The form may name less than that. More is refused, because nobody was shown it.
+    The form may contain fewer scopes. More are refused, because the page did not show
+    them.
     """
     agreed = read_request(client, user, names)
     if INHERIT not in asked and not covers(client, user, asked, agreed):
@@ -105,7 +107,7 @@ def read_consent(
 
 
 def grant(client: OAuthClient, user: User, raws: Iterable[str]) -> list[str]:
-    """Return the raw scopes that a user can give a client of those it asked for."""
+    """Return the requested raw scopes that a user can grant."""
     raws = list(raws)
     if INHERIT in raws:
         return [INHERIT]
@@ -117,7 +119,7 @@ def grant(client: OAuthClient, user: User, raws: Iterable[str]) -> list[str]:
 
 
 def may_use(client: OAuthClient, user: User) -> bool:
-    """Does the user's access reach what the client stands for?"""
+    """Tell whether the user has access to the client's service or server."""
     identity = client.identity
     if identity.kind == "service":
         target = Target(service=identity.name)
@@ -132,7 +134,7 @@ def may_use(client: OAuthClient, user: User) -> bool:
 def is_confirmed(
     client: OAuthClient, user: User, granted: Iterable[str], now: datetime
 ) -> bool:
-    """Need the user not be asked, or not again?"""
+    """Tell whether the user need not confirm, or has confirmed before."""
     if client.is_own_server_of(user) or client.needs_no_confirmation:
         return True
     tokens = APIToken.objects.owned_by(user).active(now)

@@ -1,4 +1,4 @@
-"""OAuth clients, and the codes with which they fetch tokens."""
+"""OAuth clients, and the authorization codes for tokens."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ REDIRECT_URI_LENGTH = 1023
 
 
 class OAuthClient(models.Model):
-    """Something that people sign in to through the hub: a service or a server.
+    """A service or server that people sign in to through the hub.
 
-    A server stands in a room further right, so it is named here, as `user/server`,
-    and not pointed at. The client's secret is the API token of what it stands for;
-    of it the digest is kept, and the handle that spares strangers' guesses Argon2.
-    A client without them can't be used.
+    Servers are in a room further right, so the column contains a name, `user/server`,
+    and is no foreign key. The client's secret is the API token of the service or
+    server; only its digest is stored, and the lookup key that refuses wrong secrets
+    without Argon2. A client without them can't be used.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {"service": "service__name"}
@@ -63,12 +63,12 @@ class OAuthClient(models.Model):
 
     @property
     def client_id(self) -> str:
-        """What the wire calls the identifier."""
+        """The identifier under its name in OAuth."""
         return self.identifier
 
     @property
     def identity(self) -> Identity:
-        """Whose name `!service` and `!server` mean in tokens of this client."""
+        """The meaning of `!service` and `!server` in tokens of this client."""
         if self.service is not None:
             return Identity("service", self.service.name)
         return Identity("server", self.server)
@@ -100,10 +100,10 @@ class OAuthCodeQuerySet(models.QuerySet["OAuthCode"]):
 
 
 class OAuthCode(models.Model):
-    """The promise of one token, without the code that redeems it.
+    """A code for one token, stored without the code itself.
 
-    `handle` is a keyed hash of the code: it holds enough random bits that nobody
-    guesses it within the minutes that it lasts.
+    `handle` is a keyed hash of the code. A code has enough random bits that guessing
+    one within its few minutes is impossible.
     """
 
     handle = models.CharField(max_length=64, unique=True)

@@ -1,8 +1,8 @@
-"""The rules of OAuth2 as this hub plays it, for oauthlib to ask.
+"""The rules of OAuth2 on this hub, as callbacks of oauthlib.
 
-There is one grant, the authorization code, with or without PKCE; clients prove
-themselves by a secret in the body; nothing is refreshed. An oauthlib request carries
-our rows: `client`, `user`, and while a code is traded `promise`.
+There is one grant, the authorization code, with or without PKCE; clients authenticate
+by a secret in the body; there are no refresh tokens. An oauthlib request carries our
+rows: `client`, `user`, and `promise`, the row of the code that is exchanged.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ CHALLENGE: Final = re.compile(r"[!-~]{1,128}")
 
 
 class HubValidator(RequestValidator):
-    """Answers oauthlib's questions about one request at a time."""
+    """Implements oauthlib's callbacks, for one request at a time."""
 
-    # A visitor asks for a code
+    # Requests of browsers for a code
 
     def validate_client_id(
         self, client_id: str, request: Request, *args: Any, **kwargs: Any
@@ -62,7 +62,7 @@ class HubValidator(RequestValidator):
         *args: Any,
         **kwargs: Any,
     ) -> bool:
-        # oauthlib knows types that contain `code` and mean more.
+        # oauthlib accepts other types that contain `code`.
         if response_type != "code":
             raise errors.UnsupportedResponseTypeError(request=request)
         challenge = request.code_challenge
@@ -93,7 +93,7 @@ class HubValidator(RequestValidator):
             return False
         return True
 
-    # A client trades a code for a token
+    # Requests of clients for a token
 
     def client_authentication_required(
         self, request: Request, *args: Any, **kwargs: Any
@@ -138,7 +138,8 @@ class HubValidator(RequestValidator):
             return False
         request.promise = promise
         request.user = promise.user
-        # As in JupyterHub's answer, beside `inherit` stands what every grant has.
+        # As in JupyterHub's response, the scopes of every grant are listed beside
+        # `inherit`.
         request.scopes = sorted({*promise.scopes, *required_scopes(client)})
         return True
 
@@ -158,7 +159,7 @@ class HubValidator(RequestValidator):
         *args: Any,
         **kwargs: Any,
     ) -> bool:
-        # RFC 6749, 4.1.3: what the code was asked for with has to come again.
+        # RFC 6749, 4.1.3: the parameters of the code's request must be repeated.
         asked_for = request.promise.redirect_uri
         if request.using_default_redirect_uri:
             return not asked_for
@@ -168,7 +169,7 @@ class HubValidator(RequestValidator):
     def save_bearer_token(
         self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any
     ) -> str:
-        """Put a token of ours in the place of the one that oauthlib made."""
+        """Replace oauthlib's token by a token of the hub."""
         try:
             by = actor_of(request.client, request.address)
             _, secret = redeem_code(request.promise, by=by)
@@ -180,11 +181,11 @@ class HubValidator(RequestValidator):
     def invalidate_authorization_code(
         self, client_id: str, code: str, request: Request, *args: Any, **kwargs: Any
     ) -> None:
-        """Nothing is left to do: the code ended as the token was issued."""
+        """Do nothing, because issuing the token has deleted the code."""
 
 
 def actor_of(client: OAuthClient, address: str) -> Actor:
-    """Say who fetches a token, for the record: a service, or the owner of a server."""
+    """Return the actor for the audit log: a service, or the owner of a server."""
     identity = client.identity
     if identity.kind == "service":
         return Actor("service", identity.name, None, address)
@@ -192,19 +193,20 @@ def actor_of(client: OAuthClient, address: str) -> Actor:
 
 
 class CodeGrant(AuthorizationCodeGrant):
-    """The one grant there is."""
+    """The only grant."""
 
     refresh_token = False
     default_response_mode = "query"
 
     def validate_token_request(self, request: Request) -> None:
-        # oauthlib would let OpenID's name for it pass.
+        # oauthlib would accept OpenID's name of this type.
         if request.grant_type != "authorization_code":
             raise errors.UnsupportedGrantTypeError(request=request)
         super().validate_token_request(request)
 
     def _handle_redirects(self, request: Request) -> None:
-        # oauthlib demands a host; what the hub proxies lives on the hub's own.
+        # oauthlib requires a host, but services behind the proxy are on the hub's own
+        # host.
         request.using_default_redirect_uri = request.redirect_uri is None
         if request.redirect_uri is None:
             request.redirect_uri = request.client.redirect_uri
@@ -216,7 +218,7 @@ grant_type = CodeGrant(HubValidator())
 
 
 def token_handler() -> BearerToken:
-    """Return what oauthlib writes the answer with."""
+    """Return the object with which oauthlib writes the response."""
     return BearerToken(
         grant_type.request_validator, expires_in=settings.HUB.oauth_token_expires_in
     )

@@ -1,4 +1,4 @@
-"""The addresses of OAuth2: people authorize a client, the client fetches a token."""
+"""The endpoints of OAuth2: people authorize a client, the client gets a token."""
 
 from __future__ import annotations
 
@@ -41,21 +41,24 @@ from scopes.refusals import Invalid
 
 @method_decorator(never_cache, name="dispatch")
 class AuthorizeView(SignedInMixin, View):
-    """Asks whether a client may act for whoever is signed in, and hands out a code.
+    """Confirms that a client may act for the signed-in user, and issues a code.
 
-    Nobody is asked about their own server, about clients that the configuration
-    trusts, or twice about the same. Only a session counts here, never a token.
+    There is no confirmation for the user's own server, for clients that the
+    configuration trusts, or for a grant that was confirmed before. Only a session is
+    accepted here, no token.
     """
 
     http_method_names = ["get", "post", "options"]  # noqa: RUF012
-    # Applications' scripts are led through here to where they may go already.
+    # Scripts of applications are redirected through this page where they have access
+    # already.
     answers_scripts = True
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return super().dispatch(request, *args, **kwargs)
         except errors.FatalClientError as problem:
-            # Where the client really is, is not known; so the visitor is told.
+            # The real address of the client is unknown, so the page shows the redirect
+            # address.
             context = {
                 "code": 400,
                 "title": "The application made a mistake",
@@ -66,7 +69,7 @@ class AuthorizeView(SignedInMixin, View):
             return _send_to(problem.in_uri(problem.redirect_uri))
 
     def meet_stranger(self, request: HttpRequest) -> HttpResponse:
-        """Lead on to single sign-on at once, where the site wants that."""
+        """Redirect to single sign-on at once, if the site wants that."""
         if settings.HUB.auto_login_oauth2_authorize:
             elsewhere = begin_single_sign_on(request, request.get_full_path())
             if elsewhere is not None:
@@ -94,7 +97,7 @@ class AuthorizeView(SignedInMixin, View):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         asked, _ = self.read()
-        # Whoever agrees to less than everything agrees to being known at least.
+        # Agreeing to fewer scopes still includes the scopes that identify the user.
         agreed = request.POST.getlist("scopes") or [IDENTIFY_ALONE]
         try:
             chosen = read_consent(asked.client, self.person, asked.scopes, agreed)
@@ -103,8 +106,8 @@ class AuthorizeView(SignedInMixin, View):
         return self.send_back(asked, grant(asked.client, self.person, chosen))
 
     def read(self) -> tuple[Request, list[str]]:
-        """Return the client's request, and what of it this person can grant."""
-        # Written anew, for oauthlib fails at some of what browsers may send.
+        """Return the client's request, and the scopes that this user can grant."""
+        # Rebuilt, because oauthlib fails at some input that browsers may send.
         uri = f"{self.request.path}?{self.request.GET.urlencode()}"
         asked = Request(uri)
         asked.user = self.person
@@ -118,7 +121,7 @@ class AuthorizeView(SignedInMixin, View):
 
     @sensitive_variables()
     def send_back(self, asked: Request, scopes: list[str]) -> HttpResponse:
-        """Lead back to the client, with a code for a token of these scopes."""
+        """Redirect to the client, with a code for a token of these scopes."""
         code = issue_code(
             asked.client,
             self.person,
@@ -138,7 +141,7 @@ class AuthorizeView(SignedInMixin, View):
 @method_decorator(csrf_exempt, name="dispatch")
 @method_decorator(sensitive_post_parameters(), name="dispatch")
 class TokenView(View):
-    """Trades a code for an access token; the client proves itself in the body."""
+    """Exchanges a code for an access token; the client authenticates in the body."""
 
     http_method_names = ["post", "options"]  # noqa: RUF012
 
@@ -168,12 +171,12 @@ class TokenView(View):
 
 
 def _send_to(uri: str) -> HttpResponse:
-    """Redirect to an address of a client, of whatever scheme."""
+    """Redirect to an address of a client, with any scheme."""
     return HttpResponse(status=302, headers={"Location": iri_to_uri(uri)})
 
 
 def _allow_form_to_lead_to(uri: str, response: Any) -> None:
-    """Let the form's answer redirect to a client on another host."""
+    """Allow the form's response to redirect to a client on another host."""
     parts = urlsplit(uri)
     if parts.scheme:
         place = f"{parts.scheme}://{parts.netloc}" if parts.netloc else parts.scheme

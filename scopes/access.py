@@ -1,8 +1,8 @@
-"""What one request may do, and the one place where scopes are compared.
+"""The rights of one request, and the only module that compares scopes.
 
-A scope without a filter reaches everything. A **filter** reaches the objects that
-answer to it: a model declares in `scope_filters` by which of its names that is, and
-`allows`, `limit` and `visible` all read that declaration.
+A scope without a filter reaches everything. A **filter** reaches the objects that match
+it: a model declares in `scope_filters` which of its names are compared, and `allows`,
+`limit` and `visible` all read that declaration.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Pairs(Collection[Pair]):
-    """Each of some users with each of some groups, without listing them all."""
+    """All pairs of some users and some groups, without listing them all."""
 
     users: frozenset[str]
     groups: frozenset[str]
@@ -67,12 +67,12 @@ class Pairs(Collection[Pair]):
         return len(self.users) * len(self.groups)
 
 
-# Tells which of some (user, group) pairs are memberships at this moment.
+# Returns those of some (user, group) pairs that are memberships at this moment.
 Members = Callable[[Pairs], Collection[Pair]]
 
 _NOTHING: Final[Filters] = MappingProxyType({})
 
-# Bytes of memory for accesses that may be asked for again.
+# Bytes of memory for cached accesses.
 MEMORY: Final = 32_000_000
 
 
@@ -82,9 +82,9 @@ def _nobody(_pairs: Pairs) -> Collection[Pair]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object by the names filters know it by, whether or not it exists.
+    """An object given by its names for filters, whether or not it exists.
 
-    It may stand wherever a model instance may. `group` of a user or server are the
+    It may replace a model instance everywhere. `group` of a user or server are the
     groups of the user; a callable is called only if nothing else decides.
     """
 
@@ -102,9 +102,9 @@ class Target:
 
 
 class View:
-    """Which keys of a model may be shown, worked out once for many objects.
+    """The visible keys of a model, computed once for many objects.
 
-    `fixed` is the answer for every object where no filter matters, else None.
+    `fixed` is the result for every object if filters do not matter, else None.
     """
 
     __slots__ = ("_answers", "_base", "_gate", "_groups", "fixed")
@@ -135,7 +135,7 @@ class View:
             self.fixed = self._base
 
     def keys(self, obj: object) -> frozenset[str]:
-        """Name the keys of `obj` that may be shown; none if it may not be seen."""
+        """Return the visible keys of `obj`; empty if the object is not visible."""
         if self.fixed is not None:
             return self.fixed
         if self._gate is not None and not _answers(obj, self._gate):
@@ -156,9 +156,9 @@ class Open(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """What two accesses have in common.
+    """The intersection of two accesses.
 
-    `scopes` for certain, and those of `open` that turn out to be held.
+    `scopes` are certain; those of `open` depend on memberships.
     """
 
     scopes: frozenset[str]
@@ -166,15 +166,15 @@ class Overlap(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """Estimate the bytes that this takes in memory."""
+        """Return the estimated bytes of this object in memory."""
         return sum(200 + len(text) for text in self.scopes) + 300 * len(self.open)
 
     def settle(self, members: Members) -> Access:
-        """Close what is open by asking, once and only if need be, who is a member."""
+        """Resolve `open` by asking for memberships, once and only if necessary."""
         return Access.of(self.settled(members))
 
     def settled(self, members: Members) -> frozenset[str]:
-        """Return the scopes of `settle`, of which nothing is remembered."""
+        """Return the scopes of `settle`, without caching an `Access`."""
         if not self.open:
             return self.scopes
         groups_of: dict[str, set[str]] = {}
@@ -188,7 +188,7 @@ class Overlap(NamedTuple):
 
 
 def pairs_of(entries: Iterable[Open]) -> Pairs:
-    """Return the pairs of which `entries` ask whether they are memberships."""
+    """Return the pairs whose memberships `entries` depend on."""
     entries = tuple(entries)
     groups = {id(entry.groups): entry.groups for entry in entries}
     return Pairs(
@@ -200,10 +200,10 @@ def pairs_of(entries: Iterable[Open]) -> Pairs:
 class Access:
     """What one request may do.
 
-    Built once from expanded scopes; every later question is answered from memory.
-    Rows outside its reach behave as if they did not exist. Make one with `of`,
-    which hands out the same object for the same scopes, unless the scopes are only
-    looked at: what a request asks for may be refused, and is not worth remembering.
+    Built once from expanded scopes; every later question is answered from memory. Rows
+    outside its reach behave as if they did not exist. Construct one with `of`, which
+    returns the same object for the same scopes. Only scopes that a request asks for are
+    constructed directly, because they may be refused and are not worth caching.
     """
 
     __slots__ = ("_hash", "_held", "_views", "scopes", "weight")
@@ -228,7 +228,7 @@ class Access:
             for name, filters in gathered.items()
         }
         # Most scopes of a principal share one filter, and thousands of accesses are
-        # kept in memory.
+        # cached.
         shared: dict[object, dict[str, frozenset[str]] | None] = {None: None}
         for name, filters in held.items():
             same = None if filters is None else frozenset(filters.items())
@@ -237,12 +237,12 @@ class Access:
         self.scopes = scopes
         self._hash = hash(self.scopes)
         self._views: dict[str, View] = {}
-        # Bytes, estimated: each scope is kept as it is written and by its parts.
+        # Bytes, estimated: each scope is stored as text and in parts.
         self.weight = sum(map(len, scopes)) * 2 + 200 * len(scopes)
 
     @staticmethod
     def of(expanded: Iterable[str]) -> Access:
-        """Make the access that `expanded` scopes give, without overlaps."""
+        """Return the access of `expanded` scopes, cached and without overlaps."""
         return _access(_reduced(frozenset(expanded)))
 
     def __eq__(self, other: object) -> bool:
@@ -259,11 +259,11 @@ class Access:
     # Questions
 
     def has(self, *scopes: str) -> bool:
-        """Is any of `scopes` held, in whatever form?"""
+        """Tell whether any of `scopes` is held, with or without a filter."""
         return any(scope in self._held for scope in scopes)
 
     def reach(self, *scopes: str) -> Filters | None:
-        """Tell how far any of `scopes` reaches: None is everything, {} nothing."""
+        """Return the filters of `scopes`: None reaches everything, {} nothing."""
         if len(scopes) == 1:
             return self._held.get(scopes[0], _NOTHING)
         union: dict[str, frozenset[str]] = {}
@@ -276,9 +276,9 @@ class Access:
         return union
 
     def allows(self, *scopes: str, obj: object = None) -> bool:
-        """Does any of `scopes` reach `obj`, a model instance or a `Target`?
+        """Tell whether any of `scopes` reaches `obj`, a model instance or a `Target`.
 
-        Without an object: does any of them reach everything?
+        Without an object: whether any of them reaches everything.
         """
         filters = self.reach(*scopes)
         return filters is None or (obj is not None and _answers(obj, filters))
@@ -292,30 +292,30 @@ class Access:
         return queryset.none() if condition is None else queryset.filter(condition)
 
     def view(self, table: str) -> View:
-        """Tell for many objects of one kind which of their keys may be shown."""
+        """Return the visible keys for many objects of one kind."""
         view = self._views.get(table)
         if view is None:
             view = self._views[table] = View(self, table)
         return view
 
     def visible(self, table: str, obj: object) -> frozenset[str]:
-        """Name the keys of `obj` that may be shown; none if it may not be seen."""
+        """Return the visible keys of `obj`; empty if the object is not visible."""
         return self.view(table).keys(obj)
 
     def limit_shown(self, table: str, key: str, queryset: QuerySet[M]) -> QuerySet[M]:
-        """Keep the rows of which this key may be shown.
+        """Keep the rows in which this key is visible.
 
-        Whoever picks rows by a key learns of each what it says there.
+        Filtering rows by a key reveals the key's value in each of them.
         """
         return self.limit(*TABLES[table].keys[key], queryset=queryset)
 
-    # Decisions at an edge
+    # Checks at the edges (API, page, admin, command line)
 
     def require(self, *scopes: str) -> None:
         """Refuse unless any of `scopes` is held without a filter.
 
-        For what concerns no single object: reading the hub's details, creating
-        users in bulk.
+        For actions without a single object: reading the hub's details, creating users
+        in bulk.
         """
         if not self.allows(*scopes):
             raise _refusal(scopes)
@@ -323,8 +323,9 @@ class Access:
     def require_for(self, obj: object, *scopes: str) -> None:
         """Refuse unless any of `scopes` reaches `obj`, which the URL names.
 
-        Whoever holds a scope for others only is told what a missing object would
-        tell, so that names can't be probed; ask before looking the object up.
+        A caller whose scope reaches other objects only gets the response for a missing
+        object, so that names can't be probed. So call this before looking up the
+        object.
         """
         if not self.has(*scopes):
             raise _refusal(scopes)
@@ -342,30 +343,30 @@ class Access:
     # Algebra
 
     def joined(self, expanded: Iterable[str]) -> Access:
-        """Add scopes, as `/user` adds what identifies its caller."""
+        """Return an access with more scopes, as `/user` adds the identify scopes."""
         return Access.of(self.scopes.union(expanded))
 
     def overlap(self, other: Access) -> Overlap:
-        """Work out what both reach, leaving memberships open."""
+        """Return the intersection of both, with memberships left open."""
         return _overlap(self, other)
 
     def intersect(self, other: Access, members: Members = _nobody) -> Access:
-        """Keep what both reach.
+        """Return the intersection of both.
 
-        `members` is asked, once, only if a user or server of one side might be
-        in a group of the other.
+        `members` is called, once, only if a user or server of one side might be in a
+        group of the other.
         """
         return _overlap(self, other).settle(members)
 
     def lacking(
         self, expanded: Iterable[str], members: Members = _nobody
     ) -> frozenset[str]:
-        """Name those of `expanded` that this access does not wholly reach."""
+        """Return those of `expanded` that this access does not fully reach."""
         wanted = Access(frozenset(expanded))
         return wanted.scopes - wanted.overlap(self).settled(members)
 
     def covers(self, expanded: Iterable[str], members: Members = _nobody) -> bool:
-        """Does this access reach everything that `expanded` would?"""
+        """Tell whether this access reaches everything that `expanded` would."""
         return not self.lacking(expanded, members)
 
     def may_hand_out(
@@ -374,11 +375,11 @@ class Access:
         by: str,
         members: Members = _nobody,
     ) -> bool:
-        """May the scope `by` be used where that gives somebody all of `expanded`?
+        """Tell whether the scope `by` may be used to give somebody all of `expanded`.
 
-        Without a filter it may: launchers issue tokens for everybody. With one it may
-        not lead beyond what is held, or whoever leads a group could put an
-        administrator into it and act as that administrator.
+        Without a filter it may, because launchers issue tokens for everybody. With a
+        filter it may not give more than its holder has. Otherwise the leader of a group
+        could add an administrator to the group and act as that administrator.
         """
         return self.reach(by) is None or self.covers(expanded(), members)
 
@@ -390,10 +391,11 @@ def token_access(
     client: Identity | None = None,
     members: Members = _nobody,
 ) -> Access:
-    """Work out what a token may do: its own scopes, cut down by its owner's now.
+    """Return the access of a token: its own scopes, limited by its owner's current
+    ones.
 
-    `identity` is the owner's. What the owner has lost is lost to the token without
-    a word. `members` is not asked about the owner, whose groups are known.
+    `identity` is the owner's. Scopes that the owner has lost are dropped from the token
+    silently. `members` is not called for the owner, whose groups are known.
     """
     return token_overlap(raws, owner, identity, client).settle(members)
 
@@ -404,7 +406,7 @@ def token_overlap(
     identity: Identity,
     client: Identity | None = None,
 ) -> Overlap:
-    """Work out what a token may do, leaving memberships of others open."""
+    """Return the access of a token, with memberships of others left open."""
     written = frozenset(raws)
     if INHERIT in written:
         return Overlap(owner.scopes, ())
@@ -426,9 +428,9 @@ def token_overlap(
 def cut_down(
     wanted: Mapping[str, frozenset[str]], owner: Access, members: Members
 ) -> set[str]:
-    """Keep of raw scopes what `owner` reaches, and keep them raw where that is all.
+    """Limit raw scopes to what `owner` reaches, and keep them raw where possible.
 
-    `wanted` says what each of them means. `members` is asked once for all.
+    `wanted` maps each of them to its expanded scopes. `members` is called once for all.
     """
     overlaps = {raw: Access(texts).overlap(owner) for raw, texts in wanted.items()}
     asked = pairs_of(entry for common in overlaps.values() for entry in common.open)
@@ -444,7 +446,7 @@ def cut_down(
 
 
 def _reduced(expanded: frozenset[str]) -> frozenset[str]:
-    """Leave out the filtered variants of what is held without a filter."""
+    """Remove filtered scopes that are also held without a filter."""
     idle = {
         text for text in expanded if "!" in text and text.partition("!")[0] in expanded
     }
@@ -506,16 +508,16 @@ def _written(name: str, filters: Filters | None) -> set[str]:
     }
 
 
-# How filters find objects. A declaration such as `user__groups__name` is the lookup
-# of a queryset and the way through attributes at once; one such as `user__name/name`
-# joins two names as the filter's value does.
+# Matching of filters and objects. A declaration such as `user__groups__name` is the
+# lookup of a queryset and the path through attributes at once; one such as
+# `user__name/name` joins two names in the same way as the filter's value.
 
 Path = tuple[str, ...]
 
 
 @lru_cache(maxsize=256)
 def _lookups(declaring: type[Any]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
-    """Take a class's declaration apart, with the costly kind last."""
+    """Parse a class's declaration, with the costly kind last."""
     declared: dict[str, str] = getattr(declaring, "scope_filters", {})
     return tuple(
         (kind, tuple(tuple(part.split("__")) for part in lookup.split("/")))
@@ -526,8 +528,8 @@ def _lookups(declaring: type[Any]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
 
 
 def _answers(obj: object, filters: Filters) -> bool:
-    """Does `obj` answer to any of `filters`?"""
-    # Not type(obj): `request.user` is a lazy object that only passes for a user.
+    """Tell whether `obj` matches any of `filters`."""
+    # Not type(obj), because `request.user` is a lazy object that wraps a user.
     declaring: Any = obj.__class__
     for kind, paths in _lookups(declaring):
         values = filters.get(kind)
@@ -566,7 +568,7 @@ def _follow(value: Any, path: Path) -> Iterator[str]:
 
 
 def _condition(model: type[Model], filters: Filters) -> Q | None:
-    """Say which rows of `model` answer to any of `filters`; None is no row."""
+    """Return the condition for rows that match `filters`; None for no row."""
     condition: Q | None = None
     for kind, paths in _lookups(model):
         values = filters.get(kind)
@@ -585,15 +587,15 @@ def _is_one_of(model: type[Model], path: Path, values: frozenset[str]) -> Q:
     found = Q(**{f"{'__'.join(path)}__in": sorted(values)})
     if not _leads_to_many(model, path):
         return found
-    # A join over members would list a row once for each group that matches.
+    # A join over members would return a row once for each matching group.
     return Q(pk__in=model._base_manager.filter(found).values("pk"))
 
 
 def _is_joined(
     model: type[Model], paths: tuple[Path, ...], values: frozenset[str]
 ) -> Q:
-    # Rows of the first name come from an index; the text of all names is made of those
-    # alone. One condition for each value would be more than SQLite takes.
+    # Rows with the first name come from an index; the joined names are compared for
+    # those rows only. One condition for each value would be more than SQLite allows.
     first, *rest = ("__".join(path) for path in paths)
     owners = sorted({value.partition("/")[0] for value in values})
     parts = [F(first), *(part for name in rest for part in (Value("/"), F(name)))]

@@ -1,7 +1,7 @@
-"""The vocabulary of rights: every scope, what it implies, and the default roles.
+"""The vocabulary of rights: every scope, its sub-scopes, and the default roles.
 
-A scope permits something; its sub-scopes come with it, and theirs with them.
-Names and implications are those of JupyterHub 6.1; the words are ours.
+A scope permits something and includes its sub-scopes, and theirs.
+Names and implications are those of JupyterHub 6.1; the descriptions are ours.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from scopes.refusals import Invalid
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one scope permits, in words, and the scopes it brings directly."""
+    """The description of one scope, and its direct sub-scopes."""
 
     description: str
     subscopes: tuple[str, ...] = ()
 
 
 class RoleSpec(TypedDict):
-    """A role as it is declared: words for people, raw scopes for the hub."""
+    """A role as it is declared: a description for people, and raw scopes."""
 
     description: str
     scopes: list[str]
@@ -35,8 +35,8 @@ SELF: Final = "self"
 INHERIT: Final = "inherit"
 METASCOPES: Final = frozenset({NO_SCOPE, SELF, INHERIT})
 
-# What `self` means to a user, each limited to that user. To a service it means
-# nothing.
+# The scopes that `self` means for a user, each limited to that user. For a service
+# `self` means nothing.
 SELF_SCOPES: Final = (
     "read:users",
     "users:shares",
@@ -170,7 +170,7 @@ _CUSTOM_NAME = re.compile(r"custom:[a-z0-9]([a-z0-9_\-*:]*[a-z0-9_*])?")
 
 @cache
 def implied(name: str) -> frozenset[str]:
-    """Name every scope that comes with `name`, itself included."""
+    """Return `name` and every scope that it includes."""
     found: set[str] = set()
     waiting = [name]
     while waiting:
@@ -184,7 +184,7 @@ def implied(name: str) -> frozenset[str]:
 def register_custom_scopes(definitions: Mapping[str, Mapping[str, Any]]) -> None:
     """Add an administrator's own scopes; refuse all of them if one is wrong.
 
-    They mean nothing to the hub and travel to services in `scopes`. Registering
+    The hub does not use them and passes them on to services in `scopes`. Registering
     the same definition again changes nothing.
     """
     added = {

@@ -1,8 +1,8 @@
 """From raw scopes to expanded ones.
 
-**Expanded scopes** are all that raw scopes mean: sub-scopes spelled out, `self` and
-short filters replaced by the principal's own name. **Identify scopes** let a
-principal at least learn its own name.
+**Expanded scopes** are the full meaning of raw scopes: sub-scopes are included, `self`
+and short filters are replaced by the principal's own name. **Identify scopes** let a
+principal read at least its own name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scopes.grammar import RawScope
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose scopes they are, or which OAuth client issued the token.
+    """The principal that holds scopes, or the OAuth client that issued the token.
 
     `kind` is `user` or `service`; of a client it is `service` or `server`, and a
-    server's name is `username/servername`. `groups` are those of a user, as of now.
+    server's name is `username/servername`. `groups` are the user's current groups.
     """
 
     kind: str
@@ -30,10 +30,10 @@ class Identity:
 def expand(
     raws: Iterable[str], identity: Identity, client: Identity | None = None
 ) -> frozenset[str]:
-    """Spell out what `raws` mean to `identity`.
+    """Return the expanded scopes of `raws` for `identity`.
 
-    What has no meaning stays out: an unknown scope, a short filter without a
-    target, `self` for a service, and `inherit`, which `token_access` reads itself.
+    Scopes without a meaning are left out: an unknown scope, a short filter without a
+    target, `self` for a service, and `inherit`, which `token_access` handles itself.
     """
     kind, name = identity.kind, identity.name
     expanded: set[str] = set()
@@ -59,13 +59,13 @@ def expand(
 def _spell_out(scope: str, kind: str, value: str) -> set[str]:
     names: Iterable[str] = implied(scope)
     if kind == "server":
-        # Whoever may see one server has not been told about its user.
+        # Access to one server does not include the server's user.
         names = (name for name in names if not name.startswith("read:users"))
     return {f"{name}!{kind}={value}" for name in names}
 
 
 def _own_name(wanted: str, kind: str, name: str, client: Identity | None) -> str | None:
-    """Find whom a short filter of kind `wanted` means."""
+    """Return the name that a short filter of kind `wanted` refers to, or None."""
     if wanted == kind:
         return name
     if client is not None and wanted == client.kind:
@@ -74,7 +74,7 @@ def _own_name(wanted: str, kind: str, name: str, client: Identity | None) -> str
 
 
 def identify(identity: Identity) -> frozenset[str]:
-    """Name the scopes by which a principal learns who it is."""
+    """Return the scopes with which a principal reads its own identity."""
     if identity.kind == "user":
         return frozenset(
             {
@@ -86,5 +86,5 @@ def identify(identity: Identity) -> frozenset[str]:
 
 
 def client_access(client: Identity) -> frozenset[str]:
-    """Name the scope by which a token's holder uses the client that issued it."""
+    """Return the scope with which a token's holder uses the client that issued it."""
     return frozenset({f"access:{client.kind}s!{client.kind}={client.name}"})

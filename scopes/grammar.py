@@ -1,7 +1,7 @@
-"""How scopes are written.
+"""The syntax of scopes.
 
 A **raw scope** is a name, `name!kind=value` with a **filter**, or `name!kind` with a
-short filter whose value is found from the token's owner or its OAuth client.
+short filter whose value is taken from the token's owner or its OAuth client.
 The **metascopes** `self`, `inherit` and `(no_scope)` take no filter.
 """
 
@@ -17,14 +17,14 @@ from scopes.refusals import Invalid
 KINDS: Final = frozenset({"user", "group", "server", "service"})
 SHORT_KINDS: Final = frozenset({"user", "server", "service"})
 
-# A token that names a thousand scopes is read and worked out anew by each process
-# that meets it, in a few milliseconds and a few megabytes: as much as one request
-# should cost others. A filter by group reaches more people than that.
+# Each process expands a token's scopes at its first use. A thousand scopes take a few
+# milliseconds and a few megabytes, which is as much as one request should cost. A
+# filter by group reaches more people than a thousand scopes by name.
 MAX_SCOPES: Final = 1_000
-# The longest name of a user and of a server, with what stands before them.
+# The longest names of a user and of a server, with the scope before them.
 MAX_SCOPE_LENGTH: Final = 1_023
 
-# Of these a group filter names the group itself, of all others its members.
+# For these scopes a group filter means the group itself, for all others its members.
 GROUP_SCOPES: Final = frozenset(
     {
         "admin:groups",
@@ -42,7 +42,7 @@ GROUP_SCOPES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RawScope:
-    """One scope taken apart; `kind` and `value` are None where nothing is written."""
+    """The parts of one scope; `kind` and `value` are None if missing."""
 
     name: str
     kind: str | None = None
@@ -50,7 +50,7 @@ class RawScope:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take `text` apart without judging it; `check_scopes` judges."""
+        """Parse `text` without validation, which is done by `check_scopes`."""
         name, bang, filtering = text.partition("!")
         if not bang:
             return cls(name)
@@ -68,10 +68,10 @@ class RawScope:
 def check_scopes(
     texts: Collection[str], *, holder: str = "token", limited: bool = True
 ) -> None:
-    """Refuse the first of `texts` that is no scope; `holder` is who would hold it.
+    """Refuse the first of `texts` that is no scope; `holder` is the future holder.
 
-    Whether a filter's user, group, server or service exists is not asked. What the
-    configuration declares is not `limited` in number.
+    The function does not check that a filter's user, group, server or service exists.
+    The number of scopes in the configuration is not `limited`.
     """
     if limited:
         check_number(texts, holder=holder)
@@ -80,10 +80,10 @@ def check_scopes(
 
 
 def check_number(texts: Collection[str], *, holder: str = "token") -> None:
-    """Refuse more scopes, or longer ones, than a request may name.
+    """Refuse more scopes, or longer ones, than a request may contain.
 
-    Whoever reads scopes from a request asks this first: all that is worked out from
-    scopes later takes time and memory for each of them.
+    Code that reads scopes from a request calls this first, because each scope costs
+    time and memory later.
     """
     if len(texts) > MAX_SCOPES:
         raise Invalid(
@@ -118,15 +118,15 @@ def _check(text: str, holder: str) -> None:
 def _is_filter(scope: RawScope) -> bool:
     if scope.value is None:
         return scope.kind in SHORT_KINDS
-    # A server that is named without its owner is no server; such a filter reaches
-    # nothing, in JupyterHub as here.
+    # A server without its owner does not exist; such a filter reaches nothing, in
+    # JupyterHub as here.
     return scope.kind in KINDS and bool(scope.value)
 
 
 def describe(raw_scope: str, *, to_owner: bool = False) -> str:
-    """Say in words what a raw scope permits, and within which limits.
+    """Return a description of a raw scope and its limits.
 
-    `to_owner` says it to the very user who owns what holds the scope.
+    `to_owner` addresses the description to the user who owns the scope's holder.
     """
     if to_owner and raw_scope == INHERIT:
         return "Everything you may do, now and later"

@@ -1,6 +1,6 @@
-"""Results kept in memory, up to a size in bytes.
+"""Caches of results, limited by bytes.
 
-`functools.lru_cache` counts entries. The entries here are made of what clients chose,
+`functools.lru_cache` counts entries. The size of the entries here depends on clients,
 so that a thousand of them may take a kilobyte or a gigabyte.
 """
 
@@ -15,16 +15,17 @@ from typing import Any, Generic, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What an entry takes beside its key and its value.
+# Bytes of an entry besides its key and its value.
 OVERHEAD = 500
 
 
 class Memory(Generic[P, R]):
-    """A function that remembers its results; the least recently used go first.
+    """A function with a cache of its results; the least recently used are dropped
+    first.
 
-    `weigh` estimates the bytes that a result takes; the texts among the arguments
-    are counted too. What weighs more than a sixteenth of the whole is not kept: one
-    caller would push out everybody else's.
+    `weigh` estimates the bytes of a result; the texts among the arguments are counted
+    too. Results above a sixteenth of the limit are not cached, because one caller would
+    drop all other entries.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Memory(Generic[P, R]):
                 self.held -= gone
 
     def cache_clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         with self.lock:
             self.entries.clear()
             self.held = 0
@@ -72,7 +73,7 @@ class Memory(Generic[P, R]):
 def remembered(
     size: int, weigh: Callable[[Any], int]
 ) -> Callable[[Callable[P, R]], Memory[P, R]]:
-    """Let a function remember up to `size` bytes of results; see `Memory`."""
+    """Cache up to `size` bytes of a function's results; see `Memory`."""
 
     def decorate(function: Callable[P, R]) -> Memory[P, R]:
         return Memory(function, size, weigh)

@@ -1,17 +1,17 @@
-"""Why an act did not happen, in words for whoever asked.
+"""Errors that explain to the caller why an action was refused.
 
-Actions raise these; they know no HTTP. Each edge (API, page, admin, command line)
-gives a refusal the form that it speaks. A refused act has changed nothing.
+Actions raise these errors, which do not depend on HTTP. Each edge (API, page, admin,
+command line) converts them to its own format. A refused action has changed nothing.
 """
 
 from __future__ import annotations
 
 
 class Refusal(Exception):
-    """An act that was refused; `message` says why and what to do instead.
+    """A refused action; `message` contains the reason and what to do instead.
 
-    Where programs match JupyterHub's words, `message` is those, and `hint` says to
-    people what to do. `for_people` is both.
+    Where programs match JupyterHub's messages, `message` is JupyterHub's, and `hint`
+    tells people what to do. `for_people` is both.
     """
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
@@ -25,25 +25,25 @@ class Refusal(Exception):
 
 
 class Invalid(Refusal):
-    """What was asked makes no sense as it stands."""
+    """The input is not valid."""
 
 
 class Conflict(Refusal):
-    """What was asked contradicts what already exists."""
+    """The input conflicts with existing rows."""
 
 
 class Forbidden(Refusal):
-    """Whoever asked may not do this."""
+    """The caller lacks the right for this."""
 
 
 class NotFound(Refusal):
-    """What it was asked of does not exist, as far as whoever asked may know."""
+    """The target does not exist, or the caller may not know that it exists."""
 
 
 class Busy(Refusal):
-    """There is no room for it now; `retry_after` says in how many seconds to ask again.
+    """A limit is reached; `retry_after` is the number of seconds until a retry.
 
-    It is None where nobody can tell.
+    It is None if the time is unknown.
     """
 
     def __init__(self, message: str = "", retry_after: int | None = None) -> None:
@@ -52,4 +52,4 @@ class Busy(Refusal):
 
 
 class Unavailable(Busy):
-    """The hub can't do it for anybody at this moment, whoever asks."""
+    """The hub can't do this at the moment, for any caller."""

@@ -1,6 +1,6 @@
-"""Which scopes show which keys of a model on the wire.
+"""The scopes that make the keys of a model visible in responses.
 
-A key is shown when any of its scopes covers the object, and is left out otherwise.
+A key is visible if any of its scopes covers the object, and is left out otherwise.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The keys of one model, each with the scopes of which any one shows it.
+    """The keys of one model, each with the scopes of which any one makes it visible.
 
-    Without `gate`, where one is given, nothing is shown.
+    If there is a `gate`, nothing is visible without one of its scopes.
     """
 
     keys: Mapping[str, tuple[str, ...]]
     gate: str | None = None
 
     def grants(self) -> dict[str, frozenset[str]]:
-        """Turn the table over: each scope with the keys that it shows."""
+        """Return each scope with the keys that it makes visible."""
         grants: dict[str, frozenset[str]] = {}
         for key, any_of in self.keys.items():
             for scope in any_of:
@@ -47,8 +47,9 @@ _ANY_OF_SERVICE: Final = (
 _SERVER: Final = ("read:servers",)
 
 TABLES: Final[Mapping[str, Table]] = {
-    # `servers` is in when all servers of the user may be shown, even if there are
-    # none. Whoever reaches single servers of a user adds the key if it holds any.
+    # `servers` is included if all servers of the user are visible, even if there are
+    # none. A caller with access to single servers of a user adds the key if there are
+    # any.
     "user": Table(
         {
             "kind": _ANY_OF_USER,
