@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,26 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.is_file(), f"{link} leads nowhere"
         if heading:
             assert heading in anchors(target), f"{link}: no such heading"
+
+
+@each_page
+def test_files_exist(page: Path) -> None:
+    """Modules that a page names are where the page says, from the project's folder."""
+    for found in re.findall(
+        r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|html))`", page.read_text("utf-8")
+    ):
+        installed = find_spec("jupyterhub")
+        assert installed and installed.origin
+        places = BASE_DIR, page.parent, Path(installed.origin).parents[1]
+        assert any((place / found).is_file() for place in places), f"no file {found}"
+
+
+def test_every_room_is_described() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    rooms = {path.parent.name for path in BASE_DIR.glob("*/apps.py")}
+    rooms |= {"scopes", "database", "web", "sharing", "controller"}
+    for room in rooms:
+        assert f"| `{room}/` |" in text, f"{room} is not described"
 
 
 @each_page
