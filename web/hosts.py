@@ -21,6 +21,9 @@ import idna
 from django.conf import settings
 from django.http import HttpRequest
 
+# Where a request keeps the host that it was sent to.
+ASKED_HOST = "hub.asked_host"
+
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 
 
@@ -53,8 +56,15 @@ def adopt_public_address(request: HttpRequest) -> None:
     public = urlsplit(settings.PUBLIC_URL)
     if public.netloc:
         meta: Any = request.META
+        meta[ASKED_HOST] = meta.get("HTTP_HOST", "")
         meta["HTTP_HOST"] = public.netloc
         meta["wsgi.url_scheme"] = public.scheme
+
+
+def was_sent_to_subdomain(request: HttpRequest) -> bool:
+    """Return whether a request came to the host of a user's servers or a service."""
+    meta = request.META
+    return is_subdomain(meta.get(ASKED_HOST) or meta.get("HTTP_HOST", ""))
 
 
 def is_subdomain(host: str) -> bool:

@@ -29,7 +29,12 @@ from django.views.generic import TemplateView, View
 from accounts.adapter import default_target, with_parameters
 from accounts.mixins import redirect_to_login
 from hubsite.pages.context import has_logo
-from web.hosts import local_path, public_origin
+from web.hosts import (
+    local_path,
+    public_origin,
+    service_origin,
+    was_sent_to_subdomain,
+)
 from web.outside import waits_for_others
 from web.paths import spelt_path
 
@@ -74,6 +79,12 @@ def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
     first, _, second = rest.partition("/")
     if first in ("user", "services") and second and "/" not in second:
         return HttpResponsePermanentRedirect(_with_query(request, f"{path}/"))
+    name = second.partition("/")[0]
+    host = service_origin(name) if first == "services" and name else ""
+    if host and not was_sent_to_subdomain(request):
+        # An address from before the service had a host of its own. From there a
+        # service that does not run leads into the hub.
+        return HttpResponseRedirect(host + _with_query(request, path))
     # The request may be for a user's own host, where the hub has no cookies.
     return HttpResponseRedirect(public_origin() + _with_query(request, _hub(path)))
 

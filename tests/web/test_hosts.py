@@ -255,6 +255,21 @@ def test_a_server_that_runs_is_led_to_at_its_host(subdomains: None, as_: Any) ->
     assert response["Location"].startswith("https://ada.hub.example:8443/user/ada/lab")
 
 
+def test_a_service_is_led_to_at_its_host_and_once(subdomains: None) -> None:
+    def ask(host: str, path: str = "/services/grader/x%20y?a=b") -> str:
+        return Client().get(path, headers={"host": host})["Location"]
+
+    there = "https://grader--service.hub.example:8443"
+    assert ask("hub.example:8443") == f"{there}/services/grader/x%20y?a=b"
+    assert ask("hub.example:8443", "/services/") == (
+        "https://hub.example:8443/hub/services/"
+    )
+    # The proxy sends here what it has no route for.
+    assert ask("grader--service.hub.example:8443") == (
+        "https://hub.example:8443/hub/services/grader/x%20y?a=b"
+    )
+
+
 @pytest.mark.parametrize("path", ["/hub/login", "/hub/token", "/hub/home?a=b"])
 def test_pages_of_the_hub_are_not_shown_at_the_host_of_a_server(
     subdomains: None, path: str
