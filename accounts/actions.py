@@ -1,7 +1,7 @@
-"""What can be done to users and groups.
+"""Actions on users and groups.
 
-Lists of names travel to the database as one JSON text and become rows there, so
-that a thousand of them cost little more than one.
+Lists of names are sent to the database as one JSON text and become rows there, so that
+a thousand names cost little more than one.
 """
 
 # Tables and fragments in the statements are constants; every value is a parameter.
@@ -57,14 +57,14 @@ pre_deactivate = Hook[[models.QuerySet[User], Actor], object]()
 # and in the transaction.
 pre_delete = Hook[[list[User], Actor], object]()
 
-# Names in one call, and memberships that one call makes.
+# Limits for one call: names, and memberships.
 MOST_NAMED = 10_000
 MOST_MEMBERSHIPS = 50_000
-# Names of one batch, of which each takes a row or two, and memberships of one batch.
+# Names of one batch, which take one or two rows each, and memberships of one batch.
 NAMES = MOST_NAMES
 MEMBERSHIPS = 2_000
 
-# Properties of a group, in characters of JSON: a list shows those of many groups.
+# Size of a group's properties in characters of JSON, because a list shows many groups.
 MAX_PROPERTIES = 65_536
 
 # A JSON text of names as rows `t(key, value)`.
@@ -80,17 +80,17 @@ NAMES_AS_ROWS = {
 
 
 def normalise_name(name: str) -> str:
-    """Spell a username as the hub keeps it: lower case, then the configured map."""
+    """Return a username as it is stored: lower case, then the configured map."""
     lowered = name.lower()
     return settings.HUB.username_map.get(lowered, lowered)
 
 
 def spellings(name: str) -> list[str]:
-    """Return what a username that a person has typed may mean, the likeliest first.
+    """Return the possible usernames for a typed name, the likeliest first.
 
-    Names are kept in the spelling of `normalise_name`, but for those that programs
-    made with `POST /users/NAME`, which JupyterHub takes as they stand. Addresses of
-    the API name users exactly.
+    Names are stored in the form of `normalise_name`, except those that programs created
+    with `POST /users/NAME`, which JupyterHub does not normalise. Addresses of the API
+    contain exact names.
     """
     name = name.strip()
     return [] if "\0" in name else list(dict.fromkeys([name, normalise_name(name)]))
@@ -99,7 +99,7 @@ def spellings(name: str) -> list[str]:
 def find_typed_user(
     name: str, users: models.QuerySet[User] | None = None
 ) -> User | None:
-    """Find a user, among all or these, by a name that a person has typed."""
+    """Find a user, among all or these, by a typed name."""
     wanted = spellings(name)
     found = User.objects.all() if users is None else users
     by_name = {user.name: user for user in found.filter(name__in=wanted)}
@@ -107,7 +107,7 @@ def find_typed_user(
 
 
 def is_valid_name(name: str) -> bool:
-    """Tell whether a username can stand in an address and meets the pattern."""
+    """Tell whether a username can be part of an address and matches the pattern."""
     return (
         bool(name)
         and len(name) <= NAME_LENGTH
@@ -128,7 +128,7 @@ def check_name(name: str) -> None:
 
 
 def check_number(names: Sequence[str], what: str) -> None:
-    """Raise `Invalid` if these are more names than one call may bring."""
+    """Raise `Invalid` if these are more names than one call may contain."""
     if len(names) > MOST_NAMED:
         raise Invalid(
             f"{len(names)} {what} are too many for one call: name at most"
@@ -137,7 +137,7 @@ def check_number(names: Sequence[str], what: str) -> None:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `Invalid` and name all that can't be usernames."""
+    """Raise `Invalid` with a list of all names that can't be usernames."""
     bad = [name for name in names if not is_valid_name(name)]
     if bad:
         shown = ", ".join(name[:NAME_LENGTH] or "(empty)" for name in bad)
@@ -155,10 +155,10 @@ def check_names(names: Sequence[str]) -> None:
 def create_user(
     name: str, *, admin: bool = False, by: Actor, by_admin: bool = False
 ) -> User:
-    """Create one user under exactly this name."""
+    """Create one user with exactly this name."""
     check_name(name)
     _require_admin(admin, by, by_admin)
-    # Whoever asks for what is there is told so without a lock.
+    # Checked without a lock first, because a name that exists needs none.
     if User.objects.filter(name=name).exists():
         raise _has_user(name)
     with transaction.atomic():
@@ -175,8 +175,8 @@ def create_users(
 ) -> dict[str, int]:
     """Create those users that do not exist yet; return their ids.
 
-    Names are normalised, and come back in their order. Bad input creates nobody; then
-    users are created in batches.
+    Names are normalised, and returned in their order. Bad input creates nobody;
+    otherwise users are created in batches.
     """
     wanted = list(dict.fromkeys(normalise_name(name) for name in names))
     if not wanted:
@@ -203,7 +203,7 @@ def _require_admin(admin: bool, by: Actor, by_admin: bool) -> None:
 
 
 def _add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
-    """Insert users, skip those that exist, and record what was done."""
+    """Insert users that do not exist, and record their creation."""
     ids = _insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
     if not ids:
         return {}
@@ -228,11 +228,11 @@ def update_user(
     by: Actor,
     by_admin: bool = False,
 ) -> User:
-    """Rename a user, or make or unmake an administrator.
+    """Rename a user, or grant or revoke the role of an administrator.
 
-    Those who change one user do so one after the other, each knowing what the one
-    before has done: the flag and the role must not come apart. Of two administrators
-    who demote each other, the second is none any more and is refused.
+    Changes of one user wait for each other, so that the flag and the role always agree.
+    If two administrators demote each other, the second is no administrator any more and
+    is refused.
     """
     current, asking = lock_user(user, by)
     if current is None:
@@ -243,7 +243,7 @@ def update_user(
     user.name, user.admin = current.name, current.admin
     new_name = None
     if name is not None and name != user.name:
-        # What can be said of the name is said to everybody who may ask at all.
+        # Errors in the name are shown to every caller who may rename users.
         new_name = normalise_name(name)
         check_name(new_name)
         if User.objects.filter(name=new_name).exists():
@@ -263,9 +263,10 @@ def update_user(
 
 @transaction.atomic
 def set_email(user: User, email: str, *, by: Actor) -> None:
-    """Let links to a new password go to an address; empty if they shall not be sent.
+    """Set the address for password links; an empty one stops them.
 
-    Whoever may do this may also `invite_user`: both lead into the account.
+    A caller who may do this may also call `invite_user`, because both give access to
+    the account.
     """
     changed = User.objects.filter(pk=user.pk).exclude(email=email)
     user.email = email
@@ -274,7 +275,7 @@ def set_email(user: User, email: str, *, by: Actor) -> None:
 
 
 def make_user_of(user: User, *, by: Actor) -> None:
-    """Give the role `user` to somebody whom only a declared token had brought."""
+    """Give the role `user` to a user who was created for a declared token only."""
     role = Role.objects.get(name="user")
     if not user.roles.filter(pk=role.pk).exists():
         user.roles.add(role)
@@ -292,7 +293,7 @@ def _rename(user: User, name: str, *, by: Actor) -> None:
         with transaction.atomic():
             User.objects.filter(pk=user.pk).update(name=name)
     except IntegrityError:
-        # Someone else was faster between the question and the answer.
+        # Another request gave the role after the check.
         raise _taken(name) from None
     user.name = name
     record(by, "user.rename", "user", name, old=old)
@@ -311,10 +312,10 @@ def _set_admin(user: User, admin: bool, *, by: Actor) -> None:
 
 @transaction.atomic
 def invite_user(user: User, *, by: Actor, by_admin: bool = False) -> str:
-    """Return the path of a link by which a user chooses a password, once.
+    """Return the path of a link with which a user sets a password, once.
 
-    Whoever has it signs in as that user: show it to the one who asked and keep it
-    nowhere. It is spent at the next sign-in, or after some days.
+    The link gives access to the account: show it to the caller only and store it
+    nowhere. It expires at the next sign-in, or after some days.
     """
     if user.admin and not _is_admin(by, by_admin):
         raise Forbidden("Only admins can modify other admins")
@@ -331,18 +332,18 @@ def deactivate_users(
     by_admin: bool = False,
     within: Transaction = transaction.atomic,
 ) -> int:
-    """Keep these users out until they are activated again; say how many were not.
+    """Deactivate users until they are activated again; return the number of changes.
 
-    Their sessions end, with the tokens obtained in them. All else stays theirs: other
-    tokens are refused as long as the account is, and count again afterwards. This is
-    done in batches, each `within` a transaction.
+    Their sessions end, with the tokens obtained in them. Everything else is kept: other
+    tokens are refused while the account is inactive, and are valid again afterwards.
+    This is done in batches, each `within` a transaction.
     """
     chosen = users.filter(is_active=True)
     if by.kind == "user" and users.filter(name=by.name).exists():
         raise Invalid("Cannot deactivate yourself!")
 
     def act(ids: list[int]) -> int:
-        # What closes with an account includes servers, whose capacity is locked first.
+        # Deactivation also stops servers, and their capacity is locked first.
         wait_for(Advisory.CAPACITIES)
         closed = _set_active(ids, False, by=by, by_admin=by_admin)
         if closed:
@@ -359,7 +360,7 @@ def activate_users(
     by_admin: bool = False,
     within: Transaction = transaction.atomic,
 ) -> int:
-    """Let these users in again, in batches; say how many were kept out."""
+    """Activate users again, in batches; return the number of changes."""
 
     def act(ids: list[int]) -> int:
         return len(_set_active(ids, True, by=by, by_admin=by_admin))
@@ -369,7 +370,7 @@ def activate_users(
 
 
 def administrators_first(users: models.QuerySet[User]) -> list[int]:
-    """Return the ids of users, so that what may be refused comes in the first batch."""
+    """Return the ids of users, administrators first, because these may be refused."""
     rows = User.objects.filter(pk__in=users.order_by().values("pk"))
     marked = Q(admin=True) | Q(roles__name="admin") | Q(groups__roles__name="admin")
     first = set(rows.filter(marked).values_list("pk", flat=True))
@@ -378,7 +379,7 @@ def administrators_first(users: models.QuerySet[User]) -> list[int]:
 
 
 def _close(users: models.QuerySet[User], by: Actor) -> None:
-    """End what ends with the accounts of a batch of users."""
+    """Stop and revoke what ends when a batch of users is deactivated."""
     pre_deactivate(users, by)
     sessions = UserSession.objects.filter(user__in=users.values("pk"))
     lock_all(sessions, for_deletion=True)
@@ -389,13 +390,13 @@ def _close(users: models.QuerySet[User], by: Actor) -> None:
 def _set_active(
     ids: list[int], active: bool, *, by: Actor, by_admin: bool
 ) -> list[int]:
-    """Set the flag of those who have it otherwise, and return who they are."""
+    """Set the flag where it differs, and return the changed users."""
     whoever_asks = User.objects.filter(name=by.name if by.kind == "user" else "")
     own = set(whoever_asks.values_list("pk", flat=True))
     if own.intersection(ids) and not active:
         raise Invalid("Cannot deactivate yourself!")
-    # Of two who deactivate each other the second waits here, and then may not any
-    # more: so one administrator at least stays.
+    # If two administrators deactivate each other, the second waits here and is refused
+    # afterwards, so that one of them stays active.
     rows = list(
         locked(users_of({*ids, *own})).values_list("pk", "name", "admin", "is_active")
     )
@@ -422,7 +423,7 @@ def _set_active(
 
 
 def users_of(ids: Iterable[int]) -> models.QuerySet[User]:
-    """Find users by their ids, of which there may be more than parameters."""
+    """Return users by ids, which may be more than a statement's parameters."""
     rows = RawSQL(  # noqa: S611
         f"SELECT CAST(t.value AS bigint) FROM {_rows()}", [json.dumps(list(ids))]
     )
@@ -430,7 +431,7 @@ def users_of(ids: Iterable[int]) -> models.QuerySet[User]:
 
 
 def is_named(names: Iterable[str]) -> Q:
-    """Find rows by names, of which there may be more than parameters."""
+    """Match rows by names, which may be more than a statement's parameters."""
     rows = RawSQL(  # noqa: S611
         f"SELECT t.value FROM {_rows()}", [json.dumps(list(names))]
     )
@@ -441,8 +442,8 @@ def is_named(names: Iterable[str]) -> Q:
 def delete_user(user: User, *, by: Actor) -> None:
     """Delete a user with tokens, memberships, servers and shares.
 
-    Of several who do so at once, one has done it. Who deletes an administrator must
-    have the right to do so still: of two who delete each other, one stays.
+    Of several deletions at once, one succeeds. Deleting an administrator is checked
+    again with the lock held: of two who delete each other, one stays.
     """
     refuse_own_deletion(user, by)
     if not _delete_some([user.pk], by=by):
@@ -455,9 +456,9 @@ def delete_users(
     by: Actor,
     within: Transaction = transaction.atomic,
 ) -> int:
-    """Delete these users like `delete_user`, in batches; say how many that were.
+    """Delete users like `delete_user`, in batches; return their number.
 
-    Nobody is deleted if somebody among them may not be.
+    Nobody is deleted if one of them may not be deleted.
     """
     for user in users.order_by("pk").iterator(chunk_size=ROWS):
         refuse_own_deletion(user, by)
@@ -468,8 +469,8 @@ def delete_users(
 
 
 def _delete_some(ids: list[int], *, by: Actor) -> int:
-    """Delete a batch of users with all that is theirs; return how many that were."""
-    # Whoever starts a server of theirs at this moment has done so, or can't any more.
+    """Delete a batch of users with all their rows; return their number."""
+    # With this lock a server of theirs is started either before the deletion, or never.
     doomed, asking = _lock_chosen(Q(pk__in=ids), by, for_deletion=True)
     doomed = [user for user in doomed if user.pk in ids]
     for user in doomed:
@@ -494,7 +495,7 @@ def _delete_some(ids: list[int], *, by: Actor) -> int:
 
 
 def lock_users(users: models.QuerySet[User], by: Actor) -> None:
-    """Lock users who are about to be deleted in one transaction, and who does it."""
+    """Lock users for their deletion, and the user who deletes them."""
     asks = Q(name=by.name) if by.kind == "user" else Q(pk__in=())
     chosen = Q(pk__in=users.order_by().values("pk"))
     lock_all(User.objects.filter(chosen | asks), for_deletion=True)
@@ -504,9 +505,9 @@ def lock_users(users: models.QuerySet[User], by: Actor) -> None:
 def lock_user(
     user: User, by: Actor, *, for_deletion: bool = False
 ) -> tuple[User | None, User | None]:
-    """Lock a user and the user who asks; return both as they are now.
+    """Lock a user and the acting user; return both with their current values.
 
-    Nobody can withdraw the rights of who asks then, before the transaction ends.
+    The rights of the acting user can't be revoked before the transaction ends.
     """
     rows, asking = _lock_chosen(Q(pk=user.pk), by, for_deletion=for_deletion)
     return next((row for row in rows if row.pk == user.pk), None), asking
@@ -515,7 +516,7 @@ def lock_user(
 def _lock_chosen(
     chosen: Q, by: Actor, *, for_deletion: bool
 ) -> tuple[list[User], User | None]:
-    """Lock users with the user who asks; return them all, and that one."""
+    """Lock users with the acting user; return the users, and the acting one."""
     asks = Q(name=by.name) if by.kind == "user" else Q(pk__in=())
     rows = list(locked(User.objects.filter(chosen | asks), for_deletion=for_deletion))
     if by.kind != "user":
@@ -524,7 +525,7 @@ def _lock_chosen(
 
 
 def refuse_own_deletion(user: User, by: Actor) -> None:
-    """Raise `Invalid` if it is the user who wants the user to be deleted."""
+    """Raise `Invalid` if users try to delete themselves."""
     if by.kind == "user" and by.name == user.name:
         raise Invalid("Cannot delete yourself!")
 
@@ -544,8 +545,8 @@ def create_groups(
 ) -> list[Group]:
     """Create groups with the same members each.
 
-    Bad input creates none. A name that exists ends the work: as on JupyterHub's wire,
-    the groups named before it are there then.
+    Bad input creates none. As in JupyterHub, a name that exists stops the work, and the
+    groups before it in the list are created.
     """
     wanted = list(names)
     if not wanted:
@@ -559,7 +560,7 @@ def create_groups(
             f" one call, which makes at most {MOST_MEMBERSHIPS} memberships"
         )
     check_group_names(wanted)
-    # Whoever asks for what is there is told so without a lock.
+    # Checked without a lock first, because a name that exists needs none.
     new = _until_taken(wanted)
     known = list(_known_users(members).values())
 
@@ -590,7 +591,7 @@ def check_group_names(names: Iterable[str]) -> None:
 
 
 def check_properties(properties: dict[str, Any]) -> None:
-    """Raise `Invalid` if these are too large for the properties of a group."""
+    """Raise `Invalid` if these properties of a group are too large."""
     if len(json.dumps(properties)) > MAX_PROPERTIES:
         raise Invalid(
             f"The properties of a group are at most {MAX_PROPERTIES} characters as"
@@ -599,7 +600,7 @@ def check_properties(properties: dict[str, Any]) -> None:
 
 
 def _until_taken(names: list[str]) -> list[str]:
-    """Return the names before the first that exists or repeats another."""
+    """Return the names before the first that exists or is a duplicate."""
     taken = set(Group.objects.filter(name__in=names).values_list("name", flat=True))
     for position, name in enumerate(names):
         if name in taken:
@@ -615,7 +616,7 @@ def _add_groups(
     ids = _insert_named(Group(**fields), names)
     for name in names:
         if name not in ids:
-            # Someone else was faster.
+            # Another request created a group after the check.
             raise Conflict(f"Group {name} already exists")
     if known:
         _insert_members(list(ids.values()), known)
@@ -623,9 +624,9 @@ def _add_groups(
 
 
 def check_adding(access: Access, by: Actor, group: Group) -> None:
-    """Refuse to let a filtered `groups` put people into a group that gives more.
+    """Refuse to add members with a filtered `groups` if the group gives more rights.
 
-    Whoever may do so could put themselves into it.
+    Otherwise the caller could join the group to get these rights.
     """
     given = partial(group.scopes_for, by.name)
     if not access.may_hand_out(given, "groups", members_among):
@@ -636,7 +637,7 @@ def check_adding(access: Access, by: Actor, group: Group) -> None:
 
 
 def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
-    """Put users into a group, in batches; say how many were not in it yet.
+    """Add users to a group, in batches; return the number of new members.
 
     Nobody is added if one of the names has no user.
     """
@@ -650,7 +651,7 @@ def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
 
 
 def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
-    """Take users out of a group, in batches; say how many were in it.
+    """Remove users from a group, in batches; return the number of removed members.
 
     Nobody is removed if one of the names has no user.
     """
@@ -670,14 +671,15 @@ def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> No
     current = locked(Group.objects.filter(pk=group.pk)).first()
     if current is None:
         raise NotFound(f"No such group: {group.name}")
-    # As texts, for Python takes true and 1 for the same.
+    # Compared as texts, because true and 1 are equal in Python.
     before = {key: json.dumps(value) for key, value in current.properties.items()}
     after = {key: json.dumps(value) for key, value in properties.items()}
     group.properties = properties
     if after == before:
         return
     Group.objects.filter(pk=group.pk).update(properties=properties)
-    # What properties hold may be private; the record keeps the names of those set.
+    # Properties may be private, so the audit log gets only the names of those that are
+    # set.
     keys = sorted(key for key, text in after.items() if before.get(key) != text)
     record(by, "group.set_properties", "group", group.name, keys=keys)
 
@@ -698,7 +700,7 @@ def delete_groups(
     by: Actor,
     within: Transaction = transaction.atomic,
 ) -> int:
-    """Delete these groups like `delete_group`, in batches; say how many that were."""
+    """Delete groups like `delete_group`, in batches; return their number."""
 
     def act(ids: list[int]) -> int:
         chosen = Group.objects.filter(pk__in=ids)
@@ -710,7 +712,7 @@ def delete_groups(
 
     rows = groups.order_by()
     giving = set(rows.filter(roles__name="admin").values_list("pk", flat=True))
-    # What may be refused comes in the first batch.
+    # Groups whose deletion may be refused come in the first batch.
     ids = sorted(
         rows.values_list("pk", flat=True), key=lambda pk: (pk not in giving, pk)
     )
@@ -725,10 +727,10 @@ def unknown_users(names: Iterable[str]) -> list[str]:
 
 
 def _insert_members(groups: list[int], names: list[str]) -> set[int]:
-    """Put users into groups; return the ids of those who were not in all of them."""
+    """Add users to groups; return the ids of those who were not in all of them."""
     with connection.cursor() as cursor:
-        # Everyone inserts in the order of ids, so that two who add the same users
-        # wait for each other instead of locking each other out.
+        # Rows are inserted in the order of ids, so that two transactions with the same
+        # users wait for each other without a deadlock.
         cursor.execute(
             "INSERT INTO accounts_user_groups (user_id, group_id) "
             f"SELECT DISTINCT u.id, g.id FROM {_rows()} "
@@ -742,10 +744,10 @@ def _insert_members(groups: list[int], names: list[str]) -> set[int]:
 
 
 def _delete_members(group: Group, ids: list[int]) -> set[int]:
-    """Take users out of a group; return the ids of those who were in it."""
+    """Remove users from a group; return the ids of those who were members."""
     with connection.cursor() as cursor:
         cursor.execute(
-            # In the order of `_insert_members`.
+            # In the same order as in `_insert_members`.
             "DELETE FROM accounts_user_groups WHERE id IN "
             "(SELECT id FROM accounts_user_groups WHERE group_id = %s "
             f"AND user_id IN (SELECT CAST(t.value AS bigint) FROM {_rows()}) "
@@ -758,7 +760,7 @@ def _delete_members(group: Group, ids: list[int]) -> set[int]:
 def _record_members(
     by: Actor, act: str, group: Group, users: list[tuple[int, str]], changed: set[int]
 ) -> int:
-    """Record whose membership changed, by their names, and return how many."""
+    """Record the names of changed members, and return their number."""
     if changed:
         names = [name for pk, name in users if pk in changed]
         record(by, act, "group", group.name, users=names)
@@ -766,7 +768,7 @@ def _record_members(
 
 
 def _known_users(names: list[str]) -> dict[int, str]:
-    """Return the ids and names of users; refuse if one of these names has none."""
+    """Return the ids and names of users; refuse names without a user."""
     check_number(names, "users")
     known = _ids_of_users(names)
     if len(known) < len(set(names)):
@@ -778,7 +780,7 @@ def _known_users(names: list[str]) -> dict[int, str]:
 
 
 def _ids_of_users(names: list[str]) -> dict[int, str]:
-    """Find users by names, which are normalised; in the order of the names."""
+    """Return ids and normalised names of users, in the order of the names."""
     if not names:
         return {}
     with connection.cursor() as cursor:
@@ -790,7 +792,7 @@ def _ids_of_users(names: list[str]) -> dict[int, str]:
         return dict(cursor.fetchall())
 
 
-# Shared by both
+# Users and groups
 
 
 def _rows() -> str:
@@ -798,9 +800,9 @@ def _rows() -> str:
 
 
 def _insert_named(template: models.Model, names: list[str]) -> dict[str, int]:
-    """Insert one row a name, all else as in `template`; return the ids of new rows.
+    """Insert one row per name as copies of `template`; return the ids of new rows.
 
-    Names that exist are passed over, also those that another has just inserted.
+    Names that exist are skipped, also those that another transaction has just inserted.
     """
     meta = template._meta
     fields = [
@@ -831,7 +833,7 @@ def _insert_named(template: models.Model, names: list[str]) -> dict[str, int]:
 def _record_many(
     by: Actor, action: str, kind: str, names: list[str], **detail: Any
 ) -> None:
-    """Record one act, whether it made one thing or many."""
+    """Record one action on one or many things."""
     if len(names) == 1:
         record(by, action, kind, names[0], **detail)
     else:

@@ -1,8 +1,8 @@
-"""How django-allauth signs people in and out of this hub.
+"""Sign-in and sign-out on this hub, as adapters of django-allauth.
 
-allauth knows the ways (password, second factor, passkey, single sign-on) and counts
-failures; what a session is here, whom the hub admits and where people land is said
-in this module.
+allauth implements the methods (password, second factor, passkey, single sign-on) and
+counts failures; this module defines sessions, admission, and the pages to open
+afterwards.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ logger = structlog.get_logger(__name__)
 
 SESSION_ID = "session_id"
 SESSION_ID_COOKIE = "jupyterhub-session-id"
-# When the person in a session last showed who they are.
+# The key of the time at which the user of a session was last authenticated.
 PROVEN_AT = "proven_at"
 
 # Called with the user, the id in the cookie of a session that ends, and the actor.
@@ -73,7 +73,7 @@ landing_pages = Hook[[User], str]()
 
 
 def default_target(user: User | None = None) -> str:
-    """Where a person goes who has asked for no page in particular."""
+    """Return the page for a user who has requested no particular page."""
     hub = settings.HUB
     wanted = hub.default_url
     if callable(wanted):
@@ -87,7 +87,7 @@ def default_target(user: User | None = None) -> str:
 
 
 def carried_parameters(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
-    """Return what a request's address says that is to be said to the next one."""
+    """Return the parameters of a request's address that a redirect keeps."""
     return [
         (key, value)
         for key, values in request.GET.lists()
@@ -98,18 +98,18 @@ def carried_parameters(request: HttpRequest, *but: str) -> list[tuple[str, str]]
 
 
 def with_parameters(request: HttpRequest, target: str) -> str:
-    """Carry the request's own parameters along to where it is sent by default."""
+    """Add the request's own parameters to the default address of a redirect."""
     carried = carried_parameters(request, "next", "_xsrf")
     return f"{target}?{urlencode(carried)}" if carried else target
 
 
 def note_proof(request: HttpRequest) -> None:
-    """Note that the person at the browser has shown just now who they are."""
+    """Store that the user of this session was authenticated just now."""
     request.session[PROVEN_AT] = time.time()
 
 
 class AccountAdapter(DefaultAccountAdapter):
-    """Sessions with the two cookies that JupyterHub's clients know, on the record."""
+    """Records sign-ins, and sets the two cookies that JupyterHub's clients expect."""
 
     error_messages = {  # noqa: RUF012 - extends the library's mapping
         **DefaultAccountAdapter.error_messages,
@@ -120,10 +120,10 @@ class AccountAdapter(DefaultAccountAdapter):
     }
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        # The hub's own middleware has settled which proxies to believe.
+        # The hub's own middleware has checked which proxies are trusted.
         return request.META.get("REMOTE_ADDR") or "127.0.0.1"
 
-    # Where to
+    # Pages to open
 
     def is_safe_url(self, url: str) -> bool:
         return bool(url and local_path(self.request, url))
@@ -135,13 +135,13 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return default_target()
 
-    # Who
+    # Authentication
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """Check a name and a password, once it is this sign-in's turn.
+        """Check a name and a password after waiting for a turn to hash.
 
-        It waits before it is counted as an attempt: who is sent away because of a
-        crowd has not failed.
+        The wait comes before the attempt is counted, because an attempt that is refused
+        for lack of capacity is no failure.
         """
         if settings.HUB.authenticator_class != "local":
             return self._attempt(request, **credentials)
@@ -149,13 +149,13 @@ class AccountAdapter(DefaultAccountAdapter):
             return self._attempt(request, **credentials)
 
     def _attempt(self, request: HttpRequest, **credentials: Any) -> Any:
-        # By account: each spelling of its name would have a limit of its own.
+        # By account, because each spelling of its name would have a limit of its own.
         name = normalise_name(str(credentials.get("username", "")).strip())
         self.attempt = Attempt(request, name)
         try:
             user = super().authenticate(request, **credentials)
         except Exception:
-            # Whoever could not be checked has not failed.
+            # A password that could not be checked is no failure.
             self.attempt.withdraw()
             raise
         if user is None:
@@ -183,23 +183,23 @@ class AccountAdapter(DefaultAccountAdapter):
         return super().pre_login(request, user, **kwargs)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        # allauth itself counts answers to "Is it still you?" and nothing else, so it
-        # would ask for the password again seconds after the sign-in.
+        # allauth itself counts only reauthentication as such, so it would ask for the
+        # password again seconds after the sign-in.
         passed = time.time() - self.request.session.get(PROVEN_AT, 0)
         return passed >= account_settings.REAUTHENTICATION_TIMEOUT
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
         if not is_mfa_enabled(user, [Authenticator.Type.TOTP]):
-            # The first one is asked for. Recovery codes are made together with a first
-            # key, and whoever has not looked at them yet can't give one.
+            # Only the first method is shown. Recovery codes are created together with a
+            # first key, and a user who has not seen them yet can't enter one.
             methods.sort(key=lambda method: method["id"] == "mfa_reauthenticate")
         return methods
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         name = normalise_name(str(credentials.get("username", "")).strip())
-        # A password typed into the wrong field must not enter the record, so
-        # only names that mean someone do.
+        # A password typed into the wrong field must not enter the audit log, so only
+        # names of existing users do.
         known = User.objects.filter(name=name).exists()
         record(
             Actor.anonymous(request),
@@ -226,7 +226,7 @@ class AccountAdapter(DefaultAccountAdapter):
         parts = urlsplit(super().get_reset_password_from_key_url(key))
         return f"{public_origin()}{parts.path}"
 
-    # Beginning and end
+    # Begin and end of sessions
 
     def login(self, request: HttpRequest, user: User) -> None:
         if not user.is_active:
@@ -263,7 +263,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 def set_session_id_cookie(request: HttpRequest, response: HttpResponse) -> None:
-    """Tell the browser the id by which services and servers know this session."""
+    """Set the cookie with the id by which services and servers know this session."""
     response.set_cookie(
         SESSION_ID_COOKIE,
         request.session[SESSION_ID],
@@ -276,20 +276,20 @@ def set_session_id_cookie(request: HttpRequest, response: HttpResponse) -> None:
 
 
 def session_id_domain() -> str | None:
-    """Return for which hosts the session's id is; servers' own hosts need it, too."""
+    """Return the domain of the cookie, which includes the servers' own hosts."""
     return hub_domain() if settings.HUB.subdomain_host else None
 
 
 def close_session(user: User, session_id: str, by: Actor) -> None:
-    """Undo what depends on a session that ends."""
+    """Revoke the tokens of a session that ends, and stop its dependents."""
     post_session_end(user, session_id, by)
 
 
 def end_other_sessions(user: User) -> None:
-    """End every session of a user but the one at hand, with what depends on them.
+    """End every other session of a user, with its tokens.
 
-    A new password makes other sessions void in any case; the tokens that were
-    obtained in them would go on without this.
+    A new password invalidates other sessions in any case, but the tokens that were
+    obtained in them would stay valid.
     """
     here = context.request.session.session_key
     others = UserSession.objects.filter(user=user).exclude(session_key=here)
@@ -301,13 +301,13 @@ def not_listed(name: str) -> str:
 
 
 def refuse(request: HttpRequest, why: str) -> HttpResponse:
-    """Answer someone who is who they say, but may not come in."""
+    """Return the page for an authenticated person who is not admitted."""
     context = {"explanation": f"{why} An administrator of this hub can help you."}
     return render(request, "403.html", context, status=403)
 
 
 class UserSessionsAdapter(DefaultUserSessionsAdapter):
-    """Ends sessions from afar with everything that depends on them."""
+    """Ends sessions from another one, with their tokens."""
 
     def end_sessions(self, sessions: Iterable[UserSession]) -> None:
         engine = import_module(settings.SESSION_ENGINE)
@@ -321,7 +321,7 @@ class UserSessionsAdapter(DefaultUserSessionsAdapter):
 
 
 class MFAAdapter(DefaultMFAAdapter):
-    """Keeps second-factor secrets encrypted: they can't be hashed, for we use them."""
+    """Encrypts second-factor secrets, which can't be hashed because they are used."""
 
     def encrypt(self, text: str) -> str:
         return self._box().encrypt(text.encode()).decode()
@@ -335,11 +335,11 @@ class MFAAdapter(DefaultMFAAdapter):
                 "it is lost. Its codes are refused until that key is "
                 "restored, or the second factor is removed."
             )
-            # Nobody knows this one, so no code fits it.
+            # The value is random and unknown, so no code matches.
             return b32encode(secrets.token_bytes(20)).decode()
 
     def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
-        """Propose a name for a new key: where it was made, and a number if needed."""
+        """Propose a name for a new key: the browser, and a number if necessary."""
         keys = Authenticator.objects.filter(user=user, type=type)
         taken = {key.wrap().name for key in keys}
         place = browser(context.request.headers.get("User-Agent", ""))
@@ -361,14 +361,14 @@ def _fernet_key(secret_key: str) -> bytes:
 
 
 def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | None:
-    """Lead to the site's one provider, and from there back to a path of this hub.
+    """Redirect to the site's only provider, which redirects back to a path of this hub.
 
-    None if there is none, several to choose from, or no way to it now.
+    None if there are no or several providers, or if the provider can't be reached now.
     """
     providers = get_social_adapter().list_providers(request)
     if len(providers) != 1:
         return None
-    # Loaded with the provider, and not without one: it brings a client for HTTP.
+    # Imported only with a provider, because the import brings an HTTP client.
     from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 
     try:
@@ -384,7 +384,7 @@ def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | No
 def tell_that_provider_is_away(
     request: HttpRequest, problem: Exception
 ) -> HttpResponse:
-    """Answer someone whom the provider can't be asked about at the moment."""
+    """Return the page for a provider that can't be reached at the moment."""
     logger.warning("Single sign-on can't be reached", problem=str(problem))
     context = {"is_away": True}
     page = "socialaccount/authentication_error.html"
@@ -392,16 +392,16 @@ def tell_that_provider_is_away(
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):
-    """Accounts of people whom another site vouches for.
+    """Accounts of people who sign in at another site.
 
-    The name there is the name here, after the same normalisation and lists as for
-    passwords. A provider may sign in to an account that exists only if the
-    configuration says that its names are the hub's names (`owns_names`); otherwise
-    anyone who can choose a name there could take over an account here.
+    Usernames at that site are normalised and checked as with passwords. A provider may
+    sign in to an existing account only if the configuration says that its names are the
+    hub's names (`owns_names`); otherwise anyone who can choose a name there could take
+    over an account here.
     """
 
     def get_requests_session(self) -> Any:
-        """Return a client for the site; this thread keeps no connection meanwhile."""
+        """Return an HTTP client; the thread keeps no database connection."""
         release_connection()
         return super().get_requests_session()
 
@@ -470,10 +470,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         return user
 
     def _speaks_for(self, sociallogin: SocialLogin, user: User) -> bool:
-        """Whether this identity may sign in to an account that it never used.
+        """Tell whether this identity may sign in to an account that it never used.
 
-        Names are given away again at the provider; identities are not. So an account
-        that one identity there has used is closed to the next of the same name.
+        Providers give names to other people later, but identities never. So an account
+        that one identity has used is closed to another identity with the same name.
         """
         taken = SocialAccount.objects.filter(
             user=user, provider=sociallogin.account.provider

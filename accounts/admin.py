@@ -58,32 +58,32 @@ from web.hosts import origin_of
 
 DELETED = "Another person has deleted this meanwhile."
 
-# As many lines as a form takes, and as many odd ones as it repeats.
+# Limits of the form: lines, and wrong lines that are repeated.
 LINES = 1_000
 SHOWN = 20
-# As much of a file as is read, and of an odd line as is repeated.
+# Limits of a file, and of a wrong line that is repeated, in bytes and characters.
 BYTES = 256 * 1024
 SHORT = 60
-# As many names as a filter offers.
+# Most names in a filter.
 OFFERED = 50
 
-# What is done to accounts by the last part of its address.
+# Actions on accounts by the last part of the address.
 ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}
 
 
-# What rooms to the right say of users, for them to add to.
+# Facts about users, which rooms to the right add.
 
-# Counts what belongs to each of some users, by their ids, as far as an access reaches;
-# all of it without one.
+# Counts the related rows of some users, by their ids, that an access reaches; without
+# an access all.
 Counter = Callable[[list[int], Access | None], dict[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Belonging:
-    """Something that belongs to users or services, and goes with them.
+    """Rows that belong to users or services, and are deleted with them.
 
-    `view` is the list's, and empty where there is none. Lists of owners count it if it
-    is `listed`.
+    `view` is the list of such rows, and empty if there is none. Lists of owners show
+    the number if it is `listed`.
     """
 
     noun: str
@@ -98,7 +98,7 @@ belongings: list[Belonging] = []
 def note_owned(
     belongings: list[Belonging], rows: Collection[Any], request: Any, owner: str
 ) -> None:
-    """Note on each row what belongs to it, with links to the lists."""
+    """Set the related rows of each row, with links to the lists."""
     ids = [row.pk for row in rows]
     for row in rows:
         row.owned = []
@@ -115,19 +115,19 @@ def note_owned(
 
 
 def counted(belongings: list[Belonging], rows: QuerySet[Any]) -> list[str]:
-    """Say how much belongs to some rows in all, whoever asks."""
+    """Return the number of all related rows, whatever the reader's rights."""
     ids = list(rows.order_by().values_list("pk", flat=True))
     numbers = [(sum(each.count(ids, None).values()), each.noun) for each in belongings]
     return [count_of(number, noun) for number, noun in numbers if number]
 
 
-# Returns what stands beside users in their list and on their page: HTML by their ids.
+# Returns the HTML beside users in their list and on their page, by their ids.
 Beside = Callable[[Any, Collection[User]], dict[int, SafeString]]
 besides: list[Beside] = []
 
 
 def count_by(rows: QuerySet[Any], *scopes: str, owner: str = "user_id") -> Counter:
-    """Count rows that name their owner in a column, as far as one of scopes reaches."""
+    """Count rows by their owner's column, as far as one of the scopes reaches."""
 
     def count(ids: list[int], access: Access | None) -> dict[int, int]:
         queryset = (
@@ -140,32 +140,32 @@ def count_by(rows: QuerySet[Any], *scopes: str, owner: str = "user_id") -> Count
 
 
 def named(term: str) -> Q:
-    """Match users whose name contains a word, or is what the word is normalised to."""
+    """Match users whose name contains a word, or equals the normalised word."""
     return contains(User, term, "name") | Q(name=actions.normalise_name(term))
 
 
 def some_groups(request: Any) -> Iterable[str]:
-    """Name some groups to choose from; the pages of others lead there as well."""
+    """Return some groups to choose from; other groups' pages link here, too."""
     reached = request.user.access.limit("list:groups", queryset=Group.objects.all())
     return reached.order_by("name").values_list("name", flat=True)[:OFFERED]
 
 
 def some_roles(request: Any) -> Iterable[str]:
-    """Name roles to choose from."""
+    """Return roles to choose from."""
     if not request.user.access.has(*Role.scope_permissions["view"]):
         return ()
     return Role.objects.values_list("name", flat=True)[:OFFERED]
 
 
 class ActivityFilter(admin.SimpleListFilter):
-    """Users by when they were last seen."""
+    """Users by last activity."""
 
     title = "last activity"
     parameter_name = "active"
 
     @staticmethod
     def windows() -> dict[str, timedelta]:
-        """Return for each choice how long somebody counts as active."""
+        """Return for each choice the time for which a user counts as active."""
         return {
             "now": timedelta(seconds=settings.HUB.active_user_window),
             "day": timedelta(days=1),
@@ -201,7 +201,7 @@ class ActivityFilter(admin.SimpleListFilter):
 
 
 class StateFilter(CaseFilter):
-    """Users by whether they are let in."""
+    """Users by whether they are active."""
 
     title = "state"
     parameter_name = "state"
@@ -214,7 +214,7 @@ class StateFilter(CaseFilter):
 
 
 class MemberFilter(ChosenFilter):
-    """Groups that one user is in."""
+    """Groups of one user."""
 
     title = "member"
     parameter_name = "user"
@@ -239,7 +239,7 @@ class GroupFilter(ChosenFilter):
 
 
 class RoleFilter(ChosenFilter):
-    """Users or groups that hold one role themselves."""
+    """Users or groups that have one role directly."""
 
     title = "role"
     parameter_name = "role"
@@ -254,7 +254,7 @@ class RoleFilter(ChosenFilter):
 
 
 class UserForm(ChangesForm):
-    """A user with the groups that whoever asks may change."""
+    """A user with the groups that the reader may change."""
 
     groups = NamesField(required=False, help_text="Names of groups, one per line.")
     within_reach: ClassVar[list[str]] = []
@@ -324,8 +324,8 @@ class UserAdmin(ScopedAdmin):
         GroupFilter,
         RoleFilter,
     )
-    # The wire does not tell the state; here whoever may read a user sees it, as they
-    # see when it was created.
+    # The API does not show the state; here every reader of a user sees it, as the time
+    # of creation.
     telling: ClassVar[dict[str, str]] = {
         **{"admin": "admin", "group": "groups", "role": "roles"},
         "state": "created",
@@ -344,7 +344,7 @@ class UserAdmin(ScopedAdmin):
         self, request: Any, queryset: QuerySet[User], parameter: str
     ) -> QuerySet[User]:
         if parameter == "group":
-            # Who may see a group's members may see them as a list, too.
+            # A reader of a group's members may filter users by the group, too.
             group = Target(group=request.GET["group"])
             if request.user.access.allows("read:groups", obj=group):
                 return queryset
@@ -356,12 +356,12 @@ class UserAdmin(ScopedAdmin):
         return ("name",)
 
     def search(self, term: str) -> Q:
-        # A star in front once meant what is meant anyway.
+        # Older links have a star in front, which has no meaning any more.
         part = term.lstrip("*")
         return named(part) if part else Q()
 
     def mark_shown(self, request: Any, rows: Collection[User]) -> None:
-        """Note also what belongs to each, and what rooms to the right say of them."""
+        """Set also the related rows, and the facts that rooms to the right add."""
         super().mark_shown(request, rows)
         note_owned(belongings, rows, request, "user")
         beside = [each(request, rows) for each in besides]
@@ -382,7 +382,7 @@ class UserAdmin(ScopedAdmin):
         about = ("role_names", "state", "seen", "since", "owned")
         if not self.has_change_permission(request, obj):
             return ("name", "is_admin", "group_names", *about)
-        # A link to a new password is as good as one that is handed out.
+        # A password link by mail gives the same access as one that is shown.
         mailed = settings.MAILS_LINKS and self.may_invite(request, obj)
         return ("name", "admin", *(["email"] if mailed else []), "groups", *about)
 
@@ -455,11 +455,11 @@ class UserAdmin(ScopedAdmin):
         ]
 
     def may_invite(self, request: Any, user: User) -> bool:
-        """Tell whether this person may hand out a way to sign in as that user.
+        """Tell whether the reader may create a sign-in link for that user.
 
-        It gives what issuing a token for that user gives, so it takes the same right
-        besides, under the same rule about filters; and it is of use only where the hub
-        itself keeps passwords. The passwords of administrators are for administrators.
+        The link gives the same access as a token for that user, so it needs the same
+        scope, under the same rule about filters. It is useful only if the hub itself
+        stores passwords. Passwords of administrators are for administrators.
         """
         return (
             settings.HUB.authenticator_class == "local"
@@ -487,7 +487,7 @@ class UserAdmin(ScopedAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def invite_view(self, request: Any, pk: int) -> HttpResponse:
-        """Make a link to choose a password, and show it on the reply itself."""
+        """Create a link to set a password, and show it in this response only."""
         user = self.get_object(request, str(pk))
         if user is None:
             raise Http404
@@ -512,9 +512,9 @@ class UserAdmin(ScopedAdmin):
     # Many at once
 
     def list_view(self, request: Any) -> HttpResponse:
-        """Add a pasted list: say first who exists and what is odd, then do it.
+        """Add a pasted list: show a preview with existing users and errors, then add.
 
-        Sign-in links are in the reply that makes them, and nowhere else.
+        Sign-in links are in the response that creates them, and nowhere else.
         """
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -547,7 +547,7 @@ class UserAdmin(ScopedAdmin):
         return TemplateResponse(request, "admin/accounts/user/add_list.html", context)
 
     def add_list(self, request: Any, context: dict[str, Any]) -> HttpResponse:
-        """Add those who are new, put all into the groups, and answer with the links."""
+        """Create the new users, add all to the groups, and show the links."""
         by = Actor.of_request(request)
         people = [*context["new"], *context["existing"]]
         with transaction.atomic():
@@ -596,15 +596,15 @@ class UserAdmin(ScopedAdmin):
         response["Cache-Control"] = "no-store"
         return response
 
-    # Keeping out and letting in
+    # Deactivation and activation
 
     def settable(self, request: Any, queryset: QuerySet[User]) -> QuerySet[User]:
-        """Keep the users whom this person may deactivate and activate."""
+        """Keep the users whom the reader may deactivate and activate."""
         users = self.reachable(request, "change", queryset).exclude(pk=request.user.pk)
         return users if request.user.admin else users.filter(admin=False)
 
     def set_active(self, request: Any, users: QuerySet[User], act: str) -> str:
-        """Do to users what `ACTS` names, and say how many that were."""
+        """Do one of `ACTS` to users, and return a message with their number."""
         by, by_admin = Actor.of_request(request), request.user.admin
         number = ACTS[act](users, by=by, by_admin=by_admin, within=keep_administrator)
         return f"{act.capitalize()}d {number} user{'' if number == 1 else 's'}."
@@ -694,7 +694,7 @@ class UserAdmin(ScopedAdmin):
             act=act,
         )
 
-    # What is shown
+    # Columns and fields
 
     @admin.display(description="State")
     def state(self, user: User) -> SafeString | str:
@@ -749,7 +749,7 @@ class UserAdmin(ScopedAdmin):
 
 
 class PropertiesField(forms.JSONField):
-    """JSON that every database can keep, as strict as the API is about it."""
+    """JSON that every database can store, with the same checks as in the API."""
 
     DEEPEST = 100
 
@@ -769,19 +769,19 @@ class PropertiesField(forms.JSONField):
         return super().to_python(value)
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        # What was typed comes back as it was typed.
+        # Wrong input is shown as it was typed.
         return None if data is None else InvalidJSONInput(data)
 
 
 def _spelt(names: list[str]) -> str:
-    """Repeat names that nobody has, of many the first."""
+    """Return a text with unknown names; of many names the first."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a pasted list: a name, perhaps an e-mail address, and what is odd."""
+    """One line of a pasted list: a name, perhaps an e-mail address, and its errors."""
 
     name: str
     email: str = ""
@@ -790,7 +790,7 @@ class Line:
 
 
 class ListForm(forms.Form):
-    """Many people at once, pasted or as a file, one on each line."""
+    """A list of people, pasted or as a file, one on each line."""
 
     people = forms.CharField(
         required=False,
@@ -840,7 +840,7 @@ class ListForm(forms.Form):
 
 
 def read_lines(lines: list[str]) -> list[Line]:
-    """Read who is meant, once each, and what is odd about a line."""
+    """Return the people of a list, once each, with the errors of their lines."""
     found: dict[str, Line] = {}
     for text in lines:
         parts = [
@@ -871,7 +871,7 @@ def read_lines(lines: list[str]) -> list[Line]:
 
 
 def few_enough(names: list[str]) -> list[str]:
-    """Refuse more names than one form takes."""
+    """Refuse more names than one form may contain."""
     if len(names) > LINES:
         raise forms.ValidationError(
             f"These are {len(names):,} names; a form takes {LINES:,} at most. "
@@ -881,7 +881,7 @@ def few_enough(names: list[str]) -> list[str]:
 
 
 class GroupForm(ChangesForm):
-    """A group, with whom to put in and whom to take out."""
+    """A group, with users to add and to remove."""
 
     add_members = NamesField(
         required=False,
@@ -921,7 +921,7 @@ class GroupForm(ChangesForm):
 
 @admin.register(Group)
 class GroupAdmin(ScopedAdmin):
-    """Groups of any size: members are counted and linked to, never listed whole."""
+    """Groups of any size: members are counted and linked to, never listed."""
 
     table = "group"
     kind = "group"
@@ -949,7 +949,7 @@ class GroupAdmin(ScopedAdmin):
         return ("name", *about, "add_members", "remove_members", "properties")
 
     def get_readonly_fields(self, request: Any, obj: Group | None = None) -> Any:
-        # Groups are not renamed, as little as over the API.
+        # As in the API, groups can't be renamed.
         fields = super().get_readonly_fields(request, obj)
         return fields if obj is None else ("name", *fields)
 
@@ -1034,14 +1034,14 @@ class GroupAdmin(ScopedAdmin):
             act=act,
         )
 
-    # What is shown
+    # Columns and fields
 
     @admin.display(description="Roles")
     def role_names(self, group: Group) -> str:
         return _some(group.roles.all()) if "roles" in group.shown else DASH
 
     def mark_shown(self, request: Any, rows: Collection[Group]) -> None:
-        """Note the number of members as well."""
+        """Set the number of members as well."""
         super().mark_shown(request, rows)
         memberships = User.groups.through.objects.order_by()
         mine = memberships.filter(group__in=[group.pk for group in rows])
@@ -1081,7 +1081,7 @@ class GroupAdmin(ScopedAdmin):
 
 @admin.register(Role)
 class RoleAdmin(ScopedAdmin):
-    """Roles, to be read: the configuration declares them and who holds them."""
+    """Roles, read only, because the configuration declares them and their holders."""
 
     kind = "role"
     search_help_text = "Any part of a name or description"
@@ -1129,7 +1129,7 @@ class RoleAdmin(ScopedAdmin):
 
 
 def _some(named: Iterable[Any], number: int = 3) -> str:
-    """List a few names, and say how many more there are."""
+    """Return a text with a few names, and the number of the others."""
     names = [each.name for each in named]
     shown = ", ".join(names[:number])
     more = len(names) - number
@@ -1137,15 +1137,15 @@ def _some(named: Iterable[Any], number: int = 3) -> str:
 
 
 def _changeable(request: Any, user: User) -> set[str]:
-    """Name the groups of a user that whoever asks may put people into and out of."""
+    """Return the groups of a user whose members the reader may change."""
     groups = request.user.access.limit("groups", queryset=user.groups.order_by())
     return set(groups.values_list("name", flat=True))
 
 
 def _change_groups(request: Any, user: User, groups: Difference) -> None:
-    """Put a user into groups and take them out of others, all within reach.
+    """Add a user to groups and remove the user from others, all within reach.
 
-    A group that is gone, or that the user is in or out of already, is as it should be.
+    Groups that are deleted, or need no change, are skipped.
     """
     by = Actor.of_request(request)
     current = _changeable(request, user)

@@ -1,4 +1,4 @@
-"""Who administers the hub, so that somebody always does."""
+"""Protection of the last administrator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLE = "admin"
 
 
 def administrators() -> QuerySet[User]:
-    """Return who holds the role admin, themselves or by a group, and may sign in."""
+    """Return the active users with the role admin, directly or by a group."""
     return User.objects.filter(
         Q(roles__name=ROLE) | Q(groups__roles__name=ROLE), is_active=True
     ).exclude(name__in=settings.HUB.blocked_users)
@@ -25,10 +25,10 @@ def administrators() -> QuerySet[User]:
 
 @contextmanager
 def keep_administrator() -> Iterator[None]:
-    """Undo what is done within if it takes away the last administrator.
+    """Undo the changes of a block if they remove the last administrator.
 
-    For what people do on pages, whatever it is: demote, deactivate or delete somebody,
-    change who is in a group or delete one. Those who do so at once wait for each other.
+    For all changes on pages: demoting, deactivating or deleting a user, changing the
+    members of a group or deleting one. Such changes wait for each other.
     """
     with transaction.atomic():
         wait_for(Advisory.ADMINISTRATORS)

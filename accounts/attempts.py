@@ -1,14 +1,14 @@
 """Limits of failed attempts to sign in.
 
-Failures count for the pair of a name and a network first: somebody who guesses holds
-up nobody but who guesses the same name from the same place, with delays that grow.
-Limits for a name from everywhere, and for a network whatever the name, are wide; they
-stop who tries from many places, or many names.
+Failures are counted for the pair of a name and a network first, so that an attacker
+delays only attempts at the same name from the same place. The delays grow. Limits for a
+name from everywhere, and for a network whatever the name, are wide; they stop attacks
+from many places, or on many names.
 
-A browser in which somebody has signed in before is known for that name by a signed
-cookie, and its failures count for itself. So a right password from there gets in while
-others are held up, as OWASP's protocol of device cookies has it. A known browser that
-has failed too often counts as any other.
+A browser in which a user has signed in before has a signed cookie for that name, and
+its failures are counted separately. So a right password from there succeeds while
+others are delayed, as in OWASP's protocol of device cookies. After too many failures
+such a browser is treated as any other.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from django.http import HttpRequest, HttpResponse
 from web.addresses import plain_address
 from web.cookies import values_of
 
-# Failures of a pair, or of a known browser, that are free; each one after that doubles
-# the seconds until the next attempt.
+# Free failures of a pair, or of a known browser; each further one doubles the seconds
+# until the next attempt.
 FREE: Final = 5
 FIRST_DELAY: Final = 60
 LONGEST_DELAY: Final = 15 * 60
-# Seconds after the last failure in which those before it are forgotten.
+# Seconds after the last failure until the count starts again.
 MEMORY: Final = 6 * 3600
 # Failures within the seconds of a window.
 WINDOW: Final = 3600
@@ -44,17 +44,17 @@ MOST_FOR_A_NETWORK: Final = 2000
 COOKIE: Final = "jupyterhub-known-browser"
 COOKIE_SECONDS: Final = 180 * 86_400
 SALT: Final = "known browser"
-# People whom one browser is known for, the latest first.
+# Users in the cookie of one browser, the latest first.
 MOST_PEOPLE: Final = 8
 
-# Seconds that an attempt waits for another one of the same pair to be counted, and
-# after which a count that was interrupted holds up nobody any more.
+# Seconds that an attempt waits until another one of the same pair is counted. A count
+# that was interrupted blocks others no longer than that.
 LOCK_PATIENCE: Final = 2.0
 LOCK_SECONDS: Final = 10
 
 
 class TooMany(Exception):
-    """There may be no attempt for so many `seconds`."""
+    """No attempt is allowed for so many `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(
@@ -64,9 +64,9 @@ class TooMany(Exception):
 
 
 def network_of(address: str) -> str:
-    """Return the network that one customer of a provider has.
+    """Return the network of one customer of a provider.
 
-    That is one address of IPv4, and a /64 of IPv6, within which everybody chooses
+    That is one address of IPv4, and a /64 of IPv6, within which a customer chooses
     addresses freely.
     """
     try:
@@ -79,7 +79,7 @@ def network_of(address: str) -> str:
 
 
 class Attempt:
-    """One attempt to sign in with a password: counted before, taken back if right."""
+    """One attempt with a password: counted before the check, taken back if right."""
 
     def __init__(self, request: HttpRequest, name: str) -> None:
         network = network_of(request.META.get("REMOTE_ADDR", ""))
@@ -94,7 +94,7 @@ class Attempt:
         self.counted = ""
 
     def begin(self) -> None:
-        """Count the attempt as one that fails, or raise `TooMany`."""
+        """Count the attempt as a failure, or raise `TooMany`."""
         if self.browser and not _count(self.browser):
             self.counted = self.browser
             return
@@ -113,7 +113,7 @@ class Attempt:
             return
         with _locked(self.counted):
             number, last = cache.get(self.counted, (0, 0.0))
-            # Others who guessed meanwhile stay counted.
+            # Failures of others meanwhile stay counted.
             if number > 1:
                 cache.set(self.counted, (number - 1, last), MEMORY)
             else:
@@ -133,10 +133,10 @@ class Attempt:
 
 
 def delay_after(number: int) -> int:
-    """Return for how many seconds so many failures hold up the next attempt."""
+    """Return the seconds until the next attempt after so many failures."""
     if number < FREE:
         return 0
-    # A large number would be a huge power.
+    # Capped, because a large number would be a huge power.
     doublings = min(number - FREE, 10)
     return min(int(FIRST_DELAY * 2**doublings), LONGEST_DELAY)
 
@@ -145,7 +145,7 @@ def delay_after(number: int) -> int:
 
 
 def known_browser(request: HttpRequest, name: str) -> str:
-    """Return the number of a browser that is known for this name; empty if not."""
+    """Return the number of a browser that is known for this name, or ""."""
     for nonce, names in _cookies(request):
         if _person(name) in names:
             return nonce
@@ -153,7 +153,7 @@ def known_browser(request: HttpRequest, name: str) -> str:
 
 
 def remember_browser(request: HttpRequest, response: HttpResponse, name: str) -> None:
-    """Let the browser be known for this name from now on."""
+    """Make the browser known for this name from now on."""
     nonce, names = next(_cookies(request), (secrets.token_urlsafe(16), []))
     others = [other for other in names if other != _person(name)]
     people = [_person(name), *others][:MOST_PEOPLE]
@@ -170,7 +170,7 @@ def remember_browser(request: HttpRequest, response: HttpResponse, name: str) ->
 
 
 def cookie_name() -> str:
-    """Return the cookie's name, which no other host can set where that is wanted."""
+    """Return the cookie's name; its prefix stops other hosts from setting it."""
     return f"__Host-{COOKIE}" if settings.HUB.cookie_host_prefix_enabled else COOKIE
 
 
@@ -184,7 +184,7 @@ def _cookies(request: HttpRequest) -> Iterator[tuple[str, list[str]]]:
 
 
 def _person(name: str) -> str:
-    """Return what stands for a name in the cookie, where others may read it."""
+    """Return a hash of a name for the cookie, which others may read."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
@@ -197,10 +197,10 @@ def _key(*parts: str) -> str:
 
 
 def _count(key: str) -> int:
-    """Count one attempt; return 0, or in how many seconds there may be one."""
+    """Count one attempt; return 0, or the seconds until one is allowed."""
     with _locked(key) as is_mine:
         if not is_mine:
-            # So many attempts come at once that they are not counted one by one.
+            # Too many attempts at once to count them one by one.
             return 1
         now = time.time()
         number, last = cache.get(key, (0, 0.0))
@@ -217,9 +217,9 @@ def _until(moment: float) -> int:
 
 @contextmanager
 def _locked(key: str) -> Iterator[bool]:
-    """Let one process at a time change a count: caches have no better way in common.
+    """Lock a count for one process, with the methods that all caches have.
 
-    Yield whether this is the one; after some seconds it goes on without.
+    Yields whether the lock was taken; after some seconds the block runs without it.
     """
     lock, deadline = f"{key}:lock", time.monotonic() + LOCK_PATIENCE
     is_mine = cache.add(lock, 1, LOCK_SECONDS)
@@ -234,7 +234,7 @@ def _locked(key: str) -> Iterator[bool]:
 
 
 def in_words(seconds: int) -> str:
-    """Say how long to wait, in the unit that fits."""
+    """Return a text with a wait, in the unit that fits."""
     if seconds < 100:
         return f"{max(seconds, 1)} second{'' if seconds <= 1 else 's'}"
     return f"{-(-seconds // 60)} minutes"

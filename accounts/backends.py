@@ -1,7 +1,7 @@
-"""Who someone is, by the authenticator that the configuration names.
+"""Authentication by the authenticator that the configuration names.
 
-Every way of signing in asks the same questions: what is the name here, may it come
-in, is there an account. Only the check of the password differs.
+All methods of signing in share the normalisation of names, the admission, and the
+creation of accounts. Only the check of the password differs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from scopes.refusals import Conflict
 
 
 def admits(name: str) -> bool:
-    """Whether a normalised name may sign in at all, by the configured lists.
+    """Tell whether a normalised name may sign in, by the configured lists.
 
-    Administrators that the configuration names always may; blocked names never.
+    Configured administrators always may; blocked names never.
     """
     hub = settings.HUB
     if name in hub.blocked_users or not is_valid_name(name):
@@ -49,11 +49,11 @@ def settle_account(
     admin: bool | None = None,
     makes_account: bool = True,
 ) -> User | None:
-    """Return the account of someone whose identity is proven; None if refused.
+    """Return the account of an authenticated person; None if refused.
 
-    The first sign-in makes the account, where `makes_account`. A person whom the
-    configuration names as administrator is one from then on. `admin` is what another
-    authority says of that, None if none does.
+    The first sign-in creates the account if `makes_account`. A person whom the
+    configuration names as administrator becomes one. `admin` is the same fact from
+    another authority, or None.
     """
     if not admits(name):
         return None
@@ -67,7 +67,7 @@ def settle_account(
         try:
             return create_user(name, admin=bool(admin), by=by)
         except Conflict:
-            # Two first sign-ins at once: the other one has made the account.
+            # Two first sign-ins at once: the other one has created the account.
             user = User.objects.get(name=name)
     if admin is not None and admin != user.admin:
         user = update_user(user, admin=admin, by=by)
@@ -75,7 +75,7 @@ def settle_account(
 
 
 class HubBackend(BaseBackend):
-    """Checks a name and a password as the configured authenticator does."""
+    """Checks a name and a password with the configured authenticator."""
 
     def authenticate(
         self,
@@ -90,8 +90,8 @@ class HubBackend(BaseBackend):
         typed = username.strip()
         address = request.META.get("REMOTE_ADDR", "") if request else ""
         if settings.HUB.authenticator_class == "pam":
-            # The system may tell large letters from small ones, so PAM is given the
-            # name as it was typed.
+            # Names of system accounts may be case-sensitive, so PAM gets the name as it
+            # was typed.
             if not system_accounts.knows_password(typed, password):
                 return None
             name = system_accounts.name_here(typed)
@@ -105,7 +105,7 @@ class HubBackend(BaseBackend):
         return settle_account(name, address=address, makes_account=makes_account)
 
     def get_user(self, user_id: int) -> User | None:
-        """Return whose session it is, unless the account has been closed since."""
+        """Return the user of a session, unless the account was deactivated since."""
         user = User.objects.filter(pk=user_id, is_active=True).first()
         if user is None or user.name in settings.HUB.blocked_users:
             return None
@@ -115,7 +115,7 @@ class HubBackend(BaseBackend):
 def _knows_local_password(name: str, password: str) -> bool:
     user = User.objects.filter(name=name).first()
     if user is None or not user.has_usable_password():
-        # Takes as long as a real check, so that time does not tell who exists.
+        # As slow as a real check, so that the time does not reveal which users exist.
         make_password(password)
         return False
     return user.check_password(password)

@@ -1,4 +1,4 @@
-"""Forms of sign-in and profile: allauth's, in the words of this hub."""
+"""allauth's forms of sign-in and profile, with the labels of this hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.core.cache import cache
 
 
 class PlainFieldsMixin:
-    """Leaves out placeholders, which only repeat the labels above the fields."""
+    """Removes placeholders, which only repeat the labels above the fields."""
 
     labels: dict[str, str] = {}  # noqa: RUF012 - overridden, never changed
 
@@ -45,7 +45,7 @@ class ReauthenticateForm(PlainFieldsMixin, account.ReauthenticateForm):
 
 
 class ChangePasswordForm(PlainFieldsMixin, account.ChangePasswordForm):
-    """A new password, by whoever knows the old one."""
+    """A new password, with the old one."""
 
     labels = {  # noqa: RUF012
         "oldpassword": "Current password",
@@ -55,13 +55,13 @@ class ChangePasswordForm(PlainFieldsMixin, account.ChangePasswordForm):
 
 
 class ResetPasswordForm(PlainFieldsMixin, account.ResetPasswordForm):
-    """The address to which a link goes."""
+    """The address to which a link is sent."""
 
     labels = {"email": "E-mail address"}  # noqa: RUF012
 
 
 class ResetPasswordKeyForm(PlainFieldsMixin, account.ResetPasswordKeyForm):
-    """A new password, by whoever holds the link."""
+    """A new password, by link."""
 
     labels = {  # noqa: RUF012
         "password1": "New password",
@@ -79,20 +79,20 @@ class WelcomeForm(SetPasswordForm):
         self.fields["new_password2"].help_text = ""
 
     def validate_password_for_user(self, user: Any, *field: str) -> None:
-        # Told where it was chosen, and not where it was only repeated.
+        # Errors are shown at the first field, not at the repetition.
         super().validate_password_for_user(user, "new_password1")
 
     def set_password_and_save(self, user: Any, *args: Any, **kwargs: Any) -> Any:
-        # Nothing else of the account is written, for it may have changed meanwhile.
+        # Only the password is written, because the account may have changed meanwhile.
         super().set_password_and_save(user, *args, **{**kwargs, "commit": False})
         user.save(update_fields=["password"])
         return user
 
 
 class OnceMixin:
-    """Takes each code of a second factor once, for as long as it might be valid.
+    """Accepts each code of a second factor once during its validity.
 
-    allauth remembers a code for one half-minute, and the hub takes those of the
+    allauth remembers a code for one half-minute, but the hub accepts those of the
     neighbouring ones as well. The code by which an app is set up counts, too.
     """
 
@@ -100,7 +100,7 @@ class OnceMixin:
 
     def clean_code(self) -> str:
         code = str(super().clean_code())  # type: ignore[misc]
-        # Blanks and signs between digits mean nothing.
+        # Blanks and signs between digits are ignored.
         digits = "".join(filter(str.isalnum, code)).lower()
         periods = 2 * mfa_settings.TOTP_TOLERANCE + 2
         if not cache.add(
@@ -125,27 +125,27 @@ class MFAReauthenticateForm(OnceMixin, PlainFieldsMixin, mfa.ReauthenticateForm)
 
 
 class ActivateTOTPForm(OnceMixin, PlainFieldsMixin, AllauthActivateTOTPForm):
-    """The first code of an app, to see that it works."""
+    """The first code of an app, which confirms that the app works."""
 
     labels = {"code": "Code from the app"}  # noqa: RUF012
 
 
 class AddWebAuthnForm(PlainFieldsMixin, AllauthAddWebAuthnForm):
-    """A name for a key, by which its owner tells it from others."""
+    """A name by which the owner of a key recognises it."""
 
     labels = {"name": "Name of the key", "passwordless": "Sign in without password"}  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].help_text = "A name to distinguish this key from others."
-        # Most keys are passkeys, and one that signs nobody in puzzles its owner.
+        # Passkeys are the default, because a key that can't sign in confuses its owner.
         self.fields["passwordless"].initial = True
         self.fields["passwordless"].help_text = (
             "The key checks your fingerprint, your face or its PIN, and replaces the "
             "password. Otherwise the key is only a second factor after the password. "
             "Untick this if your key supports none of the three."
         )
-        # The browser puts it in; pressing Enter in the field above leaves it out.
+        # Filled in by the browser; pressing Enter in the field above leaves it empty.
         self.fields["credential"].error_messages["required"] = (
             "No key was added. Press “Add”, and your browser asks for it."
         )

@@ -1,11 +1,12 @@
-"""Argon2 for passwords and secrets, with one ceiling for all of it in a process.
+"""Argon2 for passwords and secrets, with one limit for all hashes of a process.
 
-Each Argon2 hash takes megabytes and a core while it runs. The ceiling says how many may
-run at once, by the memory and the cores of this machine; the others wait in line, in
-the order in which they came. Secrets of tokens and clients go before passwords, and
-passwords never take the last core: a class that signs in leaves room for programs.
+Each Argon2 hash takes megabytes and a core while it runs. The limit is the number of
+hashes at the same time, computed from the memory and the cores of this machine; other
+hashes wait in a queue in the order of arrival. Secrets of tokens and clients go before
+passwords, and passwords never take the last core, so that a class that signs in leaves
+capacity for programs.
 
-A thread that has its turn keeps it for what it hashes until the turn ends, so a turn
+A thread that has its turn keeps it for all its hashes until the turn ends, so a turn
 may be taken before anything else of a sign-in is done.
 """
 
@@ -26,12 +27,12 @@ from django.db import connection
 
 from scopes.refusals import Unavailable
 
-# Argon2id for passwords: OWASP asks for 19 MiB and two passes at least; 46 MiB and two
-# passes are more than twice that, and take a core for some 60 ms.
+# Argon2id for passwords: OWASP recommends 19 MiB and two passes at least; 46 MiB and
+# two passes are more than twice that, and take a core for some 60 ms.
 PASSWORD_TIME: Final = 2
 PASSWORD_MEMORY: Final = 46 * 1024  # KiB
 
-# Turns that may wait, and for how many seconds. The last in the line of a class of a
+# Length of the queue, and seconds of waiting. The last in the queue of a class of a
 # hundred waits about six seconds on two cores.
 MOST_WAITING: Final = 200
 PATIENCE: Final = 30.0
@@ -43,14 +44,14 @@ CROWDED: Final = (
 
 
 class Kind(IntEnum):
-    """What is hashed, in the order of precedence."""
+    """Kinds of secrets, in the order of precedence."""
 
     SECRET = 0
     PASSWORD = 1
 
 
 class Turn:
-    """A place in the line, and then the right to hash."""
+    """A place in the queue, and then the right to hash."""
 
     def __init__(self, kind: Kind, memory: int) -> None:
         self.kind = kind
@@ -59,7 +60,7 @@ class Turn:
 
 
 class Ceiling:
-    """How much Argon2 runs at once: `slots` hashes within `memory` KiB.
+    """A limit for Argon2: `slots` hashes at once, within `memory` KiB.
 
     A hash that takes more than all of the memory runs alone.
     """
@@ -83,7 +84,7 @@ class Ceiling:
 
     @contextmanager
     def turn(self, kind: Kind, memory: int) -> Iterator[None]:
-        """Wait in line, then hash within the block; raise `Unavailable` if in vain."""
+        """Wait in the queue, then run the block; raise `Unavailable` after too long."""
         if getattr(self.held, "turn", None) is not None:
             yield
             return
@@ -101,8 +102,8 @@ class Ceiling:
         turn = Turn(kind, memory)
         with self.lock:
             if connection.in_atomic_block:
-                # Others may wait for what this transaction has locked, so it does not
-                # wait itself; few transactions hash, one hash each.
+                # Others may wait for the locks of this transaction, so it does not wait
+                # itself; few transactions hash, one hash each.
                 self.running.append(turn)
                 return turn
             if len(self.lines[kind]) >= self.most_waiting:
@@ -118,7 +119,7 @@ class Ceiling:
         return turn
 
     def _advance(self) -> None:
-        """Give turns to the first in line, as long as there is room for them."""
+        """Give turns to the first in the queue while there is capacity."""
         for line in self.lines.values():
             while line and self._has_room_for(line[0]):
                 turn = line.popleft()
@@ -136,17 +137,17 @@ class Ceiling:
 
 
 def ceiling_for(cores: int, memory: int, processes: int) -> Ceiling:
-    """Choose the ceiling of one of several equal processes of a machine.
+    """Return the limit of one of several equal processes of a machine.
 
     `memory` is that of the machine in KiB, of which all processes together may use an
-    eighth. On one core, too, a secret need not wait until a password is checked.
+    eighth. Even on one core a secret need not wait until a password is checked.
     """
     slots = max(2, -(-cores // processes))
     return Ceiling(slots, max(memory // 8 // processes, PASSWORD_MEMORY))
 
 
 def cores_here() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) or 1
 
 
@@ -166,14 +167,14 @@ def memory_here() -> int:
     return min(limits)
 
 
-# Workers are forked after this; each has its own.
+# Workers are forked after this; each has its own limit.
 ceiling = ceiling_for(cores_here(), memory_here(), settings.WEB_PROCESSES)
 
 
 class PasswordHasher(Argon2PasswordHasher):
-    """Django's Argon2id, within the ceiling, with one thread for each hash.
+    """Django's Argon2id, within the limit, with one thread for each hash.
 
-    Digests with other parameters are verified, and renewed at the next sign-in.
+    Digests with other parameters are accepted, and renewed at the next sign-in.
     """
 
     time_cost = PASSWORD_TIME

@@ -1,8 +1,7 @@
-"""Mail that is sent beside the request that asks for it.
+"""Mail that is sent in a thread of its own.
 
-A mail server takes its time, and a page that waits for it says by that whether there is
-an account to write to. So a thread of its own talks to the server; what goes wrong
-there is in the log.
+A mail server is slow, and a page that waits for it would reveal by its time whether an
+account exists. So a separate thread sends the mail; errors are logged.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _threads = ThreadPoolExecutor(1, thread_name_prefix="mail")
 
 
 def deliver(message: EmailMessage) -> None:
-    """Send a message, by a thread of its own if it goes to a mail server."""
+    """Send a message, in a thread if it goes to a mail server."""
     message.connection = get_connection()
     if isinstance(message.connection, EmailBackend):
         _threads.submit(_send, message)

@@ -1,4 +1,4 @@
-"""What a page states about who may see it."""
+"""Mixins that declare who may see a page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from web.paths import spelt_address
 
 
 def redirect_to_login(request: HttpRequest) -> HttpResponseRedirect:
-    """Send a stranger to the sign-in page, and from there back to this address."""
+    """Redirect to the sign-in page, which redirects back to this address."""
     here = quote(spelt_address(request), safe="")
     return HttpResponseRedirect(f"{reverse('account_login')}?next={here}")
 
 
 class SignedInMixin:
-    """A page for whoever has signed in; the page belongs to that person."""
+    """A page for signed-in users, each with their own content."""
 
     request: HttpRequest
 
@@ -32,27 +32,27 @@ class SignedInMixin:
         return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
 
     def meet_stranger(self, request: HttpRequest) -> HttpResponse:
-        """Send somebody who has not signed in to where that is done."""
+        """Redirect a person who has not signed in to the sign-in page."""
         return redirect_to_login(request)
 
     def check_access(self, request: HttpRequest) -> None:
-        """Raise `PermissionDenied` if having an account is not enough."""
+        """Raise `PermissionDenied` if an account is not enough."""
 
     @property
     def person(self) -> User:
-        """Whose page this is."""
+        """The signed-in user."""
         return cast(User, self.request.user)
 
     @property
     def actor(self) -> Actor:
-        """Who acts through this page, for the record."""
+        """The signed-in user as actor for the audit log."""
         return Actor.of_request(self.request)
 
 
 class ScopeRequiredMixin(SignedInMixin):
-    """A page for whoever holds one of its scopes, filtered or not.
+    """A page for users with one of its scopes, filtered or not.
 
-    Which rows it shows is the queryset's business: `access.limit`.
+    The queryset limits the rows: `access.limit`.
     """
 
     scope: ClassVar[str | tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""People, the groups they are in, and the roles that give both their scopes."""
+"""Users, their groups, and the roles that give both their scopes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from scopes.access import Access, Identity, expand
 
 NAME_LENGTH = 255
 
-# A model of any room may say two things about rights. `scope_filters`: by which of
-# its names the filters of scopes find its rows. `scope_permissions`: which scopes,
-# any of them, stand for Django's own permissions to view, add, change and delete.
+# Models of any room may declare two things about rights: `scope_filters`, the names
+# with which filters of scopes find its rows, and `scope_permissions`, the scopes of
+# which any one gives Django's permissions to view, add, change and delete.
 
 
 class Role(models.Model):
@@ -43,7 +43,7 @@ class Role(models.Model):
 
 
 class Group(models.Model):
-    """A named set of users; its roles are theirs as well."""
+    """A named set of users, who have the group's roles as well."""
 
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
     properties = models.JSONField(default=dict, blank=True)
@@ -68,13 +68,13 @@ class Group(models.Model):
         return self.name
 
     def scopes_for(self, name: str) -> frozenset[str]:
-        """Name the expanded scopes that a member of this name has by the group."""
+        """Return the expanded scopes that a member of this name has by the group."""
         raws = self.roles.values_list("scopes", flat=True)
         return expand(chain.from_iterable(raws), Identity("user", name))
 
 
 class UserManager(BaseUserManager["User"]):
-    """Finds users by name, as Django's authentication asks it to."""
+    """Finds users by name for Django's authentication."""
 
     def get_by_natural_key(self, username: str | None) -> User:
         return self.get(name=username)
@@ -83,9 +83,9 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser):
     """A person with an account.
 
-    Names are compared exactly and case-sensitively; whoever accepts one from
-    outside normalises it first where the wire says so. `admin` shows on the wire
-    and means "holds the role admin"; rights are asked of `access` alone.
+    Names are compared exactly and case-sensitively; callers normalise names from
+    outside first where the API does so. `admin` is shown in the API and means "has the
+    role admin"; rights are decided by `access` alone.
     """
 
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
@@ -121,12 +121,12 @@ class User(AbstractBaseUser):
             models.CheckConstraint(condition=~Q(name=""), name="user_has_a_name"),
         )
         indexes = (
-            # The few who are kept out are found without reading all.
+            # Finds the few inactive users without reading all.
             models.Index(
                 fields=("name",), condition=Q(is_active=False), name="user_deactivated"
             ),
-            # The smallest there can be: SQLite counts users in it, as every page of
-            # the list asks, and all others are larger than what it keeps in memory.
+            # The smallest possible index: SQLite counts users with it for every page of
+            # the list, and all other indexes are larger than SQLite's cache.
             models.Index(fields=("admin",), name="user_admin"),
         )
 
@@ -135,16 +135,16 @@ class User(AbstractBaseUser):
 
     @cached_property
     def access(self) -> Access:
-        """What this user may do, read in one query when it is first asked.
+        """The user's rights, read in one query at the first use.
 
-        An instance lives for one request, and so does the answer.
+        An instance lives for one request, and so does this value.
         """
         return read_access("user", self.pk, self.name)
 
     def scopes_beyond_role_user(self) -> frozenset[str]:
-        """Name the expanded scopes that roles give besides what the role `user` gives.
+        """Return the expanded scopes of roles that the role `user` does not include.
 
-        Whoever can act as this user, by a token for instance, has these.
+        A caller who can act as this user, with a token for instance, has these scopes.
         """
         mine: dict[str, list[str]] = {"user": []}
         for roles in (self.roles, Role.objects.filter(groups__users=self)):
@@ -170,10 +170,10 @@ class User(AbstractBaseUser):
         self.__dict__.pop("access", None)
 
     def save(self, *args: Any, **options: Any) -> None:
-        """Write of a stored row only the fields that were changed since it was read.
+        """Write only those fields of a stored row that were changed since it was read.
 
-        Libraries and commands read a user, ask a person or another site for something,
-        and save all of it. A right that was withdrawn meanwhile would come back.
+        Libraries and commands read a user, wait for a person or another site, and save
+        all fields. A right that was withdrawn meanwhile would come back.
         """
         stored = self.__dict__.get("_stored")
         whole = not args and options.get("update_fields") is None
@@ -189,7 +189,7 @@ class User(AbstractBaseUser):
         self._stored = self._present()
 
     def _present(self) -> dict[str, Any]:
-        """Return the fields that were read, but not the identity of the row."""
+        """Return the fields that were read, without the identity of the row."""
         known = self.__dict__
         return {
             field.attname: _copied(known[field.attname])
@@ -199,13 +199,13 @@ class User(AbstractBaseUser):
 
     @property
     def is_staff(self) -> bool:
-        """May this user open Django's admin?"""
+        """Whether this user may open Django's admin."""
         return self.access.has("admin-ui")
 
     def has_perm(self, perm: str, obj: object | None = None) -> bool:
-        """Answer Django's question from scopes, for some row or for just `obj`.
+        """Return Django's permission from scopes, for any row or for `obj`.
 
-        A model that states no scopes for the permission is closed to everybody.
+        A model without scopes for the permission is closed to everybody.
         """
         if not self.is_active:
             return False
@@ -218,7 +218,7 @@ class User(AbstractBaseUser):
         return all(self.has_perm(perm, obj) for perm in perm_list)
 
     def has_module_perms(self, app_label: str) -> bool:
-        """Is there a model in this app of which the user may see some row?"""
+        """Tell whether the user may view some row of a model in this app."""
         return any(
             self.has_perm(f"{app_label}.view_{model._meta.model_name}")
             for model in apps.get_app_config(app_label).get_models()
@@ -226,12 +226,12 @@ class User(AbstractBaseUser):
 
 
 def _copied(value: Any) -> Any:
-    # What else fields hold can't be changed in place.
+    # Values of other fields can't be changed in place.
     return deepcopy(value) if isinstance(value, dict | list) else value
 
 
 def _scopes_for(perm: str) -> tuple[str, ...]:
-    """Find the scopes that stand for a permission such as `accounts.view_user`."""
+    """Return the scopes for a permission such as `accounts.view_user`."""
     app_label, _, codename = perm.partition(".")
     action, _, model_name = codename.partition("_")
     try:

@@ -1,9 +1,9 @@
-"""What a principal may do, read from the database in one row.
+"""The rights of a principal, read from the database in one row.
 
-The raw material are texts: one SQL column each for the scopes of a principal's roles,
-for the groups of a user, and for every source that a room further right registers
-(shares of servers). They can be selected together with whatever else a query is
-about, and the same texts always give the same `Access` from memory.
+The row contains texts: one SQL column each for the scopes of a principal's roles, for
+the groups of a user, and for every source that a room further right registers (shares
+of servers). Any query can select them together with its own columns, and equal texts
+always give the same `Access` from memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scopes.access import (
 )
 from scopes.memory import remembered
 
-# The alias by which a query that selects `columns` must know the principal's table.
+# The alias of the principal's table in a query that selects `columns`.
 ALIASES: Final = {"user": "u", "service": "s"}
 _TABLES: Final = {"user": "accounts_user", "service": "services_service"}
 _ROLES: Final = {
@@ -37,10 +37,10 @@ _ROLES: Final = {
     "service": ("services_service_roles", "service_id"),
 }
 
-# Writes a scalar SQL expression for a kind of principal and a database vendor, or
-# returns None if the source has nothing for that kind.
+# Returns a scalar SQL expression for a kind of principal and a database vendor, or None
+# if the source has nothing for that kind.
 Build = Callable[[str, str], str | None]
-# Turns the text that was selected into raw scopes.
+# Converts the selected text to raw scopes.
 Read = Callable[[str], Iterable[str]]
 
 
@@ -51,10 +51,10 @@ def read_arrays(text: str) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place in the database from which scopes come.
+    """A place in the database with scopes.
 
-    What comes from a source with `sessions_only` reaches people who are signed in
-    and tokens that act for a session of theirs, not tokens that stand alone.
+    Scopes of a source with `sessions_only` apply to signed-in users and to tokens of
+    their sessions, not to other tokens.
     """
 
     build: Build
@@ -63,7 +63,7 @@ class Source:
 
 
 def concatenated(expression: str, rest: str, vendor: str) -> str:
-    """Write a scalar SELECT that joins the text of many rows by commas."""
+    """Return a scalar SELECT that joins the text of many rows by commas."""
     if vendor == "postgresql":
         return f"(SELECT string_agg({expression}::text, ',') {rest})"
     return f"(SELECT group_concat({expression}, ',') {rest})"
@@ -80,7 +80,8 @@ def _own_roles(kind: str, vendor: str) -> str:
 
 
 def _roles_of_groups(kind: str, vendor: str) -> str | None:
-    # Apart from a user's own roles, for a union of both makes SQLite read all roles.
+    # Apart from a user's own roles, because a union of both makes SQLite read all
+    # roles.
     if kind == "service":
         return None
     return concatenated(
@@ -94,10 +95,10 @@ def _roles_of_groups(kind: str, vendor: str) -> str | None:
 
 
 def _groups(kind: str, vendor: str) -> str:
-    """Write an expression for a JSON array of the names of a user's groups."""
+    """Return an expression for a JSON array of the names of a user's groups."""
     if kind == "service":
         return "'[]'"
-    # Any character may be in a group's name, so the database must do the quoting.
+    # A group's name may contain any character, so the database must quote it.
     is_postgresql = vendor == "postgresql"
     array = "json_agg(g.name)::text" if is_postgresql else "json_group_array(g.name)"
     return (
@@ -112,7 +113,7 @@ _sources: list[Source] = [Source(_own_roles), Source(_roles_of_groups)]
 def register_source(
     build: Build, read: Read = read_arrays, *, sessions_only: bool = False
 ) -> None:
-    """Let scopes come from one more place; for `AppConfig.ready()` of other rooms."""
+    """Register one more source of scopes; for `AppConfig.ready()` of other rooms."""
     source = Source(build, read, sessions_only)
     if source not in _sources:
         _sources.append(source)
@@ -120,15 +121,15 @@ def register_source(
 
 
 def forget() -> None:
-    """Empty the memory of texts, which is worth nothing once sources change."""
+    """Clear the cache, which is outdated once sources change."""
     for memory in (_columns, identity_of, access_of, _overlap_with_owner):
         memory.cache_clear()
 
 
 def columns(kind: str, using: str = DEFAULT_DB_ALIAS) -> tuple[str, ...]:
-    """Write the SQL expressions whose texts `access_of` wants, in its order.
+    """Return the SQL expressions for `access_of`, in the order of its arguments.
 
-    The query that selects them calls the principal's table by its alias.
+    A query that selects them uses the alias for the principal's table.
     """
     return _columns(kind, connections[using].vendor)
 
@@ -143,16 +144,16 @@ def _columns(kind: str, vendor: str) -> tuple[str, ...]:
 
 @remembered(MEMORY // 4, lambda who: sum(200 + len(name) for name in who.groups))
 def identity_of(kind: str, name: str, groups: str | None) -> Identity:
-    """Say who a principal is; `groups` is the first of the selected texts."""
+    """Return a principal's identity; `groups` is the first selected text."""
     return Identity(kind, name, frozenset(orjson.loads(groups or "[]")))
 
 
-# An access is shared by all that have the same scopes; its own memory counts it.
+# Principals with equal scopes share an access; the cache of accesses counts its memory.
 @remembered(MEMORY, lambda access: access.weight)
 def access_of(kind: str, name: str, groups: str | None, *texts: str | None) -> Access:
-    """Work out the access of a principal from the texts that `columns` selected.
+    """Return the access of a principal from the texts that `columns` selected.
 
-    An unchanged row costs one look into memory.
+    An unchanged row costs one lookup in memory.
     """
     raws: set[str] = set()
     for source, text in zip(_sources, texts, strict=True):
@@ -164,10 +165,10 @@ def access_of(kind: str, name: str, groups: str | None, *texts: str | None) -> A
 
 
 def within_reach(client_id: str, texts: Sequence[str | None]) -> tuple[str | None, ...]:
-    """Return those of the selected texts that count for a token.
+    """Return those of the selected texts that apply to a token.
 
-    `client_id` names the OAuth client that issued it, if one did: such a token acts
-    for a session, and everything counts.
+    `client_id` is the OAuth client that issued the token, or "". A token of a client
+    belongs to a session, and all texts apply.
     """
     if client_id:
         return tuple(texts)
@@ -177,10 +178,10 @@ def within_reach(client_id: str, texts: Sequence[str | None]) -> tuple[str | Non
 
 
 class TokenAccess(NamedTuple):
-    """What a token may do, and whether that follows from the selected texts alone.
+    """The rights of a token, and whether they depend on the selected texts alone.
 
-    What is not `settled` hangs on memberships of others: it holds for this request
-    and must be worked out again for the next.
+    An access that is not `settled` depends on memberships of others: it is valid for
+    this request and must be computed again for the next.
     """
 
     access: Access
@@ -195,11 +196,11 @@ def access_of_token(
     *texts: str | None,
     using: str = DEFAULT_DB_ALIAS,
 ) -> TokenAccess:
-    """Work out what a token may do now.
+    """Return the current access of a token.
 
-    `scopes` is the JSON text of its raw scopes, `client` the OAuth client that
-    issued it, and the rest is what `access_of` takes for its owner, of which
-    `within_reach` has left what counts for the token.
+    `scopes` is the JSON text of its raw scopes, `client` the OAuth client that issued
+    it, and the rest are the arguments of `access_of` for its owner, limited by
+    `within_reach`.
     """
     common = _overlap_with_owner(scopes, client, kind, name, *texts)
     access = common.settle(lambda pairs: members_among(pairs, using))
@@ -219,7 +220,7 @@ def _overlap_with_owner(
 
 
 def read_access(kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS) -> Access:
-    """Read the access of one principal, in one query."""
+    """Return the access of one principal, with one query."""
     texts = read_texts(kind, pk, using)
     return EMPTY if texts is None else access_of(kind, name, *texts)
 
@@ -227,7 +228,7 @@ def read_access(kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS) ->
 def read_texts(
     kind: str, pk: int, using: str = DEFAULT_DB_ALIAS
 ) -> tuple[str | None, ...] | None:
-    """Read the texts from which a principal's access follows; None if it is gone."""
+    """Return the texts for a principal's access; None if the principal is deleted."""
     alias = ALIASES[kind]
     with connections[using].cursor() as cursor:
         cursor.execute(
@@ -242,7 +243,7 @@ def read_texts(
 def members_among(
     pairs: Collection[Pair], using: str = DEFAULT_DB_ALIAS
 ) -> frozenset[Pair]:
-    """Tell which of some (user, group) pairs are memberships now, in one query."""
+    """Return the pairs (user, group) that are memberships now, in one query."""
     if not pairs:
         return frozenset()
     if isinstance(pairs, Pairs):

@@ -1,14 +1,14 @@
-"""Finding users by a part of their name, in any letter case.
+"""Search for users by a part of their name, in any letter case.
 
-Each function writes a condition for an SQL statement that knows the users' table as
-`u`, with its parameters. The indexes are made by the migration `search`.
+Each function returns a condition, with its parameters, for an SQL statement in which
+`u` is the users' table. The indexes are made by the migration `search`.
 """
 
 from __future__ import annotations
 
 from django.db import connection
 
-# The full-text table of SQLite knows parts of this length, and longer ones by them.
+# The least length of a text that SQLite's full-text table can find.
 PART = 3
 
 
@@ -23,12 +23,12 @@ def name_contains(text: str) -> tuple[str, list[str]]:
             "WHERE accounts_user_parts MATCH %s)",
             [f'"{phrase}"'],
         )
-    # SQLite's LIKE knows the cases of ASCII only.
+    # SQLite's LIKE ignores case in ASCII only.
     spellings = sorted({text, text.lower(), text.upper()})
     condition = " OR ".join([r"u.name LIKE %s ESCAPE '\'"] * len(spellings))
     return f"({condition})", [f"%{_literal(spelling)}%" for spelling in spellings]
 
 
 def _literal(text: str) -> str:
-    """Take the meaning from characters that LIKE reads as wildcards."""
+    """Escape the wildcards of LIKE."""
     return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

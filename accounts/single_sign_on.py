@@ -1,6 +1,6 @@
-"""Addresses of single sign-on: allauth's own, with a page for when the site is away.
+"""URLs of single sign-on: allauth's own, with a page if the provider is down.
 
-This module brings a client for HTTP along, so only a hub with a provider loads it.
+The import of this module brings an HTTP client, so only a hub with a provider does it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from web.outside import waits_for_others
 
 
 def may_be_away(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Answer with a page where the provider can't be asked how it works."""
+    """Show a page if the configuration of the provider can't be fetched."""
 
     @wraps(view)
     def ask(request: HttpRequest, provider_id: str) -> HttpResponse:
         try:
             return view(request, provider_id)
-        except OSError as problem:  # what the client for HTTP raises is of this kind
+        except OSError as problem:  # The base class of the HTTP client's errors.
             return tell_that_provider_is_away(request, problem)
 
     return ask

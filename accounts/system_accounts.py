@@ -1,4 +1,4 @@
-"""Accounts of the system on which the hub runs: passwords through PAM, and groups."""
+"""Accounts of the operating system: passwords through PAM, and groups."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def knows_password(name: str, password: str) -> bool:
-    """Tell whether the rules of the configured PAM service let an account in."""
-    # Loaded only where it is asked for: it opens the system's own PAM library,
-    # which not every system has.
+    """Tell whether the configured PAM service accepts a name and password."""
+    # Imported here, because the import opens the system's PAM library, which not every
+    # system has.
     pamela = import_module("pamela")
     hub = settings.HUB
     release_connection()
@@ -38,10 +38,10 @@ def knows_password(name: str, password: str) -> bool:
 
 
 def name_here(typed: str) -> str:
-    """Return the name under which the hub knows an account of the system.
+    """Return the hub's name of a system account.
 
-    PAM may know one account by several names, `DOMAIN\\name` for example; with
-    `pam_normalize_username` all of them are the same person.
+    PAM may accept several names for one account, `DOMAIN\\name` for example; with
+    `pam_normalize_username` all of them are the same user.
     """
     if not settings.HUB.pam_normalize_username:
         return normalise_name(typed)
@@ -53,15 +53,15 @@ def name_here(typed: str) -> str:
 
 
 def is_in_groups(name: str, groups: Collection[str]) -> bool:
-    """Tell whether an account is in one of some groups of the system."""
+    """Tell whether an account is in any of some system groups."""
     return bool(_ids_of(groups) & _groups_of(name)) if groups else False
 
 
 def is_administrator(name: str) -> bool | None:
-    """Tell whether the system's groups make an administrator; None if they don't say.
+    """Tell whether an account is in the groups of administrators; None if unknown.
 
-    Groups that are configured have the last word. One that can't be found says nothing,
-    for a directory may be away.
+    Configured groups decide alone. The result is unknown if a group can't be found,
+    because a directory may be down.
     """
     groups = settings.HUB.pam_admin_groups
     if not groups:
@@ -73,7 +73,7 @@ def is_administrator(name: str) -> bool | None:
 
 
 def missing_groups(groups: Collection[str]) -> list[str]:
-    """Return those of some groups that the system does not know."""
+    """Return those of some groups that the system does not have."""
     return sorted(group for group in groups if _id_of(group) is None)
 
 
@@ -95,5 +95,5 @@ def _groups_of(name: str) -> set[int]:
     try:
         return set(os.getgrouplist(name, pwd.getpwnam(name).pw_gid))
     except (KeyError, ValueError):
-        # `ValueError`: a name with a zero byte.
+        # `ValueError`: a name with a NUL byte.
         return set()

@@ -1,8 +1,8 @@
-"""Addresses of sign-in and profile.
+"""URLs of sign-in and profile.
 
-What django-allauth looks up by name stands outside of the namespace, in `sign_in`.
-Of its pages only those are listed that make sense where accounts are made by
-operators, by the authenticator or by single sign-on, not by signing up.
+Names that django-allauth looks up are outside of the namespace, in `sign_in`. Only
+those of its pages are included that make sense where accounts are created by operators,
+by the authenticator or by single sign-on, not by registration.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ sign_in: list[Any] = [
                     waits_for_others(views.PasswordChangeView.as_view(), "POST"),
                     name="account_change_password",
                 ),
-                # Only where the hub can mail a link is there this way to a password.
+                # Password links can be requested only if the hub can send mail.
                 *(password_reset if settings.MAILS_LINKS else ()),
-                # Ours stand before allauth's of the same name.
+                # These come before allauth's of the same name.
                 path("2fa/", include(second_factor)),
                 path("2fa/", include("allauth.mfa.urls")),
                 path("3rdparty/", include("allauth.socialaccount.urls")),

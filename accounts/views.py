@@ -1,4 +1,4 @@
-"""Pages of sign-in and profile; what allauth has no page for, or another one."""
+"""Pages of sign-in and profile that allauth lacks or that differ from allauth's."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ from accounts.mixins import SignedInMixin
 from accounts.models import User
 from web.hosts import local_path
 
-# Left by services that sign people in through the hub.
+# Set by services that sign people in through the hub.
 SERVICES_COOKIE = "jupyterhub-services"
 
 EXPIRED = "Login form invalid or expired. Try again."
 
 
 class LoginView(AllauthLoginView):
-    """Signs in with a name and a password; other ways begin here, too."""
+    """Signs in with a name and a password, and links to other methods."""
 
     form_class = SignInForm
     template_name = "account/login.html"
     answers_xsrf_problem = True
 
-    # Who is about to be signed in, once that is known.
+    # The user who is being signed in, once that is known.
     comer: User | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -83,7 +83,7 @@ class LoginView(AllauthLoginView):
         if response.status_code == 200 and not (
             context.get("has_password", True) or context.get("providers")
         ):
-            # Nobody signs in where the null authenticator stands alone.
+            # With the null authenticator and nothing else, nobody can sign in.
             response.status_code = 403
         return response
 
@@ -101,7 +101,7 @@ class LoginView(AllauthLoginView):
         return self.render_to_response(self.get_context_data(form=form), status=403)
 
     def get_unbound_form(self) -> SignInForm:
-        """The form as on opening, with the name that was typed before."""
+        """Return an empty form with the name that was typed before."""
         name = self.request.POST.get("username", "")
         return self.get_form_class()(request=self.request, initial={"login": name})
 
@@ -115,7 +115,7 @@ class LoginView(AllauthLoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        # Where to go comes along; what else the address says was meant for the form.
+        # The page to open is kept; other parameters were meant for the form.
         wanted = self.request.GET.get("next", "")
         query = f"?{urlencode({'next': wanted})}" if wanted else ""
         context["action"] = f"{self.request.path}{query}"
@@ -128,7 +128,7 @@ class LoginView(AllauthLoginView):
 
 
 class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
-    """Changes a password that is kept here; others are changed where they are kept."""
+    """Changes a password that the hub stores; others are changed elsewhere."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         user = request.user
@@ -141,7 +141,7 @@ class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
 
 
 def keeps_password_of(user: User) -> bool:
-    """Whether a person signs in with a password that the hub itself checks."""
+    """Tell whether the hub itself checks the user's password."""
     return settings.HUB.authenticator_class == "local" and user.has_usable_password()
 
 
@@ -149,7 +149,7 @@ def keeps_password_of(user: User) -> bool:
 class LogoutView(View):
     """Ends the session, by a link as JupyterHub's clients do, or by a form."""
 
-    # Whoever only looks at what a link leads to must not end anything by it.
+    # Without HEAD, because a client that only checks a link must not end the session.
     http_method_names = ["get", "post", "options"]  # noqa: RUF012
 
     def get(self, request: HttpRequest) -> HttpResponse:
@@ -170,10 +170,10 @@ class LogoutView(View):
 @method_decorator(never_cache, name="dispatch")
 @method_decorator(sensitive_post_parameters(), name="dispatch")
 class WelcomeView(FormView):
-    """Where the first administrator chooses a password, by a link that works once.
+    """Sets the first administrator's password, by a link that works once.
 
-    The link is spent when the password is set: Django's tokens are made from the
-    password's digest and the last sign-in.
+    The link becomes invalid when the password is set, because Django's tokens depend on
+    the password's digest and the last sign-in.
     """
 
     form_class = WelcomeForm
@@ -216,7 +216,7 @@ class WelcomeView(FormView):
 
 
 class ActivateTOTPView(AllauthActivateTOTPView):
-    """Sets up an app; the code from it shows who that was."""
+    """Sets up an app; its code authenticates the user."""
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
@@ -225,7 +225,7 @@ class ActivateTOTPView(AllauthActivateTOTPView):
 
 
 class AddWebAuthnView(AllauthAddWebAuthnView):
-    """Adds a key; whoever has used it need not be asked for it on the next page."""
+    """Adds a key; using it authenticates the user for the next page."""
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
@@ -234,7 +234,7 @@ class AddWebAuthnView(AllauthAddWebAuthnView):
 
 
 def only_if_askable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Lead away from "Is it still you?" whom the hub has nothing to ask for."""
+    """Redirect users who have nothing to reauthenticate with."""
 
     @wraps(view)
     def ask(request: HttpRequest) -> HttpResponse:
@@ -254,10 +254,10 @@ def only_if_askable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResp
 
 
 def sessions_of(user: User) -> QuerySet[UserSession]:
-    """Return the sessions that a person is signed in with now.
+    """Return the sessions in which a user is signed in now.
 
-    allauth deletes the others from its list when it is read. Here to read is no more
-    than that; the controller clears them away.
+    allauth deletes ended sessions from its list when the list is read. Here reading
+    deletes nothing; the controller deletes them.
     """
     stored = Session.objects.filter(expire_date__gt=timezone.now())
     return UserSession.objects.filter(
@@ -266,10 +266,10 @@ def sessions_of(user: User) -> QuerySet[UserSession]:
 
 
 class SessionsView(AllauthSessionsView):
-    """Lists a person's sessions, to be ended."""
+    """Lists a user's sessions, with buttons to end them."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        # Not what allauth adds to the context, which deletes while it reads.
+        # Without allauth's context, which deletes rows while it reads.
         context = FormView.get_context_data(self, **kwargs)
         sessions = list(sessions_of(self.request.user).order_by("created_at"))
         return context | {
@@ -280,7 +280,7 @@ class SessionsView(AllauthSessionsView):
 
 
 class ProfileView(SignedInMixin, TemplateView):
-    """What an account holds to sign in with, and where each is changed."""
+    """Lists the methods by which a user signs in, with links to change each."""
 
     template_name = "accounts/profile.html"
 

@@ -1,4 +1,4 @@
-"""`{{ user_agent|browser }}`: which browser that is, in words people use."""
+"""`{{ user_agent|browser }}`: the browser's common name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django import template
 
 register = template.Library()
 
-# The first mark that is found names it: most browsers also claim to be others.
+# The first match counts, because most browsers also contain the names of others.
 BROWSERS = (
     ("Edg", "Edge"),
     ("OPR", "Opera"),
@@ -28,7 +28,7 @@ SYSTEMS = (
 
 @register.filter
 def browser(user_agent: str) -> str:
-    """Say browser and system; what is unknown is shown as it came, cut short."""
+    """Return browser and system; an unknown text is shortened and shown as it is."""
     name = next((name for mark, name in BROWSERS if mark in user_agent), "")
     system = next((name for mark, name in SYSTEMS if mark in user_agent), "")
     known = " on ".join(part for part in (name, system) if part)

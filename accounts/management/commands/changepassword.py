@@ -1,4 +1,4 @@
-"""`manage.py changepassword NAME`: Django's command, which ends sessions here."""
+"""`manage.py changepassword NAME`: Django's command, which also ends sessions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from accounts.adapter import UserSessionsAdapter
 
 
 class Command(changepassword.Command):
-    """Sets a password; whoever was signed in with another one is signed out.
+    """Sets a password; all sessions of the user end.
 
-    The tokens that were obtained in the sessions end as well, as for a new password on
-    the page Profile.
+    The tokens that were obtained in the sessions are revoked as well, as after a new
+    password on the page Profile.
     """
 
     help = "Set the password of a user, and end the user's sessions."
