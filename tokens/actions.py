@@ -1,4 +1,4 @@
-"""Issuing, storing, revoking and purging tokens."""
+"""Actions on tokens: issue, import, disable, revoke and purge."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tokens import digests, format, keys
 from tokens.models import APIToken
 
 MAX_NOTE_LENGTH = 1023
-# A century: what ends later than anybody lives ends never, and says so.
+# A century: tokens that would end later get no end, and say so.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
 
 # SQL conditions on tokens `h`; each leaves out tokens that the hub issues by itself,
 # such as those of servers. Rooms to the right append theirs in `AppConfig.ready()`.
 uncounted_tokens: list[str] = []
 
-# Tokens that one transaction deletes; others may write in between.
+# Tokens that one transaction deletes, so that other writers wait briefly.
 MOST_PURGED = 500
 
-# A refusal names no more scopes than anybody reads.
+# Most scopes in the message of a refusal.
 MOST_NAMED = 100
 
-# JupyterHub takes supplied tokens from this length on.
+# JupyterHub accepts supplied tokens from this length on.
 MIN_BROUGHT_LENGTH = 8
 
 
@@ -60,12 +60,12 @@ def issue_token(
 ) -> tuple[APIToken, str]:
     """Store a token for `owner` and return it with its secret.
 
-    The secret exists in the return value and nowhere else. Scopes that the owner
-    lacks are refused, not dropped: a typo should fail at the desk, not as a puzzling
-    403 next week. Tokens that end with something else, a server for instance, are
-    not `capped` by the configured maximum. Those that nobody asked for are not
-    `limited` in number. What an OAuth client obtains was cut down
-    when it was granted, and is so again at every use: nobody sits at a desk there.
+    The secret exists in the return value and nowhere else. Scopes that the owner lacks
+    are refused, not dropped, so that a typo fails at once, and not as a puzzling 403
+    next week. Tokens that end with something else, a server for instance, are not
+    `capped` by the configured maximum. Tokens that the hub issues by itself are not
+    `limited` in number. Scopes for an OAuth client were limited when they were granted,
+    and are limited again at every use, because nobody would see a refusal there.
     """
     now = now or timezone.now()
     if client_id and scopes is not None:
@@ -98,17 +98,17 @@ def issue_token(
 
 
 def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
-    """Write the condition, in SQL, on which a user may have one more token.
+    """Return the condition, in SQL, under which a user may have one more token.
 
-    Those that the hub issued by itself, for servers and OAuth clients, are not
-    counted, and neither are those of the configuration. It is part of the statement
-    that stores the token: whoever asks twice at once is counted twice.
+    Tokens that the hub issued by itself, for servers and OAuth clients, are not
+    counted, and neither are those of the configuration. The condition is part of the
+    statement that stores the token, so that two requests at once are both counted.
     """
     limit = limit_of(user)
     if not limit:
         return "", []
     apart = "".join(f" AND {condition}" for condition in uncounted_tokens)
-    # No more than that is read, however many there are.
+    # No more rows than the limit are read, however many there are.
     condition = (
         "(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h"  # noqa: S608
         " WHERE h.user_id = %s AND h.client_id = '' AND h.origin = 'minted'"
@@ -128,7 +128,7 @@ def _full(user: User) -> Conflict:
 
 
 def limit_of(user: User) -> int:
-    """Return the highest limit that holds for a user; 0 is none at all."""
+    """Return the highest limit that applies to a user; 0 means no limit."""
     hub = settings.HUB
     limits = [hub.token_limit_per_user]
     if hub.token_limits_by_role:
@@ -146,12 +146,13 @@ def store_brought_token(
     scopes: Sequence[str] = (INHERIT,),
     by: Actor,
 ) -> APIToken:
-    """Let `secret` be a token of `owner`, for ever and with all its owner's rights.
+    """Import `secret` as a token of `owner`, without end and with all the owner's
+    rights.
 
-    A hub that keeps a secret for somebody may say which `scopes` are enough.
+    A hub that keeps a secret for somebody may limit it to `scopes`.
 
-    A secret that is known already stays as it is: it is neither given to another
-    owner nor brought back after it was revoked.
+    A known secret is not changed: it keeps its owner and stays revoked if it was
+    revoked.
     """
     check_brought_secret(secret)
     check_note(note)
@@ -179,10 +180,10 @@ def store_brought_token(
 
 @transaction.atomic
 def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> int:
-    """End a token that a person picked, at once and for ever; say how many ended.
+    """Revoke a token that a person selected; return the number of revoked tokens.
 
-    A token that an OAuth client obtained ends together with all that the client
-    holds for the same owner: it would only fetch another.
+    A token of an OAuth client is revoked together with all tokens that the client has
+    for the same owner, because the client would use another one.
     """
     now = now or timezone.now()
     if token.client_id:
@@ -196,7 +197,7 @@ def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> 
             revoked_at=now,
             revoked_by=by.label,
         )
-    # Written out: composing this statement costs as much as all the rest.
+    # Written as SQL, because composing this statement costs as much as all the rest.
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE tokens_apitoken SET revoked_at = %s, revoked_by = %s"
@@ -213,10 +214,10 @@ def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> 
 def revoke_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """End exactly these tokens, in one UPDATE; say how many there were.
+    """Revoke exactly these tokens, in one UPDATE; return their number.
 
     This is for tokens that end together with something else, a session for instance.
-    A person who picks tokens to remove wants `remove_tokens`.
+    For tokens that a person selected use `remove_tokens`.
     """
     doomed = APIToken.objects.filter(
         pk__in=tokens.order_by().values("pk"), revoked_at=None
@@ -228,10 +229,7 @@ def revoke_tokens(
 def remove_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """End all these tokens, each like `revoke_token`; say how many ended.
-
-    They end in batches.
-    """
+    """Revoke these tokens in batches, each like `revoke_token`; return the number."""
     picked = APIToken.objects.filter(pk__in=tokens.order_by().values("pk"))
     obtained = picked.exclude(client_id="")
     if obtained.exists():
@@ -254,9 +252,9 @@ def remove_tokens(
 def disable_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
-    """Make these tokens pause until they are enabled again; say how many did.
+    """Disable these tokens until they are enabled again; return the number of changes.
 
-    They pause in batches.
+    The changes are made in batches.
     """
     running = Q(disabled_at=None, revoked_at=None)
     now = now or timezone.now()
@@ -266,7 +264,7 @@ def disable_tokens(
 
 
 def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
-    """End the pause of these tokens, in batches; say how many had one."""
+    """Enable these tokens, in batches; return the number of changes."""
     paused = Q(disabled_at__isnull=False, revoked_at=None)
     return _change_in_batches(
         tokens, paused, by, "enable", disabled_at=None, disabled_by=""
@@ -277,9 +275,9 @@ def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
 def purge_expired(
     now: datetime | None = None, *, by: Actor | None = None, most: int = MOST_PURGED
 ) -> int:
-    """Delete tokens that ended so long ago that nobody looks for them; count them.
+    """Delete a batch of tokens that ended long ago; return their number.
 
-    So many go at once; who wants all of them gone calls until there are none.
+    To delete all of them, call this until the result is 0.
     """
     expired = APIToken.objects.to_purge(now or timezone.now())
     oldest = list(expired.order_by("pk").values_list("pk", flat=True)[:most])
@@ -292,7 +290,7 @@ def purge_expired(
 
 
 def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
-    """Return the raw scopes that a token of `owner` gets, or refuse them."""
+    """Return the raw scopes of a new token of `owner`, or refuse them."""
     if scopes is None:
         return [INHERIT]
     if not isinstance(scopes, list | tuple) or not all(
@@ -322,7 +320,7 @@ def _listed(scopes: Collection[str]) -> str:
 
 
 def check_expires_in(expires_in: Any, *, capped: bool = True) -> int | None:
-    """Return for how many seconds a token lives, or refuse; None is for ever."""
+    """Return a token's lifetime in seconds, or refuse it; None is without end."""
     maximum = settings.HUB.token_expires_in_max_seconds if capped else 0
     if expires_in is None:
         return maximum or None
@@ -339,7 +337,7 @@ def check_expires_in(expires_in: Any, *, capped: bool = True) -> int | None:
 
 
 def check_note(note: Any) -> None:
-    """Refuse what can't be a note."""
+    """Refuse a value that can't be a note."""
     if not isinstance(note, str):
         raise Invalid("token note must be a string or null")
     if len(note) > MAX_NOTE_LENGTH:
@@ -349,7 +347,7 @@ def check_note(note: Any) -> None:
 
 
 def check_brought_secret(secret: Any) -> None:
-    """Refuse what can't be a token, without repeating it."""
+    """Refuse a value that can't be a token, without repeating it."""
     if not isinstance(secret, str) or not re.fullmatch(r"[!-~]+", secret):
         raise Invalid(
             "A token consists of letters, digits and signs of ASCII, without blanks."
@@ -374,7 +372,7 @@ def _store(
     else:
         token.service = owner
     if not insert(token, *condition):
-        # Only users are counted.
+        # The limit applies to users only.
         raise _full(cast(User, owner))
     expires_at = token.expires_at
     record(
@@ -395,7 +393,7 @@ def _store(
 def _change(
     tokens: QuerySet[APIToken], by: Actor, act: str, **columns: datetime | str | None
 ) -> int:
-    """Change all these tokens and record by name which they were."""
+    """Change all these tokens and record their names."""
     names = [f"a{pk}" for pk in locked(tokens).values_list("pk", flat=True)]
     if names:
         tokens.update(**columns)
@@ -410,7 +408,7 @@ def _change_in_batches(
     act: str,
     **columns: datetime | str | None,
 ) -> int:
-    """Change these tokens, each as long as it is `still` so; see `_change`."""
+    """Change those of these tokens that are `still` unchanged; see `_change`."""
 
     def change(ids: list[int]) -> int:
         return _change(APIToken.objects.filter(still, pk__in=ids), by, act, **columns)
@@ -431,5 +429,5 @@ def _token_that_was_minted_here(secret: str) -> APIToken:
 
 
 def _only(names: list[str]) -> str:
-    """Return the one name; acts on several are told by the list of them."""
+    """Return the name if there is one; actions on several record the list of names."""
     return names[0] if len(names) == 1 else ""

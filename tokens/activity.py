@@ -1,9 +1,9 @@
-"""When tokens and users were last seen.
+"""The last activity of tokens and users.
 
-Uses are collected in memory and written outside of requests, by one conditional
-UPDATE each. At most one write per `activity_resolution` reaches a row, however many
-processes note its use: the condition is in the UPDATE. What others report of a row's
-use takes the same way, and is written to the moment.
+Uses are collected in memory and written outside of requests, by one conditional UPDATE
+each. A row is written at most once per `activity_resolution`, however many processes
+note its use, because the condition is in the UPDATE. Reported times of use are written
+in the same way, but exactly.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from tokens.models import APIToken
 
 logger = logging.getLogger(__name__)
 
-# More rows than this are forgotten at the next flush; whoever is still there is
-# written once more at worst.
+# With more rows than this the memory is cleared at the next flush; at worst, rows in
+# use are written once more.
 MEMORY = 50_000
 
-# How long the background thread waits for other writers, in seconds.
+# Seconds that the background thread waits for other writers.
 PATIENCE = 20.0
 
 
-# How long a reader waits for a round of the background thread, in seconds. The round
-# passes over rows that others have locked, so usually a few milliseconds are enough; a
-# busy machine takes longer, and clients expect to see what they have just done.
+# Seconds that a reader waits for a round of the background thread. The round skips rows
+# that others have locked, so usually a few milliseconds are enough; a busy machine
+# takes longer, and clients expect to see what they have just done.
 ROUND_PATIENCE = 0.25
 
 
 class Use(NamedTuple):
-    """A use of a row that waits to be written; one that was reported counts exactly."""
+    """A use of a row that is not written yet; a reported time is written exactly."""
 
     pk: int
     moment: datetime
@@ -46,7 +46,7 @@ class Use(NamedTuple):
 
 
 class Recorder:
-    """The last uses of the rows of one table that were noted in this process."""
+    """The last uses of the rows of one table in this process."""
 
     def __init__(self, model: type[User] | type[APIToken]) -> None:
         self.model = model
@@ -54,11 +54,11 @@ class Recorder:
         self.noted: dict[int, float] = {}
         self.pending: dict[int, datetime] = {}
         self.reported: dict[int, datetime] = {}
-        # What could not be written the last time; readers do not wait for that.
+        # Uses that could not be written the last time; readers do not wait for them.
         self.left: list[Use] = []
 
     def note(self, pk: int, now: float) -> None:
-        """Remember that a row was used, if that is news."""
+        """Store that a row was used, unless it was just before."""
         last = self.noted.get(pk)
         if last is None or now - last >= settings.HUB.activity_resolution:
             with self.lock:
@@ -66,7 +66,7 @@ class Recorder:
                 self.pending[pk] = datetime.fromtimestamp(now, UTC)
 
     def report(self, pk: int, moment: datetime) -> None:
-        """Remember what somebody tells of a last use, which moves forward only."""
+        """Store a reported time of last use, which only moves forward."""
         seconds = moment.timestamp()
         with self.lock:
             self.noted[pk] = max(seconds, self.noted.get(pk, seconds))
@@ -81,7 +81,7 @@ class Recorder:
         return bool(self.left) or self.has_news
 
     def take(self) -> list[Use]:
-        """Hand over what waits to be written."""
+        """Return the uses that are not written yet, and remove them."""
         with self.lock:
             left, self.left = self.left, []
             pending, self.pending = self.pending, {}
@@ -93,15 +93,15 @@ class Recorder:
         return _latest([*left, *uses])
 
     def give_back(self, uses: Iterable[Use]) -> None:
-        """Take back what could not be written, for the next attempt."""
+        """Store uses again that could not be written, for the next attempt."""
         with self.lock:
             self.left = _latest([*self.left, *uses])
 
     def write(self, uses: Iterable[Use]) -> None:
-        """Write uses, leaving rows alone that were written a moment ago.
+        """Write uses, except to rows that were written a moment ago.
 
-        Rows that others have locked are left for the next time. So this never waits
-        for anybody, whatever they have locked besides.
+        Rows that others have locked are left for the next time. So the function never
+        waits, whatever others have locked.
         """
         uses = list(uses)
         ids = list({use.pk for use in uses})
@@ -131,7 +131,7 @@ class Recorder:
 
 
 def _latest(uses: Iterable[Use]) -> list[Use]:
-    """Keep the latest use of each row; one that was reported is kept as well."""
+    """Return the latest use of each row, and the latest reported one."""
     found: dict[tuple[int, bool], datetime] = {}
     for pk, moment, was_reported in uses:
         key = (pk, was_reported)
@@ -150,7 +150,7 @@ _stopped = threading.Event()
 
 
 class Rounds:
-    """The rounds of the background thread, for which others can ask and wait."""
+    """The rounds of the background thread, which others can request and wait for."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -159,7 +159,7 @@ class Rounds:
         self.is_asked = False
 
     def await_next(self, interval: float) -> None:
-        """Wait until somebody asks for a round, or it is time for one."""
+        """Wait until a round is requested, or the interval is over."""
         with self.changed:
             self.changed.wait_for(lambda: self.is_asked or _stopped.is_set(), interval)
             self.is_asked = False
@@ -171,7 +171,7 @@ class Rounds:
             self.changed.notify_all()
 
     def ask(self, patience: float) -> None:
-        """Have a round begin now, and wait for its end, but not longer than that."""
+        """Request a round now, and wait for its end, but at most `patience` seconds."""
         with self.changed:
             wanted = self.begun + 1
             self.is_asked = True
@@ -183,12 +183,12 @@ _rounds = Rounds()
 
 
 def flush(patience: float = 0.005) -> None:
-    """Have what was noted so far written, if that takes a moment only.
+    """Have all noted uses written, if that takes a moment only.
 
-    A reader calls this first. A value that is a second old is better than a longer
-    wait for another writer. `patience` (seconds) is for a process without the
-    background thread; where that thread runs, the thread writes and the reader does
-    not. Nothing is written, and no time passes, where nothing was noted.
+    Code that shows times of use calls this first. A value that is a second old is
+    better than a longer wait for another writer. `patience` (seconds) is for a process
+    without the background thread; with the thread, the thread writes. Without noted
+    uses the function returns at once.
     """
     if _started.is_set():
         if tokens.has_news or users.has_news:
@@ -198,7 +198,7 @@ def flush(patience: float = 0.005) -> None:
 
 
 def _flush(patience: float) -> None:
-    """Write what was noted so far, or wait for whoever is writing it."""
+    """Write all noted uses, or wait for the thread that is writing them."""
     is_waiting = tokens.is_waiting or users.is_waiting
     if not is_waiting and not _flushing.locked():
         return
@@ -222,8 +222,8 @@ def _flush(patience: float) -> None:
 def start(interval: float = 1.0) -> None:
     """Flush in the background from now on; a second call changes nothing.
 
-    Called by each process that answers requests, once it runs: a thread that was
-    started before a fork would be missing after it.
+    Called by each process that answers requests, once it runs, because a thread that
+    was started before a fork does not exist after it.
     """
     if _started.is_set():
         return
@@ -235,7 +235,7 @@ def start(interval: float = 1.0) -> None:
 
 
 def stop() -> None:
-    """End the background thread and write what is left."""
+    """End the background thread and write the remaining uses."""
     _stopped.set()
     _started.clear()
     with _rounds.changed:
@@ -244,7 +244,7 @@ def stop() -> None:
 
 
 def forget() -> None:
-    """Drop what was noted and not written."""
+    """Drop the uses that are not written."""
     for recorder in (tokens, users):
         recorder.noted, recorder.pending, recorder.reported = {}, {}, {}
         recorder.left = []

@@ -1,4 +1,4 @@
-"""Tokens in the admin: found, explained, issued, paused and revoked; never shown."""
+"""Tokens in the admin: search, details, issue, disable and revoke; no secrets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ services_admin.belongings.append(
     Belonging("token", count_by(TOKENS, "read:tokens", owner="service_id"), LIST, True)
 )
 
-# What a token is at this moment, in the order in which lists sort it.
+# The states of a token, in the order in which lists sort them.
 STANDINGS = ("active", "disabled", "expired", "revoked")
 
 
@@ -86,7 +86,7 @@ def standing() -> Case:
 
 
 class StateFilter(CaseFilter):
-    """Tokens by whether they count."""
+    """Tokens by whether they can be used."""
 
     title = "state"
     parameter_name = "state"
@@ -107,7 +107,7 @@ class StateFilter(CaseFilter):
 
 
 class UseFilter(CaseFilter):
-    """Tokens by when they were last used; a forgotten one is a risk for nothing."""
+    """Tokens by last use, because an unused token is a needless risk."""
 
     title = "last use"
     parameter_name = "used"
@@ -123,7 +123,7 @@ class UseFilter(CaseFilter):
 
 
 class ExpiryFilter(CaseFilter):
-    """Tokens by whether they end by themselves."""
+    """Tokens by whether they expire."""
 
     title = "expiry"
     parameter_name = "expires"
@@ -136,7 +136,7 @@ class ExpiryFilter(CaseFilter):
 
 
 class ScopeFilter(ChosenFilter):
-    """Tokens that name a scope, with a filter or without."""
+    """Tokens with a scope, with a filter or without."""
 
     title = "scope"
     parameter_name = "scope"
@@ -145,7 +145,7 @@ class ScopeFilter(ChosenFilter):
         return SCOPES
 
     def belonging(self, queryset: QuerySet[APIToken], name: str) -> QuerySet[APIToken]:
-        # In the JSON text, which needs no table of scopes beside the tokens.
+        # Searched in the JSON text, which needs no table of scopes beside the tokens.
         spelt = json.dumps(name)[:-1]
         text = Cast("scopes", TextField())
         return queryset.alias(scopes_text=text).filter(
@@ -168,7 +168,7 @@ class GroupFilter(ChosenFilter):
 
 
 class RoleFilter(ChosenFilter):
-    """Tokens whose owner holds a role, by a group or without one."""
+    """Tokens whose owner has a role, by a group or directly."""
 
     title = "owner's role"
     parameter_name = "role"
@@ -232,7 +232,7 @@ class ClientFilter(ChosenFilter):
 
 
 class IssueForm(forms.Form):
-    """Whom a token is for, and what it may do."""
+    """The owner of a new token, and its scopes."""
 
     kind = forms.ChoiceField(
         label="Owner is", choices=[("user", "a user"), ("service", "a service")]
@@ -279,7 +279,7 @@ class IssueForm(forms.Form):
         return data
 
     def _find(self, kind: str, name: str) -> User | Service | None:
-        """Find the owner among those for whom this person may issue tokens."""
+        """Return the owner, if this person may issue tokens for the owner."""
         access = self.request.user.access
         if kind == "user":
             users = access.limit("tokens", queryset=User.objects.all())
@@ -300,7 +300,7 @@ class IssueForm(forms.Form):
 
 @admin.register(APIToken)
 class APITokenAdmin(ScopedAdmin):
-    """Tokens are issued, disabled and revoked; nothing else about them changes."""
+    """Tokens can be issued, disabled and revoked; nothing else about them changes."""
 
     kind = "token"
     searched = ("note", "public_id")
@@ -340,7 +340,7 @@ class APITokenAdmin(ScopedAdmin):
         )
 
     def has_add_permission(self, request: Any) -> bool:
-        # A token's owner exists already: a filtered scope is enough, for its owners.
+        # The owner of a token exists already, so a scope with a filter is enough.
         return request.user.access.has(*self.scopes("add"))
 
     def has_change_permission(self, request: Any, obj: APIToken | None = None) -> bool:
@@ -393,10 +393,10 @@ class APITokenAdmin(ScopedAdmin):
     def add_view(
         self, request: Any, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Issue a token and show its secret on the reply itself, and nowhere else.
+        """Issue a token and show its secret in this response only.
 
-        So there is no redirect: reloading the page would ask for one more token, as
-        the browser then says.
+        So there is no redirect: reloading the page would issue one more token, and the
+        browser asks before that.
         """
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -433,7 +433,7 @@ class APITokenAdmin(ScopedAdmin):
         }
         return TemplateResponse(request, "admin/tokens/apitoken/issue.html", context)
 
-    # Bulk acts, on all rows that match if so chosen
+    # Bulk actions, on all matching rows if so chosen
 
     @admin.action(description="Revoke the selected tokens", permissions=["revoke"])
     def revoke(self, request: Any, queryset: QuerySet[APIToken]) -> HttpResponse | None:
@@ -490,7 +490,7 @@ class APITokenAdmin(ScopedAdmin):
             act=act,
         )
 
-    # What is shown
+    # Columns and fields
 
     @admin.display(description="Token", ordering="id")
     def id_on_the_wire(self, token: APIToken) -> str:
@@ -557,6 +557,6 @@ class APITokenAdmin(ScopedAdmin):
 
 
 def _by(when: datetime | None, who: str) -> SafeString | str:
-    """Say when something was done, and by whom if that is known."""
+    """Return when something was done, and by whom if that is known."""
     said = moment(when)
     return format_html("{} by {}", said, who) if when and who else said

@@ -1,4 +1,4 @@
-"""How a request presents a token: `Authorization: token <secret>`, or `Bearer`."""
+"""Authentication by token: `Authorization: token <secret>`, or `Bearer`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HEADER = re.compile(r"(?:token|bearer)\s+(\S+)", re.IGNORECASE)
 
 
 class TokenAuthentication(BaseAuthentication):
-    """Tells who presents the token of a request.
+    """Identifies the owner of a request's token.
 
-    A header of another form is none of ours, and a token that is refused is as good
-    as none: the request may still come with a cookie. So nothing is raised here, and
-    there is no `WWW-Authenticate`, which would turn the answer into a 401.
+    A header of another form is ignored, and a refused token counts as no token, because
+    the request may still have a cookie. So this raises no error, and there is no
+    `WWW-Authenticate`, which would turn the response into a 401.
     """
 
     @sensitive_variables()

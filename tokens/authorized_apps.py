@@ -1,4 +1,4 @@
-"""What a person let into their account: the OAuth clients that hold tokens for them."""
+"""The OAuth clients with access to a person's account."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from scopes.grammar import describe
 from tokens import clients
 from tokens.models import APITokenQuerySet
 
-# Of more clients, and of more kinds of tokens of them, the newest are shown.
+# Most clients, and most kinds of tokens of one client, the newest first.
 MOST = 500
 
 
 @dataclass(slots=True)
 class Application:
-    """An OAuth client, and all that it holds for one person.
+    """An OAuth client, and all its tokens for one person.
 
-    `token_id` is one of its tokens; whoever revokes that revokes them all.
+    `token_id` is one of the tokens; revoking that one revokes them all.
     """
 
     description: str
@@ -41,10 +41,10 @@ class Application:
 
 
 def applications(tokens: APITokenQuerySet) -> list[Application]:
-    """Put the tokens that clients obtained together by client, in two queries.
+    """Return the tokens of OAuth clients, grouped by client, with two queries.
 
-    A client fetches a token at every sign-in, most of them with the same scopes; the
-    database puts those together.
+    A client gets a token at every sign-in, most of them with the same scopes; the
+    database groups those.
     """
     groups = list(
         tokens.exclude(client_id="")

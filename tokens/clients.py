@@ -1,8 +1,8 @@
-"""OAuth clients as tokens know them: by an id, and by what a room further right says.
+"""OAuth clients from the view of tokens: an id, and data of a room further right.
 
-A token that a client obtained names that client. Whose rights `!service` and `!server`
-in its scopes mean, and what people call the client, the room of the clients tells; it
-registers how to read both.
+A token of an OAuth client contains the client's id. The room of the clients registers
+how to read the client's display name, and the service or server that `!service` and
+`!server` in its scopes refer to.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final
 
 from scopes.access import Identity
 
-# What obtained a token that names no client.
+# The client of a token without a client.
 HUB: Final = "JupyterHub"
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An OAuth client; `identity` is the service or server that it stands for."""
+    """An OAuth client; `identity` is the service or server that it belongs to."""
 
     client_id: str
     description: str
@@ -28,7 +28,7 @@ class Client:
 
 
 Read = Callable[[Collection[str]], Mapping[str, Client]]
-# Writes a scalar SQL expression for a database vendor: the kind of the client of the
+# Returns a scalar SQL expression for a database vendor: the kind of the client of the
 # token `t`, a blank, and its name; or NULL.
 BuildColumn = Callable[[str], str]
 
@@ -36,13 +36,13 @@ _registered: list[tuple[Read, BuildColumn]] = []
 
 
 def register(read: Read, column: BuildColumn) -> None:
-    """Say where clients are kept; for `AppConfig.ready()` of the room that does."""
+    """Register the source of clients; for `AppConfig.ready()` of its room."""
     if (read, column) not in _registered:
         _registered.append((read, column))
 
 
 def describe(ids: Collection[str]) -> dict[str, Client]:
-    """Return these clients by id; one that is gone is called by its id."""
+    """Return these clients by id; a deleted client has its id as name."""
     found: dict[str, Client] = {"": Client("", HUB)}
     wanted = {client_id for client_id in ids if client_id}
     if wanted:
@@ -55,7 +55,7 @@ def describe(ids: Collection[str]) -> dict[str, Client]:
 
 
 def column(vendor: str) -> str:
-    """Write the expression by which a query about tokens reads their clients."""
+    """Return the SQL expression for the client of a token."""
     for _, build in _registered:
         return f"CASE WHEN t.client_id = '' THEN NULL ELSE {build(vendor)} END"
     return "NULL"
@@ -63,7 +63,7 @@ def column(vendor: str) -> str:
 
 @lru_cache(maxsize=4096)
 def identity(text: str | None) -> Identity | None:
-    """Read what `column` selected."""
+    """Return the identity in the result of `column`."""
     if not text:
         return None
     kind, _, name = text.partition(" ")

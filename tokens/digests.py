@@ -1,9 +1,9 @@
-"""What is stored of a secret: Argon2id, with its parameters in the digest.
+"""The stored digests of secrets: Argon2id, with its parameters in the digest.
 
-What the hub minted holds 256 random bits, so nobody guesses it however fast the hash
-is; a light profile keeps the first use of a token cheap. What others brought may be
-a word that someone chose, so it pays OWASP's price for passwords. All of it runs within
-the ceiling of `accounts.hashing`.
+A generated token has 256 random bits, so nobody can guess it however fast the hash is;
+a light profile keeps the first use of a token cheap. An imported secret may be a word
+that a person chose, so it gets OWASP's parameters for passwords. All hashes run within
+the limit of `accounts.hashing`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PROFILES = {
 
 
 def digest(secret: str, origin: str) -> str:
-    """Return what to store of a secret."""
+    """Return the digest of a secret."""
     profile = PROFILES[APIToken.Origin(origin)]
     with ceiling.turn(Kind.SECRET, profile.memory_cost):
         return profile.hash(secret)
 
 
 def matches(secret: str, stored: str) -> bool:
-    """Say whether `stored` is a digest of this secret, under any parameters."""
+    """Tell whether `stored` is a digest of this secret, under any parameters."""
     try:
         memory = extract_parameters(stored).memory_cost
         with ceiling.turn(Kind.SECRET, memory):
@@ -42,5 +42,5 @@ def matches(secret: str, stored: str) -> bool:
 
 
 def is_outdated(stored: str, origin: str) -> bool:
-    """Say whether a digest was made with other parameters than today's."""
+    """Tell whether a digest has other parameters than the current ones."""
     return PROFILES[APIToken.Origin(origin)].check_needs_rehash(stored)

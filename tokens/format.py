@@ -1,17 +1,17 @@
-"""The form of the tokens that this hub mints.
+"""The format of generated tokens.
 
 `<prefix>_<public id>_<secret><tag><crc>`, in base62 and underscores, so that one
 double-click selects it:
 
-prefix      says to people and leak scanners whose token this is
-public id   12 random characters, independent of the secret; finds the row
-secret      256 bits from the operating system
-tag         64 bits of HMAC-SHA-256 over all before it, under a key of the hub
-crc         CRC-32 of all before it; anyone can check it without the hub
+    prefix      shows people and leak scanners which hub the token belongs to
+    public id   12 random characters, independent of the secret; finds the row
+    secret      256 bits from the operating system
+    tag         64 bits of HMAC-SHA-256 over all before it, under a key of the hub
+    crc         CRC-32 of all before it; anyone can check it without the hub
 
-The CRC tells a token from a typing error, the tag tells it from a forgery; neither
-says that a token is still good. Without any tag key every tag passes, and the
-digest alone decides: slower, never open.
+The CRC detects typing errors, the tag detects forgeries; neither shows that a token is
+still valid. Without any tag key every tag is accepted, and the digest alone decides:
+slower, never open.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TAG_LENGTH = 11
 CRC_LENGTH = 6
 TAIL_LENGTH = SECRET_LENGTH + TAG_LENGTH + CRC_LENGTH
 
-# Longer input is refused before anything is worked out from it.
+# Longer input is refused before any computation.
 MAX_LENGTH = 128
 
 PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
@@ -40,10 +40,10 @@ FORM = re.compile(
 
 
 def mint(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
-    """Make a new token; return it with its public id.
+    """Generate a token; return it with its public id.
 
-    The first of `keys` signs. Without keys the tag is random, which passes for as
-    long as there are none.
+    The first of `keys` signs. Without keys the tag is random, which is accepted as long
+    as there are none.
     """
     public_id = _base62(secrets.token_bytes(16), PUBLIC_ID_LENGTH)
     body = f"{prefix}_{public_id}_{_base62(secrets.token_bytes(32), SECRET_LENGTH)}"
@@ -52,12 +52,12 @@ def mint(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
 
 
 def is_ours(token: str) -> bool:
-    """Say whether a token has the form above, genuine or not."""
+    """Tell whether a token has the format above, genuine or not."""
     return FORM.fullmatch(token) is not None
 
 
 def is_genuine(token: str, keys: Sequence[bytes]) -> bool:
-    """Say whether a token of our form was minted under one of `keys`."""
+    """Tell whether a token of this format was generated under one of `keys`."""
     if _crc(token[:-CRC_LENGTH]) != token[-CRC_LENGTH:]:
         return False
     body = token[: -TAG_LENGTH - CRC_LENGTH]
@@ -66,21 +66,21 @@ def is_genuine(token: str, keys: Sequence[bytes]) -> bool:
 
 
 def public_id(token: str) -> str:
-    """Return the public id of a token of our form."""
+    """Return the public id of a token of this format."""
     return token[-TAIL_LENGTH - PUBLIC_ID_LENGTH - 1 : -TAIL_LENGTH - 1]
 
 
 def handle(secret: str, key: bytes) -> str:
-    """Return what finds the row of a secret that others brought.
+    """Return the lookup key of an imported secret.
 
-    The key keeps strangers from Argon2: nobody without it can name a handle that
-    exists. The tilde keeps handles apart from public ids.
+    The key protects Argon2 from strangers: without it, nobody can compute a lookup key
+    that exists. The tilde keeps lookup keys apart from public ids.
     """
     return f"~{_base62(hmac.digest(key, secret.encode(), 'sha256')[:9], 13)}"
 
 
 def key_id(key: bytes) -> str:
-    """Name a tag key without telling it."""
+    """Return an id of a tag key that does not reveal the key."""
     return _base62(hmac.digest(key, b"the name of this key", "sha256")[:5], 8)
 
 

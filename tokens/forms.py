@@ -34,10 +34,10 @@ MAXIMUM = "max"
 
 
 def lifetimes(now: datetime) -> list[tuple[str, str]]:
-    """List the lifetimes that may be asked for, each with the date of its end.
+    """Return the lifetimes to choose from, each with its date of expiry.
 
-    A configured maximum takes the longer ones away and, unless it is among them,
-    stands last itself. The words fit on a phone, where what is chosen has one line.
+    A configured maximum removes the longer ones and, unless it is among them, is added
+    as the last. The texts fit on a phone, where the selected one has one line.
     """
     maximum = settings.HUB.token_expires_in_max_seconds
     allowed = [
@@ -64,16 +64,16 @@ def _moment(now: datetime, seconds: int) -> str:
 
 
 class TokenForm(forms.Form):
-    """What to ask when somebody wants a token.
+    """The fields of a new token.
 
-    Either everything that its owner may do, or what was picked and written; a form
-    that says both is asked again, for one of the two was not meant.
+    Either all rights of the owner, or the scopes that were selected and written; a form
+    with both is refused, because one of the two is a mistake.
     """
 
     EVERYTHING = "everything"
     CHOSEN = "chosen"
 
-    # Tells a form that is sent again from another one.
+    # Detects that the same form is sent again.
     form_id = forms.CharField(
         required=False,
         max_length=64,
@@ -107,7 +107,7 @@ class TokenForm(forms.Form):
         scopes.choices = [choice for _, group in self.offered for choice in group]
 
     def scope_groups(self) -> Iterator[tuple[str, list[dict[str, Any]], bool]]:
-        """Go through the offered scopes by group, with what is picked of each."""
+        """Yield the offered scopes by group, with the selected ones."""
         picked = set(self["scopes"].value() or ())
         for label, choices in self.offered:
             boxes = [
@@ -120,7 +120,7 @@ class TokenForm(forms.Form):
         return self.cleaned_data["note"] or DEFAULT_NOTE
 
     def clean_expires_in(self) -> int | None:
-        """Return seconds; None leaves it to the configured maximum, if there is one."""
+        """Return seconds; None means the configured maximum, if there is one."""
         chosen = self.cleaned_data["expires_in"]
         return None if chosen in (NEVER, MAXIMUM) else int(chosen)
 
@@ -128,7 +128,7 @@ class TokenForm(forms.Form):
         return re.findall(r"[^\s,]+", self.cleaned_data["more_scopes"])
 
     def clean(self) -> dict[str, Any]:
-        """Work out the raw scopes of the token as `token_scopes`; None inherits."""
+        """Set `token_scopes` to the raw scopes of the token; None inherits."""
         data = super().clean() or {}
         chosen = [*data.get("scopes", ()), *data.get("more_scopes", ())]
         data["token_scopes"] = None

@@ -1,4 +1,4 @@
-"""The hub's own keys for tokens, as the settings name them."""
+"""The hub's own keys for tokens, from the settings."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from django.conf import settings
 
 
 def prefix() -> str:
-    """Return what new tokens begin with; old ones keep theirs."""
+    """Return the prefix of new tokens; old ones keep theirs."""
     return getattr(settings, "TOKEN_PREFIX", "hub")
 
 
 def tag_keys() -> Sequence[bytes]:
-    """Return the keys of tags: the first signs, all verify, none accepts all."""
+    """Return the keys of tags: the first signs, all verify; no key accepts all tags."""
     keys = getattr(settings, "TOKEN_TAG_KEYS", None)
     return (derived("tag"),) if keys is None else keys
 
 
 def handle_key() -> bytes:
-    """Return the key of handles; brought secrets are not found under another."""
+    """Return the key of lookup keys; imported secrets are not found under another."""
     return getattr(settings, "TOKEN_HANDLE_KEY", None) or derived("handle")
 
 
 def derived(purpose: str) -> bytes:
-    """Make a key from the secret key, for settings that name none."""
+    """Derive a key from the secret key, for settings without a key."""
     return hmac.digest(
         settings.SECRET_KEY.encode(), f"token {purpose}".encode(), "sha256"
     )

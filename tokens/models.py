@@ -1,4 +1,4 @@
-"""API tokens: what is kept of them, and which of them still count."""
+"""API tokens: the stored data, and which of them are valid."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from scopes.grammar import describe
 from services.models import Service
 from tokens import clients
 
-# How long a token that has ended stays on its owner's page.
+# How long an ended token is shown on its owner's page.
 ENDED_KEPT = timedelta(days=90)
-# An OAuth client's token, or one that ended with its server: nobody asked for it by
-# hand, so nobody looks for it afterwards.
+# Tokens of OAuth clients, and those that ended with their server. No person requested
+# them, so they are not shown after their end.
 AUTOMATIC = ~Q(client_id="") | Q(revoked_at__gte=F("expires_at"))
 
 
@@ -47,15 +47,15 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
         return self.filter(unexpired, revoked_at=None)
 
     def recent_first(self) -> APITokenQuerySet:
-        """Sort by last use, and what was never used by its beginning."""
+        """Sort by last use; a token that was never used by its creation."""
         return self.order_by(Coalesce("last_activity", "created").desc(), "-pk")
 
     def usable(self, now: datetime) -> APITokenQuerySet:
-        """Return those that a program can use now; a disabled token can't be used."""
+        """Return those that can be used now; a disabled token can't be used."""
         return self.active(now).filter(disabled_at=None)
 
     def recently_ended(self, now: datetime) -> APITokenQuerySet:
-        """Return what people asked for and what ended lately, the latest first."""
+        """Return requested tokens that ended lately, the latest first."""
         expired = Q(expires_at__lte=now)
         ended = self.filter(expired | Q(revoked_at__isnull=False)).exclude(AUTOMATIC)
         lately = Coalesce("revoked_at", "expires_at")
@@ -66,10 +66,9 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
         )
 
     def to_purge(self, now: datetime) -> APITokenQuerySet:
-        """Return those that have ended and are shown to nobody any more.
+        """Return those that have ended and are not shown any more.
 
-        A secret that an operator brought is kept, or the next start would store the
-        secret anew.
+        An imported secret is kept, because the next start would import it again.
         """
         before = now - ENDED_KEPT
         return self.filter(
@@ -83,11 +82,11 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
 class APIToken(models.Model):
     """A token without its secret.
 
-    `public_id` finds the row: for tokens that the hub minted it stands in the
-    token itself, for secrets that others brought it is a short keyed handle of the
-    secret. `digest` is Argon2id over the whole token. `tag_key` names the key under
-    which the tag was made, so that the loss of a key is noticed. A revoked row
-    stays, so that a secret from the configuration can't come back by a restart.
+    `public_id` finds the row: a generated token contains it, for an imported secret it
+    is a short keyed hash of the secret, the lookup key. `digest` is Argon2id over the
+    whole token. `tag_key` is the id of the key of the tag, so that the loss of a key is
+    noticed. A revoked row is kept, so that a secret from the configuration can't come
+    back at a restart.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {
@@ -136,7 +135,8 @@ class APIToken(models.Model):
     class Meta:
         verbose_name = "token"
         ordering = ("id",)
-        # What lists are sorted by; by last use, the migration `search` does.
+        # Indexes for the sorting of lists; that by last use is in the migration
+        # `search`.
         indexes = (
             models.Index(fields=("expires_at", "id"), name="token_expires"),
             models.Index(fields=("created", "id"), name="token_created"),
@@ -164,7 +164,7 @@ class APIToken(models.Model):
 
     @property
     def owner(self) -> User | Service:
-        # A constraint says that there is exactly one.
+        # A constraint ensures that there is exactly one.
         return cast("User | Service", self.service or self.user)
 
     @property
@@ -177,13 +177,13 @@ class APIToken(models.Model):
 
     @property
     def scopes_in_words(self) -> list[str]:
-        """What this token may do, as it is said to the user whose it is."""
+        """Descriptions of the token's scopes, addressed to its owner."""
         scopes = self.scopes or (NO_SCOPE,)
         return [describe(scope, to_owner=True) for scope in scopes]
 
     @cached_property
     def access(self) -> Access:
-        """What this token may do now: its scopes, cut down by its owner's."""
+        """The token's current rights: its scopes, limited by its owner's."""
         kind, owner = self.owner_kind, self.owner
         texts = read_texts(kind, owner.pk)
         if texts is None:
@@ -198,7 +198,7 @@ class APIToken(models.Model):
     def access_within(
         self, owner: Access, identity: Identity, client: Identity | None = None
     ) -> Access:
-        """Work out `access` from what is known of its owner and of its client.
+        """Return `access` from the owner's access and the client's identity.
 
         For lists of tokens, which read both once for all.
         """

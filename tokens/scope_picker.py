@@ -1,4 +1,4 @@
-"""Which scopes the token page offers, grouped by what they are about."""
+"""The scopes on the token page, grouped by subject."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPS = {
     "hub": "The hub",
 }
 
-# Words of scope names, in the order in which they decide.
+# Words in names of scopes; the first match decides the group.
 RESOURCES = (
     ("custom", "custom"),
     ("roles", "roles"),
@@ -38,11 +38,11 @@ Choice = tuple[str, str]
 
 
 def offer(user: User) -> list[tuple[str, list[Choice]]]:
-    """List what `user` may put into a token, each scope with words for it.
+    """Return the scopes that `user` may give to a token, with descriptions.
 
-    What a scope brings along is offered as well: a token should hold no more than it
-    needs. A filter for the user alone is written without the name, so that it still
-    means the same person after a renaming.
+    Sub-scopes are offered as well, because a token should have no more rights than
+    necessary. A filter for the user alone is written without the name, so that it still
+    means the same user after a renaming.
     """
     groups: dict[str, list[Choice]] = {label: [] for label in GROUPS.values()}
     for scope in sorted(map(RawScope.parse, user.access.scopes), key=_place):

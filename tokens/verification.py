@@ -1,16 +1,16 @@
-"""From a secret to whoever presents it: the only way in for tokens.
+"""Verification of tokens, the only one in the hub.
 
-The order of the steps is the safety of it:
+The order of the steps makes it safe:
 
-1. the form. What was forged in the form of ours costs neither a query nor Argon2,
-   unless keys were lost: then the gate stands open and the digest decides.
-2. one query for the row, its owner and what both may do.
-3. the state. Revoked, disabled, expired, owner inactive: refused before anything
-   that this process remembers is asked, so no process need ever be told.
-4. the digest. What matched once is remembered, bound to the row as it was read: a
-   changed row is looked at anew, a changed digest is proved anew.
+1. the format. A forged token of our format costs neither a query nor Argon2, unless
+   keys were lost: then the digest alone decides.
+2. one query for the row, its owner and the rights of both.
+3. the state. Revoked, disabled, expired, owner inactive: refused before the cache of
+   this process is used, so that processes need no notification.
+4. the digest. A match is cached together with the row as it was read: a changed row is
+   read anew, a changed digest is verified anew.
 
-From outside all refusals look alike; the reason goes to the debug log.
+From outside all refusals look alike; the reason is in the debug log.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from tokens.models import APIToken
 
 logger = logging.getLogger(__name__)
 
-# What is remembered at most: bearers whose secret was proved in this process.
+# Size of the cache: bearers whose secret was verified in this process.
 MEMORY: Final = 8_192
-# The same in bytes: a token may name a thousand scopes.
+# The same in bytes, because a token may have a thousand scopes.
 MEMORY_BYTES: Final = 64_000_000
 
 Row = Sequence[Any]
 
-# What may refuse a token, whatever else is known of it.
+# Columns that may refuse the token, whatever the other columns contain.
 DEAD: Final = (
     "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
     " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
@@ -58,8 +58,8 @@ HEAD: Final = (
     "t.id",
     "t.digest",
     "t.origin",
-    # JSON goes in as text, for what is worked out from it is remembered by its text;
-    # and SQLite takes a text for JSON where it came from, until it is appended to.
+    # JSON is selected as text, because results are cached by text. SQLite treats text
+    # from a JSON function as JSON until something is appended.
     "CAST(t.scopes AS text) || ''",
     "t.client_id",
     "t.session_id",
@@ -71,7 +71,7 @@ HEAD: Final = (
 )
 ID, DIGEST, ORIGIN, SCOPES, CLIENT_ID, SESSION_ID = range(6)
 OF_SERVER, CLIENT, OWNER_KIND, OWNER_ID, OWNER_NAME = range(6, 11)
-# What is known of an owner before its rights, for each kind of owner.
+# Columns of an owner before its rights, for each kind of owner.
 OWNER: Final = {
     "user": {
         "inactive": "NOT u.is_active",
@@ -91,17 +91,17 @@ OWNER_TABLE: Final = {
     "service": "services_service s ON s.id = t.service_id",
 }
 
-# Writes SQL expressions by name for a kind of owner and a database vendor; the
-# tables are known as t (token), u (user) and s (service).
+# Returns SQL expressions by name for a kind of owner and a database vendor; the aliases
+# of the tables are t (token), u (user) and s (service).
 BuildFacts = Callable[[str, str], Mapping[str, str]]
 _facts: list[BuildFacts] = []
 
 
 def register_facts(build: BuildFacts) -> None:
-    """Have every verification read more about the owner in its one query.
+    """Have every verification read more data about the owner in its one query.
 
-    For `AppConfig.ready()` of rooms further right: an answer that is made of these
-    facts costs no query of its own.
+    For `AppConfig.ready()` of rooms further right: a response from these facts costs no
+    query of its own.
     """
     if build not in _facts:
         _facts.append(build)
@@ -110,10 +110,10 @@ def register_facts(build: BuildFacts) -> None:
 
 
 class Bearer:
-    """Who presents a token, and what the token may do at this moment.
+    """The owner of a request's token, and the token's current rights.
 
-    Kept for as long as the row's `text` stays as it was read. `memo` keeps what
-    others worked out from it, for exactly as long.
+    Cached for as long as the row's `text` stays the same. `memo` holds results that
+    other modules computed from it, for exactly as long.
     """
 
     __slots__ = (
@@ -158,8 +158,8 @@ class Bearer:
             *rights,
         )
         self.memo = {}
-        # Bytes, estimated: the row as text and taken apart, answers made of it, and
-        # the access, which others may share.
+        # Bytes, estimated: the row as text and parsed, responses made from it, and the
+        # access, which others may share.
         self.weight = 6 * len(text) + self.access.weight + 2_000
 
     def __repr__(self) -> str:
@@ -167,38 +167,38 @@ class Bearer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What `register_facts` asked for, by name."""
+        """The data that `register_facts` added, by name."""
         names = _fact_columns(self.owner_kind, vendor_in_use())
         return dict(zip(names, self.row[len(self.row) - len(names) :], strict=True))
 
     @property
     def owner(self) -> User | Service:
-        """The row of the owner, read when asked for."""
+        """The row of the owner, read at the first use."""
         model = User if self.owner_kind == "user" else Service
         return model.objects.get(pk=self.owner_id)
 
     def actor(self, address: str = "") -> Actor:
-        """Say who acts, for the record."""
+        """Return the actor for the audit log."""
         return Actor(self.owner_kind, self.owner_name, self.token_id, address)
 
 
-# By a MAC of the secret, under a key that this process made for itself: no memory of
-# it gives a secret away. BLAKE2 has a key of its own (RFC 7693), and takes a third of
-# the time of an HMAC.
+# The cache's key is a MAC of the secret, under a key that this process generated, so
+# that a dump of the cache reveals no secret. BLAKE2 is keyed itself (RFC 7693), and
+# takes a third of the time of an HMAC.
 _proved: dict[bytes, Bearer] = {}
 _held = 0
 _process_key = token_bytes(32)
 
 _keys_are_lost = False
 
-# A token that many present at once is verified once.
+# A token that many requests present at once is verified once.
 _memory = threading.Lock()
 _flights: dict[bytes, threading.Lock] = {}
 
 
 @sensitive_variables()
 def verify(secret: str) -> Bearer | None:
-    """Find out who presents this secret; None for whatever reason it is refused.
+    """Return the bearer of this secret; None for any reason of refusal.
 
     Its use is noted for `last_activity`.
     """
@@ -207,11 +207,12 @@ def verify(secret: str) -> Bearer | None:
     mac = blake2b(secret.encode(), key=_process_key, digest_size=32).digest()
     bearer = _proved.get(mac)
     if bearer is not None:
-        # Its form was checked when it was proved, and takes as long as the query.
+        # The format was checked before the secret was cached, and the check takes as
+        # long as the query.
         public_id = bearer.public_id
     elif not (public_id := _public_id(secret)):
         return _refuse("forged")
-    # A token keeps the kind of its owner.
+    # The kind of a token's owner never changes.
     kind = "" if bearer is None else bearer.owner_kind
     found = first_row(_statement(vendor_in_use(), kind), (public_id,))
     if found is None:
@@ -233,7 +234,7 @@ def verify(secret: str) -> Bearer | None:
 
 
 def forget() -> None:
-    """Forget every secret that was proved, and which keys are lost."""
+    """Clear the cache of verified secrets and the state of lost keys."""
     global _held, _keys_are_lost
     with _memory:
         _proved.clear()
@@ -242,10 +243,10 @@ def forget() -> None:
 
 
 def look_for_lost_keys() -> None:
-    """Open the gate if tokens are in use whose tags no key of ours can check.
+    """Accept tags without a key if tokens are in use whose keys are missing.
 
-    Called by each process that answers requests, once it runs. Whoever restores a
-    database without the keys that belong to it has slower tokens, not dead ones.
+    Called by each process that answers requests, once it runs. After a restore of a
+    database without its keys, tokens are slower, not invalid.
     """
     global _keys_are_lost
     known = [format.key_id(key) for key in keys.tag_keys()]
@@ -263,10 +264,10 @@ def look_for_lost_keys() -> None:
 
 
 def _public_id(secret: str) -> str:
-    """Return what finds the row of a token; nothing if the token is forged."""
+    """Return the public id of a token; empty if the token is forged."""
     if not format.is_ours(secret):
         return format.handle(secret, keys.handle_key())
-    # An empty list of keys lets every tag pass.
+    # With an empty list of keys every tag is accepted.
     known_keys = () if _keys_are_lost else keys.tag_keys()
     if not format.is_genuine(secret, known_keys):
         return ""
@@ -279,7 +280,7 @@ def _refuse(reason: str) -> Bearer | None:
 
 
 def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
-    """Make a bearer of a row, after proof that the secret belongs to it."""
+    """Return a bearer from a row, after the secret was verified."""
     row: Row = orjson.loads(text)
     if not _is_proved(mac, row):
         lock = _flights.setdefault(mac, threading.Lock())
@@ -289,8 +290,8 @@ def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
                     if not digests.matches(secret, row[DIGEST]):
                         return None
                     row = _renew_digest(secret, row)
-                    # Remembered before the lock is free, or the next in line would
-                    # prove the same secret again.
+                    # Cached before the lock is released, so that the next waiter does
+                    # not verify the same secret again.
                     with _memory:
                         _remember(mac, Bearer(text, row, public_id))
         finally:
@@ -302,7 +303,7 @@ def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
 
 
 def _remember(mac: bytes, bearer: Bearer) -> None:
-    """Keep a bearer, and let the oldest go while they are too many or too large."""
+    """Cache a bearer, and drop the oldest ones beyond the limits."""
     global _held
     before = _proved.pop(mac, None)
     if before is not None:
@@ -323,7 +324,7 @@ def _is_proved(mac: bytes, row: Row) -> bool:
 
 
 def _renew_digest(secret: str, row: Row) -> Row:
-    """Store a digest with today's parameters if the stored one has others."""
+    """Store a digest with current parameters if the stored one has others."""
     if not digests.is_outdated(row[DIGEST], row[ORIGIN]):
         return row
     renewed = digests.digest(secret, row[ORIGIN])
@@ -333,12 +334,12 @@ def _renew_digest(secret: str, row: Row) -> Row:
 
 @cache
 def _statement(vendor: str, kind: str = "") -> str:
-    """Write the one query: what may refuse the token, and all else as one text.
+    """Return the query: columns that may refuse the token, and all else as one text.
 
-    The text is compared at every request and taken apart when it has changed. As
-    columns, most of the time would go into making objects of them. It is the same
-    whether the query is for any owner or for one `kind`; that is shorter, and
-    PostgreSQL sets about every part of a query, whether it comes to it or not.
+    The text is compared at every request and parsed only after a change. With columns,
+    most of the time would go into making objects of them. The columns are the same for
+    any owner and for one `kind`; the latter is shorter, and PostgreSQL prepares every
+    part of a query, used or not.
     """
     is_postgresql = vendor == "postgresql"
     expires_at = (
@@ -348,7 +349,7 @@ def _statement(vendor: str, kind: str = "") -> str:
     )
 
     def of_owner(of_user: str, of_service: str) -> str:
-        # Only the owner's own expressions are worked out, never both.
+        # Only the owner's own expressions are evaluated, never both.
         if kind:
             return of_user if kind == "user" else of_service
         return f"CASE WHEN t.service_id IS NULL THEN {of_user} ELSE {of_service} END"
@@ -366,7 +367,7 @@ def _statement(vendor: str, kind: str = "") -> str:
     array = (
         f"json_build_array({parts})::text" if is_postgresql else f"json_array({parts})"
     )
-    # Of another kind than was said there is no row, so the token is refused.
+    # An owner of another kind gives no row, so the token is refused.
     joins = (
         f"JOIN {OWNER_TABLE[kind]}"
         if kind
@@ -380,7 +381,7 @@ def _statement(vendor: str, kind: str = "") -> str:
 
 @cache
 def _fact_columns(kind: str, vendor: str) -> dict[str, str]:
-    """Name all facts, in the same order for both kinds; NULL where there is none."""
+    """Return all facts by name, in one order for both kinds; NULL if missing."""
     facts = {
         of: {name: sql for build in _facts for name, sql in build(of, vendor).items()}
         for of in ("user", "service")
@@ -390,5 +391,5 @@ def _fact_columns(kind: str, vendor: str) -> dict[str, str]:
 
 
 def _text(moment: float) -> str:
-    """Write a moment as the database writes it."""
+    """Return a time in the format of the database."""
     return datetime.fromtimestamp(moment, UTC).isoformat(" ", "microseconds")[:26]

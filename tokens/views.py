@@ -1,4 +1,4 @@
-"""The pages on which people request, see and revoke their tokens."""
+"""The pages on which users request, list and revoke their tokens."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ print(reply.json())
 """
 
 
-# Forms of this session that a token was issued for.
+# Ids of this session's forms for which a token was issued.
 ANSWERED_FORMS = "tokens_answered_forms"
 MOST_FORMS = 20
-# Tokens that have ended, shown below those that have not.
+# Most ended tokens, shown below the others.
 ENDED_SHOWN = 50
 
 
 class OwnTokensMixin(ScopeRequiredMixin):
-    """A page about the tokens of whoever is signed in."""
+    """A page about the signed-in user's tokens."""
 
     scope: ClassVar[str]
 
@@ -70,7 +70,7 @@ class OwnTokensMixin(ScopeRequiredMixin):
 
 
 class TokenListView(OwnTokensMixin, ListView):
-    """All tokens of mine that still count, and the form to request another."""
+    """The user's valid tokens, and the form to request another."""
 
     scope = "read:tokens"
     template_name = "tokens/list.html"
@@ -96,12 +96,12 @@ class TokenListView(OwnTokensMixin, ListView):
 
 
 class RequestView(TokenListView):
-    """Issue a token and show its secret, in this one answer and never again."""
+    """Issues a token and shows its secret, in this one response and never again."""
 
     scope = "tokens"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        # Whoever comes back by the address bar wants the form.
+        # A GET request, from the address bar for instance, shows the form.
         return redirect("tokens:list")
 
     @sensitive_variables("secret")
@@ -133,13 +133,13 @@ class RequestView(TokenListView):
         return self.show(token, secret)
 
     def ask_again(self, form: TokenForm) -> HttpResponse:
-        """Show the page with what was entered and what is wrong with it."""
+        """Show the page with the input and its errors."""
         self.object_list = self.get_queryset()
         return self.render_to_response(self.get_context_data(form=form), status=400)
 
     @sensitive_variables("secret", "context")
     def show(self, token: APIToken, secret: str) -> HttpResponse:
-        """Show a secret; no cache, session or message ever holds it."""
+        """Show a secret, which no cache, session or message may contain."""
         api_url = self.api_url()
         context = {
             "token": token,
@@ -154,12 +154,12 @@ class RequestView(TokenListView):
         return response
 
     def api_url(self) -> str:
-        """Return where the API is, as whoever asked would reach it."""
+        """Return the address of the API from the view of the client."""
         return f"{origin_of(self.request)}{settings.HUB.base_url}hub/api"
 
 
 class RevokeView(OwnTokensMixin, DetailView):
-    """Ask whether a token shall end, then end it."""
+    """Confirms and does the revocation of a token."""
 
     scope = "tokens"
     template_name = "tokens/revoke.html"
@@ -169,7 +169,7 @@ class RevokeView(OwnTokensMixin, DetailView):
         try:
             return super().dispatch(request, *args, **kwargs)
         except Http404:
-            # Whoever goes back after revoking comes by here.
+            # The browser's back button leads here after the revocation.
             if not self.reached().filter(pk=kwargs["pk"]).exists():
                 raise
         messages.info(request, "This token has already been revoked or has expired.")
@@ -177,7 +177,7 @@ class RevokeView(OwnTokensMixin, DetailView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         if client_id := self.object.client_id:
-            # All that the client holds ends together, so all of it is shown.
+            # All tokens of the client are revoked together, so the page shows all.
             obtained = self.get_queryset().filter(client_id=client_id)
             kwargs["application"] = applications(obtained)[0]
         return super().get_context_data(**kwargs)

@@ -16,12 +16,12 @@ from audit.models import Actor
 from scopes.refusals import Refusal
 from tokens.actions import issue_token
 
-# The seconds of what a lifetime may be counted in.
+# Seconds of each unit of a lifetime.
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def lifetime(text: str) -> int:
-    """Return the seconds that a text like `3600` or `90d` names."""
+    """Return the seconds of a text like `3600` or `90d`."""
     match = re.fullmatch(r"([1-9][0-9]{0,9})([smhdw]?)", text)
     if match is None:
         raise ArgumentTypeError(
@@ -32,10 +32,10 @@ def lifetime(text: str) -> int:
 
 
 class Command(BaseCommand):
-    """Prints a token: of all the user's rights and without an end, unless told else.
+    """Prints a token, by default with all the user's rights and without an end.
 
-    It touches nothing else: whatever configuration it is given, roles and users
-    stay as they are. The hub may run meanwhile or not.
+    The command changes nothing else: roles and users stay as they are, whatever the
+    configuration. The hub may run meanwhile or not.
     """
 
     help = "Print a new token of a user (yourself, if no name is given)."
@@ -91,6 +91,6 @@ class Command(BaseCommand):
         self.stdout.write(secret)
 
     def refuse(self, message: str) -> NoReturn:
-        """End with the bare message: scripts compare it with JupyterHub's."""
+        """End with the bare message, because scripts compare it with JupyterHub's."""
         self.stderr.write(message)
         sys.exit(1)
