@@ -181,8 +181,10 @@ def explain(failure: Exception, path: str) -> HttpResponse:
             response["Retry-After"] = str(RETRY_AFTER)
             return response
         case _ if problem := cache_problem(failure):
-            logger.error("The cache did not answer %s: %s", path, problem)
-            return error(503, CACHE_AWAY)
+            logger.error("Redis did not answer %s: %s", path, problem)
+            response = error(503, CACHE_AWAY)
+            response["Retry-After"] = str(RETRY_AFTER)
+            return response
         case _:
             logger.error("Uncaught while answering %s", path, exc_info=failure)
             return error(500, "Internal Server Error")

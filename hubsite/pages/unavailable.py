@@ -85,7 +85,7 @@ def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse | No
         leave_standby(error)
         message = explanation(error)
     elif problem := cache_problem(error):
-        logger.error("cache unavailable", path=request.path, reason=problem)
+        logger.error("Redis does not answer", path=request.path, reason=problem)
         message = CACHE_AWAY
     else:
         return None
