@@ -12,19 +12,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from django.db import connection, connections
+
+if TYPE_CHECKING:
+    from asyncinotify import Inotify
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "hub_changes"
 # Seconds between two reads of SQLite's count, which take a few microseconds each.
 INTERVAL = 0.05
+# Seconds between two looks where the kernel reports writes to the database's files, and
+# none was reported for a while.
+QUIET_INTERVAL = 1.0
+# Seconds after a write during which the count may still change: the file is written
+# first, then the index that the count is read from.
+COMMIT_TIME = 0.5
+FIRST_LOOK = 0.002
 # A connection to PostgreSQL costs more to open than to keep for a while.
 LINGER = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -147,6 +159,7 @@ class Watcher:
         # The read does not wait for a lock; a read that fails because of one counts as
         # a change.
         own = sqlite3.connect(path, timeout=0, isolation_level=None)
+        writes = FileWrites(Path(path).parent)
         try:
             seen = None
             while self._waiters:
@@ -159,8 +172,9 @@ class Watcher:
                 if version != seen or version is None:
                     seen = version
                     self._notify()
-                await asyncio.sleep(INTERVAL)
+                await writes.wait()
         finally:
+            writes.close()
             own.close()
 
     async def _watch_postgresql(self) -> None:
@@ -175,6 +189,51 @@ class Watcher:
             while self._waiters or time.monotonic() - self._alone_since < LINGER:
                 async for _ in own.notifies(timeout=LINGER, stop_after=1):
                     self._notify()
+
+
+class FileWrites:
+    """Waits for writes to the files of a folder, as the kernel reports them (inotify).
+
+    Where the kernel reports nothing, `wait` returns every `INTERVAL` seconds.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._inotify: Inotify | None = None
+        self._latest = time.monotonic()
+        if sys.platform != "linux":
+            return
+        from asyncinotify import Inotify, Mask
+
+        inotify = Inotify()
+        try:
+            inotify.add_watch(folder, Mask.MODIFY)
+            self._inotify = inotify
+        except OSError as error:
+            # An account may have so many watches only.
+            logger.warning("The kernel reports no writes to the database: %s", error)
+            inotify.close()
+
+    async def wait(self) -> None:
+        """Return soon after a write, or when it is time for another look."""
+        if self._inotify is None:
+            await asyncio.sleep(INTERVAL)
+            return
+        passed = time.monotonic() - self._latest
+        seconds = QUIET_INTERVAL
+        if passed < COMMIT_TIME:
+            # Each look comes after twice the time of the one before.
+            seconds = min(max(passed, FIRST_LOOK), INTERVAL)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._inotify.get()
+        except TimeoutError:
+            return
+        self._latest = time.monotonic()
+        await asyncio.sleep(FIRST_LOOK)
+
+    def close(self) -> None:
+        if self._inotify is not None:
+            self._inotify.close()
 
 
 WATCHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()

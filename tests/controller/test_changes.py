@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -128,3 +129,25 @@ def end_listeners(url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
         )
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_writes_are_waited_for_with_and_without_reports_of_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: bool
+):
+    monkeypatch.setattr(changes, "QUIET_INTERVAL", 60.0)
+    if not reports:
+        monkeypatch.setattr("sys.platform", "another")
+
+    async def scenario() -> None:
+        writes = changes.FileWrites(tmp_path)
+        assert (writes._inotify is not None) is reports
+        writes._latest -= 10
+        waiting = asyncio.create_task(writes.wait())
+        await asyncio.sleep(0)
+        (tmp_path / "file").write_text("something")
+        async with asyncio.timeout(30):
+            await waiting
+        writes.close()
+
+    asyncio.run(scenario())
