@@ -79,7 +79,7 @@ def test_what_was_missed_is_heard_at_once(site: Site):
     async def scenario() -> float:
         async with Changes() as changes:
             await changes.next(1)
-            Watcher.of_this_loop()._tell()
+            Watcher.of_this_loop()._notify()
             began = time.monotonic()
             await changes.next(5)
             return time.monotonic() - began
