@@ -99,5 +99,5 @@ class Settler:
         """Take turns for as long as anybody on the loop listens for changes."""
         while watcher._waiters:
             await asyncio.to_thread(self.act)
-            watcher._tell()
+            watcher._notify()
             await asyncio.sleep(TURN)
