@@ -1,6 +1,7 @@
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
-from django.core.signals import request_started
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connection, reset_queries
 
 from hubsite.process.loading import left_out
@@ -28,9 +29,11 @@ class HubsiteConfig(AppConfig):
         )
 
         # They look for connections at a request's begin and end, which takes a tenth
-        # of a small call; the end is enough. And queries are kept for debugging only.
+        # of a small call; the end is enough. Queries are kept for debugging only, and
+        # neither kind of cache has anything to close.
         request_started.disconnect(close_old_connections)
         request_started.disconnect(reset_queries)
+        request_finished.disconnect(close_caches)
 
         post_session_end.connect(revoke_tokens_of_session)
         pre_deactivate.connect(revoke_tokens_of_sessions)

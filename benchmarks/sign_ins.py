@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Have 100 people sign in at once on a hub that may use 1 GB of memory.
+
+Prints how long they waited, what they were answered, and the most memory that the
+hub's processes took. The limit needs a control group, so it needs root on Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlencode
+
+from crowding import API, PYTHON, ROOT, Hub, call
+from processes import memory_mb, tree
+
+PASSWORD = "a password for one hundred"  # noqa: S105 - of this benchmark only
+SET_PASSWORDS = (
+    "from django.contrib.auth.hashers import make_password;"
+    "from accounts.models import User;"
+    "User.objects.filter(name__startswith='p').update("
+    f"password=make_password({PASSWORD!r}))"
+)
+GROUPS = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def limited(pids: list[int], megabytes: int) -> Iterator[bool]:
+    """Limit the memory of processes and their children; yield whether that worked."""
+    is_first_version = (GROUPS / "memory").is_dir()
+    group = (GROUPS / "memory" if is_first_version else GROUPS) / f"hub-{os.getpid()}"
+    name = "memory.limit_in_bytes" if is_first_version else "memory.max"
+    try:
+        group.mkdir()
+        (group / name).write_text(str(megabytes << 20))
+        for pid in pids:
+            (group / "cgroup.procs").write_text(str(pid))
+    except OSError:
+        with suppress(OSError):
+            group.rmdir()
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with suppress(OSError):
+                (group.parent / "cgroup.procs").write_text(pid)
+        group.rmdir()
+
+
+async def sign_in(hub: Hub, name: str) -> tuple[int, int, float]:
+    """Sign in, again where the hub asks for that; return status, tries and seconds."""
+    began = time.monotonic()
+    for tries in range(1, 100):
+        page = await call(hub.hub, "GET", "/hub/login")
+        form = {"username": name, "password": PASSWORD, "_xsrf": page.cookies["_xsrf"]}
+        answer = await call(
+            hub.hub,
+            "POST",
+            "/hub/login",
+            urlencode(form).encode(),
+            seconds=120,
+            Cookie=f"_xsrf={page.cookies['_xsrf']}",
+            Content_Type="application/x-www-form-urlencoded",
+        )
+        if answer.status != 503:
+            return answer.status, tries, time.monotonic() - began
+        await asyncio.sleep(int(answer.headers.get("retry-after", "1")))
+    return 503, tries, time.monotonic() - began
+
+
+async def all_at_once(
+    hub: Hub, people: int
+) -> tuple[list[tuple[int, int, float]], float]:
+    """Return what each was answered, and the most memory meanwhile."""
+    most = 0.0
+    done = asyncio.gather(*(sign_in(hub, f"p{number}") for number in range(people)))
+    while not done.done():
+        most = max(most, memory_mb(tree(hub.process.pid)))
+        await asyncio.wait([done], timeout=0.05)
+    return await done, most
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("--megabytes", type=int, default=1024)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sign-ins-") as folder:
+        hub = Hub(Path(folder) / "hub", "", {})
+        with hub.running():
+            names = [f"p{number}" for number in range(options.people)]
+            asyncio.run(hub.make("POST", f"{API}/users", {"usernames": names}))
+            subprocess.run(  # noqa: S603 - our own
+                [str(PYTHON), str(ROOT / "manage.py"), "shell", "-c", SET_PASSWORDS],
+                cwd=hub.folder,
+                env={**os.environ, "HUB_DATA_DIR": str(hub.folder / "data")},
+                check=True,
+            )
+            pids = tree(hub.process.pid)
+            idle = memory_mb(pids)
+            with limited(pids, options.megabytes) as is_limited:
+                answers, most = asyncio.run(all_at_once(hub, options.people))
+            is_alive = hub.process.poll() is None
+    statuses = Counter(status for status, _, _ in answers)
+    waits = sorted(seconds for _, _, seconds in answers)
+    tries = max(tries for _, tries, _ in answers)
+    half = waits[len(waits) // 2]
+    limit = f"limited to {options.megabytes} MB" if is_limited else "not limited"
+    print(
+        f"{options.people} people at once, memory {limit}: answers {dict(statuses)}, "
+        f"at most {tries} tries; half within {half:.1f} s, all within "
+        f"{waits[-1]:.1f} s; memory of all processes {idle:.0f} MB idle, at most "
+        f"{most:.0f} MB; the hub {'goes on' if is_alive else 'has ended'}."
+    )
+
+
+if __name__ == "__main__":
+    main()
