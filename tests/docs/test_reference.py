@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from controller.management.commands import routes
-from hubsite.config.configuration import declared_places
+from hubsite.config.configuration import (
+    ConfigError,
+    declared_places,
+    load_config,
+)
 from hubsite.config.environment import variables
 from hubsite.config.unsupported import ADVICE, PLAIN
 from hubsite.management.commands import hub, reference, web
@@ -140,3 +144,26 @@ def _anchors(text: str) -> Iterator[str]:
     for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
         words = re.sub(r"[^\w\- ]", "", heading.lower())
         yield words.replace(" ", "-")
+
+
+CONFIGURATIONS = [
+    pytest.param(found[1], id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, found in enumerate(
+        re.finditer(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    )
+    if re.search(r"^c\.", found[1], re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_configurations_are_read_as_they_stand(text: str, tmp_path: Path) -> None:
+    """Whoever copies lines of a guide into a file gets a hub that starts."""
+    path = tmp_path / "jupyterhub_config.py"
+    path.write_text(f"c = get_config()\n{text}")
+
+    try:
+        load_config(path)
+    except ConfigError as error:
+        # The guide says beside these lines which package to install.
+        assert "no spawner of the name" in str(error)
