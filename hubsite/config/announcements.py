@@ -8,7 +8,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# What pages show; the last three are each in place of the first, on one page.
+# Announcements on pages; each of the last three replaces the first on one page.
 PAGE_VARIABLES = frozenset(
     {
         *("announcement", "logo_url"),
@@ -18,7 +18,7 @@ PAGE_VARIABLES = frozenset(
 
 
 class Announcements:
-    """What pages announce to one person; a template asks for what it shows.
+    """The announcements for one person, used by templates.
 
     The HTML comes from the operator and is shown as it is.
     """
@@ -28,7 +28,7 @@ class Announcements:
         self.user = user
 
     def general(self) -> str:
-        """Return what every page announces that has nothing of its own to announce."""
+        """Return the announcement of pages that have none of their own."""
         return self.value_of("announcement") or ""
 
     def login(self) -> str:
@@ -41,22 +41,22 @@ class Announcements:
         return self.own("announcement_spawn")
 
     def logo_url(self) -> str:
-        """Return where the site's mark leads to; empty for the hub itself."""
+        """Return the link of the site's logo; empty for the hub itself."""
         return self.value_of("logo_url") or ""
 
     def own(self, key: str) -> str:
         value = self.value_of(key)
-        # An empty one means that the page announces nothing.
+        # An empty value means that the page shows no announcement.
         return self.general() if value is None else value
 
     def value_of(self, key: str) -> str | None:
-        """Return a value for pages; a function is given the user, or None."""
+        """Return a value for pages; a function is called with the user, or None."""
         value = self.template_vars.get(key)
         if callable(value):
             try:
                 value = value(self.user)
             except Exception:
-                # A fault in the site's function must not take the page away.
+                # An error in the site's function must not break the page.
                 logger.exception("c.JupyterHub.template_vars: %s failed", key)
                 return None
         return None if value is None else str(value)

@@ -1,9 +1,9 @@
-"""Which way to sign in a configuration names, and which sections configure that.
+"""The authenticator of a configuration, and the sections that configure it.
 
 traitlets lets a class inherit settings: `c.GitHubOAuthenticator.admin_users`,
 `c.OAuthenticator.admin_users` and `c.Authenticator.admin_users` all reach a
 `GitHubOAuthenticator`, and the nearest section wins. The *lineage* of a class is the
-names of these sections, nearest first.
+list of these sections, nearest first.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PAM_LINEAGE = (*KNOWN_AUTHENTICATORS["pam"], "Authenticator")
 
 
 class WayIn(NamedTuple):
-    """How people sign in.
+    """A method of signing in.
 
-    `short` is the hub's word for it. `named` is what the file calls the class, if the
-    hub does not have it and passwords are kept instead.
+    `short` is the hub's name for it. `named` is the class in the file, if the hub does
+    not have it and uses its own passwords instead.
     """
 
     short: str
@@ -34,13 +34,13 @@ class WayIn(NamedTuple):
 
 
 def find(value: Any) -> WayIn:
-    """Return what `c.JupyterHub.authenticator_class` names; None if it is not set."""
+    """Return the method of `c.JupyterHub.authenticator_class`, if it is set."""
     if value is None:
-        # JupyterHub would use PAM, so lists may stand in the section of that class.
+        # JupyterHub would use PAM, so lists may be in the section of that class.
         return WayIn("local", PAM_LINEAGE)
     name = dotted(value)
     for short, classes in KNOWN_AUTHENTICATORS.items():
-        # As in JupyterHub, a short name may be written with capitals.
+        # As in JupyterHub, a short name may have capitals.
         if name.lower() == short or name in {
             f"jupyterhub.auth.{each}" for each in classes[:1]
         }:
@@ -51,12 +51,12 @@ def find(value: Any) -> WayIn:
 
 
 def dotted(value: Any) -> str:
-    """Return the import path of a class, or the name that stands for one.
+    """Return the import path of a class, or its name.
 
-    A class of the configuration file itself has no path, so its name does.
+    A class that the configuration file defines has no path, so its name is returned.
     """
     if isinstance(value, type):
-        # traitlets runs the file with the names of `builtins` around it.
+        # traitlets runs the file in a namespace whose `__name__` is `builtins`.
         if value.__module__ in ("builtins", "__main__"):
             return value.__qualname__
         return f"{value.__module__}.{value.__qualname__}"
@@ -66,7 +66,7 @@ def dotted(value: Any) -> str:
 def lineage_of(value: Any) -> tuple[str, ...]:
     """Return the sections that configure a class, nearest first.
 
-    A class that is not installed has the lineage that its name suggests.
+    A class that is not installed gets the lineage of classes with such a name.
     """
     found = value if isinstance(value, type) else _load(str(value))
     if found is None:
@@ -89,13 +89,13 @@ def _load(name: str) -> type | None:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception:
-        # Whatever hinders a class that the hub does not use is no reason to end.
+        # An error in a class that the hub does not use must not stop the start.
         return None
     return found if isinstance(found, type) else None
 
 
 def _guess(name: str) -> tuple[str, ...]:
-    """Return the lineage that a class of this name has in its package."""
+    """Return the usual lineage of a class with this name in its package."""
     last = name.replace(":", ".").rpartition(".")[2]
     local = last.startswith(("local-", "Local"))
     plain = last.removeprefix("local-").removeprefix("Local") if local else last

@@ -1,12 +1,12 @@
-"""What `jupyterhub_config.py` says, as one frozen object.
+"""The settings of `jupyterhub_config.py`, as one frozen object.
 
 The file is read by traitlets as JupyterHub reads it (`c`, `get_config()`,
-`load_subconfig()`). Rooms to the left of this one see the outcome as `settings.HUB`.
+`load_subconfig()`). Rooms to the left of this one read the result as `settings.HUB`.
 
-Each field below that has a `setting(...)` says where it stands in the file, what
-is accepted, and in one sentence what it does; the reference page is made of these
-sentences. A value of the wrong kind stops the start with a `ConfigError` naming
-the setting. What is set but means nothing here ends up in `HubConfig.remarks`.
+Each field below with a `setting(...)` has its place in the file, the accepted values,
+and one sentence with its purpose; the reference page is made from these sentences. A
+value of a wrong kind stops the start with a `ConfigError` that names the setting.
+Settings without an effect here are listed in `HubConfig.remarks`.
 """
 
 # `setting()` only describes a field; nothing mutable is shared between objects.
@@ -41,8 +41,8 @@ SERVICE_PREFIX = "service-"
 ROLE_NAME = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
 
 
-# What a setting accepts. Each takes a value and returns it in the form that the
-# hub keeps, or raises ValueError with the words after "expected".
+# Types of settings. Each takes a value and returns it in the form that the hub uses, or
+# raises ValueError with the text after "expected".
 
 
 def flag(value: Any) -> bool:
@@ -62,7 +62,7 @@ def whole_or_function(value: Any) -> Any:
 
 
 def public_address(value: Any) -> str:
-    """Accept an address of the web; https is meant where no scheme is said."""
+    """Accept an address on the web; without a scheme it gets https."""
     address = text(value).strip()
     return web_address(
         f"https://{address}" if address and "://" not in address else address
@@ -114,12 +114,12 @@ def text_or_function(value: Any) -> Any:
     return value if callable(value) else text(value)
 
 
-# What ends a line or means nothing. None of it can stand in a header or an address.
+# Line ends and control characters, which no header or address may contain.
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def line(value: Any) -> str:
-    """Accept a string that can be sent in a header, or be part of an address."""
+    """Accept a string that can be part of a header or an address."""
     if CONTROL.search(text(value)):
         raise ValueError(
             "a string of one line without control characters; read a file with .strip()"
@@ -137,13 +137,13 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def log_level(value: Any) -> str:
-    """Accept a level of logging by its name or number, as traitlets does."""
+    """Accept a log level by its name or number, as traitlets does."""
     number = value
     if isinstance(value, str):
         number = logging.getLevelNamesMapping().get(value.upper())
     if isinstance(number, bool) or number not in (0, 10, 20, 30, 40, 50):
         raise ValueError(f"one of {', '.join(map(repr, LOG_LEVELS))} or its number")
-    # Of what is fatal there is no level of its own, and 0 is all that there is.
+    # "Fatal" has no level of its own, and 0 includes everything.
     return LOG_LEVELS[min(max(number // 10 - 1, 0), 3)]
 
 
@@ -177,7 +177,7 @@ def help_address(value: Any) -> str:
 
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What a server works out for each answer.
+# Headers that a server computes for each response.
 OF_THE_SERVER = frozenset(
     {"connection", "content-length", "content-type", "date", "transfer-encoding"}
 )
@@ -270,9 +270,9 @@ def numbers_by_text(value: Any) -> dict[str, int]:
 
 
 def routes(value: Any) -> dict[str, str]:
-    """Accept routes; a path that lacks its last slash is given one.
+    """Accept routes; a path without its last slash gets one.
 
-    Whether each begins with a slash or a host is checked once hosts are known.
+    The beginnings of paths are checked later, when hosts are known.
     """
     found = {}
     for path, target in texts_by_text(value).items():
@@ -289,7 +289,7 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def token(value: Any) -> str:
-    """Accept a token; JupyterHub takes one as bytes, too."""
+    """Accept a token; JupyterHub accepts bytes, too."""
     if isinstance(value, bytes):
         try:
             value = value.decode()
@@ -307,7 +307,7 @@ def tokens(value: Any) -> dict[str, str]:
     found = texts_by_text(value)
     for secret, owner in found.items():
         if not TOKEN_MIN_LENGTH <= len(secret) <= TOKEN_MAX_LENGTH:
-            # The token itself must not reach a log, so its owner stands for it.
+            # The token must not appear in a log, so its owner is named instead.
             raise ValueError(
                 f"tokens of {TOKEN_MIN_LENGTH} to {TOKEN_MAX_LENGTH} characters; that "
                 f"of {owner!r} has {len(secret)} (make one with `openssl rand -hex 32`)"
@@ -329,7 +329,7 @@ def groups(value: Any) -> dict[str, dict[str, Any]]:
     for name, spec in value.items():
         if not isinstance(name, str) or not name:
             raise ValueError("strings as group names")
-        # The list form is JupyterHub's older one; it leaves properties alone.
+        # The list form is JupyterHub's older one and sets no properties.
         group = dict(spec) if isinstance(spec, Mapping) else {"users": spec}
         if unknown := set(group) - {"users", "properties"}:
             raise ValueError(
@@ -447,7 +447,7 @@ def services(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def is_service_name(name: str) -> bool:
-    """Say whether a service of this name can have an address of its own."""
+    """Tell whether a service of this name can have an address of its own."""
     return bool(
         name
         and name.strip() == name
@@ -466,7 +466,7 @@ def _dictionaries(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _in_order(value: Any) -> list[str]:
-    """Accept what `names` accepts, and keep the order of those that have one."""
+    """Accept the same as `names`, and keep the order of ordered values."""
     found = names(value)
     return (
         sorted(found)
@@ -484,7 +484,7 @@ def setting(
 ) -> Any:
     """Describe a field that the file can set, at `c.<place>`.
 
-    Several places, with `|` between them, are the setting and its older names.
+    Several places, separated by `|`, are the setting and its older names.
     """
     metadata = {"places": place.split("|"), "accepts": accepts, "says": says}
     if isinstance(default, dict):
@@ -496,7 +496,7 @@ def setting(
 class HubConfig:
     """The declared configuration of one hub; names are JupyterHub's."""
 
-    # Addresses. All but public_url are worked out by `_addresses`.
+    # Addresses. All except public_url are computed by `_addresses`.
     bind_url: str = "http://:8000"
     base_url: str = "/"
     hub_ip: str = "127.0.0.1"
@@ -688,7 +688,7 @@ class HubConfig:
         "Added to the role `user`, unless `load_roles` defines that role.",
     )
 
-    # Limits and habits
+    # Limits and behaviour
     allow_named_servers: bool = setting(
         "JupyterHub.allow_named_servers", flag, False, "Whether users may name servers."
     )
@@ -927,7 +927,7 @@ class HubConfig:
         "Whether that concerns administrators, too.",
     )
 
-    # What the file says in full, for the Spawner classes and their like.
+    # All sections of the file, for Spawner classes and others.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     remarks: tuple[str, ...] = ()
 
@@ -946,11 +946,11 @@ def declared_places() -> frozenset[str]:
 def load_config(
     path: Path | None, *, keep_servers: bool = False, homes: Path | None = None
 ) -> HubConfig:
-    """Read a configuration file; without one, JupyterHub's defaults hold.
+    """Read a configuration file; without one, JupyterHub's defaults apply.
 
-    One of them may be another: `keep_servers` has servers outlive the hub if the file
-    does not say whether they should. Without a file a few more are, see
-    `unconfigured`, and servers have homes in `homes`.
+    One default may differ: `keep_servers` lets servers outlive the hub if the file does
+    not set that. Without a file a few more differ, see `unconfigured`, and servers have
+    their homes in `homes`.
 
     Raises ConfigError with one line that names the file and line, or the setting.
     """
@@ -970,24 +970,24 @@ WITHOUT_PAM = (
 
 
 def unconfigured(homes: Path | None) -> Config:
-    """Return the configuration of a hub that has no file: one for a first look."""
+    """Return the configuration of a hub without a file, for a first look."""
     config = Config()
     config.JupyterHub.spawner_class = "simple"
-    # Whoever has just set a hub up sees first what it offers, and starts a server by
-    # a button; a file brings back JupyterHub's way, which starts one at sign-in.
+    # A new operator sees the home page first and starts a server by a button; with a
+    # file, JupyterHub's default applies, which starts a server at sign-in.
     config.JupyterHub.redirect_to_server = False
     config.JupyterHub.allow_named_servers = True
     if homes:
         template = str(homes).replace("{", "{{").replace("}", "}}")
         config.SimpleLocalProcessSpawner.home_dir_template = f"{template}/{{username}}"
     if os.geteuid() == 0:
-        # Without this word, JupyterLab refuses to be run by root.
+        # Without this option, JupyterLab refuses to run as root.
         config.SimpleLocalProcessSpawner.args = ["--allow-root"]
     return config
 
 
 def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
-    """Turn the sections of a configuration into a `HubConfig`."""
+    """Convert the sections of a configuration to a `HubConfig`."""
     reader = _Reader(file)
     way_in = reader.way_in
     known = KNOWN_AUTHENTICATORS[way_in.short]
@@ -995,7 +995,7 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     for each in declared_fields():
         owner = each.metadata["places"][0].partition(".")[0]
         if owner.endswith("Authenticator") and owner not in (*known, "Authenticator"):
-            # Of another way to sign in.
+            # The section of another authenticator.
             continue
         default = each.default_factory() if callable(each.default_factory) else None
         value = reader.take(each.metadata["places"], each.metadata["accepts"], default)
@@ -1033,7 +1033,7 @@ CLASSES = frozenset({"JupyterHub.authenticator_class", "JupyterHub.spawner_class
 
 
 class _Reader:
-    """Hands out the values of a file once each, and knows what was left."""
+    """Returns the values of a file, and keeps track of unused ones."""
 
     def __init__(self, file: Config) -> None:
         self.file = file
@@ -1043,7 +1043,7 @@ class _Reader:
         )
 
     def first(self, place: str, default: Any = None) -> Any:
-        """Return the value at `Section.name`, and count it as understood.
+        """Return the value at `Section.name`, and mark it as used.
 
         Sections inherit as classes do: the nearest one that has a value wins, and
         changes such as `.add()` are made to the value of the next one.
@@ -1056,7 +1056,7 @@ class _Reader:
             self.taken.add(f"{each}.{name}")
             found = self.file[each][name]
             if isinstance(found, LazyConfigValue):
-                # Merging changes what is merged; the file's own value is read again.
+                # Merging changes its operands, so the file's own value is read again.
                 found = copy.deepcopy(found)
                 if value is not None:
                     found = found.merge_into(value)
@@ -1064,13 +1064,13 @@ class _Reader:
         return default if value is None else value
 
     def lineage(self, section: str) -> tuple[str, ...]:
-        """Return the sections that are read for this one, nearest first."""
+        """Return the sections that this one inherits from, nearest first."""
         if section.endswith("Authenticator"):
             return self.way_in.lineage
         return next((each for each in LINEAGES if section in each), (section,))
 
     def spelt(self, place: str) -> str:
-        """Return where the file has a value that is read for `Section.name`."""
+        """Return the place in the file of the value for `Section.name`."""
         section, _, name = place.partition(".")
         for each in self.lineage(section):
             if each in self.file and name in self.file[each]:
@@ -1102,14 +1102,14 @@ class _Reader:
         return outcome
 
     def settings_of(self, lineage: Iterable[str]) -> dict[str, Any]:
-        """Return everything that the sections of a lineage say together."""
+        """Return all settings of the sections of a lineage."""
         found: dict[str, Any] = {}
         for section in reversed([*lineage]):
             found |= self.file.get(section, {})
         return found
 
     def remarks(self, hub: HubConfig) -> tuple[str, ...]:
-        """Say of everything that was set and not understood what to do instead."""
+        """Return remarks on all unused settings, with what to do instead."""
         spawner = self.file.get("JupyterHub", {}).get("spawner_class")
         return (
             *remarks.of_authenticator_class(
@@ -1129,18 +1129,18 @@ class _Reader:
 
 
 def _sections_of_spawner(value: Any) -> tuple[str, ...]:
-    """Return the sections that a spawner class reads, as far as that is known."""
+    """Return the sections that a spawner class reads, as far as they are known."""
     if isinstance(value, type):
         return tuple(each.__name__ for each in value.__mro__)
     return (str(value).replace(":", ".").rpartition(".")[2],)
 
 
-# What Django, which writes the addresses of pages, leaves as it is in a path.
+# Characters that Django does not escape in the paths of pages.
 SAFE_IN_PATHS = "/~:@!$&'()*+,;="
 
 
 def _addresses(reader: _Reader) -> dict[str, Any]:
-    """Work out where proxy and hub listen, from the several ways to say it."""
+    """Compute the addresses of proxy and hub from the several settings for them."""
     found: dict[str, Any] = {}
 
     bind = _url(reader, "JupyterHub.bind_url", "http://:8000")
@@ -1156,7 +1156,7 @@ def _addresses(reader: _Reader) -> dict[str, Any]:
             "c.JupyterHub.base_url: expected a path without ?, #, <, > and without "
             "slashes that are escaped"
         )
-    # It may be written with escapes or without; the hub keeps it with them.
+    # The setting may be escaped or not; the hub stores it escaped.
     base_url = f"/{quote(unquote(base), safe=SAFE_IN_PATHS)}/" if base else "/"
     found["base_url"] = base_url
     scheme = "https" if reader.first("JupyterHub.ssl_key") else bind.scheme
@@ -1175,19 +1175,19 @@ def _addresses(reader: _Reader) -> dict[str, Any]:
     reached_at = reader.take(["JupyterHub.hub_connect_ip"], line, None)
     reached_port = reader.take(["JupyterHub.hub_connect_port"], port, None)
     if not reached_at:
-        # Servers may run in containers and on other machines, where a loopback
-        # address is their own.
+        # Servers may run in containers and on other machines, where a loopback address
+        # is their own.
         everywhere = hub_ip in EVERYWHERE
         reached_at = socket.gethostname() if everywhere else hub_ip
     found["hub_connect_url"] = f"http://{_host(reached_at)}:{reached_port or hub_port}"
     if reader.take(["JupyterHub.hub_connect_url"], web_address, None):
-        # Its path is always that of the hub, whatever is written there.
+        # Its path is always the hub's, whatever the setting contains.
         connect = _url(reader, "JupyterHub.hub_connect_url", "")
         found["hub_connect_url"] = f"{connect.scheme}://{connect.netloc}"
     return found
 
 
-# Listening there, the hub is reached at any address of the machine.
+# A hub that listens there is reached at any address of the machine.
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 
@@ -1216,11 +1216,11 @@ def _host(host: str) -> str:
 
 
 def _spawner_class(reader: _Reader) -> str:
-    """Return the import path of the class by which servers are started."""
+    """Return the import path of the spawner class."""
     place = "JupyterHub.spawner_class"
     value = reader.first(place, "default")
     if isinstance(value, type):
-        # It is there already; it may be one that the file itself defines.
+        # A class is imported already; the file itself may define it.
         return _import_path(value)
     try:
         return resolve(str(value).replace(":", "."))
@@ -1233,7 +1233,7 @@ def _import_path(value: type) -> str:
 
 
 def _service_tokens(config: HubConfig) -> dict[str, str]:
-    """Put the tokens in `services` and those in `service_tokens` together."""
+    """Return the tokens of `services` and `service_tokens` together."""
     together = dict(config.service_tokens)
     for service in config.services:
         token = service.get("api_token")
@@ -1258,11 +1258,11 @@ def _service_tokens(config: HubConfig) -> dict[str, str]:
 
 
 def _who_may_enter(config: HubConfig, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in who may sign in where the file leaves it open.
+    """Return the settings of who may sign in that the file leaves open.
 
-    JupyterHub's rule for the dummy is kept: open to all unless something says
-    otherwise. Local accounts exist because somebody made them, so having one is
-    enough unless a list is given.
+    JupyterHub's rule for the dummy authenticator applies: open to all unless a setting
+    says otherwise. Local accounts are created by an administrator, so having one is
+    enough unless there is a list.
     """
     silent = not found.keys() & {"allow_all", "allowed_users", "allow_existing_users"}
     outcome: dict[str, Any] = {}
@@ -1278,7 +1278,7 @@ def _who_may_enter(config: HubConfig, found: Mapping[str, Any]) -> dict[str, Any
 
 
 def _public_url(found: dict[str, Any]) -> str:
-    """Return the public address with the hub's path, or nothing if none is named."""
+    """Return the public address with the hub's path; empty if none is configured."""
     address, base = found.get("public_url", ""), found["base_url"]
     if not address:
         host = found.get("subdomain_host", "")
@@ -1295,7 +1295,7 @@ def _public_url(found: dict[str, Any]) -> str:
 
 
 def _check_route_hosts(found: dict[str, Any]) -> None:
-    """Refuse routes that the proxy could not tell apart by host, or by path alone."""
+    """Refuse routes that the proxy could not distinguish by host, or by path alone."""
     by_host = bool(found.get("subdomain_host"))
     for path in found.get("extra_routes", ()):
         if path != "/" and path.startswith("/") == by_host:
@@ -1306,11 +1306,11 @@ def _check_route_hosts(found: dict[str, Any]) -> None:
 
 
 def subdomains(config: HubConfig) -> list[str]:
-    """Return the hosts of users and services as a page policy names them."""
+    """Return the hosts of users and services for a content security policy."""
     if not config.subdomain_host:
         return []
     parts = urlsplit(config.subdomain_host)
     if callable(config.subdomain_hook):
-        # A function of the operator's may choose hosts elsewhere.
+        # A function of the configuration may choose other hosts.
         return [f"{parts.scheme}:"]
     return [f"{parts.scheme}://*.{parts.netloc}"]

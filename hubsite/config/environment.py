@@ -1,7 +1,8 @@
-"""What the environment says of the site that a hub runs on: variables `HUB_*`.
+"""The settings of a hub's site, from environment variables `HUB_*`.
 
-A variable that ends in `_FILE` names a file with the value, for secrets. An odd value
-stops the start and names itself; what it was is not repeated, for it may be a secret.
+A variable that ends in `_FILE` contains the path of a file with the value, for secrets.
+A wrong value stops the start with the variable's name, but without the value, which may
+be a secret.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from hubsite.config.configuration import ConfigError
 PREFIX = "HUB_"
 DEFAULT_DATA_DIR = Path(__file__).resolve().parents[2] / "data"
 
-# Characters of a key at least: those of 128 random bits in hexadecimal.
+# The least characters of a key: those of 128 random bits in hexadecimal.
 KEY_LENGTH = 32
 KEY_WORDS = f"at least {KEY_LENGTH} characters, as `openssl rand -hex 32` prints"
 
-# Bytes in the path of a Unix socket, at most.
+# The most bytes in the path of a Unix socket.
 SOCKET_PATH_LIMIT = 100
 
-# Variables that give the hub away to whoever reads them.
+# Variables with secrets.
 SECRET_VARIABLES = (
     *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
     *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_EMAIL_PASSWORD"),
@@ -36,19 +37,19 @@ SECRET_VARIABLES = (
 )
 
 
-# Kinds of values, and how each is written in a variable
+# Types of values, and their form in a variable
 
 
 class Text(Unicode[str, str]):
-    """Any text, as it stands."""
+    """Any text, unchanged."""
 
     def from_string(self, text: str) -> str:
-        # Not as on a command line, where quotes and `~` would mean something.
+        # Not traitlets' own conversion, which removes quotes and expands `~`.
         return text
 
 
 class Place(traitlets.Path):
-    """A file or folder; from where the hub was started if it is relative."""
+    """A file or folder; a relative one starts at the hub's working folder."""
 
     def from_string(self, text: str) -> Path:
         return Path(text).expanduser().absolute()
@@ -127,7 +128,7 @@ class Choice(traitlets.Enum[str]):
 
 
 class Address(Text):
-    """An address on the web, or nothing."""
+    """An address on the web, or an empty text."""
 
     info_text = "an http or https address"
 
@@ -138,7 +139,7 @@ class Address(Text):
 
 
 class Site(HasTraits):
-    """The machine and the services around this hub."""
+    """The settings of the machine and the services around this hub."""
 
     config = Place(None, allow_none=True, help="The `jupyterhub_config.py`.")
     data_dir = Place(DEFAULT_DATA_DIR, help="Folder of database, secrets and logs.")
@@ -244,7 +245,7 @@ class Site(HasTraits):
 
 
 def variables() -> dict[str, TraitType[Any, Any]]:
-    """Return what describes each setting by the name of its variable, in order."""
+    """Return the type of each setting by the name of its variable, in order."""
     traits = vars(Site).items()
     return {
         f"{PREFIX}{name.upper()}": trait
@@ -254,11 +255,11 @@ def variables() -> dict[str, TraitType[Any, Any]]:
 
 
 def read_environment() -> Site:
-    """Return the site's settings, or stop with the variable that is wrong."""
+    """Return the site's settings, or stop with the name of a wrong variable."""
     site = Site()
     for variable, trait in variables().items():
         text = _value_of(variable)
-        # An empty list is a list; anything else that is empty is not set.
+        # An empty list is a value; any other empty text counts as not set.
         if text is None or not (text or isinstance(trait, Words)):
             continue
         try:
@@ -269,7 +270,7 @@ def read_environment() -> Site:
 
 
 def _value_of(variable: str) -> str | None:
-    """Return what a variable holds, or the file that its sister names."""
+    """Return the value of a variable, or of the file that its `_FILE` names."""
     path = os.environ.get(f"{variable}_FILE")
     if not path:
         return os.environ.get(variable)
@@ -280,10 +281,11 @@ def _value_of(variable: str) -> str | None:
 
 
 def proxy_socket(said: str, data_dir: Path, *, is_ours: bool) -> str:
-    """Return where the hub's Unix socket for its proxy is; empty if there is none.
+    """Return the path of the hub's Unix socket for its proxy; empty without a socket.
 
-    By its path the proxy is told apart from every other process of the machine. A
-    proxy that somebody else starts may run elsewhere, so it gets none unless asked.
+    The socket distinguishes the proxy from every other process of the machine. A proxy
+    that the hub does not start may run elsewhere, so it gets a socket only if one is
+    configured.
     """
     if said == "off" or not (said or is_ours):
         return ""
@@ -292,26 +294,26 @@ def proxy_socket(said: str, data_dir: Path, *, is_ours: bool) -> str:
     path = data_dir / "run" / "proxy.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return str(path)
-    # The kernel takes no longer path; the folder belongs to this user as well.
+    # The kernel accepts no longer path; the folder belongs to this user as well.
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return f"/tmp/hub-{os.getuid()}-{digest}/proxy.sock"  # noqa: S108
 
 
 def forget_secrets() -> None:
-    """Take secrets out of the environment: what a process starts inherits that.
+    """Remove secrets from the environment, because child processes inherit it.
 
-    Spawners for batch systems run commands as the owners of servers, and those may
-    read the environment of their own processes.
+    Spawners for batch systems run commands as the owners of servers, who may read the
+    environment of their own processes.
     """
     for name in SECRET_VARIABLES:
         os.environ.pop(name, None)
 
 
 def unknown_variables() -> list[str]:
-    """Name the variables that look like ours and mean nothing.
+    """Return the names of unknown variables that look like the hub's.
 
-    Kubernetes sets some for each service; what it makes of one called `hub` is not
-    a misspelling.
+    Kubernetes sets some for each service; those of a service called `hub` are not
+    reported.
     """
     known = {
         *variables(),

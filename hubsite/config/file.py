@@ -1,6 +1,6 @@
-"""Reads a configuration file: Python or JSON, as traitlets reads them.
+"""Reading of a configuration file: Python or JSON, as traitlets reads them.
 
-The ending of the name decides which, as it does for JupyterHub.
+The suffix of the name decides which, as in JupyterHub.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from traitlets.config.loader import Config, PyFileConfigLoader
 
 
 class ConfigError(Exception):
-    """A configuration that the hub can't start with; the text is one line."""
+    """A configuration with which the hub can't start; the text is one line."""
 
 
 def read_file(path: Path) -> Config:
-    """Return what a configuration file sets.
+    """Return the settings of a configuration file.
 
-    Raises ConfigError with the place of what is wrong.
+    Raises ConfigError with the place of the error.
     """
     if path.is_dir():
         raise ConfigError(f"The configuration must be a file; {path} is a directory")
@@ -39,11 +39,11 @@ def read_file(path: Path) -> Config:
 
 
 def _read_python(path: Path) -> Config:
-    """Run a file and return what it put into `c`."""
+    """Run a file and return its `c`."""
     try:
         return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
     except SyntaxError as error:
-        # It may be in a file that this one loads or imports.
+        # The error may be in a file that this one loads or imports.
         place = f"{error.filename or path}, line {error.lineno}"
         raise ConfigError(f"{place}: {error.msg}") from None
     except Exception as error:
@@ -53,7 +53,7 @@ def _read_python(path: Path) -> Config:
 
 
 def _place(error: Exception, path: Path) -> str:
-    """Return the innermost line of a configuration file at which something failed.
+    """Return the innermost line of a configuration file at which an error occurred.
 
     A file may load others (`load_subconfig`); each is run by the same function.
     """
@@ -82,7 +82,7 @@ def _read_json(path: Path) -> Config:
         raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: expected an object of sections, {_EXAMPLE}")
-    # traitlets counts the versions of its JSON; there is only the first.
+    # The version number of traitlets' JSON; there is only version 1.
     if found.pop("version", 1) != 1:
         raise ConfigError(f"{path}: only version 1 of traitlets' JSON is known")
     for section, settings in found.items():

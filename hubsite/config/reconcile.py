@@ -1,17 +1,16 @@
-"""Making the database agree with the configuration, at every start.
+"""Reconciliation of the database with the configuration, at every start.
 
-Whatever the configuration declares is looked up by name; nothing is read for each
-user that exists, so a start costs the same with ten users and with a hundred
-thousand. Running it again changes nothing and records nothing.
+Rows are looked up by the names in the configuration; existing users are not read, so a
+start costs the same with ten users and with a hundred thousand. A second run changes
+and records nothing.
 
-A configuration that is refused leaves everything as it was. So whatever names users and
-groups is checked first. Then roles, services, tokens and clients are stored in one
-transaction, which may refuse what it finds; and then users, groups and memberships, of
-which there may be very many, in batches. A start that is interrupted in between is
-completed by the next.
+A refused configuration changes nothing. So all names of users and groups are checked
+first. Then roles, services, tokens and clients are stored in one transaction, which may
+refuse its input; and then users, groups and memberships, of which there may be very
+many, in batches. A start that is interrupted in between is completed by the next.
 
 Order matters: roles before the users who hold them, services before their tokens,
-tokens before role members (a token may bring its user), blocked users last.
+tokens before role members (a token may create its user), blocked users last.
 """
 
 from __future__ import annotations
@@ -61,15 +60,15 @@ from tokens.actions import store_brought_token
 BY = Actor.system("config")
 NOTE = "from config"
 
-# Seconds for which it waits for what others have locked: half of what PostgreSQL waits
-# before it looks for a deadlock.
+# Seconds of waiting for locks of others: half of the time after which PostgreSQL looks
+# for a deadlock.
 GIVE_WAY = 0.5
-# Seconds before it tries again.
+# Seconds before the next try.
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2, 3.2, 3.2)
 
 
 def reconcile(hub: HubConfig) -> list[str]:
-    """Bring the database in line with `hub`; return what an operator should know.
+    """Reconcile the database with `hub`; return remarks for an operator.
 
     Raises ConfigError, with nothing changed, if the configuration contradicts
     itself or the database.
@@ -78,7 +77,7 @@ def reconcile(hub: HubConfig) -> list[str]:
 
 
 class Reconciliation:
-    """One run; `remarks` collects what it could not do."""
+    """One run; `remarks` collects what could not be done."""
 
     def __init__(self, hub: HubConfig) -> None:
         self.hub = hub
@@ -86,9 +85,9 @@ class Reconciliation:
 
     def run(self) -> list[str]:
         for pause in PAUSES:
-            # What it finds locked may be held by a request that waits for what it has
-            # locked itself: it gives way long before the database would end one of
-            # them, and begins anew.
+            # A row may be locked by a request that waits for a lock of this
+            # transaction. This one gives up long before the database would end one of
+            # them, and starts again.
             try:
                 return self.run_once()
             except OperationalError as error:
@@ -117,21 +116,21 @@ class Reconciliation:
         self.strip_blocked_users()
         with self.alone():
             self.rename_servers()
-        self.tell_who_holds_nothing()
+        self.remark_on_rights()
         return self.remarks
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold a transaction that gives way to everybody else's.
+        """Open a transaction that gives up when others hold its locks.
 
-        Of replicas that start together one after the other has one.
+        Replicas that start together have one after the other.
         """
         with transaction.atomic():
             wait_for(Advisory.CONFIGURATION, seconds=0)
             with patience(GIVE_WAY):
                 yield
 
-    # What may be refused
+    # Steps that may refuse the configuration
 
     def check(self) -> None:
         """Refuse what could not be stored after the first transaction."""
@@ -160,7 +159,7 @@ class Reconciliation:
                     )
 
     def people(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """Yield each place that names users, with their names."""
+        """Yield each place in the configuration with names of users, and the names."""
         yield "c.Authenticator.admin_users", sorted(self.hub.admin_users)
         yield "c.Authenticator.allowed_users", sorted(self.hub.allowed_users)
         for name, spec in self.hub.load_groups.items():
@@ -172,7 +171,7 @@ class Reconciliation:
     # Roles
 
     def define_roles(self) -> None:
-        """Store what roles mean; delete those that nobody declares any more."""
+        """Store the declared roles; delete those that are not declared any more."""
         declared = {role["name"]: role for role in self.hub.load_roles}
         wanted: dict[str, dict[str, Any]] = {}
         for name, default in DEFAULT_ROLES.items():
@@ -206,14 +205,14 @@ class Reconciliation:
             record(BY, "role.define", "role", name, scopes=fields["scopes"])
 
     def assign_roles(self) -> None:
-        """Make membership what each role's lists say."""
+        """Set the members of each role to the configured lists."""
         roles = {role.name: role for role in Role.objects.all()}
         for spec in self.hub.load_roles:
             role = roles[spec["name"]]
             place = f"c.JupyterHub.load_roles: role {role.name!r}"
             users, services = spec.get("users"), spec.get("services")
             if role.name == "admin":
-                # Both places say who administers; neither takes away from the other.
+                # Two settings name administrators; neither removes those of the other.
                 if users is not None:
                     users = [*users, *sorted(self.hub.admin_users)]
                     self._hold_exactly(role, "users", self._users(users, place))
@@ -227,7 +226,7 @@ class Reconciliation:
             self._hold_exactly(role, "groups", _groups(spec.get("groups", ())))
 
     def _hold_exactly(self, role: Role, kind: str, wanted: dict[int, str]) -> None:
-        """Give a role to these and to no others of their kind."""
+        """Give a role to exactly these rows of their kind."""
         held = dict(getattr(role, kind).values_list("pk", "name"))
         self._give(role, kind, {pk: wanted[pk] for pk in wanted.keys() - held.keys()})
         self._take(role, kind, {pk: held[pk] for pk in held.keys() - wanted.keys()})
@@ -238,7 +237,7 @@ class Reconciliation:
         def give(ids: list[int]) -> None:
             keep(Role, role.pk)
             keep(relation.model, *ids)
-            # Who was deleted meanwhile holds nothing.
+            # Users who were deleted meanwhile are skipped.
             present = relation.model.objects.filter(pk__in=ids)
             relation.add(*present.values_list("pk", flat=True))
             names = sorted(who[pk] for pk in ids)
@@ -258,7 +257,7 @@ class Reconciliation:
 
     @transaction.atomic
     def _follow_role(self, admin: Role) -> None:
-        """Have the admin flag say who holds the role."""
+        """Set the admin flag of users to whether they have the role."""
         holders = admin.users.values("pk")
         gain = User.objects.filter(admin=False, pk__in=holders)
         lose = User.objects.filter(admin=True).exclude(pk__in=holders)
@@ -281,7 +280,7 @@ class Reconciliation:
         self._give(role, "users", dict(without.values_list("pk", "name")))
 
     def load_groups(self) -> None:
-        """Add declared groups and members; what is there already stays."""
+        """Add declared groups and members; existing ones are kept."""
         for name, spec in self.hub.load_groups.items():
             place = f"c.JupyterHub.load_groups: group {name!r}"
             members = self._users(spec["users"], place)
@@ -298,13 +297,13 @@ class Reconciliation:
                     set_properties(group, properties, by=BY)
 
     def strip_blocked_users(self) -> None:
-        """Take admin, roles, groups and servers from who may not enter any more."""
+        """Take admin, roles, groups and servers from blocked users."""
         names = {normalise_name(name) for name in self.hub.blocked_users}
         chosen = _by_id(User, sorted(names))
         in_batches(sorted(chosen), self._strip, within=self.alone)
 
     def _strip(self, ids: list[int]) -> None:
-        # What they have running is stopped, for which capacity is locked first.
+        # Their running servers are stopped, and the capacity is locked first.
         wait_for(Advisory.CAPACITIES)
         blocked = User.objects.filter(pk__in=ids)
         lock_all(blocked)
@@ -326,10 +325,10 @@ class Reconciliation:
             )
 
     def rename_servers(self) -> None:
-        """Give valid names to named servers of older hubs, if that is wanted."""
+        """Give valid names to named servers of older hubs, if that is configured."""
         if self.hub.allow_existing_invalid_named_servers != "autorename":
             return
-        # It belongs to JupyterHub, which only hubs load that need it.
+        # From a library of JupyterHub, imported only if necessary.
         from jupyterhub.slugs import safe_slug
 
         named = Server.objects.exclude(name="").select_related("user").order_by("pk")
@@ -353,7 +352,7 @@ class Reconciliation:
     def _users(
         self, names: Iterable[str], place: str, *, admin: bool = False
     ) -> dict[int, str]:
-        """Return these users, those who were missing newly created, by id."""
+        """Return these users by id, and create missing ones."""
         wanted = list(dict.fromkeys(normalise_name(name) for name in names))
         found = _by_id(User, wanted)
         missing = set(wanted) - set(found.values())
@@ -369,7 +368,7 @@ class Reconciliation:
     # Services and tokens
 
     def load_services(self) -> None:
-        """Store declared services; delete those that were declared once."""
+        """Store declared services; delete those that are not declared any more."""
         wanted = {service["name"]: service for service in self.hub.services}
         for name in self.hub.service_tokens.values():
             wanted.setdefault(name, {"name": name})
@@ -398,7 +397,7 @@ class Reconciliation:
         record(BY, "service.create", "service", name, admin=service.admin)
 
     def store_tokens(self) -> None:
-        """Store tokens that are new; one that was revoked stays revoked."""
+        """Store new tokens; one that was revoked stays revoked."""
         services = {service.name: service for service in Service.objects.all()}
         for secret, name in self.hub.service_tokens.items():
             with _naming(f"c.JupyterHub.services: {name!r}"):
@@ -407,8 +406,8 @@ class Reconciliation:
         names = [normalise_name(name) for name in self.hub.api_tokens.values()]
         known = _by_id(User, names).keys()
         owners = self._users(names, place)
-        # A token says whose it is. What they may do is said elsewhere, or once they
-        # sign in.
+        # The configuration gives a token only its owner. The owner's rights come from
+        # roles, or from the first sign-in.
         named = {*self.hub.admin_users, *self.hub.allowed_users}
         named.update(*(spec["users"] for spec in self.hub.load_groups.values()))
         listed = {normalise_name(name) for name in named}
@@ -423,7 +422,7 @@ class Reconciliation:
                 store_brought_token(owner, secret, note=NOTE, by=BY)
 
     def load_clients(self) -> None:
-        """Have OAuth clients be what their services say; end what no service owns."""
+        """Update OAuth clients to their services; delete those without a service."""
         secrets = {name: secret for secret, name in self.hub.service_tokens.items()}
         for spec in self.hub.services:
             if spec.get("api_token"):
@@ -432,8 +431,8 @@ class Reconciliation:
             follow_services(Service.objects.filter(from_config=True), secrets, by=BY)
         revoke_abandoned(by=BY)
 
-    def tell_who_holds_nothing(self) -> None:
-        """Remark on owners of declared tokens who may do nothing with them."""
+    def remark_on_rights(self) -> None:
+        """Add remarks on owners of declared tokens without any rights."""
         names = {normalise_name(name) for name in self.hub.api_tokens.values()}
         powerless = User.objects.filter(
             is_named(names - self.hub.blocked_users), roles=None
@@ -447,7 +446,7 @@ class Reconciliation:
 
 
 def _service_fields(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a service's row: what its entry says, everything else unset."""
+    """Return a service's columns: those of its entry, all others unset."""
     fields: dict[str, Any] = {
         field.name: spec.get(field.name)
         for field in Service._meta.concrete_fields
@@ -479,7 +478,7 @@ def _groups(names: Sequence[str]) -> dict[int, str]:
 
 
 def _by_id(model: type[models.Model], names: Iterable[str]) -> dict[int, str]:
-    """Return the rows that have one of these names."""
+    """Return the rows with these names."""
     rows = model._default_manager.filter(is_named(names))
     return dict(rows.values_list("pk", "name"))
 
@@ -495,7 +494,7 @@ def _held_names(held: Any, kind: str, users: list[int]) -> dict[int, list[str]]:
 
 @contextmanager
 def _naming(place: str) -> Iterator[None]:
-    """Turn a refusal within the block into a ConfigError that names its place."""
+    """Convert a refusal within the block to a ConfigError that names its place."""
     try:
         yield
     except Refusal as refusal:

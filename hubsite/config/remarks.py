@@ -1,7 +1,7 @@
-"""What the start says of settings that were given and do nothing here.
+"""Remarks at the start about settings that have no effect here.
 
-A remark says what to do instead. It is for an operator who reads a few lines once, so
-a section that belongs to another program is one line, and "misspelt" is said only
+A remark tells the operator what to do instead. Operators read a few lines once, so
+a section that belongs to another program is one line, and "misspelt" is used only
 together with the right spelling.
 """
 
@@ -29,7 +29,7 @@ from hubsite.config.unsupported import (
     WITHOUT_OPENID,
 )
 
-# Two words of which one is the other misspelt are at least this much alike.
+# The least similarity of two words of which one is the other misspelt.
 ALIKE = 0.8
 CALLBACK = "hub/accounts/oidc/oidc/login/callback/"
 
@@ -42,10 +42,10 @@ def unused(
     way_in: WayIn,
     spawner: Collection[str],
 ) -> Iterator[str]:
-    """Yield a remark for everything in `file` that is not `taken` and does nothing.
+    """Yield a remark for everything in `file` that is not `taken` and has no effect.
 
     `declared` are the settings that the hub knows, as `Section.name`. `spawner` are the
-    sections of the class that starts servers, which reads them itself.
+    sections of the spawner class, which reads them itself.
     """
     ours = {"Authenticator", *KNOWN_AUTHENTICATORS_SECTIONS, *way_in.lineage}
     known = {place.partition(".")[0] for place in (*declared, *PLAIN)} | {"Application"}
@@ -61,7 +61,8 @@ def unused(
             if f"{section}.{name}" not in taken
             and _in_plain_section(section, name) not in PLAIN
         ]
-        # Classes of batchspawner begin with the word, and KubeSpawner has helpers.
+        # Classes of batchspawner begin with the word, and KubeSpawner has helper
+        # classes.
         if not left or section in spawner or _is_of_spawners(section):
             continue
         if section in ours or section.endswith("Authenticator"):
@@ -74,9 +75,9 @@ def unused(
 
 
 def of_authenticator_class(way_in: WayIn, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what to do about a class of which the hub has no counterpart.
+    """Yield what to do about an authenticator class without a counterpart in the hub.
 
-    `settings` are what the class would have been configured with.
+    `settings` are the settings of the class.
     """
     if not way_in.named:
         return
@@ -112,7 +113,7 @@ def of_authenticator_class(way_in: WayIn, settings: Mapping[str, Any]) -> Iterat
 
 
 def of_pages(template_vars: Collection[str]) -> Iterator[str]:
-    """Yield what is said of values for pages that no page shows."""
+    """Yield remarks on values for pages that no page shows."""
     if unused := _spelt_out(set(template_vars) - PAGE_VARIABLES):
         yield (
             f"c.JupyterHub.template_vars: {unused}: no page shows that; pages show "
@@ -123,7 +124,7 @@ def of_pages(template_vars: Collection[str]) -> Iterator[str]:
 def of_scopes(
     custom_scopes: Mapping[str, Any], load_roles: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield what is said of definitions and scopes that mean less than they look."""
+    """Yield remarks on definitions and scopes with less effect than expected."""
     for name, definition in custom_scopes.items():
         if not isinstance(definition, Mapping):
             continue
@@ -140,7 +141,7 @@ def of_scopes(
 
 
 def of_answers(tornado_settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is said of settings for a web server that the hub does not have."""
+    """Yield remarks on settings of a web server that the hub does not have."""
     place = "c.JupyterHub.tornado_settings"
     if unused := _spelt_out(tornado_settings.keys() - ANSWER_SETTINGS):
         yield f"{place}: {unused}: has no effect, the hub's web server is not Tornado"
@@ -174,7 +175,7 @@ def _spelt_out(words: Iterable[str]) -> str:
 
 
 def _issuer(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the address of a provider, worked out from what is configured of it."""
+    """Return the address of a provider, derived from its settings."""
     given = {"gitlab_url": "https://gitlab.com", **settings}
     if pattern := ISSUERS.get(name):
         try:
@@ -194,7 +195,7 @@ KNOWN_AUTHENTICATORS_SECTIONS = frozenset(
 
 
 def _in_plain_section(section: str, name: str) -> str:
-    # A JupyterHub is an Application, and inherits from that section.
+    # JupyterHub is an Application, and inherits from that section.
     return f"{'JupyterHub' if section == 'Application' else section}.{name}"
 
 
@@ -217,7 +218,7 @@ def _of_authenticator(
         if section not in way_in.lineage and section != "Authenticator":
             foreign.append(name)
         elif name == "open_sessions" and value is False:
-            # No session is what the hub does anyway.
+            # "No session" is what the hub does anyway.
             continue
         elif advice and not (way_in.named and section in way_in.lineage[:-1]):
             yield f"c.{section}.{name}: {advice}"
@@ -277,7 +278,7 @@ def _of_stranger(section: str, known: Iterable[str]) -> str:
 
 
 def _names(section: str, declared: Collection[str]) -> list[str]:
-    """Return every setting that may stand in a section, whatever becomes of it."""
+    """Return every setting that a section may contain, with or without an effect."""
     places = (*declared, *ADVICE, *PLAIN)
     return [
         place.partition(".")[2] for place in places if place.startswith(f"{section}.")

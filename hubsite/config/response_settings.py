@@ -1,4 +1,4 @@
-"""Headers and cookies of answers, as `c.JupyterHub.tornado_settings` has them."""
+"""Headers and cookies of responses, from `c.JupyterHub.tornado_settings`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ XSRF_COOKIE = "_xsrf"
 
 
 def site_headers(tornado_settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of every answer; a policy is part of the hub's own."""
+    """Return the headers of every response; a policy is merged with the hub's own."""
     headers: Mapping[str, str] = tornado_settings.get("headers") or {}
     return {name: value for name, value in headers.items() if name.lower() != POLICY}
 
@@ -32,13 +32,13 @@ def content_security_policy(tornado_settings: Mapping[str, Any]) -> dict[str, st
         for directive in directives:
             key, _, content = directive.strip().partition(" ")
             if key:
-                # Of two of one name, browsers obey the first.
+                # Of two directives with one name, browsers use the first.
                 found.setdefault(key.lower(), content.strip())
     return found
 
 
 def frame_ancestors(tornado_settings: Mapping[str, Any]) -> list[str]:
-    """Return who may show the hub's pages in a frame; nobody unless that is said."""
+    """Return the sites that may show the hub's pages in a frame; by default none."""
     policy = content_security_policy(tornado_settings)
     return policy.get("frame-ancestors", "").split() or ["'none'"]
 
@@ -52,10 +52,10 @@ def cookie_attributes(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class CookieOptions:
-    """Attributes that the site gives to the hub's cookies.
+    """The site's attributes for the hub's cookies.
 
-    The cookie against forged requests has options of its own; without them it follows
-    the others, as in JupyterHub.
+    The XSRF cookie has options of its own; without them it gets the others', as in
+    JupyterHub.
     """
 
     def __init__(self, tornado_settings: Mapping[str, Any]) -> None:
@@ -65,7 +65,7 @@ class CookieOptions:
         self.of_xsrf = _ours(xsrf)
 
     def apply(self, name: str, cookie: Morsel[str]) -> None:
-        """Change a cookie that is about to be sent, or to be deleted."""
+        """Change a cookie that is being sent or deleted."""
         options = self.of_xsrf if name.endswith(XSRF_COOKIE) else self.of_all
         for attribute, value in options.items():
             # A browser refuses `__Host-` cookies for a whole domain or without https.

@@ -1,8 +1,8 @@
-"""Settings of JupyterHub that mean nothing here, each with what to do instead."""
+"""Settings of JupyterHub without an effect here, each with what to do instead."""
 
 from __future__ import annotations
 
-# Ways to sign in, with the sections that each reads besides `c.Authenticator`.
+# Authenticators, with the sections that each reads besides `c.Authenticator`.
 KNOWN_AUTHENTICATORS: dict[str, tuple[str, ...]] = {
     "local": ("LocalAuthenticator",),
     "dummy": ("DummyAuthenticator",),
@@ -25,10 +25,10 @@ OAUTHENTICATORS = {
     "okpy": "OkpyOAuthenticator",
     "openshift": "OpenShiftOAuthenticator",
 }
-# Of these providers none speaks OpenID Connect, which the hub's single sign-on needs.
+# Providers without OpenID Connect, which the hub's single sign-on needs.
 WITHOUT_OPENID = ("GitHub", "Bitbucket", "MW", "Okpy", "OpenShift")
 
-# Where the others describe themselves, with what a site configures of them.
+# OpenID configurations of the other providers, with the settings in their addresses.
 ISSUERS = {
     "AzureAd": "https://login.microsoftonline.com/{tenant_id}/v2.0",
     "Auth0": "https://{auth0_domain}",
@@ -128,7 +128,7 @@ ADVICE: dict[str, str] = {
     "ConfigurableHTTPProxy.debug": "has no effect; set its log_level",
 }
 
-# Sections of JupyterHub, or of what comes with it, that mean nothing here.
+# Sections of JupyterHub, or of packages that come with it, without an effect here.
 SECTIONS: dict[str, str] = {
     "CryptKeeper": "has no effect; no auth state is kept, so nothing is encrypted",
     "PeriodicMetricsCollector": (
@@ -136,7 +136,7 @@ SECTIONS: dict[str, str] = {
     ),
 }
 
-# Understood by doing nothing, each with the reason why nothing has to be done.
+# Accepted without an effect, each with the reason why none is necessary.
 PLAIN: dict[str, str] = {
     "JupyterHub.answer_yes": "the hub never asks",
     "JupyterHub.config_file": "the file is read already",

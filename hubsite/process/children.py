@@ -1,4 +1,4 @@
-"""Programs that the supervisor keeps running, and where their lines go.
+"""Child processes of the supervisor, and their logs.
 
 Standard library only and no Django.
 """
@@ -21,14 +21,14 @@ from typing import IO, Protocol
 
 from controller.shutdown import die_with
 
-# Lines wait this long for company: each wake-up costs more than many lines.
+# Seconds for which lines are gathered, because each wake-up costs more than many lines.
 PIPE_SIZE = 1 << 20
 LOG_LIMIT = 20 << 20
-# Full files that are kept of each log: `web.log.1` is the newest. Settings describe it,
-# and are not loaded here; a value that is none stops the web process.
+# Full files that are kept of each log: `web.log.1` is the newest. The settings describe
+# it, but are not imported here; a wrong value stops the web process.
 LOGS_KEPT = 5
 FIRST_PAUSE = 0.2
-# The proxy paints its lines whoever reads them.
+# The proxy colours its lines even in a file.
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 
@@ -42,7 +42,7 @@ def logs_kept() -> int:
 
 
 def make_room_for(path: Path) -> Path:
-    """Move full files of a log on by one, and return where the next one goes."""
+    """Rename full files of a log, and return the path for the next one."""
     files = [path.with_suffix(f".log.{number}") for number in range(1, logs_kept() + 1)]
     for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
         with suppress(FileNotFoundError):
@@ -51,7 +51,7 @@ def make_room_for(path: Path) -> Path:
 
 
 class Log:
-    """A child's lines, in a file of their own and before whoever watches."""
+    """A child's lines, in a file of their own and on the terminal."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class Log:
         self.rest = b""
 
     def lines(self, data: bytes) -> bytes:
-        """Return the lines that are complete by now."""
+        """Return the complete lines."""
         complete, newline, self.rest = (self.rest + data).rpartition(b"\n")
         return COLOURS.sub(b"", complete) + newline
 
@@ -73,7 +73,7 @@ class Log:
 
 
 class PipedLog(Log):
-    """Lines that the supervisor reads and writes down."""
+    """Lines that the supervisor reads and writes to the file."""
 
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(name, folder)
@@ -86,7 +86,7 @@ class PipedLog(Log):
         lines = self.lines(data)
         if not lines:
             return
-        # A full disk costs lines, not the hub.
+        # A full disk loses lines, but does not stop the hub.
         with suppress(OSError):
             self.file.write(lines)
             if self.file.tell() > LOG_LIMIT:
@@ -97,9 +97,9 @@ class PipedLog(Log):
 
 
 class OwnLog(Log):
-    """Lines that a child writes down by itself, and the supervisor only shows.
+    """Lines that a child writes to the file itself, and the supervisor only shows.
 
-    What outlives the supervisor must not write into a pipe that ends with it.
+    A child that outlives the supervisor must not write to a pipe that ends with it.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -115,7 +115,7 @@ class OwnLog(Log):
             return 0
 
     def follow(self) -> None:
-        """Show what is new, and begin the file anew when it is long."""
+        """Show new lines, and rotate the file when it is long."""
         with suppress(OSError):
             size = self._size()
             if size < self.seen:
@@ -128,7 +128,7 @@ class OwnLog(Log):
                 if lines := self.lines(data):
                     self.show(lines)
             if size > LOG_LIMIT:
-                # Who writes has the file open and goes on at its new end.
+                # The child has the file open and continues at its new end.
                 full = make_room_for(self.path)
                 os.close(open_log(full))
                 shutil.copyfile(self.path, full)
@@ -137,7 +137,7 @@ class OwnLog(Log):
 
 
 class Running(Protocol):
-    """What is asked of a process, whoever started it."""
+    """The interface of a process, whichever process started it."""
 
     @property
     def pid(self) -> int: ...
@@ -146,11 +146,11 @@ class Running(Protocol):
 
 
 class Child:
-    """A program that should run, and the process in which it does.
+    """A program that should run, and its process.
 
-    One that `outlives` the supervisor is not ended by the kernel with it. Signals in
-    `deaf_to` do nothing until the program says what they do: one that comes during
-    its start does not end it.
+    The kernel does not end a child that `outlives` the supervisor. Signals in `ignored`
+    are ignored until the program sets handlers, so that a signal during its start does
+    not end it.
     """
 
     def __init__(
@@ -161,10 +161,10 @@ class Child:
         log: PipedLog | OwnLog,
         *,
         outlives: bool = False,
-        deaf_to: Iterable[int] = (),
+        ignored: Iterable[int] = (),
     ) -> None:
         self.name, self.command, self.env, self.log = name, command, env, log
-        self.outlives, self.deaf_to = outlives, tuple(deaf_to)
+        self.outlives, self.ignored = outlives, tuple(ignored)
         self.process: Running
         self.output: IO[bytes] | None = None
         self.started = 0.0
@@ -188,7 +188,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=self.env,
                 pass_fds=pass_fds,
-                # Ctrl-C reaches the supervisor alone, which ends things in order.
+                # Ctrl-C reaches the supervisor alone, which ends the children in order.
                 start_new_session=True,
                 preexec_fn=partial(self._settle, os.getpid()),
             )
@@ -204,24 +204,25 @@ class Child:
     def _settle(self, parent: int) -> None:
         if not self.outlives:
             die_with(parent)
-        # A shell that starts the hub in the background has it ignored by all.
+        # A shell that starts the hub in the background has all processes ignore the
+        # signal.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        for number in self.deaf_to:
+        for number in self.ignored:
             signal.signal(number, signal.SIG_IGN)
 
     def adopt(self, process: Running) -> None:
-        """Take a process over that somebody else has started."""
+        """Take over a process that another program has started."""
         self.started = time.monotonic()
         self.process = process
 
     def read(self) -> bool:
-        """Pass its lines on; False once there will be no more."""
+        """Pass the child's lines on; return False at the end of the output."""
         if self.output is None or not isinstance(self.log, PipedLog):
             return False
         data = self.output.read(PIPE_SIZE)
         if data is None:
             return True
-        # What comes last may lack the end of its line.
+        # The last line may lack its line end.
         self.log.write(data or b"\n" * bool(self.log.rest))
         return bool(data)
 
@@ -230,7 +231,7 @@ class Child:
             self.log.follow()
 
     def signal(self, number: int) -> None:
-        # Its workers have its process group, so none is forgotten.
+        # Its workers have the same process group, so all of them get the signal.
         if self.process.poll() is None:
             with suppress(ProcessLookupError):
                 if number == signal.SIGKILL:
@@ -238,8 +239,8 @@ class Child:
                 else:
                     self.process.send_signal(number)
 
-    def bury(self) -> None:
-        """Have whatever a program that ended has started go with it."""
+    def clean_up(self) -> None:
+        """End all processes of a program that has ended, and close its log."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.read()

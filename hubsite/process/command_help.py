@@ -1,4 +1,4 @@
-"""What `manage.py --help` says: the hub's own commands first, then Django's."""
+"""The text of `manage.py --help`: the hub's own commands first, then Django's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class HubManagement(ManagementUtility):
-    """Django's command line, with a help text that begins with the hub."""
+    """Django's command line, with a help text that begins with the hub's commands."""
 
     def main_help_text(self, commands_only: bool = False) -> str:
         text: str = super().main_help_text(commands_only)
@@ -21,7 +21,7 @@ class HubManagement(ManagementUtility):
         return "\n".join([*self.own_commands(), "", "All commands:", text])
 
     def own_commands(self) -> Iterator[str]:
-        """Yield a line for each command of the hub, with what the command does."""
+        """Yield a line for each command of the hub, with its purpose."""
         yield "Commands of the hub:"
         yield ""
         ours = {app.name for app in apps.get_app_configs() if is_own(Path(app.path))}

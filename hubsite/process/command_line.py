@@ -1,7 +1,8 @@
-"""The way in from the command line: `manage.py COMMAND [-f CONFIG] [--data-dir DIR]`.
+"""The entry point of the command line: `manage.py COMMAND [-f CONFIG] [--data-dir
+DIR]`.
 
-Settings are read before a command sees its options, so the two that decide where
-settings come from are handed over in the environment, beforehand.
+Settings are read before a command gets its options, so the two options that decide the
+place of settings are stored in the environment beforehand.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ OWN_COMMANDS = frozenset(
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
-    """Offer the two options that each command of the hub takes."""
+    """Add the two options that each command of the hub has."""
     parser.add_argument(
         "-f",
         "--config",
@@ -38,9 +39,9 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settle_places(config: str | None, data_dir: str | None) -> None:
-    """Put both places into the environment, where settings look for them.
+    """Store both places in the environment, from which settings are read.
 
-    Exits as JupyterHub does when a file that was asked for is missing.
+    Exits as JupyterHub does when a requested file is missing.
     """
     if config:
         if not Path(config).is_file():
@@ -53,7 +54,7 @@ def settle_places(config: str | None, data_dir: str | None) -> None:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run one command; a configuration that can't work ends it with one line."""
+    """Run one command; an unusable configuration ends it with one line."""
     if find_spec("django") is None:
         sys.exit(
             "ERROR: This Python has none of the hub's packages: run "
@@ -66,8 +67,8 @@ def run(argv: Sequence[str]) -> None:
         options, rest = parser.parse_known_args(argv[2:])
         settle_places(options.config, options.data_dir)
         if command == "hub" and not rest:
-            # The supervisor lives as long as the hub does and needs no Django, so
-            # it is given none: it would cost memory for nothing.
+            # The supervisor runs as long as the hub does and needs no Django, which
+            # would cost memory for nothing.
             from hubsite.process.supervisor import supervise
 
             sys.exit(supervise())
@@ -93,5 +94,6 @@ def run(argv: Sequence[str]) -> None:
             f"ERROR: {error.strerror}: {error.filename}; who has started this hub?"
         )
     except Refusal as refusal:
-        # Commands answer for their own acts; what is left is refused while apps load.
+        # Commands handle refusals of their own actions; this one occurred while apps
+        # were loaded.
         sys.exit(f"ERROR: c.JupyterHub.custom_scopes: {refusal.for_people}")

@@ -1,4 +1,4 @@
-"""What must be true before the hub can answer: tables, declared rows, an admin."""
+"""Preparation of a start: tables, declared rows, and a first administrator."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from hubsite.config.environment import unknown_variables
 from hubsite.config.reconcile import reconcile
 from web.cache import look_for_cache
 
-# Where Linux looks for the rules of a service.
+# The folder of PAM's rules for a service on Linux.
 PAM_FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
-# Where the system keeps the passwords of its accounts.
+# The file with the passwords of the system's accounts.
 SHADOW = Path("/etc/shadow")
 
 
 def prepare() -> dict[str, Any]:
-    """Bring database and configuration together; return what the start should tell.
+    """Prepare the database for the configuration; return facts for the start.
 
-    Keys: `remarks`, what an operator should know, and `welcome`, the path of the
-    one-time link for the first administrator, or "".
+    Keys: `remarks`, texts for an operator, and `welcome`, the path of the one-time link
+    for the first administrator, or "".
     """
     migrate()
     remarks = [
@@ -70,7 +70,7 @@ def prepare() -> dict[str, Any]:
 
 
 def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
-    """Say so before people sign in, if hardly any server will start."""
+    """Warn before people sign in if hardly any server can start."""
     if user_id == 0 or spawner_class != BUILT_IN["default"]:
         return []
     return [
@@ -83,9 +83,9 @@ def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
 def who_checks_passwords(
     authenticator_class: str, shadow: Path, service: str = "login"
 ) -> list[str]:
-    """Say so before people sign in, if the system's passwords can't be checked.
+    """Warn before people sign in if the system's passwords can't be checked.
 
-    A site's own service may ask somebody else, a directory for instance.
+    A site's own PAM service may check passwords elsewhere, in a directory for instance.
     """
     is_readable = os.access(shadow, os.R_OK) or not shadow.exists()
     if (authenticator_class, service) != ("pam", "login") or is_readable:
@@ -98,7 +98,7 @@ def who_checks_passwords(
 
 
 def what_is_missing(hub: HubConfig) -> Iterator[str]:
-    """Name what the configuration counts on and the machine does not have."""
+    """Yield what the configuration needs and the machine lacks."""
     if hub.authenticator_class == "pam":
         if not any((folder / hub.pam_service).exists() for folder in PAM_FOLDERS):
             yield (
@@ -126,7 +126,7 @@ def what_is_missing(hub: HubConfig) -> Iterator[str]:
 
 
 def is_known(host: str) -> bool:
-    """Tell whether a name or address leads anywhere, as far as this machine knows."""
+    """Tell whether this machine can resolve a name or address."""
     try:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
@@ -135,11 +135,11 @@ def is_known(host: str) -> bool:
 
 
 def migrate() -> None:
-    """Bring the tables up to date, if they are not."""
+    """Migrate the tables, if they are not up to date."""
     if is_current():
         return
-    # What migrations load stays in memory, and this process lives on: a child
-    # migrates and is gone. It must not share the connection.
+    # Imported migrations stay in memory, and this process runs on. So a child process
+    # migrates and ends. It must not share the connection.
     connections.close_all()
     child = os.fork()
     if not child:
@@ -158,10 +158,10 @@ def migrate() -> None:
 
 
 def is_current() -> bool:
-    """Tell whether the tables are those that this version of the hub expects.
+    """Tell whether the tables are those of this version of the hub.
 
-    Django's own way to find out imports every migration, which takes longer than
-    all the rest of a start; names in folders and rows in a table tell as well.
+    Django's own check imports every migration, which takes longer than all the rest of
+    a start; comparing file names in folders with rows in a table is enough.
     """
     applied = set(MigrationRecorder(connection).applied_migrations())
     shipped = set(_shipped_migrations())
@@ -177,7 +177,7 @@ def is_current() -> bool:
 
 
 def _migrate() -> None:
-    # The lock ends with the session, so the session lasts until all is done.
+    # The lock ends with the session, so the session lasts until the migration is done.
     connection.settings_dict["CONN_MAX_AGE"] = None
     # Of replicas that start together one migrates, and the others wait.
     hold(Advisory.MIGRATION)
@@ -186,10 +186,10 @@ def _migrate() -> None:
 
 
 def own_apps() -> set[str]:
-    """Name the installed apps whose code is part of this project.
+    """Return the installed apps whose code is part of this project.
 
-    The migrations of libraries are not ours to judge: a newer version may leave some
-    that this one does not know and need not know.
+    Migrations of libraries are not checked, because a newer version may leave some that
+    this version does not know and does not need.
     """
     return {
         app.label
@@ -199,7 +199,7 @@ def own_apps() -> set[str]:
 
 
 def cache_table_exists() -> bool:
-    """Tell whether the table that stands in for a cache server is there."""
+    """Tell whether the table that replaces a cache server exists."""
     cache = settings.CACHES["default"]
     if not cache["BACKEND"].endswith("DatabaseCache"):
         return True
@@ -222,8 +222,8 @@ def _shipped_migrations() -> list[tuple[str, str]]:
 def welcome_path() -> str:
     """Return the path of a one-time link, as long as no administrator can sign in.
 
-    It lets whoever starts the hub set the first administrator's password. Once
-    that is set the link is void.
+    With the link the operator sets the first administrator's password. After that the
+    link is invalid.
     """
     if settings.HUB.authenticator_class != "local":
         return ""

@@ -1,7 +1,7 @@
-"""The proxy as a process: how it is called, and how one that outlived a hub is found.
+"""The proxy's process: its command, and how a proxy that outlived a hub is found.
 
-A proxy leaves its process id in the data folder. Ids are used again, so the moment of
-its start is kept beside it, as the kernel tells it. Standard library only.
+The process id is stored in the data folder. Ids are reused, so the kernel's time of the
+process's start is stored beside it. Standard library only.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from controller.proxy.client import ProxyClient, ProxyError
 ROOT = Path(__file__).resolve().parents[2]
 # Loaded into the proxy, which colours its lines even in a file.
 PLAIN_OUTPUT = ROOT / "hubsite" / "plain_output.cjs"
-# Seconds that a proxy gets for each of two requests to end, as JupyterHub gives it.
+# Seconds that a proxy gets after each of two signals to end, as in JupyterHub.
 GRACE = 2.0
 
 
 @dataclass(frozen=True)
 class Survivor:
-    """A proxy that runs and is nobody's child here."""
+    """A running proxy that is no child of this process."""
 
     pid: int
     started: str
     command: list[str]
 
     def poll(self) -> int | None:
-        """Return None while it runs; how it ended is told to its parent only."""
+        """Return None while it runs; only its parent gets the real exit status."""
         return None if started(self.pid) == self.started else -1
 
     def send_signal(self, sig: int) -> None:
@@ -49,7 +49,7 @@ class Survivor:
             os.kill(self.pid, sig)
 
     def end(self) -> None:
-        """End it, at last by force."""
+        """End the proxy, with SIGKILL at last."""
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 self.send_signal(number)
@@ -61,7 +61,7 @@ class Survivor:
 
 
 def started(pid: int) -> str:
-    """Return what tells a process from others with its id; "" if it does not run."""
+    """Return the time of a process's start; "" if it does not run."""
     since = beginning(pid)
     if since is None:
         return ""
@@ -73,7 +73,7 @@ def started(pid: int) -> str:
 
 
 def remember(data_dir: Path, pid: int, command: list[str]) -> None:
-    """Note which process is the proxy."""
+    """Store the id of the proxy's process."""
     draft = data_dir / ".proxy.pid"
     with suppress(OSError):
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -89,7 +89,7 @@ def forget(data_dir: Path) -> None:
 
 
 def find_survivor(data_dir: Path) -> Survivor | None:
-    """Return the proxy that an earlier hub has left running."""
+    """Return the proxy that an earlier hub has left running, or None."""
     try:
         note = json.loads((data_dir / "proxy.pid").read_text())
         found = Survivor(int(note["pid"]), note["started"], note["command"])
@@ -98,8 +98,8 @@ def find_survivor(data_dir: Path) -> Survivor | None:
     return found if found.started and found.poll() is None else None
 
 
-def takes_orders(api_url: str, auth_token: str) -> bool:
-    """Tell whether a proxy answers to this secret."""
+def accepts_secret(api_url: str, auth_token: str) -> bool:
+    """Tell whether a proxy accepts this secret."""
     try:
         ProxyClient(api_url, auth_token).routes()
     except ProxyError:
@@ -107,8 +107,8 @@ def takes_orders(api_url: str, auth_token: str) -> bool:
     return True
 
 
-def give_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
-    """Tell a proxy that is starting where all these lead, once it listens."""
+def add_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
+    """Add these routes to a proxy that is starting, once it listens."""
     deadline = time.monotonic() + GRACE * 3
     for path, route in routes.items():
         data = {key: value for key, value in route.items() if key != "target"}
@@ -122,14 +122,14 @@ def give_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
                 time.sleep(0.05)
 
 
-def leads_to_hub(facts: dict[str, Any]) -> bool:
+def reaches_hub(facts: dict[str, Any]) -> bool:
     """Tell whether a request to the proxy reaches the hub, as far as can be known."""
     bind = urlsplit(facts["bind_url"])
     host = bind.hostname or "127.0.0.1"
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     connection = HTTPConnection(host, bind.port, timeout=GRACE)
     if bind.scheme == "https":
-        # What is asked is public, and the certificate is made for another name.
+        # The request is for public data, and the certificate is for another name.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = HTTPSConnection(host, bind.port, timeout=GRACE, context=context)
@@ -143,7 +143,7 @@ def leads_to_hub(facts: dict[str, Any]) -> bool:
 
 
 def proxy_command(facts: dict[str, Any]) -> list[str]:
-    """Return how the proxy is called for what the first web process tells."""
+    """Return the command of the proxy, from the first web process's facts."""
     bind, api = urlsplit(facts["bind_url"]), urlsplit(facts["proxy_api_url"])
     command = [
         *find_proxy(facts["proxy_command"]),
@@ -162,10 +162,10 @@ def proxy_command(facts: dict[str, Any]) -> list[str]:
 
 
 def find_proxy(command: str) -> list[str]:
-    """Return how to start configurable-http-proxy, without any wrapper.
+    """Return the command that starts configurable-http-proxy, without any wrapper.
 
-    A wrapper (as the `node` that Python's package puts on the path) would be ended
-    in its place and leave it running.
+    A wrapper (such as the `node` of Python's package) would get the signal to end, and
+    leave the proxy running.
     """
     if command:
         return shlex.split(command)
@@ -185,7 +185,7 @@ def find_proxy(command: str) -> list[str]:
 
 
 def check_free(url: str) -> None:
-    """Raise OSError if somebody listens at an address already."""
+    """Raise OSError if a program listens at an address already."""
     parts = urlsplit(url)
     host, port = parts.hostname or "0.0.0.0", parts.port or 80  # noqa: S104
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

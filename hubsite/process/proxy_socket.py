@@ -1,9 +1,9 @@
-"""The Unix socket through which the proxy, and nobody else, reaches the hub.
+"""The Unix socket through which only the proxy reaches the hub.
 
-Users' servers run on the same machine and can open every port of it, so a connection
-from 127.0.0.1 says nothing about who has made it. A file that only this user can open
-does. What comes through the socket comes from the proxy, and what the headers of such
-a request say of its client is the proxy's word.
+Users' servers run on the same machine and can connect to all its ports, so the address
+127.0.0.1 does not identify a client. Only this user can open the file of the socket. So
+requests through the socket come from the proxy, and their headers about the client can
+be trusted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ logger = structlog.get_logger(__name__)
 
 
 def open_proxy_socket(place: str) -> list[socket.socket]:
-    """Listen at a Unix socket, if one is wanted, and return what listens.
+    """Listen at a Unix socket, if one is configured, and return the listening sockets.
 
-    Nothing does where the file system has no such sockets or the folder is somebody
-    else's. The proxy then reaches the hub by its address, and is not told from others.
+    The list is empty if the file system has no sockets or the folder belongs to another
+    user. The proxy then reaches the hub by its address, like any other client.
     """
     if not place:
         return []
@@ -32,7 +32,7 @@ def open_proxy_socket(place: str) -> list[socket.socket]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.parent.stat().st_uid not in (os.geteuid(), 0):
             raise PermissionError(errno.EPERM, "the folder belongs to somebody else")
-        # An earlier hub has left it.
+        # An earlier hub has left the file.
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:

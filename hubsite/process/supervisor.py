@@ -1,10 +1,10 @@
-"""Runs the hub: web processes, proxy and controller, started, watched and ended.
+"""The supervisor: starts, watches and ends web processes, proxy and controller.
 
-The supervisor loads neither Django nor the configuration. Its first web process
-prepares the database and tells where everything listens; then the proxy is started
-and given the hub's route, and once the hub answers, the controller. Children die with
-the supervisor, however it dies; notebook servers do not, nor does the proxy where the
-configuration says so. The next start adopts them.
+The supervisor imports neither Django nor the configuration. Its first web process
+prepares the database and returns all addresses. Then the supervisor starts the proxy
+and adds the hub's route, and once the hub answers, it starts the controller. Children
+end with the supervisor, however it ends; notebook servers do not, nor does the proxy if
+the configuration says so. The next start adopts them.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from hubsite.process import proxy_process
 from hubsite.process.children import FIRST_PAUSE, Child, OwnLog, PipedLog
 
 ROOT = Path(__file__).resolve().parents[2]
-# What ends at once, stage after stage: the proxy stays until nobody is behind it.
+# Stages of the end; the children of a stage end at once, the proxy as the last.
 STAGES = (("web", "controller"), ("proxy",))
 STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0}
-# All servers are stopped together, and some take their time.
+# Seconds for stopping all servers together, of which some are slow.
 SERVERS_GRACE = 75.0
-# What the controller is told by a signal: end and let servers run, stop them and end,
-# look at the proxy's routes now.
+# Signals to the controller: end and let servers run, stop them and end, check the
+# proxy's routes now.
 LEAVE, STOP_ALL, CHECK_ROUTES = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
-# Lines wait this long for company: each wake-up costs more than many lines.
+# Seconds for which lines are gathered, because each wake-up costs more than many lines.
 GATHER = 0.05
-# Seconds between two looks at what does not call by itself.
+# Seconds between two checks of what gives no event.
 LOOK = 0.5
-# Seconds until a controller that is to stop servers is told again.
+# Seconds until the signal to stop servers is sent again.
 REMIND = 0.3
 LONGEST_PAUSE = 30.0
-# A child that lived this long had started well, so its next start need not wait.
+# Seconds after which a start counts as successful, so the next one needs no delay.
 WELL = 60.0
 
 
 def supervise() -> int:
-    """Run the hub until it is told to end; return the exit status."""
+    """Run the hub until a signal ends it; return the exit status."""
     data_dir = Path(os.environ.get("HUB_DATA_DIR", ROOT / "data")).absolute()
     os.environ["HUB_DATA_DIR"] = str(data_dir)
     try:
@@ -85,7 +85,7 @@ def supervise() -> int:
 
 
 class Supervisor:
-    """The children, and what is due and when."""
+    """The children, and the scheduled calls."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -94,7 +94,7 @@ class Supervisor:
         self.due: list[tuple[float, Callable[[], None]]] = []
         self.children: dict[str, Child] = {}
         self.facts: dict[str, Any] = {}
-        self.told = b""
+        self.received = b""
         self.asked, self.heeded = 0, 0
         self.stopping = False
         self.ending: set[str] = set()
@@ -104,17 +104,18 @@ class Supervisor:
         self.waits = 0.05
         self.status = 0
         self.env = dict(os.environ, PYTHONUNBUFFERED="1")
-        # The memory in which a password is hashed is given back at once; left to
-        # itself the C library learns to keep it. The megabyte for a token's digest is
-        # kept: to get it anew each time costs as much as the hash.
+        # The memory for a password's hash is returned at once; by default the C library
+        # learns to keep it. The megabyte for a token's digest is kept, because getting
+        # it anew each time costs as much as the hash.
         self.env.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
         self.env.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
         self.env[SUPERVISOR] = str(os.getpid())
         if self.env.get("HUB_LOG_FORMAT", "auto") == "auto":
-            # The children write into pipes; only the supervisor knows who reads.
+            # The children write to pipes; only the supervisor knows whether there is a
+            # terminal.
             self.env["HUB_LOG_FORMAT"] = "text" if sys.stderr.isatty() else "json"
 
-    # The loop
+    # The event loop
 
     def run(self) -> int:
         alarm, wake = os.pipe()
@@ -122,11 +123,12 @@ class Supervisor:
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # Only noted here: a handler may interrupt anything, a start for instance.
+            # Only stored here, because a handler may interrupt anything, a start for
+            # instance.
             signal.signal(number, self.ask_to_stop)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.selector.register(alarm, selectors.EVENT_READ, None)
-        # What somebody said to an earlier run is not meant for this one.
+        # A shutdown request of an earlier run does not apply to this one.
         read_shutdown(self.data_dir)
         self.start_web(first=True)
         while not (self.stopping and not self.children):
@@ -134,7 +136,7 @@ class Supervisor:
             if self.asked > self.heeded:
                 self.heeded = self.asked
                 self.stop()
-            self.bury()
+            self.collect_ended()
             now = time.monotonic()
             ripe = [task for when, task in self.due if when <= now]
             self.due = [item for item in self.due if item[0] > now]
@@ -172,7 +174,7 @@ class Supervisor:
     def later(self, seconds: float, task: Callable[[], None]) -> None:
         self.due.append((time.monotonic() + seconds, task))
 
-    def say(self, line: str) -> None:
+    def log_line(self, line: str) -> None:
         with suppress(OSError):
             print(line, file=sys.stderr, flush=True)
         path = self.logs / "hub.log"
@@ -204,22 +206,22 @@ class Supervisor:
         child.command = command
         os.close(writing)
         self.selector.register(
-            reading, selectors.EVENT_READ, lambda: self.hear(reading)
+            reading, selectors.EVENT_READ, lambda: self.read_facts(reading)
         )
 
-    def hear(self, reading: int) -> None:
-        """Take in what the first web process tells, then start the proxy."""
+    def read_facts(self, reading: int) -> None:
+        """Read the facts of the first web process, then start the proxy."""
         data = os.read(reading, 65536)
-        self.told += data
+        self.received += data
         if data:
             return
         self.selector.unregister(reading)
         os.close(reading)
-        if not self.told or self.stopping:
+        if not self.received or self.stopping:
             return
-        self.facts = json.loads(self.told)
+        self.facts = json.loads(self.received)
         for remark in self.facts["remarks"]:
-            self.say(f"WARNING: {remark}")
+            self.log_line(f"WARNING: {remark}")
         if self.facts["proxy_should_start"]:
             try:
                 self.start_proxy()
@@ -227,7 +229,7 @@ class Supervisor:
                 self.fail(f"The proxy can't start: {error.strerror or error}")
                 return
         self.add_routes()
-        self.greet()
+        self.show_address()
 
     def start_proxy(self) -> None:
         """Start the proxy, or adopt the one that an earlier hub has left."""
@@ -235,19 +237,23 @@ class Supervisor:
         outlives = not facts["cleanup_proxy"]
         command = proxy_process.proxy_command(facts)
         if left := proxy_process.find_survivor(self.data_dir):
-            if left.command == command and proxy_process.takes_orders(
+            if left.command == command and proxy_process.accepts_secret(
                 facts["proxy_api_url"], facts["proxy_auth_token"]
             ):
-                self.say(f"The proxy of an earlier run goes on (process {left.pid})")
+                self.log_line(
+                    f"The proxy of an earlier run goes on (process {left.pid})"
+                )
                 adopted = self.proxy_child(
                     OwnLog("proxy", self.logs), outlives=outlives
                 )
                 adopted.adopt(left)
                 self.children["proxy"] = adopted
                 return
-            self.say(f"The proxy of an earlier run is replaced (process {left.pid})")
+            self.log_line(
+                f"The proxy of an earlier run is replaced (process {left.pid})"
+            )
             left.end()
-        # It would run on without the port, and say nothing.
+        # A proxy without its port would run on without an error.
         for place in ("bind_url", "proxy_api_url"):
             proxy_process.check_free(facts[place])
         kind = OwnLog if outlives else PipedLog
@@ -260,24 +266,24 @@ class Supervisor:
 
     def start_controller(self) -> None:
         command = [sys.executable, str(ROOT / "manage.py"), "controller"]
-        # Notebook servers write where the controller does, and outlive it.
+        # Notebook servers write to the controller's log, and outlive the controller.
         log = OwnLog("controller", self.logs)
-        deaf_to = (STOP_ALL, CHECK_ROUTES)
+        ignored = (STOP_ALL, CHECK_ROUTES)
         self.run_child(
-            Child("controller", lambda: command, self.env, log, deaf_to=deaf_to)
+            Child("controller", lambda: command, self.env, log, ignored=ignored)
         )
 
-    def bury(self) -> None:
-        """Notice children that ended, and start them again after a pause."""
+    def collect_ended(self) -> None:
+        """Collect children that ended, and start them again after a pause."""
         for child in list(self.children.values()):
             status = child.process.poll()
             if status is None or self.children.get(child.name) is not child:
-                # It runs, or ended meanwhile with the one before it.
+                # The child runs, or ended together with the previous one.
                 continue
             if child.output:
                 with suppress(KeyError):
                     self.selector.unregister(child.output)
-            child.bury()
+            child.clean_up()
             del self.children[child.name]
             if child.name == "proxy":
                 proxy_process.forget(self.data_dir)
@@ -291,7 +297,7 @@ class Supervisor:
     def restart(self, child: Child, status: int) -> None:
         if time.monotonic() - child.started > WELL:
             child.pause = FIRST_PAUSE
-        self.say(
+        self.log_line(
             f"WARNING: The {child.name} process ended ({status}), "
             f"starting it again in {child.pause:g} s"
         )
@@ -301,7 +307,8 @@ class Supervisor:
                 return
             self.run_child(child)
             if child.name == "proxy":
-                # It has forgotten its routes: first those that a start knows, then
+                # A new proxy has no routes: first those of the start are added, then
+                # the controller adds the others.
                 # whatever has been added since.
                 self.routed = False
                 self.add_routes()
@@ -309,7 +316,7 @@ class Supervisor:
         self.later(child.pause, again)
         child.pause = min(child.pause * 2, LONGEST_PAUSE)
 
-    # Getting ready
+    # Start
 
     def proxy_client(self) -> ProxyClient:
         return ProxyClient(
@@ -317,7 +324,7 @@ class Supervisor:
         )
 
     def add_routes(self) -> None:
-        """Give the proxy what it leads to; try again until it listens."""
+        """Add the first routes to the proxy; retry until it listens."""
         if self.stopping:
             return
         proxy = self.proxy_client()
@@ -327,20 +334,20 @@ class Supervisor:
         except ProxyError as error:
             own = "proxy" in self.children
             if not own:
-                self.say(f"WARNING: {error}")
+                self.log_line(f"WARNING: {error}")
             self.later(0.1 if own else 5.0, self.add_routes)
         else:
             self.routed = True
             if controller := self.children.get("controller"):
                 controller.signal(CHECK_ROUTES)
 
-    def greet(self) -> None:
-        """Once the hub answers, print where; try again until it does."""
+    def show_address(self) -> None:
+        """Print the address once the hub answers; retry until it does."""
         if self.stopping:
             return
         if not self.routed or not self.is_healthy():
             self.waits = min(self.waits * 1.2, 1.0)
-            self.later(self.waits, self.greet)
+            self.later(self.waits, self.show_address)
             return
         self.check_socket()
         self.ready = True
@@ -365,7 +372,7 @@ class Supervisor:
                 "first administrator's password:",
                 f"    {origin}{welcome}",
             ]
-        # Not through `say`: the link must not end up in a log.
+        # Not through `log_line`, because the link must not be in a log.
         with suppress(OSError):
             print("\n".join(["", *lines, ""]), flush=True)
         self.start_controller()
@@ -385,18 +392,18 @@ class Supervisor:
     def check_socket(self) -> None:
         """Have the proxy use the hub's port if it can't open the hub's Unix socket.
 
-        One that an operator's command starts may run where the file is not, or be too
-        old to know such targets.
+        A proxy with an operator's own command may run where the file does not exist, or
+        be too old for such targets.
         """
         facts = self.facts
-        if not facts["proxy_socket"] or proxy_process.leads_to_hub(facts):
+        if not facts["proxy_socket"] or proxy_process.reaches_hub(facts):
             return
-        self.say(
+        self.log_line(
             "WARNING: The proxy can't reach the hub at the Unix socket "
             f"{facts['proxy_socket']}, so clients' addresses are not known. Set "
             "HUB_PROXY_SOCKET to a place that both can open, or to `off`"
         )
-        # Without the file, nobody makes the route lead there again.
+        # Without the file, no later check restores the route to the socket.
         with suppress(OSError):
             os.unlink(facts["proxy_socket"])
         facts["proxy_socket"] = ""
@@ -410,17 +417,17 @@ class Supervisor:
     # The end
 
     def fail(self, reason: str) -> None:
-        """End a start that went wrong; its last lines were shown already."""
-        self.say(f"ERROR: {reason}; see {self.logs}")
+        """End a start that failed; the last lines of the child were shown already."""
+        self.log_line(f"ERROR: {reason}; see {self.logs}")
         self.status = 1
         self.stop()
 
     def stop(self) -> None:
-        """End everything in order; told a second time, wait for servers no longer."""
+        """End everything in order; a second call ends the wait for servers."""
         if self.stopping:
             controller = self.children.get("controller")
             if controller and self.facts.get("cleanup_servers"):
-                self.say("Servers that have not stopped by now run on")
+                self.log_line("Servers that have not stopped by now run on")
                 self.facts["cleanup_servers"] = False
                 controller.signal(LEAVE)
             return
@@ -432,7 +439,8 @@ class Supervisor:
             and self.facts["cleanup_servers"]
             and "controller" not in self.children
         ):
-            # It was about to be started again; only it can stop servers.
+            # The controller was about to be started again, and only it can stop
+            # servers.
             self.start_controller()
         self.stop_next()
 
@@ -441,7 +449,8 @@ class Supervisor:
         for stage in STAGES:
             present = [self.children[name] for name in stage if name in self.children]
             if stage == STAGES[-1] and self.still is None:
-                # Each server has a route, so the proxy knows how many there are.
+                # Each server has a route, so the proxy's routes show how many there
+                # are.
                 self.still = self.count_servers()
             for child in present:
                 if child.name not in self.ending:
@@ -465,10 +474,11 @@ class Supervisor:
         self.later(grace, partial(child.signal, signal.SIGKILL))
 
     def replace_proxy(self, child: Child) -> None:
-        """Put a proxy that can outlive the hub in the place of one that can't.
+        """Replace a proxy that ends with the hub by one that can outlive the hub.
 
-        The kernel ends that with this process, and nobody would read what it writes.
-        Open connections are cut, and what has a route is reached again in a moment.
+        The kernel ends the former with this process, and its output would have no
+        reader. Open connections are closed, and everything with a route is reachable
+        again in a moment.
         """
         client = self.proxy_client()
         with suppress(ProxyError):
@@ -478,25 +488,27 @@ class Supervisor:
                 time.sleep(0.01)
             if child.output:
                 self.selector.unregister(child.output)
-            child.bury()
+            child.clean_up()
             self.run_child(self.proxy_child(OwnLog("proxy", self.logs), outlives=True))
-            proxy_process.give_routes(client, routes)
+            proxy_process.add_routes(client, routes)
 
-    def stop_servers(self, controller: Child, told: int | None) -> None:
-        """Have the controller stop all servers and end; say how far that has come."""
+    def stop_servers(self, controller: Child, shown: int | None) -> None:
+        """Have the controller stop all servers and end; show the progress."""
         if self.children.get("controller") is not controller:
             return
         if not self.facts["cleanup_servers"]:
             return
         still = self.count_servers()
-        if still and still != told:
-            self.say(f"Stopping {_servers(still)}; once more Ctrl-C lets them run on")
-        # One that was just started may not have heard the first time.
+        if still and still != shown:
+            self.log_line(
+                f"Stopping {_servers(still)}; once more Ctrl-C lets them run on"
+            )
+        # A controller that was just started may have missed the first signal.
         controller.signal(STOP_ALL)
         self.later(REMIND, partial(self.stop_servers, controller, still))
 
     def count_servers(self) -> int:
-        """Return how many servers the proxy leads to, as far as it tells."""
+        """Return the number of servers with a route, as far as the proxy answers."""
         if not self.ready:
             return 0
         try:
@@ -517,7 +529,7 @@ class Supervisor:
             command += ["-f", config]
         command += ["--data-dir", str(self.data_dir)]
         verb = "runs" if len(what) == 1 and (self.still or 1) == 1 else "run"
-        self.say(
+        self.log_line(
             f"{' and '.join(what)} {verb} on; the next start adopts what "
             f"runs. To stop it:\n    {shlex.join(command)}"
         )

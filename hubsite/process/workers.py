@@ -1,4 +1,4 @@
-"""The processes that answer requests: one, or several that are forked from a parent."""
+"""The processes that answer requests: one, or several forked from a parent."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from hubsite.process.loading import while_loading
 from web.asgi import Application
 from web.connection import LimitedConnection
 
-# A thread that computes is asked for the interpreter lock after this time. At
-# Python's 5 ms a bulk call would hold up everybody else's request at each of its
-# queries; see docs/decisions.md for what was measured.
+# Seconds after which a computing thread is asked for the interpreter lock. With
+# Python's 5 ms a bulk call would delay all other requests at each of its queries; see
+# docs/decisions.md for the measurements.
 SWITCH_INTERVAL = 0.0005
 
 # Seconds for open streams and requests after SIGTERM.
 KILL_TIMEOUT = 5
 
 # Seconds that a connection may be idle. A proxy keeps connections longer than browsers
-# do, and must not find them closed at the moment it uses them.
+# do, and must not find them closed when it uses them.
 IDLE_SECONDS = 75
 
 logger = structlog.get_logger(__name__)
@@ -41,8 +41,8 @@ logger = structlog.get_logger(__name__)
 class Prefork:
     """The parent of several workers.
 
-    Workers are forked from it and share what it has loaded. One that dies is
-    replaced; when the parent ends, however it ends, all of them end.
+    Workers are forked from the parent and share its memory. A worker that dies is
+    replaced; when the parent ends, however it ends, all workers end.
     """
 
     def __init__(self, work: Callable[[], None], count: int) -> None:
@@ -62,7 +62,7 @@ class Prefork:
             self.children.discard(pid)
             if not self.stopping:
                 logger.error("web worker ended and is replaced", pid=pid, status=status)
-                # One that dies at its start must not keep the machine busy.
+                # Workers that die at their start must not keep the machine busy.
                 time.sleep(1)
             if not self.stopping:
                 self.fork()
@@ -87,7 +87,7 @@ class Prefork:
 
     def send(self, number: int) -> None:
         for pid in tuple(self.children):
-            # It may have ended and not have been counted out yet.
+            # The worker may have ended and not have been collected yet.
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -96,13 +96,13 @@ class Server(uvicorn.Server):
     """uvicorn's server, which ends in time even if a thread of a request hangs."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # uvicorn gives requests up after half of it, but Python waits for threads.
+        # uvicorn cancels requests after half of the time, but Python waits for threads.
         signal.alarm(2 * KILL_TIMEOUT)
         await super().shutdown(sockets)
 
 
 def load_hub() -> Application:
-    """Load the hub; its settings are complete by then."""
+    """Import the hub after all settings are complete."""
     from hubsite.asgi import application
 
     return application
@@ -117,27 +117,28 @@ def serve(
 ) -> None:
     """Serve the hub until SIGTERM or SIGINT; Django is set up already.
 
-    Connections to `others`, which listen already, are answered as well. An address
-    that is taken raises OSError.
+    Requests to `others`, which are listening sockets, are answered as well. An address
+    in use raises OSError.
     """
     listener = socket.create_server(
         (address, port),
         family=socket.AF_INET6 if ":" in address else socket.AF_INET,
         backlog=2048,
     )
-    # Accepted connections inherit it. uvicorn writes head and body of a response
-    # apart, and the second would wait for the client's delayed acknowledgement.
+    # Accepted connections inherit the option. uvicorn writes head and body of a
+    # response separately, and the body would wait for the client's delayed
+    # acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listeners = [listener, *others]
     with while_loading():
         application = load()
-        # All that workers need is loaded before they are forked, and shared by them.
+        # All modules of workers are imported before the fork, so that their memory is
+        # shared.
         len(get_resolver().url_patterns)
     # A connection must not be shared.
     connections.close_all()
-    # Objects that exist now live as long as the process. Without this a full
-    # collection would visit all of them and stop every request for tens of
-    # milliseconds.
+    # Existing objects live as long as the process. Without this a full collection would
+    # visit all of them and delay every request for tens of milliseconds.
     gc.collect()
     gc.freeze()
     if workers == 1:
@@ -166,8 +167,8 @@ def work(application: Application, listeners: list[socket.socket]) -> None:
             timeout_graceful_shutdown=KILL_TIMEOUT,
         )
     )
-    # uvicorn sends itself the signal again that stopped it. Nothing is left to be
-    # stopped then, and this process still has things to do at its exit.
+    # uvicorn sends itself again the signal that stopped it. Everything has stopped
+    # then, and this process still has work to do at its exit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     server.run(listeners)
