@@ -5,12 +5,12 @@ from django.core.checks import Tags, register
 
 
 class ApiConfig(AppConfig):
-    """The JupyterHub wire."""
+    """JupyterHub's REST API."""
 
     name = "api"
 
     def ready(self) -> None:
-        """Register what other rooms ask for; views can't be imported any earlier."""
+        """Register callbacks of other rooms; views can't be imported any earlier."""
         from api.checks import check_views_state_scopes
         from api.whoami import facts
         from tokens.verification import register_facts

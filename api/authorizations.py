@@ -1,4 +1,4 @@
-"""The addresses by which services asked who someone is before `GET /user`."""
+"""The addresses with which services identified users before `GET /user`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tokens.verification import verify
 
 
 class TokenLookupView(HubAPIView):
-    """Whose token this is, for holders of another."""
+    """The owner of a token, for holders of another."""
 
     scopes: ClassVar = {"GET": IDENTIFIED}
 
@@ -43,7 +43,7 @@ class TokenLookupView(HubAPIView):
 
 
 class TokenRequestView(HubAPIView):
-    """Where tokens were requested long ago."""
+    """The former address of token requests."""
 
     scopes: ClassVar = {"GET": PUBLIC, "POST": PUBLIC}
 
@@ -55,7 +55,7 @@ class TokenRequestView(HubAPIView):
 
 
 class CookieLookupView(HubAPIView):
-    """Whose session this cookie belongs to, for holders of a token."""
+    """The user of a session's cookie, for holders of a token."""
 
     scopes: ClassVar = {"GET": IDENTIFIED}
 
@@ -63,7 +63,7 @@ class CookieLookupView(HubAPIView):
         require_token(request)
         user = None
         if name == settings.SESSION_COOKIE_NAME:
-            # Services of old sent the value in the body.
+            # Old services sent the value in the body.
             told = value or request.body.decode("latin-1").strip().strip('"')
             user = user_of_session(told or request.COOKIES.get(name, ""))
         if user is None:
@@ -73,13 +73,13 @@ class CookieLookupView(HubAPIView):
 
 
 def require_token(request: APIRequest) -> None:
-    """Refuse a browser: one session must not ask about another."""
+    """Refuse a session, because a session must not query another."""
     if request.bearer is None:
         raise Forbidden("Send a token in the Authorization header.")
 
 
 def user_of_session(key: str) -> User | None:
-    """Return who is signed in under a session, as a request with its cookie would."""
+    """Return the user of a session, with the same checks as for its cookie."""
     if "\0" in key:
         return None
     request: Any = HttpRequest()

@@ -1,22 +1,22 @@
-"""What every address of the API has in common: who asks, may they, and how to answer.
+"""The base of the API's views: authentication, permissions and responses.
 
-A view states for each method the scopes of which one is needed:
+A view declares for each method the scopes of which one is needed:
 
     class UserView(HubAPIView):
         scopes = {"GET": ("read:users", "read:users:name"), "DELETE": "delete:users"}
 
         def subject(self) -> User: ...
 
-Instead of scopes a method may state `PUBLIC` (no credential needed) or `IDENTIFIED`
-(any valid credential). A method that states nothing is closed.
+Instead of scopes a method may declare `PUBLIC` (no credential needed) or `IDENTIFIED`
+(any valid credential). A method without a declaration is closed.
 
-A scope may be held with a filter. What that means is the view's to say:
+A scope may have a filter. The view decides its effect:
 
-* `subject()` returns the object that the address names. A filter that does not reach
-  it answers 404, whether or not the object exists.
-* methods in `narrows` cut their answer down to the rows of `model` that the filter
+* `subject()` returns the object of the address. A filter that does not reach the
+  object gives 404, whether or not the object exists.
+* methods in `narrows` limit their response to the rows of `model` that the filter
   reaches.
-* all others need the scope without a filter, and answer 403.
+* all others need the scope without a filter, and give 403 otherwise.
 
 Views are Django REST framework's, so that its authentication classes and the schema
 generator apply, but requests and responses are Django's own: one representation,
@@ -74,7 +74,7 @@ logger = logging.getLogger(__name__)
 
 
 class Door(enum.Enum):
-    """What a method asks for instead of a scope."""
+    """Requirements of a method other than a scope."""
 
     PUBLIC = "public"
     IDENTIFIED = "identified"
@@ -92,7 +92,7 @@ STATUS: Mapping[type[Refusal], int] = {
     Busy: 429,
 }
 
-# Databases and Python's own JSON give up somewhere beyond; nobody needs as much.
+# Databases and Python's own JSON fail at some greater depth; nobody needs as much.
 DEEPEST = 100
 
 MISSING_CREDENTIALS = "Missing or invalid credentials."
@@ -100,7 +100,7 @@ OUT_OF_REACH = "No access to resources or resources not found"
 
 
 class APIRequest(HttpRequest):
-    """A request as views see it; exists for the type checker only."""
+    """The type of requests in views; exists for the type checker only."""
 
     access: Access
     bearer: Bearer | None
@@ -108,7 +108,7 @@ class APIRequest(HttpRequest):
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Spell characters beyond ASCII as JSON does; a codec error handler."""
+    """Escape characters beyond ASCII as JSON does; a codec error handler."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
@@ -120,14 +120,14 @@ codecs.register_error("json", _escape)
 
 
 def reply_text(text: str, status: int = 200) -> HttpResponse:
-    """Answer with JSON that is text already."""
+    """Return a response with JSON text."""
     return HttpResponse(
         text.encode("ascii", "json"), status=status, content_type="application/json"
     )
 
 
 def reply(data: Any, status: int = 200) -> HttpResponse:
-    """Answer with `data` as JSON, in ASCII; times in UTC end in `Z`."""
+    """Return a response with `data` as JSON, in ASCII; times in UTC end in `Z`."""
     body = orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
     if not body.isascii():
         body = body.decode().encode("ascii", "json")
@@ -140,7 +140,7 @@ def argument(request: HttpRequest, name: str, default: str = "") -> str:
 
 
 def empty(status: int = 204, content_type: str = "application/json") -> HttpResponse:
-    """Answer with a status and no body."""
+    """Return a response without a body."""
     response = HttpResponse(status=status, content_type=content_type)
     if status == 204:
         del response["Content-Type"]
@@ -148,7 +148,7 @@ def empty(status: int = 204, content_type: str = "application/json") -> HttpResp
 
 
 def error(status: int, message: str) -> HttpResponse:
-    """Answer with the one shape that all errors have."""
+    """Return a response in the common format of errors."""
     return reply({"status": status, "message": message}, status)
 
 
@@ -169,11 +169,11 @@ def explain(failure: Exception, path: str) -> HttpResponse:
         case SuspiciousOperation() | UnreadablePostError() | MultiPartParserError():
             return error(400, "The request could not be read.")
         case IntegrityError() | ObjectDoesNotExist():
-            # Two acts contradicted each other, and the database let one happen.
+            # Two changes conflicted, and the database allowed one of them.
             logger.warning("Came second: %s: %s", path, failure)
             return error(409, "Something else changed this meanwhile; try again.")
         case DatabaseError() | InterfaceError() if is_unavailable(failure):
-            # Writers queue in the database; one that waited in vain may try again.
+            # Writers queue in the database; one that waited too long may try again.
             reason = str(failure).partition("\n")[0]
             logger.warning("The database did not answer %s: %s", path, reason)
             leave_standby(failure)
@@ -191,13 +191,13 @@ def explain(failure: Exception, path: str) -> HttpResponse:
 
 
 class HubAPIView(APIView):
-    """One address of the API."""
+    """Base class of the API's views."""
 
     authentication_classes = (TokenAuthentication,)
     scopes: ClassVar[Mapping[str, str | tuple[str, ...] | Door]] = {}
     narrows: ClassVar[frozenset[str]] = frozenset()
     model: ClassVar[type[Model] | None] = None
-    # The longest body that is parsed; None leaves it at what this hub reads at all.
+    # The longest body that is parsed; None means the hub's general limit.
     largest_body: ClassVar[int | None] = None
 
     request: APIRequest  # type: ignore[assignment]
@@ -215,7 +215,7 @@ class HubAPIView(APIView):
     # The steps of a request, in order
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Take a request through all steps; whatever fails is answered as JSON."""
+        """Take a request through all steps; failures become JSON."""
         try:
             return self.proceed(request, kwargs)
         except Exception as failure:
@@ -231,7 +231,7 @@ class HubAPIView(APIView):
             self.identify(request)
             return error(405, f"{method} is not supported here.")
         if "\0" in request.path_info:
-            # No database stores this character, so nothing has such a name.
+            # No database stores this character, so no name contains it.
             return error(404, OUT_OF_REACH)
         if ENCODED_SLASH in request.path_info:
             for key, value in kwargs.items():
@@ -242,7 +242,7 @@ class HubAPIView(APIView):
         return handler(request, **kwargs)
 
     def identify(self, request: Any) -> None:
-        """Put `access`, `bearer`, `actor` on the request; a stranger has no access."""
+        """Set the request's `access`, `bearer` and `actor`, credentials or not."""
         address = request.META.get("REMOTE_ADDR", "")
         for scheme in self.schemes:
             found = scheme.authenticate(request)
@@ -255,12 +255,12 @@ class HubAPIView(APIView):
         request.bearer = None
         request.access = EMPTY
         request.actor = Actor("anonymous", "", None, address)
-        # Without the middleware, which finds out, any request may be a page's.
+        # Without the middleware, any request may come from a page.
         if getattr(request, "caller", Caller.PAGE) is not Caller.PROGRAM:
             self.identify_by_cookie(request, address)
 
     def identify_by_cookie(self, request: Any, address: str) -> None:
-        """Accept the session of a browser, if the request is of its own making."""
+        """Accept a browser's session, if the request comes from a page of the hub."""
         self.refuse_forged(request)
         content_type = request.META.get("CONTENT_TYPE", "")
         if (
@@ -276,9 +276,9 @@ class HubAPIView(APIView):
             request.actor = Actor("user", user.name, None, address)
 
     def refuse_forged(self, request: Any) -> None:
-        """Raise `Forbidden` if a foreign page may have caused the request.
+        """Raise `Forbidden` if a foreign page may have sent the request.
 
-        The middleware that guards against forgery knows; without it, none passes.
+        The XSRF middleware decides; without it, every request is refused.
         """
         if PUBLIC in (self.needs.get(request.method),):
             return
@@ -288,7 +288,7 @@ class HubAPIView(APIView):
         check()
 
     def decide(self, request: Any, method: str, names_an_object: bool) -> None:
-        """Raise unless what the request may do lets it go on."""
+        """Raise an error unless the request has the required scopes."""
         need = self.needs.get(method)
         if need is PUBLIC:
             return
@@ -309,26 +309,26 @@ class HubAPIView(APIView):
             access.require(*need)
 
     def subject(self) -> Any:
-        """Return the object that the address names, for filters to be asked about.
+        """Return the object of the address, to which filters are applied.
 
-        It need not exist: a filter may name what is about to be created. None means
-        that no filter reaches it.
+        It need not exist, because a filter may name an object that is about to be
+        created. None means that no filter reaches it.
         """
         return None
 
-    # What methods use
+    # Functions for methods
 
     def json(self) -> Any:
-        """Read the body as JSON, whatever its content type; None if it is empty."""
+        """Return the body as JSON, whatever its content type; None if it is empty."""
         try:
             body = self.request.body
         except RawPostDataException:
-            # The form that it was has been looked into for its XSRF value.
+            # The body was parsed as a form when its XSRF value was checked.
             raise Invalid("Invalid JSON in body of request") from None
         if not body:
             return None
         if self.largest_body is not None and len(body) > self.largest_body:
-            # To parse it would take a while in which no other thread computes.
+            # Parsing it would block all other threads for a while.
             raise Invalid(
                 f"The body is larger than the {self.largest_body} bytes that are read "
                 "at this address; send it in parts"
@@ -337,7 +337,8 @@ class HubAPIView(APIView):
             data = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:
             raise Invalid("Invalid JSON in body of request") from None
-        # The pattern takes longer than all the rest, so it is tried where it may match.
+        # The pattern is slower than all the rest, so it is applied only where it may
+        # match.
         if b"\\u0000" in body and _ESCAPED_NUL.search(body):
             raise Invalid("The body holds a NUL character, which can't be stored")
         if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(data):
@@ -346,7 +347,7 @@ class HubAPIView(APIView):
 
 
 def _is_deep(data: Any) -> bool:
-    """Tell whether lists and objects in lists and objects go deeper than we store."""
+    """Tell whether lists and objects are nested deeper than the limit."""
     level = [data]
     for _ in range(DEEPEST):
         level = [
@@ -372,7 +373,7 @@ def _status_of(refusal: Refusal) -> int:
 
 
 class UnknownView(HubAPIView):
-    """Every address below the API that nothing else answers."""
+    """All other addresses below the API."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return error(404, "There is nothing at this address.")

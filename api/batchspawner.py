@@ -1,6 +1,6 @@
-"""Where a job of a batch system tells at which port its server listens.
+"""The address at which a job of a batch system reports the port of its server.
 
-Only the job knows which ports are free on the machine that it came to. Its wrapper,
+Only the job can find a free port on its machine. Its wrapper,
 `batchspawner-singleuser`, chooses one and reports it here with the server's own token.
 """
 
@@ -17,14 +17,14 @@ from servers.batch import note_port, starting_server
 
 
 class BatchSpawnerView(HubAPIView):
-    """The port of the server that the caller's token was made for."""
+    """The port of the server that the caller's token was issued for."""
 
     scopes: ClassVar = {"POST": IDENTIFIED}
 
     def post(self, request: APIRequest) -> HttpResponse:
         if request.bearer is None:
             raise Forbidden("Send the server's token in the Authorization header.")
-        # Looked for first: to anybody else it is all the same what the body says.
+        # Looked up first, so that the body does not matter to other callers.
         server = starting_server(request.bearer.token_id)
         body = self.json()
         if not isinstance(body, dict) or "port" not in body:

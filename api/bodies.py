@@ -1,4 +1,4 @@
-"""What request bodies may hold: one declaration checks them and documents them."""
+"""Declarations of request bodies, for checks and for the documentation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TYPE_SCHEMAS: Mapping[Any, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON object with known keys, each of one type; others are refused."""
+    """A JSON object with known keys of one type each; other keys are refused."""
 
     noun: str
     keys: Mapping[str, Any]
     required: tuple[str, ...] = ()
 
     def check(self, data: Any) -> dict[str, Any]:
-        """Return `data` if it is such an object, else say what is wrong with it."""
+        """Return `data` if it is such an object, else raise an error."""
         if not isinstance(data, dict):
             raise Invalid(f"Invalid JSON data: {_shortened(data)}; give an object.")
         unknown = data.keys() - self.keys.keys()
@@ -45,7 +45,7 @@ class Body:
         return data
 
     def schema(self) -> dict[str, Any]:
-        """Describe the object in the words of OpenAPI."""
+        """Return the object's schema for OpenAPI."""
         schema: dict[str, Any] = {
             "type": "object",
             "properties": {key: TYPE_SCHEMAS[kind] for key, kind in self.keys.items()},

@@ -1,4 +1,4 @@
-"""A system check: no view of the API forgets to state its scopes."""
+"""A system check that each view of the API declares its scopes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERBS = ("get", "post", "put", "patch", "delete")
 
 
 def views_below(patterns: list[URLPattern | URLResolver]) -> Iterator[Any]:
-    """Yield the view classes that a list of URL patterns leads to."""
+    """Yield the view classes of a list of URL patterns."""
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from views_below(pattern.url_patterns)
@@ -24,13 +24,13 @@ def views_below(patterns: list[URLPattern | URLResolver]) -> Iterator[Any]:
 
 
 def undeclared(view: type[HubAPIView]) -> list[str]:
-    """Name the methods that a view has but states nothing for."""
+    """Return the methods of a view without a declaration."""
     verbs = (verb for verb in VERBS if hasattr(view, verb))
     return [verb.upper() for verb in verbs if verb.upper() not in view.scopes]
 
 
 def check_views_state_scopes(**kwargs: Any) -> list[CheckMessage]:
-    """Report each method of the API that nobody may use, for nothing was stated."""
+    """Report each method of the API without a declaration, which nobody may use."""
     return [
         Error(
             f"{view.__name__} states no scopes for {', '.join(missing)}.",

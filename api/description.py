@@ -1,7 +1,7 @@
-"""The words in which it is written down what the API takes and answers.
+"""Helpers to describe the API's input and output.
 
-Views hold no word of it. The table, which `operations.py` fills, says it for each
-method of each address; `schema.py` makes OpenAPI of that.
+Views contain no descriptions. The table, which `operations.py` fills, has them for each
+method of each address; `schema.py` converts them to OpenAPI.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Schema = Mapping[str, Any]
 
 
 def ref(name: str) -> Schema:
-    """Point to a shape by its name."""
+    """Return a reference to a named schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def listed(name: str) -> Schema:
-    """Describe a list of shapes."""
+    """Return the schema of a list."""
     return {"type": "array", "items": ref(name)}
 
 
 def paged(items: Schema) -> Schema:
-    """Describe a page of a list inside its envelope."""
+    """Return the schema of a page of a list in its envelope."""
     return {
         "type": "object",
         "required": ["items", "_pagination"],
@@ -37,7 +37,7 @@ def paged(items: Schema) -> Schema:
 
 
 def query(name: str, description: str, **schema: Any) -> Schema:
-    """Describe a parameter of the query; text unless `schema` says otherwise."""
+    """Return a query parameter; its type is text unless `schema` overrides it."""
     return {
         "name": name,
         "in": "query",
@@ -48,7 +48,7 @@ def query(name: str, description: str, **schema: Any) -> Schema:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one method of one address takes and answers.
+    """The input and output of one method of one address.
 
     `answers` maps a status to the schema of its body, or None if there is none.
     """
@@ -68,8 +68,7 @@ class Table:
     """All operations by method and address, as in `GET /users/{name}`."""
 
     operations: dict[str, Operation] = field(default_factory=dict)
-    # Described in full, as OpenAPI has it: addresses of other rooms, by address and
-    # method.
+    # Complete OpenAPI descriptions of addresses of other rooms, by address and method.
     beside: dict[str, dict[str, Schema]] = field(default_factory=dict)
 
     def find(self, method: str, path: str) -> Operation | None:

@@ -1,7 +1,7 @@
-"""Groups on the wire: their members and properties.
+"""Groups in the API: their members and properties.
 
-A group's JSON is text that the database makes, members and all, so that a group of
-ten thousand costs little more to read than to send.
+The database makes a group's JSON as text, members included, so that reading a group of
+ten thousand costs little more than sending the response.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 
-# Statements are made of constants; what comes from outside is a parameter.
+# Statements are made of constants; input is passed as parameters.
 # ruff: noqa: S608
 
 READ = ("read:groups", "read:groups:name", "read:roles:groups")
 
-# A name may stand in the body of a call whose address names the group; it counts for
-# nothing, nor do roles.
+# A body may repeat the name of the group in the address; the name is ignored, and so
+# are roles.
 GROUP = Body("group", {"name": str, "users": list, "roles": list})
 GROUPS = Body(
     "group",
@@ -50,7 +50,7 @@ COLUMNS = ("name", "properties", "users", "roles")
 
 @cache
 def select(vendor: str, with_users: bool) -> str:
-    """Write the SELECT list for groups `g`: each column's JSON."""
+    """Return the SELECT list for groups `g`: the JSON of each column."""
     sql = dialect(vendor)
     users = sql.strings(
         "u.name",
@@ -72,23 +72,23 @@ def select(vendor: str, with_users: bool) -> str:
 
 @cache
 def select_by_name(vendor: str, with_users: bool) -> str:
-    """Write the statement that reads one group."""
+    """Return the statement that reads one group."""
     selected = select(vendor, with_users)
     return f"SELECT {selected} FROM accounts_group g WHERE g.name = %s"
 
 
 @lru_cache(maxsize=64)
 def template(keys: frozenset[str]) -> str:
-    """Write the format that turns a row into the JSON of those of its keys."""
+    """Return the format that converts a row to the JSON of some keys."""
     columns = "".join(
-        f',"{key}":%s' if key in keys else "%.0s"  # one per column, seen or not
+        f',"{key}":%s' if key in keys else "%.0s"  # one per column, visible or not
         for key in COLUMNS
     )
     return f'{{"kind":"group"{columns}}}'
 
 
 def write_groups(rows: list[tuple[Any, ...]], access: Access) -> list[str]:
-    """Return the JSON texts of groups, without those of which nothing is seen."""
+    """Return the JSON texts of groups, without those that are not visible."""
     view = access.view("group")
     texts = []
     for row in rows:
@@ -101,12 +101,12 @@ def write_groups(rows: list[tuple[Any, ...]], access: Access) -> list[str]:
 
 
 def sees_members(access: Access) -> bool:
-    """Tell whether members need to be read at all."""
+    """Tell whether members may be visible, so that they have to be read."""
     return access.has("read:groups")
 
 
 def group_text(request: APIRequest, name: str) -> str:
-    """Return the JSON text of one group as the request may see it."""
+    """Return the JSON text of one group with the visible keys."""
     selected = select_by_name(vendor_in_use(), sees_members(request.access))
     row = first_row(selected, (name,))
     if row is None:
@@ -152,7 +152,7 @@ class GroupsView(HubAPIView):
         if not isinstance(data, dict) or not data.get("groups"):
             raise Invalid("Must specify at least one group to create")
         if isinstance(data["groups"], dict):
-            # As JupyterHub reads it: the keys are the names.
+            # As in JupyterHub, the keys are the names.
             data = {**data, "groups": list(data["groups"])}
         GROUPS.check(data)
         groups = create_groups(
@@ -194,13 +194,13 @@ def require_group(name: str) -> Group:
 
 
 class OneGroupView(HubAPIView):
-    """An address that names a group, which may not exist."""
+    """The address of a group, which may not exist."""
 
     def subject(self) -> Target:
         return Target(group=self.kwargs["name"])
 
     def find(self) -> Group:
-        """Return the group, or answer 404."""
+        """Return the group, or raise an error that becomes 404."""
         return require_group(self.kwargs["name"])
 
 
@@ -245,7 +245,7 @@ class MembersView(OneGroupView):
         return reply_text(group_text(request, name))
 
     def names(self, verb: str) -> list[str]:
-        """Return the usernames that the body lists."""
+        """Return the list of usernames in the body."""
         data = GROUP.check(self.json())
         if "users" not in data:
             raise Invalid(f"Must specify users to {verb}")

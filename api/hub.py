@@ -1,4 +1,4 @@
-"""The hub itself on the wire: its version, its health, its proxy and its end."""
+"""The hub in the API: its version, health, proxy and shutdown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from controller.shutdown import stop_hub
 from scopes.refusals import Invalid
 from web.outside import release_connection, waits_for_others
 
-# What JupyterHub's short names stand for.
+# The classes of JupyterHub's short names.
 CLASSES = {
     "dummy": "jupyterhub.auth.DummyAuthenticator",
     "local": "jupyterhub.auth.LocalAuthenticator",
@@ -35,13 +35,13 @@ CLASSES = {
 }
 
 
-# Characters of what a proxy that announces itself tells.
+# Most characters of an address or secret of a new proxy.
 MAX_API_URL = 2_047
 MAX_AUTH_TOKEN = 4_096
 
 
 class RootView(HubAPIView):
-    """The version, for anybody; other pages may ask, too."""
+    """The version, without credentials; other sites' pages may read it, too."""
 
     scopes: ClassVar = {"GET": PUBLIC}
 
@@ -49,7 +49,7 @@ class RootView(HubAPIView):
         return reply({"version": settings.HUB_VERSION})
 
     def refuse_forged(self, request: Any) -> None:
-        """Let everything pass: there is nothing here to act on."""
+        """Accept every request, because there is nothing to protect."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().dispatch(request, *args, **kwargs)
@@ -58,7 +58,7 @@ class RootView(HubAPIView):
 
 
 class InfoView(HubAPIView):
-    """What the hub runs on."""
+    """The versions of the hub's components."""
 
     scopes: ClassVar = {"GET": "read:hub"}
 
@@ -77,11 +77,11 @@ class InfoView(HubAPIView):
 
 @cache
 def _component(name: str) -> dict[str, str]:
-    """Name a class and the version of the package that it comes from."""
+    """Return a class and the version of its package."""
     name = CLASSES.get(name, name)
     package = name.partition(".")[0]
     if package == "jupyterhub":
-        # Either its own classes or ours that stand for them.
+        # JupyterHub's own classes, or the hub's replacements.
         return {"class": name, "version": settings.HUB_VERSION}
     try:
         return {"class": name, "version": version(package)}
@@ -90,7 +90,7 @@ def _component(name: str) -> dict[str, str]:
 
 
 class HealthView(HubAPIView):
-    """Whether this process answers at all; asks nothing of the database."""
+    """Whether this process answers; without use of the database."""
 
     scopes: ClassVar = {"GET": PUBLIC}
 
@@ -130,7 +130,7 @@ class ProxyView(HubAPIView):
         return empty(200)
 
     def patch(self, request: APIRequest) -> HttpResponse:
-        """Fill a proxy that announces itself, and use it from now on."""
+        """Add all routes to another proxy, and use that proxy from now on."""
         body = self.json()
         if body is None:
             raise Invalid("need JSON body")
@@ -153,7 +153,7 @@ class ProxyView(HubAPIView):
         try:
             check_routes(announced)
         except ProxyError as problem:
-            # One that does not answer takes nobody's place.
+            # A proxy that does not answer replaces none.
             return error(503, str(problem))
         if api_url or auth_token:
             announce_proxy(announced.api_url, announced.auth_token, by=request.actor)
@@ -161,7 +161,7 @@ class ProxyView(HubAPIView):
 
 
 def is_web_address(url: str) -> bool:
-    """Tell whether something can be asked for at an address at all."""
+    """Tell whether a request can be sent to an address at all."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(
@@ -172,7 +172,7 @@ def is_web_address(url: str) -> bool:
 
 
 class ShutdownView(HubAPIView):
-    """The end of the hub, after the answer."""
+    """The shutdown of the hub, after the response."""
 
     scopes: ClassVar = {"POST": "shutdown"}
 

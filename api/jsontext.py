@@ -1,14 +1,14 @@
 """JSON text made by the database.
 
-Long lists are joined from text that the database hands over ready-made: making Python
-objects of the rows first costs several times what all the rest of a request does,
-dates most of all. Each function turns an SQL expression into one that yields JSON;
-NULL becomes `null`.
+Long lists are joined from text that the database returns complete. Making Python
+objects of the rows first would cost several times the rest of a request, dates most of
+all. Each function converts an SQL expression to one that returns JSON; NULL becomes
+`null`.
 
-Text may hold characters beyond ASCII; `reply_text` escapes them.
+Text may contain characters beyond ASCII; `reply_text` escapes them.
 """
 
-# Statements are made of constants here; no value ever enters them.
+# Statements are made of constants and never contain values.
 # ruff: noqa: S608
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from database.statements import vendor_in_use
 
 
 class Common:
-    """What all databases spell alike."""
+    """The SQL that is the same in all databases."""
 
     @staticmethod
     def boolean(expression: str) -> str:
@@ -44,12 +44,12 @@ class SQLite(Common):
 
     @staticmethod
     def strings(expression: str, rows: str) -> str:
-        """Make a list of one text column of `rows`, a FROM clause with its WHERE."""
+        """Return a list of one text column of `rows`, a FROM clause with its WHERE."""
         return f"(SELECT json_group_array({expression}) FROM {rows})"
 
     @classmethod
     def lists(cls, expressions: dict[str, str], rows: str) -> str:
-        """Make a list of lists; `expressions` say how each column is to be read."""
+        """Return a list of lists; `expressions` maps each column to its conversion."""
         nested = {
             "string": "{0}",
             "boolean": "json(CASE WHEN {0} THEN 'true' ELSE 'false' END)",
@@ -63,14 +63,14 @@ class SQLite(Common):
 
     @staticmethod
     def elements(alias: str) -> str:
-        """Read a JSON list, given as a parameter, as rows `alias(key, value)`."""
+        """Return SQL that reads a parameter's JSON list as rows `alias(key, value)`."""
         return f"json_each(%s) AS {alias}"
 
 
 class PostgreSQL(Common):
     """All types are the database's own."""
 
-    # The wire leaves microseconds out when there are none.
+    # The API's times have microseconds only if they are not 0.
     MOMENT = (
         "replace(to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), "
         "'.000000', '') || 'Z'"
@@ -117,5 +117,5 @@ class PostgreSQL(Common):
 
 
 def dialect(vendor: str | None = None) -> type[SQLite] | type[PostgreSQL]:
-    """Return the functions of a database; of the one in use if none is named."""
+    """Return the functions of a database, by default of the one in use."""
     return PostgreSQL if (vendor or vendor_in_use()) == "postgresql" else SQLite

@@ -1,7 +1,7 @@
-"""Where the API tells of itself.
+"""The address of the API's description.
 
-What makes its description is loaded when somebody asks, for it takes a twentieth of a
-start, and most processes are never asked.
+The modules for it are imported at the first request, because the import takes a
+twentieth of a start, and most processes never need them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from api.base import PUBLIC, APIRequest, HubAPIView
 
 
 class DescriptionView(HubAPIView):
-    """The OpenAPI description, for whoever writes a client."""
+    """The OpenAPI description, for authors of clients."""
 
     scopes: ClassVar = {"GET": PUBLIC}
 

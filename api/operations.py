@@ -1,7 +1,7 @@
-"""What each method of each address takes and answers.
+"""The input and output of each method of each address.
 
-`HubSchema` adds what follows from the view: who may call and which refusals that
-brings. A test compares this table with the addresses that there are.
+`HubSchema` adds what follows from the view: the scopes and the refusals. A test
+compares this table with the existing addresses.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ STOPPED = query(
 
 
 def bare_or_paged(items: Schema) -> Schema:
-    """Describe a list whose envelope comes with the pagination media type."""
+    """Return the schema of a list, bare or in the pagination envelope."""
     return {"oneOf": [items, paged(items)]}
 
 
@@ -390,7 +390,7 @@ for whom in ("users", "groups"):
             f"DELETE {address}": Operation("Leave a share", {204: None}),
         }
 
-# What `oauth/` answers to: a page, and an endpoint with errors of its own shape.
+# The addresses of `oauth/`: a page, and an endpoint with its own format of errors.
 
 
 def _parameter(name: str, description: str, **schema: Any) -> Schema:

@@ -1,7 +1,7 @@
 """Pages of long lists.
 
-Whoever accepts the pagination media type gets `items` with a cursor to what follows;
-all others get a bare list, cut off at the same limit without a word.
+Clients that accept the pagination media type get `items` with a cursor to the next
+page; all others get a bare list, cut off at the same limit silently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scopes.refusals import Invalid
 
 MEDIA_TYPE = "application/jupyterhub-pagination+json"
 
-# Beyond this no row can be, and databases count no further.
+# No row has a higher number, and databases count no further.
 FARTHEST = 2**53
 
 
@@ -41,7 +41,7 @@ class Page:
 
     @classmethod
     def of(cls, request: HttpRequest, *, always_enveloped: bool = False) -> Self:
-        """Read a request's page; lists that never were bare ask `always_enveloped`."""
+        """Return a request's page; lists without a bare form are `always_enveloped`."""
         asked = accepts_pages(request)
         enveloped = always_enveloped or asked
         longest = settings.HUB.api_page_max_limit
@@ -56,22 +56,22 @@ class Page:
         return cls(min(offset, FARTHEST), min(max(limit, 1), longest), enveloped)
 
     def total_after(self, read: int) -> int | None:
-        """Tell how long the list is if reading this page has shown it already."""
+        """Return the length of the list if reading this page has shown it already."""
         if read == self.limit or (read == 0 and self.offset):
             return None
         return self.offset + read
 
     def window(self, total: int) -> Window:
-        """Choose the end to read from: skipping rows costs, so take the nearer."""
+        """Return the nearer end to read from, because skipping rows costs time."""
         if self.offset <= total // 2:
             return Window(False, self.offset, self.limit)
         after = total - self.offset - self.limit
         return Window(True, max(after, 0), max(self.limit + min(after, 0), 0))
 
     def reply(self, items: str, total: int, request: HttpRequest) -> HttpResponse:
-        """Answer with the JSON text of this page's items, which are a list or object.
+        """Return a response with the JSON text of this page's items, a list or object.
 
-        `total` is read only inside an envelope.
+        `total` is used only inside an envelope.
         """
         if not self.enveloped:
             return reply_text(items)
@@ -79,7 +79,7 @@ class Page:
         return reply_text(f'{{"items":{items},"_pagination":{pagination}}}')
 
     def cursor(self, total: int, request: HttpRequest) -> dict[str, Any]:
-        """Return what an envelope says of this page and of the next."""
+        """Return the envelope's data about this page and the next."""
         following = None
         if self.offset + self.limit < total:
             following = {
@@ -95,7 +95,7 @@ class Page:
         }
 
     def next_url(self, request: HttpRequest) -> str:
-        """Return the address of the next page, as the client would spell it."""
+        """Return the address of the next page, with the client's own host."""
         parameters = parse_qs(
             request.META.get("QUERY_STRING", ""), keep_blank_values=True
         )
@@ -106,6 +106,6 @@ class Page:
 
 
 def accepts_pages(request: HttpRequest) -> bool:
-    """Tell whether the request asks for the envelope by its media type."""
+    """Tell whether the request accepts the envelope's media type."""
     accepted = request.META.get("HTTP_ACCEPT", "")
     return any(element.strip().lower() == MEDIA_TYPE for element in accepted.split(","))

@@ -1,7 +1,7 @@
 """The OpenAPI description of every address.
 
-It comes from the table that `operations.py` fills; what follows from the view is added
-here: who may call, which refusals that brings, and the names in the address.
+Its source is the table that `operations.py` fills. This module adds what follows from
+the view: the scopes, the refusals, and the names in the address.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class HubSchema(AutoSchema):
     def responses(
         operation: Operation, need: Any, names_something: bool
     ) -> dict[str, Any]:
-        """Describe all answers: the table's, and the refusals that any such has."""
+        """Return all responses: the table's, and the refusals of every such method."""
         refusals = set(operation.refusals)
         if need is not PUBLIC:
             refusals.add(403)
@@ -117,7 +117,7 @@ def _names_in(path: str) -> list[str]:
 def _identifier(method: str, path: str) -> str:
     prefix = f"{settings.HUB_PATH}api"
     words = path.removeprefix(prefix).replace("{", "").replace("}", "").split("/")
-    # The empty name at an end stands for the default server.
+    # An empty name at the end is the default server's.
     ending = ["default"] if path.endswith("/") and len(words) > 2 else []
     return "_".join([method.lower(), *filter(None, words), *ending]).replace("-", "_")
 
@@ -147,7 +147,7 @@ def _either(scopes: tuple[str, ...]) -> str:
 
 @cache
 def description() -> dict[str, Any]:
-    """Make the description of the whole API; it is the same until the hub restarts."""
+    """Return the description of the whole API, which is computed once."""
     found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
     prefix = f"{settings.HUB_PATH}api"
     for address, methods in table.beside.items():

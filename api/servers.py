@@ -1,7 +1,7 @@
-"""Servers on the wire: their shape, starting and stopping them, and their progress.
+"""Servers in the API: their JSON, start, stop, and progress.
 
-A call that starts or stops a server waits for a while for that to happen; see
-`web.deferred` for how. What then has not happened yet will still happen.
+A call that starts or stops a server waits for a while for the result; see
+`web.deferred`. After that time the start or stop continues without the call.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ STRUCTURED = ("display_name", "user_options")
 
 # Seconds that a call waits for a server to start or stop, unless configured.
 PATIENCE = 10.0
-# Seconds between signs of life on a stream, so that proxies leave it open.
+# Seconds between signs of life on a stream, so that proxies keep it open.
 BEAT = 8.0
 
 
 class ServerRow(Protocol):
-    """What the wire says about a server, wherever it was read from."""
+    """The columns of a server for the API, from any source."""
 
     name: str
     display_name: str
@@ -63,7 +63,7 @@ class ServerRow(Protocol):
 
 
 def server_json(owner: str, server: ServerRow, *, with_state: bool) -> dict[str, Any]:
-    """Return a server as the wire shows it."""
+    """Return a server as the API shows it."""
     path = server_path(owner, server.name)
     progress = progress_path(owner, server.name)
     host = user_origin(owner)
@@ -88,12 +88,12 @@ def server_json(owner: str, server: ServerRow, *, with_state: bool) -> dict[str,
 
 
 def default_server(user: User) -> Server:
-    """Return the default server of someone who never used it; it has no row yet."""
+    """Return the default server of a user who never used it, without a row."""
     return Server(user=user)
 
 
 class OneServerView(HubAPIView):
-    """An address that names a server of a user; the default server's name is empty."""
+    """The address of a user's server; the default server's name is empty."""
 
     def subject(self) -> Target:
         return server_target(self.kwargs["name"], self.server_name)
@@ -159,7 +159,7 @@ class ServerView(OneServerView):
     async def start_if_dead(
         self, running: AlreadyRunning, start: Callable[[], HttpResponse]
     ) -> HttpResponse:
-        """Have a look taken at the process of a server that is said to be running."""
+        """Have the controller poll a running server; start a dead one again."""
         try:
             found = await ask_async("poll", server_id=running.server.pk)
         except NoAnswer:
@@ -171,10 +171,10 @@ class ServerView(OneServerView):
             return await response.waiting()
         return response
 
-    async def report_start(self, wished: Server, seconds: float) -> HttpResponse:
-        server = await until_settled(wished.pk, wished.generation, seconds)
-        if server is None or server.generation != wished.generation:
-            return error(409, f"The start of {wished.label} has been cancelled.")
+    async def report_start(self, requested: Server, seconds: float) -> HttpResponse:
+        server = await until_settled(requested.pk, requested.generation, seconds)
+        if server is None or server.generation != requested.generation:
+            return error(409, f"The start of {requested.label} has been cancelled.")
         if server.ready:
             return empty(201, "text/plain")
         if server.pending:
@@ -206,8 +206,8 @@ class ServerView(OneServerView):
             return empty(202, "text/plain")
         return Deferred(partial(self.report_stop, server, seconds))
 
-    async def report_stop(self, wished: Server, seconds: float) -> HttpResponse:
-        server = await until_settled(wished.pk, wished.generation, seconds)
+    async def report_stop(self, requested: Server, seconds: float) -> HttpResponse:
+        server = await until_settled(requested.pk, requested.generation, seconds)
         if server is not None and server.pending == Server.Pending.STOP:
             return empty(202, "text/plain")
         return empty()
@@ -219,7 +219,7 @@ class ServerView(OneServerView):
 
 
 class ProgressView(OneServerView):
-    """How the start of a server is coming along."""
+    """The progress of a server's start."""
 
     scopes: ClassVar = {"GET": "read:servers"}
 
@@ -233,7 +233,7 @@ class ProgressView(OneServerView):
             return stream(frames(follow(server, BEAT)), request)
         last = last_event(server)
         if last is None:
-            # As JupyterHub, which forgets servers that ran and stopped.
+            # As in JupyterHub, which forgets stopped servers.
             if server.generation and not server.pending:
                 raise NotFound(f"{server.label} is not starting...")
             raise Invalid(f"{server.label} is not starting...")
@@ -245,7 +245,7 @@ async def one(event: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 
 
 async def frames(events: AsyncIterator[dict[str, Any] | None]) -> AsyncIterator[bytes]:
-    """Write events as a stream of them is written; nothing is a sign of life."""
+    """Yield events in the format of an event stream; None is a sign of life."""
     async for event in events:
         yield b"\n\n" if event is None else b"data: %b\n\n" % orjson.dumps(event)
 
@@ -260,12 +260,12 @@ def stream(chunks: AsyncIterator[bytes], request: APIRequest) -> StreamingHttpRe
 
 
 def patience(act: str) -> float:
-    """Return how many seconds a call waits for a `spawn` or a `stop`."""
+    """Return the seconds that a call waits for a `spawn` or a `stop`."""
     return float(settings.HUB.tornado_settings.get(f"slow_{act}_timeout", PATIENCE))
 
 
 class AdminAccessView(HubAPIView):
-    """What once let administrators into servers; nobody needs it any more."""
+    """A former address that gave administrators access to servers."""
 
     scopes: ClassVar = {"POST": "servers"}
 
@@ -277,7 +277,7 @@ class AdminAccessView(HubAPIView):
 
 
 def read_options(body: Any) -> dict[str, Any]:
-    """Return what the body of a PUT (or POST) says about a server.
+    """Return the start options in the body of a PUT (or POST).
 
     Before JupyterHub 6 the whole body was the user options; it still is, unless it has
     one of the newer keys.
@@ -298,12 +298,12 @@ def read_options(body: Any) -> dict[str, Any]:
 
 
 def read_start(body: Any) -> dict[str, Any]:
-    """Return what the body of a POST says; nothing said means the options of before."""
+    """Return a POST's options; without options the earlier ones apply."""
     return read_options(body) if body else {}
 
 
 def read_changes(body: Any) -> dict[str, Any]:
-    """Return what the body of a PATCH changes."""
+    """Return the changes in the body of a PATCH."""
     if body is not None and not isinstance(body, dict):
         raise Invalid("Body must be a JSON object")
     if not body:
@@ -319,7 +319,7 @@ def read_changes(body: Any) -> dict[str, Any]:
         raise Invalid("user_options must be a dict")
     return {
         "new_name": body.get("name"),
-        # No display name is none to change to.
+        # A missing display name changes nothing.
         "display_name": body.get("display_name") or None,
         "user_options": options,
     }

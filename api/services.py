@@ -1,4 +1,4 @@
-"""Services on the wire, and adding and removing them at run time."""
+"""Services in the API: list, create and delete."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LENGTHS = {
 
 
 def service_json(service: Service, keys: frozenset[str]) -> dict[str, Any]:
-    """Return the keys of a service that may be seen; what is unset has a default."""
+    """Return the visible keys of a service; unset ones get a default."""
     data = row_json(service, keys)
     defaults = {"url": "", "info": {}, "display": True}
     return {
@@ -58,7 +58,7 @@ def service_json(service: Service, keys: frozenset[str]) -> dict[str, Any]:
 
 
 def row_json(service: Service, keys: frozenset[str]) -> dict[str, Any]:
-    """Return a service as its row has it: the manner of `GET /user`."""
+    """Return a service with unset columns as null, as `GET /user` does."""
     return {key: read(service) for key, read in READERS.items() if key in keys}
 
 
@@ -77,7 +77,7 @@ READERS: dict[str, Any] = {
 
 
 def prefix(name: str) -> str:
-    """Return the path below which the proxy serves a service."""
+    """Return the path of a service in the proxy."""
     return f"{settings.HUB.base_url}services/{quote(name, safe='@')}/"
 
 
@@ -147,7 +147,7 @@ class ServiceView(HubAPIView):
         if service is None:
             raise NotFound(f"Service {name} does not exist")
         if service.from_config:
-            # The wire's status for what only the configuration may change.
+            # JupyterHub's status for services of the configuration.
             return error(405, f"Service {name} is not modifiable at runtime")
         delete_service(service, by=request.actor)
         withdraw_service(service)
@@ -155,16 +155,16 @@ class ServiceView(HubAPIView):
 
 
 def visible(access: Access, service: Service) -> frozenset[str]:
-    """Return the keys of a service that this access shows."""
+    """Return the keys of a service that are visible with this access."""
     return access.visible("service", service)
 
 
 def read_service(body: Any) -> dict[str, Any]:
-    """Return the fields of a service that a body describes."""
+    """Return the fields of a service in a body."""
     if not body:
         raise Invalid("Invalid service data: give an object with at least one field.")
     fields = SERVICE.check(body)
-    # The address names the service.
+    # The address contains the service's name.
     fields.pop("name", None)
     for key in ("oauth_client_allowed_scopes", "command"):
         check_names(fields.get(key, []), f"service.{key}")

@@ -1,7 +1,7 @@
-"""The shapes on the wire, in the words of OpenAPI.
+"""The schemas of the API's objects, for OpenAPI.
 
-Of users, groups, services and servers a caller sees the keys that its scopes show; so
-only those that everybody sees are required.
+The visible keys of users, groups, services and servers depend on the caller's scopes,
+so only those that everybody sees are required.
 """
 
 from __future__ import annotations

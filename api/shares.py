@@ -1,7 +1,7 @@
-"""Shares and share codes on the wire.
+"""Shares and share codes in the API.
 
-The same shares are seen from three sides: by the server's owner, by the user and by
-the group with whom it is shared.
+The same shares are listed at three addresses: for the server's owner, for the user and
+for the group with whom it is shared.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CODE = Body("share code", {"expires_in": int, "scopes": list})
 
 
 def share_json(share: Share) -> dict[str, Any]:
-    """Return a share as the wire shows it."""
+    """Return a share as the API shows it."""
     return {
         "server": shared_server_json(share.server),
         "scopes": share.raw_scopes(),
@@ -61,7 +61,7 @@ def share_json(share: Share) -> dict[str, Any]:
 
 
 def code_json(invitation: ShareCode) -> dict[str, Any]:
-    """Return a share code as the wire shows it, without the code."""
+    """Return a share code as the API shows it, without the code."""
     return {
         "server": shared_server_json(invitation.server),
         "scopes": invitation.raw_scopes(),
@@ -74,7 +74,7 @@ def code_json(invitation: ShareCode) -> dict[str, Any]:
 
 
 def issued_json(invitation: ShareCode, code: str) -> dict[str, Any]:
-    """Return a new share code with its code: the one time that it is shown."""
+    """Return a new share code with its code, which is shown only once."""
     accept = f"{settings.HUB.base_url}hub/accept-share?code={code}"
     return {
         **code_json(invitation),
@@ -85,7 +85,7 @@ def issued_json(invitation: ShareCode, code: str) -> dict[str, Any]:
 
 
 def shared_server_json(server: Server) -> dict[str, Any]:
-    """Return the little of a server that those learn with whom it is shared."""
+    """Return the few keys of a server that the recipients of a share see."""
     host, path = user_origin(server.user.name), server.path
     return {
         "user": {"name": server.user.name},
@@ -97,19 +97,19 @@ def shared_server_json(server: Server) -> dict[str, Any]:
 
 
 def shares_for_wire() -> QuerySet[Share]:
-    """Return all shares with what their JSON needs."""
+    """Return all shares with the related rows for their JSON."""
     return Share.objects.select_related("server__user", "user", "group")
 
 
 def codes_for_wire() -> QuerySet[ShareCode]:
-    """Return all share codes that still count, with what their JSON needs."""
+    """Return all valid share codes with the related rows for their JSON."""
     return ShareCode.objects.active(timezone.now()).select_related("server__user")
 
 
 def paged(
     request: APIRequest, rows: QuerySet[M], to_json: Callable[[M], dict[str, Any]]
 ) -> HttpResponse:
-    """Answer with one page of a list; these lists always have an envelope."""
+    """Return a response with one page of a list, always with an envelope."""
     page = Page.of(request, always_enveloped=True)
     total = rows.count()
     items = [to_json(row) for row in rows[page.offset : page.offset + page.limit]]
@@ -248,7 +248,7 @@ class ServerCodesView(HubAPIView):
 
 
 class UserSharedView(HubAPIView):
-    """What is shared with one user, directly or through a group."""
+    """The shares with one user, directly or through a group."""
 
     scopes: ClassVar = {"GET": "read:users:shares"}
 
@@ -262,12 +262,12 @@ class UserSharedView(HubAPIView):
 
 
 class SharedServerView(HubAPIView):
-    """One server as it is shared with someone, to look at or to leave."""
+    """One server that is shared with a user or group, to view or to leave."""
 
     kind: ClassVar[str]
 
     def recipient(self, name: str) -> User | Group:
-        """Return with whom it is shared or raise `NotFound`."""
+        """Return the user or group of the address, or raise `NotFound`."""
         raise NotImplementedError
 
     def find(self, name: str, owner: str, server_name: str) -> Share:
@@ -307,7 +307,7 @@ class UserSharedServerView(SharedServerView):
 
 
 class GroupSharedView(HubAPIView):
-    """What is shared with one group."""
+    """The shares with one group."""
 
     scopes: ClassVar = {"GET": "read:groups:shares"}
 
@@ -351,7 +351,7 @@ def require_server(owner: str, name: str) -> Server:
 
 
 def read_share(body: Any) -> tuple[str, str, list[str] | None]:
-    """Return with whom a body shares, as kind and name, and which scopes."""
+    """Return kind and name of the recipient in a body, and the scopes."""
     fields = SHARE.check(without_nulls(body, *SHARE.keys))
     given = [kind for kind in ("user", "group") if kind in fields]
     if len(given) != 1:
@@ -360,7 +360,7 @@ def read_share(body: Any) -> tuple[str, str, list[str] | None]:
 
 
 def read_code(body: Any) -> tuple[int, list[str] | None]:
-    """Return how long a new code lasts and which scopes it gives."""
+    """Return the lifetime of a new code in a body, and its scopes."""
     body = without_nulls(body or {}, "scopes")
     lifetime = body.get("expires_in") if isinstance(body, dict) else None
     if isinstance(lifetime, str) and WHOLE_NUMBER.fullmatch(lifetime):
@@ -370,14 +370,14 @@ def read_code(body: Any) -> tuple[int, list[str] | None]:
 
 
 def read_scopes(fields: dict[str, Any]) -> list[str] | None:
-    """Return the scopes that a body lists; none and an empty list say the same."""
+    """Return the list of scopes in a body; an empty list counts as none."""
     scopes = check_names(fields.get("scopes", []), "scopes")
     check_number(scopes, holder="share")
     return scopes or None
 
 
 def without_nulls(body: Any, *optional: str) -> Any:
-    """Leave out what a body says nothing about."""
+    """Remove optional keys with null from a body."""
     if not isinstance(body, dict):
         return body
     return {
@@ -388,7 +388,7 @@ def without_nulls(body: Any, *optional: str) -> Any:
 
 
 def _with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:
-    """Route the servers of an owner; nothing after the last slash is the default."""
+    """Return routes of an owner's servers; an empty name is the default server's."""
     return [
         path(f"{prefix}/<str:owner>/", view.as_view()),
         path(f"{prefix}/<str:owner>/<str:server_name>", view.as_view()),

@@ -1,4 +1,4 @@
-"""Tokens of users on the wire."""
+"""Tokens of users in the API."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from tokens.models import APIToken
 from web.outside import waits_for_others
 
 DEFAULT_NOTE = "Requested via api"
-# Raw scopes of all tokens in one answer. Each is worked out, and is shown as several.
+# Most raw scopes of all tokens in one response, because each is expanded to several.
 MOST_SCOPES_SHOWN = 5_000
-# Each stands for several scopes.
+# Raw scopes that are expanded to many.
 MAX_ROLES = 100
 REFUSED = "Invalid username or password"
 
-# What is longer can't be the id of a row.
+# A longer text can't be the id of a row.
 TOKEN_ID = re.compile(r"a([0-9]{1,18})")
 
-# Written out: composing this statement costs more than all of its work.
+# Written as SQL, because composing this statement costs more than all of its work.
 FOUND = ("id", "user_id", "service_id", "client_id")  # in the order of the model
 FIND = (
     f"SELECT {', '.join(f't.{column}' for column in FOUND)} "  # noqa: S608
@@ -60,13 +60,13 @@ FIND = (
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A user and what its tokens can reach at most, read in one query."""
+    """A user with the upper limit of the tokens' rights, read in one query."""
 
     user: User
     texts: tuple[str | None, ...]
 
     def scopes_of(self, token: APIToken, client: Client) -> list[str]:
-        """Return what a token may do now: never more than its owner."""
+        """Return a token's current scopes, limited by its owner's."""
         identity = identity_of("user", self.user.name, self.texts[0])
         texts = within_reach(token.client_id, self.texts)
         access = token.access_within(
@@ -76,7 +76,7 @@ class Owner:
 
 
 def find_owner(name: str) -> Owner | None:
-    """Read a user with all that its rights come from."""
+    """Return a user with all data for the user's rights."""
     row = first_row(
         f"SELECT u.id, {', '.join(columns('user'))}"  # noqa: S608
         " FROM accounts_user u WHERE u.name = %s",
@@ -86,13 +86,13 @@ def find_owner(name: str) -> Owner | None:
         return None
     user = User(pk=row[0], name=name)
     user._state.adding = False
-    # What the user's own property would work out by another query.
+    # The cached property of the user, which would take another query.
     user.access = access_of("user", name, *row[1:])
     return Owner(user, row[1:])
 
 
 def token_json(token: APIToken, owner: Owner, client: Client) -> dict[str, Any]:
-    """Return a token as the wire shows it; `client` is what obtained it."""
+    """Return a token as the API shows it; `client` is the one that obtained it."""
     return {
         "user": owner.user.name,
         "id": f"a{token.pk}",
@@ -109,7 +109,7 @@ def token_json(token: APIToken, owner: Owner, client: Client) -> dict[str, Any]:
 
 
 def up_to_a_size(tokens: Iterable[APIToken]) -> list[APIToken]:
-    """Return the first of some tokens, as many as one answer shows the scopes of."""
+    """Return the first tokens, up to the limit of scopes in one response."""
     shown: list[APIToken] = []
     scopes = 0
     for token in tokens:
@@ -129,13 +129,14 @@ class UserTokensView(HubAPIView):
         return user_target(self.kwargs["name"])
 
     def refuse_forged(self, request: Any) -> None:
-        # A password in the body proves more than a cookie could.
+        # A password in the body needs no protection against foreign pages.
         if request.method == "POST" and not request.user.is_authenticated:
             return
         super().refuse_forged(request)
 
     def decide(self, request: Any, method: str, names_an_object: bool) -> None:
-        # Who may issue is asked where the body is at hand, for it may say who asks.
+        # The right to issue is checked with the body, which may contain a name and
+        # password.
         if method != "POST":
             super().decide(request, method, names_an_object)
 
@@ -160,7 +161,7 @@ class UserTokensView(HubAPIView):
         return reply(answer)
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        # What is empty says nothing, whatever its type.
+        # Empty values count as missing, whatever their type.
         body = self.json() or {}
         if not isinstance(body, dict):
             raise Invalid("Body must be a JSON object")
@@ -183,7 +184,7 @@ class UserTokensView(HubAPIView):
         return reply({**shown, "token": secret}, 201)
 
     def may_issue(self, owner: Owner) -> bool:
-        """Tell whether the request may make tokens of this user."""
+        """Tell whether the request may issue tokens of this user."""
         identity = identity_of("user", owner.user.name, owner.texts[0])
         target = Target(user=identity.name, group=identity.groups)
         access, by = self.request.access, self.request.actor
@@ -194,10 +195,10 @@ class UserTokensView(HubAPIView):
         )
 
     def identify_by_body(self, body: dict[str, Any]) -> None:
-        """Sign in by name and password for this one request, as the sign-in page would.
+        """Authenticate this one request by name and password, as the sign-in page does.
 
-        Failures count towards the same limits there, and who has a second factor is
-        sent there, for a password alone is not enough.
+        Failures count towards the same limits, and users with a second factor are sent
+        to that page, because a password alone is not enough.
         """
         request = self.request
         credentials = body.get("auth")
@@ -209,8 +210,8 @@ class UserTokensView(HubAPIView):
         if not isinstance(name, str) or not isinstance(password, str):
             raise Forbidden("auth must hold a username and a password, both strings.")
         try:
-            # Signing in makes accounts; asking for a token does not. What a name
-            # without an account costs, and what is said of it, is the same.
+            # Unlike a sign-in, this creates no accounts. A name without an account
+            # takes the same time and gets the same response.
             user = AccountAdapter(request).authenticate(
                 request, username=name, password=password, makes_account=False
             )
@@ -251,9 +252,9 @@ class UserTokenView(HubAPIView):
         return empty()
 
     def find(self, name: str, token_id: str) -> APIToken:
-        """Find a token that still counts, by the id that the wire shows.
+        """Return a valid token by the id that the API shows.
 
-        Only what tells tokens apart is read of it.
+        Only the columns that identify tokens are read.
         """
         match = TOKEN_ID.fullmatch(token_id)
         now = connection.ops.adapt_datetimefield_value(timezone.now())
@@ -264,13 +265,13 @@ class UserTokenView(HubAPIView):
 
 
 def read_note(body: dict[str, Any], by: Actor, owner: str) -> str:
-    """Return the note of a new token; without one it says who asked."""
+    """Return the note of a new token, by default with the name of the actor."""
     note = body.get("note")
     if isinstance(note, int | float):
-        # A number is text as well, and what is true is one.
+        # As in JupyterHub, a number is used as text, and true is one.
         note = str(note + 0) if note else ""
     if note:
-        # Whether it is a note at all, the action says.
+        # The action checks the type of the note.
         return note
     if by.kind == "user" and by.name == owner:
         return DEFAULT_NOTE
@@ -278,10 +279,10 @@ def read_note(body: dict[str, Any], by: Actor, owner: str) -> str:
 
 
 def read_scopes(body: dict[str, Any]) -> Any:
-    """Return the raw scopes that a body asks for; roles stand for theirs."""
+    """Return the raw scopes in a body; roles are replaced by their scopes."""
     scopes, roles = body.get("scopes"), body.get("roles")
     if roles is None:
-        # Whether these are scopes at all, the action says.
+        # The action checks the scopes.
         return scopes
     if scopes is not None:
         raise Invalid("Can only assign one of scopes or roles when creating tokens.")

@@ -1,6 +1,6 @@
-"""Every address below `hub/api/`; each resource lists its own.
+"""URLs below `hub/api/`; each module of a resource lists its own.
 
-There is no slash at the end of an address, except where it stands for an empty
+Addresses have no slash at the end, except where the slash stands for an empty
 server name.
 """
 

@@ -1,8 +1,8 @@
-"""Users on the wire: lists of them, each of them, and when they were last active.
+"""Users in the API: lists, single users, and their last activity.
 
-A user's JSON is written from one row of one statement, whether it stands alone or in
-a list of two hundred. The statement is the same for everybody; who may see less gets
-a template that leaves keys out.
+A user's JSON is made from one row of one statement, alone or in a list of two hundred.
+The statement is the same for all callers; the template of a caller with fewer rights
+leaves keys out.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from servers.waiting import until_settled
 from tokens import activity
 from web.deferred import Deferred
 
-# Statements are made of constants; what comes from outside is a parameter.
+# Statements are made of constants; input is passed as parameters.
 # ruff: noqa: S608
 
 READ = (
@@ -71,7 +71,7 @@ USER = Body(
 USERS = Body("user", {"usernames": list, **USER.keys}, required=("usernames",))
 
 
-# Rows and how they are written
+# Rows and their JSON
 
 
 IS_ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
@@ -79,12 +79,12 @@ IS_ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
 # The keys that are a column each, in the order of the columns.
 COLUMNS = ("name", "admin", "user_info", "roles", "groups", "created", "last_activity")
 NAME, GROUPS = COLUMNS.index("name"), COLUMNS.index("groups")
-# How the JSON of every user begins. The name is next: whoever sees one sees that.
+# The beginning of every user's JSON. The name is next, which every caller sees.
 BEGINNING = '{"kind":"user"'
 BEFORE_NAME = f'{BEGINNING},"{COLUMNS[0]}":'
 JSON = json.JSONDecoder()
 
-# What is read of each server; the manner says how its JSON is made.
+# The columns of each server, with the conversion to JSON.
 SERVER_COLUMNS = {
     "s.name": "string",
     "s.display_name": "string",
@@ -99,7 +99,7 @@ SERVER_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class ServerRow:
-    """A server as the statement reads it; times are text in the wire's spelling."""
+    """A server as the statement reads it; times are text in the API's format."""
 
     name: str
     display_name: str
@@ -113,9 +113,9 @@ class ServerRow:
 
 @cache
 def columns(vendor: str, with_stopped: bool = False) -> tuple[str, ...]:
-    """Write what is selected of users `u`: each column's JSON, and last their servers.
+    """Return the columns of users `u`: the JSON of each, and last their servers.
 
-    Servers are NULL where there are none, which is the common case in a list.
+    Servers are NULL if there are none, which is the common case in a list.
     """
     sql = dialect(vendor)
     active = "" if with_stopped else f" AND {IS_ACTIVE}"
@@ -143,23 +143,23 @@ def columns(vendor: str, with_stopped: bool = False) -> tuple[str, ...]:
 
 
 def select(with_stopped: bool) -> str:
-    """Write the SELECT list for users `u`."""
+    """Return the SELECT list for users `u`."""
     return ", ".join(columns(vendor_in_use(), with_stopped))
 
 
 @cache
 def select_by_name(vendor: str, with_stopped: bool) -> str:
-    """Write the statement that reads one user."""
+    """Return the statement that reads one user."""
     selected = ", ".join(columns(vendor, with_stopped))
     return f"SELECT {selected} FROM accounts_user u WHERE u.name = %s"
 
 
 @cache
 def select_written(vendor: str, keys: frozenset[str]) -> str:
-    """Write the SELECT list that yields users' JSON as text, and last their servers.
+    """Return the SELECT list with users' JSON as text, and last their servers.
 
-    The text is the `template` of users without servers, filled in by the database:
-    that is cheaper than to take each value from it and to put it in here.
+    The text is the `template` of users without servers, filled in by the database,
+    which is cheaper than reading each value and filling it in here.
     """
     *values, servers = columns(vendor)
     parts = [f"'{BEGINNING}'"]
@@ -171,13 +171,13 @@ def select_written(vendor: str, keys: frozenset[str]) -> str:
 
 @lru_cache(maxsize=256)
 def template(keys: frozenset[str], with_servers: bool) -> str:
-    """Write the format that turns a row into the JSON of those of its keys.
+    """Return the format that converts a row to the JSON of some keys.
 
     A hidden column is printed with no characters. Without servers the last column
-    is hidden, too; else it is the text of all keys that tell of servers.
+    is hidden, too; else it is the text of all keys about servers.
     """
     columns = "".join(
-        f',"{key}":%s' if key in keys else "%.0s"  # one per column, seen or not
+        f',"{key}":%s' if key in keys else "%.0s"  # one per column, visible or not
         for key in COLUMNS
     )
     rest = "%s}" if with_servers else f"%.0s{idle(keys)}"
@@ -186,7 +186,7 @@ def template(keys: frozenset[str], with_servers: bool) -> str:
 
 @lru_cache(maxsize=256)
 def idle(keys: frozenset[str]) -> str:
-    """Write the end of the JSON of a user who has no server."""
+    """Return the end of the JSON of a user without servers."""
     told: dict[str, Any] = {
         "server": None,
         "pending": None,
@@ -197,25 +197,26 @@ def idle(keys: frozenset[str]) -> str:
 
 
 class UserWriter:
-    """Writes users as one request may see them."""
+    """Makes the JSON of users with the visible keys of one request."""
 
     def __init__(self, access: Access, with_stopped: bool) -> None:
         self.view: View = access.view("user")
         self.server_view: View = access.view("server")
         self.with_stopped = with_stopped
-        # What is seen of all alike, so that the database may write them; else None.
+        # The visible keys if they are the same for all users, so that the database can
+        # make the text; else None.
         filters_servers = with_stopped or self.server_view.fixed is None
         self.alike = None if filters_servers else self.view.fixed
 
     @property
     def selected(self) -> str:
-        """What has to be selected of users `u`, for `write`."""
+        """The columns of users `u` that `write` needs."""
         if self.alike is not None:
             return select_written(vendor_in_use(), self.alike)
         return select(self.with_stopped)
 
     def write(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
-        """Return the JSON texts of users, without those of whom nothing is seen."""
+        """Return the JSON texts of users, without those that are not visible."""
         if self.alike is None:
             return [text for row in rows if (text := self.write_one(row))]
         if not self.alike:
@@ -226,9 +227,9 @@ class UserWriter:
         ]
 
     def write_one(self, row: tuple[Any, ...]) -> str:
-        """Return the JSON text of one user; empty if nothing of them may be seen.
+        """Return the JSON text of one user; empty if the user is not visible.
 
-        The row is made of all `columns`.
+        The row has all `columns`.
         """
         keys = self.view.fixed
         if keys is None:
@@ -243,8 +244,8 @@ class UserWriter:
         return template(keys, True) % (*row[:-1], _inner(told))
 
     def add_servers(self, text: str, servers: str, keys: frozenset[str]) -> str:
-        """Complete the text of a user whom the database wrote as if without servers."""
-        # Nothing but the name is read: what users tell of themselves may be anything.
+        """Add servers to the text of a user that the database made without servers."""
+        # Only the name is parsed, because users choose other values freely.
         name, _ = JSON.raw_decode(text, len(BEFORE_NAME))
         told = self.tell_of_servers(name, (), servers, keys)
         return f"{text.removesuffix(idle(keys))}{_inner(told)}}}"
@@ -252,7 +253,7 @@ class UserWriter:
     def tell_of_servers(
         self, name: str, groups: Collection[str], rows: str, keys: frozenset[str]
     ) -> dict[str, Any]:
-        """Return the keys that tell of a user's servers, whose `rows` are JSON."""
+        """Return the keys about a user's servers, whose `rows` are JSON."""
         servers: dict[str, Any] = {
             server.name: server
             for server in (ServerRow(*columns) for columns in orjson.loads(rows))
@@ -288,13 +289,13 @@ def _inner(data: dict[str, Any]) -> str:
 
 
 def wants_stopped(request: APIRequest) -> bool:
-    """Tell whether stopped servers are asked for; any value but these says yes."""
+    """Tell whether stopped servers are requested; all other values mean yes."""
     value = request.GET.get("include_stopped_servers")
     return value is not None and value.lower() not in ("0", "false")
 
 
 def user_text(request: APIRequest, name: str) -> str:
-    """Return the JSON text of one user as the request may see them."""
+    """Return the JSON text of one user with the visible keys."""
     activity.flush()
     with_stopped = wants_stopped(request)
     row = first_row(select_by_name(vendor_in_use(), with_stopped), (name,))
@@ -306,7 +307,7 @@ def user_text(request: APIRequest, name: str) -> str:
 # Lists
 
 
-# Few servers run compared to users, so their owners are looked up once.
+# Few servers run compared to users, so their owners are selected once.
 OWNERS = "(SELECT s.user_id FROM servers_server s WHERE"
 STATES = {
     "active": f"u.id IN {OWNERS} {IS_ACTIVE})",
@@ -314,8 +315,8 @@ STATES = {
     "inactive": f"u.id NOT IN {OWNERS} {IS_ACTIVE})",
 }
 
-# Each order and its reverse. Users who were never seen come first and, reversed,
-# last; SQLite sorts NULL so by itself.
+# Each order and its reverse. Users without activity come first and, reversed, last;
+# SQLite sorts NULL so by default.
 ORDERS = {
     "id": ("u.id", "u.id DESC"),
     "name": ("u.name", "u.name DESC"),
@@ -328,7 +329,7 @@ ORDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which users a request lists: a WHERE clause with its parameters."""
+    """The users of a request's list: a WHERE clause with its parameters."""
 
     where: str
     parameters: list[Any]
@@ -364,8 +365,8 @@ class Selection:
     def read(
         self, selected: str, order: str, limit: int, offset: int
     ) -> list[tuple[Any, ...]]:
-        # The page is cut out first, from an index where there is one, so that roles,
-        # groups and servers are looked up for its rows alone.
+        # The page is selected first, with an index if there is one, so that roles,
+        # groups and servers are read for its rows only.
         return all_rows(
             f"SELECT {selected} FROM accounts_user u WHERE u.id IN "
             f"(SELECT u.id FROM accounts_user u {self.where} ORDER BY {order} "
@@ -375,7 +376,7 @@ class Selection:
 
 
 def order_of(request: APIRequest) -> tuple[str, str]:
-    """Return the order that a request asks for and its reverse, as SQL."""
+    """Return the requested order and its reverse, as SQL."""
     sort = argument(request, "sort", "id")
     order = ORDERS.get(sort.removeprefix("-"))
     if order is None:
@@ -437,15 +438,15 @@ class UsersView(HubAPIView):
 
 
 def as_often_as_asked(names: list[str], ids: dict[str, int]) -> list[int]:
-    """Return the ids of users, of whom some may have been asked for twice."""
+    """Return the ids of users, repeated as often as their names are."""
     asked = (normalise_name(name) for name in names)
     return [ids[name] for name in asked if name in ids]
 
 
 def is_admin(request: APIRequest) -> bool:
-    """Tell whether whoever asks is marked as administrator; scopes don't count here.
+    """Tell whether the caller has the admin flag; scopes don't count here.
 
-    Reading this takes a query, so only what concerns administrators asks.
+    Reading the flag takes a query, so only requests about administrators do it.
     """
     caller: Any = request.bearer.owner if request.bearer else request.user
     return caller.admin
@@ -463,13 +464,13 @@ def require_user(name: str) -> User:
 
 
 class OneUserView(HubAPIView):
-    """An address that names a user, who may not exist."""
+    """The address of a user, who may not exist."""
 
     def subject(self) -> Target:
         return user_target(self.kwargs["name"])
 
     def find(self) -> User:
-        """Return the user, or answer 404."""
+        """Return the user, or raise an error that becomes 404."""
         return require_user(self.kwargs["name"])
 
 
@@ -545,9 +546,9 @@ INSTEAD = {
 
 # Activity
 
-# Servers in one report. A server reports itself alone, a culler or proxy more.
+# Most servers in one report. A server reports itself alone, a culler or proxy more.
 MOST_REPORTED = 1_000
-# Twice what so many servers with the longest names take.
+# Twice the length of so many servers with the longest names.
 LARGEST_REPORT = 1_000_000
 
 
@@ -565,8 +566,8 @@ class ActivityView(OneUserView):
         if last_activity and not servers:
             activity.users.report(row[0], last_activity)
             return empty(200)
-        # To be written at once, for which others may have to be waited for; this
-        # thread may be the one that everybody waits for.
+        # Written in another thread, because writing may wait for others, and this
+        # thread may serve all requests.
         return Deferred(partial(self.write, row[0], name, last_activity, servers))
 
     async def write(self, *report: Any) -> HttpResponse:
@@ -577,7 +578,7 @@ class ActivityView(OneUserView):
 def read_report(
     body: Any, now: datetime
 ) -> tuple[datetime | None, dict[str, datetime]]:
-    """Return what a report says of the user and of each server."""
+    """Return the times in a report for the user and for each server."""
     if not isinstance(body, dict):
         raise Invalid("body must be a json dict")
     moment, servers = body.get("last_activity"), body.get("servers")
@@ -606,7 +607,7 @@ def read_report(
 
 
 def read_moment(text: Any, now: datetime) -> datetime:
-    """Read a timestamp; without an offset it is UTC. The far future is refused."""
+    """Parse a timestamp; without an offset it is UTC. The far future is refused."""
     try:
         moment = datetime.fromisoformat(text)
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

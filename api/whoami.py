@@ -1,7 +1,7 @@
-"""Who the caller is: what every client asks first, and servers ask all day.
+"""The caller's identity: the first request of every client, and the most frequent.
 
-All that the answer is made of comes with the one query that verifies the token. As
-long as that row stays the same the answer does, and is kept with the bearer.
+All data for the response comes from the one query that verifies the token. The response
+is cached with the bearer as long as that row stays the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SERVICE_KEYS = ("admin", "url", "command", "pid", "info", "display", "roles")
 
 
 def facts(kind: str, vendor: str) -> Mapping[str, str]:
-    """Write what is read of a token's owner when the token is verified."""
+    """Return the columns of a token's owner that are read at its verification."""
     if kind == "user":
         return dict(zip((*COLUMNS, "servers"), columns(vendor), strict=True))
     sql = dialect(vendor)
@@ -49,7 +49,7 @@ def facts(kind: str, vendor: str) -> Mapping[str, str]:
 
 
 class WhoAmIView(HubAPIView):
-    """The caller: a user or a service, the token presented, and what it may do."""
+    """The caller: a user or a service, the token, and its rights."""
 
     scopes: ClassVar = {"GET": IDENTIFIED}
 
@@ -60,7 +60,7 @@ class WhoAmIView(HubAPIView):
 
 
 def text_of_bearer(bearer: Bearer) -> str:
-    """Return the answer to the owner of a token."""
+    """Return the response for the owner of a token."""
     seen = activity.users.noted.get(bearer.owner_id)
     kept = bearer.memo.get(WhoAmIView)
     if kept is not None and kept[0] == seen:
@@ -74,7 +74,7 @@ def text_of_bearer(bearer: Bearer) -> str:
 
 
 def text_of_session(request: APIRequest) -> str:
-    """Return the answer to someone who is signed in."""
+    """Return the response for a signed-in user."""
     activity.flush()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -86,11 +86,11 @@ def text_of_session(request: APIRequest) -> str:
 
 
 def user_model(bearer: Bearer, seen: float | None) -> str:
-    """Return a user's own model, as far as the token shows it."""
+    """Return the user's own JSON, limited by the token's scopes."""
     known = bearer.facts
     row = [known[key] for key in (*COLUMNS, "servers")]
     if seen is not None:
-        # This very request is the last activity, though it may not be written yet.
+        # This request is the last activity, even if that is not written yet.
         noted = datetime.fromtimestamp(seen, UTC).isoformat(timespec="microseconds")
         moment = f'"{noted.removesuffix("+00:00")}Z"'
         if row[LAST_ACTIVITY] == "null" or row[LAST_ACTIVITY] < moment:
@@ -99,7 +99,7 @@ def user_model(bearer: Bearer, seen: float | None) -> str:
 
 
 def service_model(bearer: Bearer, seen: float | None) -> str:
-    """Return a service's own model, as its row has it."""
+    """Return the service's own JSON, from its row."""
     identity = Identity("service", bearer.owner_name, frozenset())
     access = bearer.access.joined(identify(identity))
     keys = access.visible("service", Target(service=bearer.owner_name))
