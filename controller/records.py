@@ -301,7 +301,7 @@ class Records:
     # All servers
 
     def stop_all(self) -> int:
-        """Wish that every server be stopped, in batches."""
+        """Request the stop of every server, in batches."""
         ids = Server.objects.filter(ACTIVE).order_by("pk").values_list("pk", flat=True)
         return sum(in_batches(list(ids), partial(stop_some, by=BY), within=self.fenced))
 

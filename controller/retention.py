@@ -58,12 +58,12 @@ async def tidy(term: Term, now: datetime) -> None:
 
 
 def has_events(before: datetime) -> bool:
-    """Tell whether there are events from before a moment."""
+    """Tell whether there are events from before a time."""
     return Event.objects.filter(at__lt=before).exists()
 
 
 def delete_expired_entries(now: datetime) -> int:
-    """Delete some of what the cache's table holds beyond its time; say how much.
+    """Delete some expired rows of the cache's table; return the number.
 
     There is no such table if the cache is elsewhere.
     """

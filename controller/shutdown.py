@@ -53,7 +53,7 @@ def stop_hub(*, servers: bool | None = None, proxy: bool | None = None) -> bool:
 
 
 def write_shutdown(data_dir: Path, *, servers: bool | None, proxy: bool | None) -> None:
-    """Write the shutdown request, which says what shall end, for the supervisor."""
+    """Write the shutdown request for the supervisor."""
     wanted = {"cleanup_servers": servers, "cleanup_proxy": proxy}
     request = {key: value for key, value in wanted.items() if value is not None}
     draft = data_dir / f".end.{os.getpid()}"

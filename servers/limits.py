@@ -1,4 +1,4 @@
-"""How many servers there may be, and how many of them may start at a time."""
+"""Limits on the numbers of servers, of active servers and of starts at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lock_capacity() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many servers are active, and how many of these are starting."""
+    """The numbers of active and of starting servers."""
 
     active: int
     starting: int

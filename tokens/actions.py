@@ -28,7 +28,7 @@ from tokens import digests, format, keys
 from tokens.models import APIToken
 
 MAX_NOTE_LENGTH = 1023
-# A century: tokens that would end later get no end, and say so.
+# A century; a later end is refused.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
 
 # SQL conditions on tokens `h`; each leaves out tokens that the hub issues by itself,
