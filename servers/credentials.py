@@ -135,6 +135,7 @@ def take_back(server: Server, *, by: Actor = CONTROLLER) -> None:
 def lock_credentials(servers: Iterable[Server], others: Q) -> None:
     """Lock the rows that `take_back` changes for these servers, and `others` of tokens.
 
+    All are locked for deletion: a lock that is made stronger later is out of order.
     Otherwise the tokens of the second server would be locked after the client of the
     first.
     """
@@ -145,7 +146,7 @@ def lock_credentials(servers: Iterable[Server], others: Q) -> None:
     clients = OAuthClient.objects.filter(server__in=names)
     identifiers = list(clients.values_list("identifier", flat=True))
     obtained = Q(pk__in=held) | Q(client_id__in=identifiers)
-    lock_all(APIToken.objects.filter(obtained | others))
+    lock_all(APIToken.objects.filter(obtained | others), for_deletion=True)
     lock_all(clients, for_deletion=True)
 
 
