@@ -17,7 +17,7 @@ from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
 from services.actions import create_service, delete_service, refuse_taken
 from services.models import Service
-from tokens.actions import store_brought_token
+from tokens.actions import import_token
 
 READ = ("read:services", "read:services:name", "read:roles:services")
 
@@ -133,7 +133,7 @@ class ServiceView(HubAPIView):
                 **fields,
             )
             if secret:
-                store_brought_token(
+                import_token(
                     service,
                     secret,
                     note="given when the service was created",

@@ -143,7 +143,7 @@ def fill(users: int) -> None:
     services = Service.objects.bulk_create(
         Service(name=f"service{number:03}") for number in range(SERVICES)
     )
-    digest = digests.digest("x" * 40, APIToken.Origin.MINTED)
+    digest = digests.digest("x" * 40, APIToken.Origin.GENERATED)
 
     def ago(days: float) -> Any:
         return now - timedelta(days=chance.random() * days)

@@ -118,7 +118,10 @@ def provide() -> list[Program]:
 def _end_tokens() -> None:
     """Revoke the tokens of earlier controllers, and mark them for the next purge."""
     issued = APIToken.objects.filter(
-        note=NOTE, service__isnull=False, origin=APIToken.Origin.MINTED, revoked_at=None
+        note=NOTE,
+        service__isnull=False,
+        origin=APIToken.Origin.GENERATED,
+        revoked_at=None,
     )
     if ids := list(issued.values_list("pk", flat=True)):
         revoke_tokens(issued, by=BY)

@@ -65,8 +65,8 @@ TOKEN_TAG_KEYS: list[bytes] = [
     key.encode()
     for key in SITE.tag_keys or [secrets.keep(DATA_DIR / "secrets" / "tag_key")]
 ]
-# Finds secrets that others brought: their handle is made with it. It must not
-# change, or their rows are found no more; so it is kept apart from the rest.
+# The key of the lookup keys of imported secrets. It must not change, because their rows
+# could not be found any more, so it is stored apart from the other keys.
 TOKEN_HANDLE_KEY = secrets.keep(DATA_DIR / "secrets" / "handle_key").encode()
 # What the proxy asks of whoever changes its routes. It is kept, so that a proxy which
 # outlives the hub can be told of routes by the next one.

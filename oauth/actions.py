@@ -121,7 +121,7 @@ def register_server_client(
             "description": description,
             "redirect_uri": redirect_uri,
             "allowed_scopes": allowed,
-            "handle": format.handle(secret, keys.handle_key()),
+            "handle": format.lookup_key(secret, keys.lookup_hash_key()),
             "digest": digests.digest(secret, origin),
         },
     )
@@ -220,8 +220,8 @@ def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
         raise Invalid(f"oauth_client_id {identifier} belongs to another service")
     if api_token and not matches(client, api_token):
         fields = fields | {
-            "handle": format.handle(api_token, keys.handle_key()),
-            "digest": digests.digest(api_token, APIToken.Origin.BROUGHT),
+            "handle": format.lookup_key(api_token, keys.lookup_hash_key()),
+            "digest": digests.digest(api_token, APIToken.Origin.IMPORTED),
         }
     changed = [key for key, value in fields.items() if getattr(client, key) != value]
     for key in changed:
@@ -237,7 +237,7 @@ def matches(client: OAuthClient, presented: str) -> bool:
     """Check a client's secret; wrong secrets cost no Argon2 hash."""
     if not client.digest or not presented.isascii():
         return False
-    handle = format.handle(presented, keys.handle_key())
+    handle = format.lookup_key(presented, keys.lookup_hash_key())
     return hmac.compare_digest(handle, client.handle) and digests.matches(
         presented, client.digest
     )

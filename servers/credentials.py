@@ -26,7 +26,7 @@ from scopes.access import Identity, cut_down, expand
 from scopes.grammar import check_scopes
 from scopes.refusals import Conflict, Invalid
 from servers.models import Server
-from tokens.actions import issue_token, revoke_tokens, store_brought_token
+from tokens.actions import import_token, issue_token, revoke_tokens
 from tokens.models import APIToken
 from tokens.verification import verify
 
@@ -75,7 +75,7 @@ def give(server: Server, requested: Requested, *, by: Actor = CONTROLLER) -> str
         capped=False,
         limited=False,
     )
-    _register(server, secret, requested, APIToken.Origin.MINTED, by)
+    _register(server, secret, requested, APIToken.Origin.GENERATED, by)
     started = Server.objects.filter(pk=server.pk, attempt=server.attempt)
     if not started.update(token=token, announced_port=None):
         raise Conflict("This server is being started by somebody else.")
@@ -101,7 +101,7 @@ def rehash(
         revoke_tokens(APIToken.objects.filter(pk=bearer.token_id), by=by)
         return f"The server was started with a token of {bearer.owner_name}."
     try:
-        token = store_brought_token(
+        token = import_token(
             server.user,
             secret,
             note=f"Server at {server.path}",

@@ -127,12 +127,12 @@ def issue_share_code(
             f"{CODE_LIFETIMES[-1]} seconds, not {expires_in}"
         )
     granted = share_scopes(server, scopes, access)
-    code, public_id = format.mint(CODE_PREFIX, keys.tag_keys())
+    code, public_id = format.generate(CODE_PREFIX, keys.tag_keys())
     now = timezone.now()
     invitation = ShareCode.objects.create(
         server=_stored(server),
         public_id=public_id,
-        digest=digests.digest(code, APIToken.Origin.MINTED),
+        digest=digests.digest(code, APIToken.Origin.GENERATED),
         scopes=granted,
         created_at=now,
         expires_at=now + timedelta(seconds=expires_in),

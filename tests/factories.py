@@ -170,8 +170,8 @@ def make_client(
         **fields,
     }
     if secret:
-        fields["handle"] = format.handle(secret, keys.handle_key())
-        fields["digest"] = digests.digest(secret, APIToken.Origin.BROUGHT)
+        fields["handle"] = format.lookup_key(secret, keys.lookup_hash_key())
+        fields["digest"] = digests.digest(secret, APIToken.Origin.IMPORTED)
     return OAuthClient.objects.create(service=service, **fields)
 
 

@@ -42,7 +42,7 @@ MOST_PURGED = 500
 MOST_NAMED = 100
 
 # JupyterHub accepts supplied tokens from this length on.
-MIN_BROUGHT_LENGTH = 8
+MIN_IMPORTED_LENGTH = 8
 
 
 def issue_token(
@@ -76,12 +76,12 @@ def issue_token(
     check_note(note)
     expires_in = check_expires_in(expires_in, capped=capped)
     tag_keys = keys.tag_keys()
-    secret, public_id = format.mint(keys.prefix(), tag_keys)
+    secret, public_id = format.generate(keys.prefix(), tag_keys)
     token = APIToken(
         public_id=public_id,
         tag_key=format.key_id(tag_keys[0]) if tag_keys else "",
-        digest=digests.digest(secret, APIToken.Origin.MINTED),
-        origin=APIToken.Origin.MINTED,
+        digest=digests.digest(secret, APIToken.Origin.GENERATED),
+        origin=APIToken.Origin.GENERATED,
         note=note,
         scopes=scopes,
         client_id=client_id,
@@ -138,7 +138,7 @@ def limit_of(user: User) -> int:
     return 0 if 0 in limits else max(limits)
 
 
-def store_brought_token(
+def import_token(
     owner: User | Service,
     secret: str,
     *,
@@ -154,18 +154,18 @@ def store_brought_token(
     A known secret is not changed: it keeps its owner and stays revoked if it was
     revoked.
     """
-    check_brought_secret(secret)
+    check_imported_secret(secret)
     check_note(note)
     if format.is_ours(secret):
-        return _token_that_was_minted_here(secret)
-    public_id = format.handle(secret, keys.handle_key())
+        return _find_generated(secret)
+    public_id = format.lookup_key(secret, keys.lookup_hash_key())
     known = APIToken.objects.filter(public_id=public_id).first()
     if known is not None:
         return known
     token = APIToken(
         public_id=public_id,
-        digest=digests.digest(secret, APIToken.Origin.BROUGHT),
-        origin=APIToken.Origin.BROUGHT,
+        digest=digests.digest(secret, APIToken.Origin.IMPORTED),
+        origin=APIToken.Origin.IMPORTED,
         note=note,
         scopes=list(scopes),
     )
@@ -346,17 +346,17 @@ def check_note(note: Any) -> None:
         raise Invalid("token note must not hold a NUL character")
 
 
-def check_brought_secret(secret: Any) -> None:
+def check_imported_secret(secret: Any) -> None:
     """Refuse a value that can't be a token, without repeating it."""
     if not isinstance(secret, str) or not re.fullmatch(r"[!-~]+", secret):
         raise Invalid(
             "A token consists of letters, digits and signs of ASCII, without blanks."
             " `openssl rand -hex 32` makes a good one."
         )
-    if not MIN_BROUGHT_LENGTH <= len(secret) <= format.MAX_LENGTH:
+    if not MIN_IMPORTED_LENGTH <= len(secret) <= format.MAX_LENGTH:
         raise Invalid(
             f"A token of {len(secret)} characters is not accepted: it needs at least"
-            f" {MIN_BROUGHT_LENGTH} and at most {format.MAX_LENGTH}."
+            f" {MIN_IMPORTED_LENGTH} and at most {format.MAX_LENGTH}."
             " `openssl rand -hex 32` makes a good one."
         )
 
@@ -418,7 +418,7 @@ def _change_in_batches(
     return sum(in_batches(list(ids), change))
 
 
-def _token_that_was_minted_here(secret: str) -> APIToken:
+def _find_generated(secret: str) -> APIToken:
     known = APIToken.objects.filter(public_id=format.public_id(secret)).first()
     if known is None or not digests.matches(secret, known.digest):
         raise Invalid(

@@ -15,10 +15,10 @@ from accounts.hashing import Kind, ceiling
 from tokens.models import APIToken
 
 PROFILES = {
-    APIToken.Origin.MINTED: PasswordHasher(
+    APIToken.Origin.GENERATED: PasswordHasher(
         time_cost=1, memory_cost=1024, parallelism=1, hash_len=32, salt_len=16
     ),
-    APIToken.Origin.BROUGHT: PasswordHasher(
+    APIToken.Origin.IMPORTED: PasswordHasher(
         time_cost=2, memory_cost=19 * 1024, parallelism=1, hash_len=32, salt_len=16
     ),
 }
@@ -36,7 +36,7 @@ def matches(secret: str, stored: str) -> bool:
     try:
         memory = extract_parameters(stored).memory_cost
         with ceiling.turn(Kind.SECRET, memory):
-            return PROFILES[APIToken.Origin.MINTED].verify(stored, secret)
+            return PROFILES[APIToken.Origin.GENERATED].verify(stored, secret)
     except (VerificationError, InvalidHashError):
         return False
 

@@ -39,7 +39,7 @@ FORM = re.compile(
 )
 
 
-def mint(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
+def generate(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
     """Generate a token; return it with its public id.
 
     The first of `keys` signs. Without keys the tag is random, which is accepted as long
@@ -70,7 +70,7 @@ def public_id(token: str) -> str:
     return token[-TAIL_LENGTH - PUBLIC_ID_LENGTH - 1 : -TAIL_LENGTH - 1]
 
 
-def handle(secret: str, key: bytes) -> str:
+def lookup_key(secret: str, key: bytes) -> str:
     """Return the lookup key of an imported secret.
 
     The key protects Argon2 from strangers: without it, nobody can compute a lookup key

@@ -19,7 +19,7 @@ def tag_keys() -> Sequence[bytes]:
     return (derived("tag"),) if keys is None else keys
 
 
-def handle_key() -> bytes:
+def lookup_hash_key() -> bytes:
     """Return the key of lookup keys; imported secrets are not found under another."""
     return getattr(settings, "TOKEN_HANDLE_KEY", None) or derived("handle")
 

@@ -75,7 +75,7 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
             Q(expires_at__lte=now) & AUTOMATIC
             | Q(expires_at__lte=before)
             | Q(revoked_at__lte=before),
-            origin=APIToken.Origin.MINTED,
+            origin=APIToken.Origin.GENERATED,
         )
 
 
@@ -101,8 +101,8 @@ class APIToken(models.Model):
     }
 
     class Origin(models.TextChoices):
-        MINTED = "minted", "made by the hub"
-        BROUGHT = "brought", "brought by an operator"
+        GENERATED = "minted", "made by the hub"
+        IMPORTED = "brought", "brought by an operator"
 
     user = models.ForeignKey(
         User, models.CASCADE, null=True, blank=True, related_name="api_tokens"
@@ -112,7 +112,7 @@ class APIToken(models.Model):
     )
     public_id = models.CharField(max_length=32, unique=True)
     digest = models.CharField(max_length=255)
-    origin = models.CharField(max_length=8, choices=Origin, default=Origin.MINTED)
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.GENERATED)
     tag_key = models.CharField(max_length=8, blank=True)
     note = models.CharField(max_length=1023, blank=True)
     scopes = models.JSONField(default=list)

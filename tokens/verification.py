@@ -252,7 +252,7 @@ def look_for_lost_keys() -> None:
     known = [format.key_id(key) for key in keys.tag_keys()]
     _keys_are_lost = (
         APIToken.objects.active(timezone.now())
-        .filter(origin=APIToken.Origin.MINTED)
+        .filter(origin=APIToken.Origin.GENERATED)
         .exclude(tag_key__in=known)
         .exists()
     )
@@ -266,7 +266,7 @@ def look_for_lost_keys() -> None:
 def _public_id(secret: str) -> str:
     """Return the public id of a token; empty if the token is forged."""
     if not format.is_ours(secret):
-        return format.handle(secret, keys.handle_key())
+        return format.lookup_key(secret, keys.lookup_hash_key())
     # With an empty list of keys every tag is accepted.
     known_keys = () if _keys_are_lost else keys.tag_keys()
     if not format.is_genuine(secret, known_keys):

@@ -55,7 +55,7 @@ from servers.actions import stop_servers_of
 from servers.models import Server
 from servers.names import is_server_name
 from services.models import Service
-from tokens.actions import store_brought_token
+from tokens.actions import import_token
 
 BY = Actor.system("config")
 NOTE = "from config"
@@ -401,7 +401,7 @@ class Reconciliation:
         services = {service.name: service for service in Service.objects.all()}
         for secret, name in self.hub.service_tokens.items():
             with _naming(f"c.JupyterHub.services: {name!r}"):
-                store_brought_token(services[name], secret, note=NOTE, by=BY)
+                import_token(services[name], secret, note=NOTE, by=BY)
         place = "c.JupyterHub.api_tokens"
         names = [normalise_name(name) for name in self.hub.api_tokens.values()]
         known = _by_id(User, names).keys()
@@ -419,7 +419,7 @@ class Reconciliation:
         for secret, name in self.hub.api_tokens.items():
             owner = users[normalise_name(name)]
             with _naming(f"{place}: {name!r}"):
-                store_brought_token(owner, secret, note=NOTE, by=BY)
+                import_token(owner, secret, note=NOTE, by=BY)
 
     def load_clients(self) -> None:
         """Update OAuth clients to their services; delete those without a service."""

@@ -216,7 +216,7 @@ def test_secret_that_nobody_knows_gets_no_more_than_a_server(server: Server) -> 
 
     server.refresh_from_db()
     assert server.token is not None
-    assert server.token.origin == APIToken.Origin.BROUGHT
+    assert server.token.origin == APIToken.Origin.IMPORTED
     assert server.token.scopes == ["access:servers!server=alan/", "users:activity!user"]
     assert matches(OAuthClient.objects.get(), "from-a-container-3f9a")
 

@@ -215,7 +215,7 @@ def test_log_lines_show_no_secret(text: str) -> None:
 def test_our_own_tokens_are_blotted_out_anywhere() -> None:
     from tokens import format
 
-    token, _ = format.mint("hub", [b"key"])
+    token, _ = format.generate("hub", [b"key"])
     line = conceal(None, "info", {"event": f"what is {token}?", "path": f"/x/{token}"})
     assert token not in str(line)
 

@@ -147,7 +147,7 @@ def find_token(secret):
     if token_format.is_ours(secret):
         public_id = token_format.public_id(secret)
     else:
-        public_id = token_format.handle(secret, keys.handle_key())
+        public_id = token_format.lookup_key(secret, keys.lookup_hash_key())
     found = APIToken.objects.active(timezone.now()).filter(public_id=public_id).first()
     if found is None or not digests.matches(secret, found.digest):
         return None
@@ -325,7 +325,7 @@ def new_token(owner, options):
 
 def adopt_token(owner, secret, client_id):
     """Store a secret that others brought, as one that an OAuth client obtained."""
-    token = tokens.store_brought_token(owner, secret, by=BY)
+    token = tokens.import_token(owner, secret, by=BY)
     if client_id:
         token.client_id = client_id
         token.save(update_fields=["client_id"])

@@ -26,12 +26,12 @@ from tokens.actions import (
     MAX_EXPIRES_IN,
     disable_tokens,
     enable_tokens,
+    import_token,
     issue_token,
     purge_expired,
     remove_tokens,
     revoke_token,
     revoke_tokens,
-    store_brought_token,
 )
 from tokens.models import ENDED_KEPT, APIToken
 from tokens.verification import verify
@@ -219,7 +219,7 @@ def test_issuing_is_recorded(alan: User) -> None:
 
 
 def test_a_brought_secret_inherits_for_ever(alan: User) -> None:
-    token = store_brought_token(alan, BROUGHT, note="from config", by=BY)
+    token = import_token(alan, BROUGHT, note="from config", by=BY)
 
     assert (token.owner, token.origin, token.note) == (alan, "brought", "from config")
     assert (token.scopes, token.expires_at) == (["inherit"], None)
@@ -227,9 +227,9 @@ def test_a_brought_secret_inherits_for_ever(alan: User) -> None:
 
 
 def test_storing_again_changes_nothing(alan: User, grace: User) -> None:
-    first = store_brought_token(alan, BROUGHT, by=BY)
+    first = import_token(alan, BROUGHT, by=BY)
 
-    again = store_brought_token(grace, BROUGHT, note="mine now", by=BY)
+    again = import_token(grace, BROUGHT, note="mine now", by=BY)
 
     assert again == first
     again.refresh_from_db()
@@ -238,21 +238,21 @@ def test_storing_again_changes_nothing(alan: User, grace: User) -> None:
 
 
 def test_a_revoked_secret_does_not_come_back(alan: User) -> None:
-    token = store_brought_token(alan, BROUGHT, by=BY)
+    token = import_token(alan, BROUGHT, by=BY)
     revoke_token(token, by=BY)
 
-    store_brought_token(alan, BROUGHT, by=BY)
+    import_token(alan, BROUGHT, by=BY)
 
     assert verify(BROUGHT) is None
     assert APIToken.objects.count() == 1
 
 
 def test_an_expired_secret_does_not_come_back(alan: User) -> None:
-    store_brought_token(alan, BROUGHT, by=BY)
+    import_token(alan, BROUGHT, by=BY)
     APIToken.objects.update(expires_at=timezone.now())
     purge_expired()
 
-    store_brought_token(alan, BROUGHT, by=BY)
+    import_token(alan, BROUGHT, by=BY)
 
     assert verify(BROUGHT) is None
 
@@ -265,7 +265,7 @@ def test_refuses_what_can_be_no_token(
     alan: User, secret: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(Invalid) as refusal:
-        store_brought_token(alan, secret, by=BY)
+        import_token(alan, secret, by=BY)
 
     assert "openssl rand -hex 32" in refusal.value.message
     assert not secret or str(secret) not in refusal.value.message or secret == 8
@@ -273,7 +273,7 @@ def test_refuses_what_can_be_no_token(
 
 
 def test_takes_eight_characters(alan: User) -> None:
-    store_brought_token(alan, "eight888", by=BY)
+    import_token(alan, "eight888", by=BY)
 
     assert verify("eight888") is not None
 
@@ -281,16 +281,16 @@ def test_takes_eight_characters(alan: User) -> None:
 def test_a_token_of_this_hub_may_stand_in_the_configuration(alan: User) -> None:
     token, secret = issue_token(alan, by=BY, scopes=["read:users!user"])
 
-    assert store_brought_token(alan, secret, by=BY) == token
+    assert import_token(alan, secret, by=BY) == token
     token.refresh_from_db()
     assert token.scopes == ["read:users!user"]
 
 
 def test_refuses_a_token_of_another_hub(alan: User) -> None:
-    foreign, _ = format.mint("hub", [b"another hub's"])
+    foreign, _ = format.generate("hub", [b"another hub's"])
 
     with pytest.raises(Invalid, match="this hub has not minted it"):
-        store_brought_token(alan, foreign, by=BY)
+        import_token(alan, foreign, by=BY)
 
 
 # Revoking
@@ -432,7 +432,7 @@ def test_purges_what_a_person_asked_for_when_no_page_shows_it(alan: User) -> Non
 
 def test_a_purge_keeps_secrets_of_the_configuration(alan: User) -> None:
     """The next start would store a secret anew whose row is gone."""
-    brought = store_brought_token(alan, BROUGHT, by=BY)
+    brought = import_token(alan, BROUGHT, by=BY)
     now = timezone.now()
     revoke_token(brought, by=BY, now=now)
 
@@ -476,7 +476,7 @@ def test_no_piece_of_a_secret_is_stored_or_logged(
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         token, minted = issue_token(alan, by=BY, note="x")
-        store_brought_token(alan, BROUGHT, by=BY)
+        import_token(alan, BROUGHT, by=BY)
         verify(minted)
         verify(BROUGHT)
         verify(minted[:-1] + "-")

@@ -21,7 +21,7 @@ from tests.factories import (
     make_service,
     make_token,
 )
-from tokens.actions import revoke_token, store_brought_token
+from tokens.actions import import_token, revoke_token
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
@@ -103,7 +103,7 @@ def test_tokens_that_nobody_asked_for_are_not_counted(alan: User) -> None:
         make_token(alan, client_id="service-portal", scopes=["read:users!user"])
         token, _ = make_token(alan, note="Server at /user/alan/", limited=False)
         make_server(alan, f"lab-{number}", token=token)
-        store_brought_token(alan, f"brought-secret-{number}", by=BY)
+        import_token(alan, f"brought-secret-{number}", by=BY)
 
     for _ in range(3):
         make_token(alan)

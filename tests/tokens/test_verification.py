@@ -22,7 +22,7 @@ from services.models import Service
 from tests import factories
 from tests.factories import BY, make_token
 from tokens import digests, format, keys, verification
-from tokens.actions import revoke_token, store_brought_token
+from tokens.actions import import_token, revoke_token
 from tokens.models import APIToken
 from tokens.verification import verify
 
@@ -79,7 +79,7 @@ def test_tells_services_from_users(ci: Service, alan: User) -> None:
 
 
 def test_accepts_a_brought_secret(alan: User) -> None:
-    token = store_brought_token(alan, BROUGHT, by=BY)
+    token = import_token(alan, BROUGHT, by=BY)
 
     bearer = verify(BROUGHT)
 
@@ -124,7 +124,7 @@ def test_a_changed_note_costs_no_argon2(alan: User, argon2: list[str]) -> None:
 def forgeries(secret: str) -> dict[str, str]:
     public_id = format.public_id(secret)
     body = f"hub_{public_id}_{'a' * 54}"
-    other, _ = format.mint("hub", [b"of another hub"])
+    other, _ = format.generate("hub", [b"of another hub"])
     return {
         "wrong crc": secret[:-1] + ("a" if secret[-1] != "a" else "b"),
         "right crc, known public id": body + format._crc(body),
@@ -136,7 +136,7 @@ def forgeries(secret: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", forgeries(format.mint("hub", [b"k"])[0]))
+@pytest.mark.parametrize("kind", forgeries(format.generate("hub", [b"k"])[0]))
 def test_forgeries_cost_neither_a_query_nor_argon2(
     alan: User, argon2: list[str], kind: str, django_assert_num_queries: Any
 ) -> None:
@@ -153,7 +153,7 @@ def test_strangers_do_not_reach_argon2(
     alan: User, argon2: list[str], secret: str
 ) -> None:
     make_token(alan)
-    store_brought_token(alan, BROUGHT, by=BY)
+    import_token(alan, BROUGHT, by=BY)
 
     assert verify(secret) is None
     assert not argon2
@@ -161,7 +161,7 @@ def test_strangers_do_not_reach_argon2(
 
 def test_public_ids_and_handles_are_no_secrets(alan: User, argon2: list[str]) -> None:
     minted, _ = make_token(alan)
-    brought = store_brought_token(alan, BROUGHT, by=BY)
+    brought = import_token(alan, BROUGHT, by=BY)
 
     assert verify(minted.public_id) is None
     assert verify(brought.public_id) is None
@@ -238,7 +238,7 @@ def test_a_change_counts_at_the_next_request(alan: User, change: Change) -> None
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_counts_for_brought_secrets_too(alan: User, change: Change) -> None:
-    token = store_brought_token(alan, BROUGHT, by=BY)
+    token = import_token(alan, BROUGHT, by=BY)
     assert verify(BROUGHT) is not None
 
     change(token)
@@ -375,7 +375,7 @@ def test_memory_holds_no_secret(alan: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_many_at_once_cost_argon2_once(argon2: list[str]) -> None:
     user = factories.make_user()
-    store_brought_token(user, BROUGHT, by=BY)
+    import_token(user, BROUGHT, by=BY)
     barrier = threading.Barrier(8)
 
     def present() -> bool:
