@@ -47,9 +47,9 @@ def _page(title: str, lines: Iterable[str]) -> str:
 
 
 def _settings() -> Iterable[str]:
-    yield "The hub is described by `jupyterhub_config.py`, the site it runs on by the"
-    yield "environment. An odd value stops the start and names itself; what is set and"
-    yield "means nothing here is reported once, with what to do instead."
+    yield "`jupyterhub_config.py` describes the hub, and the environment describes the"
+    yield "site. An invalid value stops the start, with the name of the setting. The"
+    yield "start reports each setting without a meaning here once, with a replacement."
     yield ""
     yield "## `jupyterhub_config.py`"
     yield ""
@@ -59,7 +59,7 @@ def _settings() -> Iterable[str]:
     yield "`c.JupyterHub.authenticator_class` is `local` (the default), `dummy`, `pam`"
     yield "or `null`."
     yield ""
-    yield "| setting | default | what it does |"
+    yield "| setting | default | meaning |"
     yield "| --- | --- | --- |"
     for each in declared_fields():
         places = [f"`c.{place}`" for place in each.metadata["places"]]
@@ -69,9 +69,9 @@ def _settings() -> Iterable[str]:
             default = each.default_factory()
         yield f"| {names} | {_default(default)} | {_cell(each.metadata['says'])} |"
     yield ""
-    yield "## Settings of JupyterHub that mean nothing here"
+    yield "## Settings of JupyterHub without a meaning here"
     yield ""
-    yield "| setting | what the hub says |"
+    yield "| setting | advice of the hub |"
     yield "| --- | --- |"
     for place, advice in sorted(ADVICE.items()):
         yield f"| `c.{place}` | {_cell(advice)} |"
@@ -80,7 +80,7 @@ def _settings() -> Iterable[str]:
     yield ""
     yield "`HUB_<NAME>_FILE` names a file that holds the value, for secrets."
     yield ""
-    yield "| variable | default | what it does |"
+    yield "| variable | default | meaning |"
     yield "| --- | --- | --- |"
     for name, trait in variables().items():
         # The folder of this very checkout is nobody else's default.
@@ -91,19 +91,18 @@ def _settings() -> Iterable[str]:
 def _scopes() -> Iterable[str]:
     yield "A scope may carry a filter: `read:users!user=ada`, `!group=math`,"
     yield "`!server=ada/lab`, `!service=grader`; `!user`, `!server` and `!service`"
-    yield "alone mean the owner of the token or role. Several filters on one scope add"
-    yield "up."
+    yield "alone mean the owner of the token or role. Several filters of one scope are"
+    yield 'combined by "or".'
     yield ""
     yield f"A request names at most {MAX_SCOPES:,} scopes, each of at most"
-    yield f"{MAX_SCOPE_LENGTH:,} characters; more is refused with 400 before any of"
-    yield "them is looked at. Each process that meets a token works out what its scopes"
-    yield "mean, which takes a few milliseconds and about a megabyte for a thousand of"
-    yield "them; a filter for a group reaches more people. The limit holds for"
-    yield "tokens, shares, share codes, services that are added at run time, and OAuth,"
-    yield "where the error is `invalid_scope`. It does not hold for what the"
-    yield "configuration declares."
+    yield f"{MAX_SCOPE_LENGTH:,} characters; more is refused with 400 before any"
+    yield "scope is checked. Each process expands the scopes of each token, which takes"
+    yield "a few milliseconds and about a megabyte for a thousand scopes. To reach many"
+    yield "people, use a filter for a group. The limit applies to tokens, shares, share"
+    yield "codes, services that are added at run time, and OAuth, where the error is"
+    yield "`invalid_scope`. It does not apply to declarations of the configuration."
     yield ""
-    yield "| scope | permits | brings with it |"
+    yield "| scope | permits | implies |"
     yield "| --- | --- | --- |"
     for name, scope in SCOPES.items():
         children = ", ".join(f"`{child}`" for child in scope.subscopes)
@@ -111,7 +110,7 @@ def _scopes() -> Iterable[str]:
     yield ""
     yield "## Default roles"
     yield ""
-    yield "| role | what it is | scopes |"
+    yield "| role | description | scopes |"
     yield "| --- | --- | --- |"
     for name, role in DEFAULT_ROLES.items():
         held = ", ".join(f"`{scope}`" for scope in role["scopes"])
@@ -123,10 +122,10 @@ def _endpoints() -> Iterable[str]:
     yield "Paths are relative to the hub's base URL. `/hub/api/docs/` shows the same in"
     yield "the browser and lets you try calls."
     yield ""
-    yield "Where several scopes stand, any of them will do. What comes back is cut down"
-    yield "to what the caller's scopes show."
+    yield "One of several listed scopes is sufficient. Responses have only the keys"
+    yield "that the caller's scopes show."
     yield ""
-    yield "| method and path | what it does | scope | answers |"
+    yield "| method and path | effect | scope | answers |"
     yield "| --- | --- | --- | --- |"
     for path, methods in sorted(schema["paths"].items()):
         for method, operation in methods.items():

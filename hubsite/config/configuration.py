@@ -641,13 +641,16 @@ class HubConfig:
         "Users who may not sign in, and lose roles and groups at every start.",
     )
     allow_all: bool = setting(
-        "Authenticator.allow_all", flag, False, "Whether whoever signs in is let in."
+        "Authenticator.allow_all",
+        flag,
+        False,
+        "Whether everybody who can sign in is admitted.",
     )
     allow_existing_users: bool = setting(
         "Authenticator.allow_existing_users",
         flag,
         False,
-        "Whether whoever has an account may sign in (yes, if `allowed_users` is set).",
+        "Whether people with an account may sign in (yes, if `allowed_users` is set).",
     )
     auto_login_oauth2_authorize: bool = setting(
         "Authenticator.auto_login_oauth2_authorize",
@@ -876,7 +879,7 @@ class HubConfig:
         "Hub.cull_idle_timeout",
         whole,
         0,
-        "Seconds after which the hub stops a server that nobody uses; 0: never.",
+        "Seconds of inactivity after which the hub stops a server; 0: never.",
     )
     cull_every: int = setting(
         "Hub.cull_every",

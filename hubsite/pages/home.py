@@ -19,6 +19,7 @@ from django.views.generic import View
 
 from accounts.mixins import SignedInMixin
 from accounts.models import Role, User
+from scopes.definitions import DEFAULT_ROLES
 from scopes.refusals import Conflict, Refusal
 from servers.access_log import opened_by_others, opened_server
 from servers.actions import create_server
@@ -164,9 +165,16 @@ class HomeView(SignedInMixin, View):
             .usable(timezone.now())
             .filter(client_id="", servers=None)
         )
+        roles = roles_of(user)
         return {
             "groups": user.groups.order_by("name"),
-            "roles": roles_of(user),
+            # The pages and links already show the rights of the built-in roles.
+            "roles": [
+                role
+                for role in roles
+                if getattr(role, "via", "") or role.name not in DEFAULT_ROLES
+            ],
+            "has_role": bool(roles),
             "tokens": tokens.order_by("-created")[:3],
             "token_count": tokens.count(),
             "can_read_tokens": user.access.allows("read:tokens", obj=user),

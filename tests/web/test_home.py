@@ -77,6 +77,12 @@ def test_says_roles_in_words_and_whence_they_come(as_, mallory):
     assert "through the group staff" in page
 
 
+def test_built_in_roles_need_no_card(as_, ada, mallory):
+    assert "Roles and groups" not in page_of(as_(ada))
+    make_group("physics", users=[mallory])
+    assert "physics" in page_of(as_(mallory))
+
+
 def test_names_are_text(as_):
     user = make_user("<script>alert(1)</script>")
 
