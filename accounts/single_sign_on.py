@@ -32,7 +32,8 @@ def may_be_away(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
 urlpatterns = [
     path(
         "oidc/<str:provider_id>/login/",
-        waits_for_others(may_be_away(views.login), "GET", "POST"),
+        # Read, it is a page with a button, which asks nobody.
+        waits_for_others(may_be_away(views.login), "POST"),
         name="openid_connect_login",
     ),
     path(

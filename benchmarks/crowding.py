@@ -257,17 +257,20 @@ async def list_stopped_servers(hub: Hub, number: int) -> None:
 
 
 async def sign_in_wrongly(hub: Hub, number: int) -> None:
+    wrong = {"username": f"nobody{number}", "password": "wrong"}
+    await submit(hub, "/hub/login", wrong)
+
+
+async def submit(hub: Hub, path: str, fields: dict[str, str]) -> None:
+    """Send a form, as a browser does that has loaded the page of sign-in."""
     page = await call(hub.proxy, "GET", "/hub/login")
     xsrf = page.cookies.get("_xsrf", "")
     cookies = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
-    form = urlencode(
-        {"username": f"nobody{number}", "password": "wrong", "_xsrf": xsrf}
-    ).encode()
     await call(
         hub.proxy,
         "POST",
-        "/hub/login",
-        form,
+        path,
+        urlencode(fields | {"_xsrf": xsrf}).encode(),
         Cookie=cookies,
         Content_Type="application/x-www-form-urlencoded",
     )
@@ -310,7 +313,8 @@ async def report_activity(hub: Hub, number: int) -> None:
 
 
 async def use_silent_sign_on(hub: Hub, number: int) -> None:
-    await call(hub.proxy, "GET", "/hub/accounts/oidc/oidc/login/?process=login")
+    # The page has a button; only the form behind it asks the site.
+    await submit(hub, "/hub/accounts/oidc/oidc/login/", {"process": "login"})
 
 
 async def announce_silent_proxy(hub: Hub, number: int) -> None:

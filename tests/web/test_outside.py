@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
+from accounts import single_sign_on
 from accounts.adapter import SocialAccountAdapter
 from accounts.models import User
 from audit.models import Actor
@@ -19,7 +20,7 @@ from servers.limits import limit_of_names
 from tests.factories import make_token
 from web.asgi import Application
 from web.bodies import RefusedError
-from web.outside import OutsidePool, may_wait
+from web.outside import MARK, OutsidePool, may_wait
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,12 @@ def test_views_state_what_waits(path: str, method: str, waits: bool) -> None:
 def test_a_token_is_issued_by_a_token_without_waiting_for_others() -> None:
     environ = {"PATH_INFO": "/hub/api/users/ada/tokens", "REQUEST_METHOD": "POST"}
     assert not may_wait(environ | {"HTTP_AUTHORIZATION": "token x"})
+
+
+def test_the_page_of_single_sign_on_waits_for_nobody_and_its_button_does() -> None:
+    login, callback = (pattern.callback for pattern in single_sign_on.urlpatterns)
+    assert getattr(login, MARK) == ({"POST"}, False)
+    assert getattr(callback, MARK) == ({"GET", "POST"}, False)
 
 
 def test_a_full_pool_refuses_at_once() -> None:
