@@ -43,12 +43,20 @@ class NotFound(Refusal):
 class Busy(Refusal):
     """A limit is reached; `retry_after` is the number of seconds until a retry.
 
-    It is None if the time is unknown.
+    It is None if the time is unknown. Where programs match JupyterHub's message, pages
+    show `on_pages` in its place.
     """
 
-    def __init__(self, message: str = "", retry_after: int | None = None) -> None:
+    def __init__(
+        self, message: str = "", retry_after: int | None = None, *, on_pages: str = ""
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.on_pages = on_pages
+
+    @property
+    def for_people(self) -> str:
+        return self.on_pages or super().for_people
 
 
 class Unavailable(Busy):

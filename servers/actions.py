@@ -28,6 +28,7 @@ from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
 from servers.deletion import release
 from servers.limits import (
     NO_ROOM,
+    NO_ROOM_ON_PAGES,
     Capacity,
     limit_of_names,
     lock_capacity,
@@ -405,7 +406,7 @@ def start_servers(servers: QuerySet[Server], *, by: Actor) -> int:
     ids = list(_startable(servers).order_by("pk").values_list("pk", flat=True))
     started = sum(in_batches(ids, partial(_start_some, by=by), size=STARTS))
     if not started and _startable(Server.objects.filter(pk__in=ids[:1])).exists():
-        raise Busy(NO_ROOM)
+        raise Busy(NO_ROOM, on_pages=NO_ROOM_ON_PAGES)
     return started
 
 

@@ -27,6 +27,7 @@ from web.outside import release_connection, waits_for_others
 start_refused = Hook[[str], None]()
 
 NO_ROOM = "Active user limit exceeded. Try again in a few minutes."
+NO_ROOM_ON_PAGES = "The server limit is reached; try again later."
 
 
 def lock_capacity() -> None:
@@ -75,10 +76,12 @@ class Capacity:
                 "Too many users trying to log in right now. "
                 f"Try again in {roughly(seconds)}.",
                 retry_after=seconds,
+                on_pages="Too many servers are starting; "
+                f"try again in {roughly(seconds)}.",
             )
         if 0 < hub.active_server_limit <= self.active:
             start_refused("too-many-users")
-            raise Busy(NO_ROOM)
+            raise Busy(NO_ROOM, on_pages=NO_ROOM_ON_PAGES)
 
 
 def roughly(seconds: int) -> str:

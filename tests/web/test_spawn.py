@@ -154,6 +154,17 @@ def test_a_hub_that_is_full_says_when_to_come_again(
     assert "Try again" in reply.content.decode()
 
 
+def test_the_server_limit_is_explained(alan: User, as_: Any, configure: Any) -> None:
+    configure(active_server_limit=1)
+    make_server(ready=True)
+
+    reply = as_(alan).get("/hub/spawn")
+
+    assert reply.status_code == 429
+    assert "The server limit is reached; try again later." in reply.content.decode()
+    assert not Server.objects.filter(user=alan).exists()
+
+
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_form_that_cannot_be_made_starts_nothing(
     alan: User, as_: Any, answers: Any, method: str
