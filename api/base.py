@@ -32,6 +32,7 @@ import logging
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from django.core.exceptions import (
@@ -68,7 +69,7 @@ from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
 from web.cache import CACHE_AWAY, cache_problem
 from web.callers import Caller
-from web.paths import ENCODED_SLASH
+from web.paths import ENCODED_SLASH, spelt_path
 
 logger = logging.getLogger(__name__)
 
@@ -230,6 +231,9 @@ class HubAPIView(APIView):
         if handler is None or method == "HEAD":
             self.identify(request)
             return error(405, f"{method} is not supported here.")
+        if "%" in request.path_info and not _is_text(spelt_path(request)):
+            # Django spells such bytes as escapes, which may be in a name as well.
+            return error(400, "The address is not text in UTF-8.")
         if "\0" in request.path_info:
             # No database stores this character, so no name contains it.
             return error(404, OUT_OF_REACH)
@@ -344,6 +348,15 @@ class HubAPIView(APIView):
         if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(data):
             raise Invalid(f"The body is nested more than {DEEPEST} levels deep")
         return data
+
+
+def _is_text(path: str) -> bool:
+    """Tell whether a path with escapes is text in UTF-8."""
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_deep(data: Any) -> bool:

@@ -27,6 +27,7 @@ from servers.actions import (
     AlreadyRunning,
     create_server,
     edit_server,
+    refuse_known,
     start_server,
     stop_server,
 )
@@ -134,6 +135,8 @@ class ServerView(OneServerView):
 
     def put(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
+        # That there is one already is said first, whatever the body holds.
+        refuse_known(user, self.server_name)
         server = create_server(
             user, self.server_name, **read_options(self.json()), by=request.actor
         )

@@ -163,9 +163,10 @@ def read_service(body: Any) -> dict[str, Any]:
     """Return the fields of a service in a body."""
     if not body:
         raise Invalid("Invalid service data: give an object with at least one field.")
+    if isinstance(body, dict):
+        # The address contains the service's name, whatever the body says.
+        body = {key: value for key, value in body.items() if key != "name"}
     fields = SERVICE.check(body)
-    # The address contains the service's name.
-    fields.pop("name", None)
     for key in ("oauth_client_allowed_scopes", "command"):
         check_names(fields.get(key, []), f"service.{key}")
     for key, limit in LENGTHS.items():

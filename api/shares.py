@@ -353,7 +353,8 @@ def require_server(owner: str, name: str) -> Server:
 def read_share(body: Any) -> tuple[str, str, list[str] | None]:
     """Return kind and name of the recipient in a body, and the scopes."""
     fields = SHARE.check(without_nulls(body, *SHARE.keys))
-    given = [kind for kind in ("user", "group") if kind in fields]
+    # As in JupyterHub, an empty name is none.
+    given = [kind for kind in ("user", "group") if fields.get(kind)]
     if len(given) != 1:
         raise Invalid("Specify exactly one of `user` and `group`")
     return given[0], fields[given[0]], read_scopes(fields)

@@ -500,7 +500,7 @@ class UserView(OneUserView):
         for key in ("groups", "roles"):
             if key in data:
                 raise Invalid(f"user.{key} can't be changed here; {INSTEAD[key]}.")
-        if data.get("auth_state"):
+        if data.get("auth_state") is not None:
             raise Invalid("This hub keeps no auth_state; leave it out.")
         user = update_user(
             self.find(),

@@ -79,12 +79,8 @@ def create_server(
     by: Actor,
 ) -> Server:
     """Create one more named server of a user, stopped."""
-    if not name:
-        raise Conflict(f"User {user.name} already has a default server")
+    refuse_known(user, name)
     _require_named_servers()
-    # Checked without a lock first, because a name that exists needs none.
-    if Server.objects.filter(user=user, name=name).exists():
-        raise _has_server(user, name)
     check_server_name(name)
     if display_name:
         check_display_name(display_name)
@@ -103,6 +99,14 @@ def create_server(
         )
         record(by, "server.create", "server", f"{user.name}/{name}")
     return server
+
+
+def refuse_known(user: User, name: str) -> None:
+    """Raise `Conflict` if the user has a server of this name, without a lock."""
+    if not name:
+        raise Conflict(f"User {user.name} already has a default server")
+    if Server.objects.filter(user=user, name=name).exists():
+        raise _has_server(user, name)
 
 
 def _has_server(user: User, name: str) -> Conflict:

@@ -76,8 +76,10 @@ def create_service(
                 " into it"
             )
     client_id = fields.get("oauth_client_id")
-    if client_id and not client_id.startswith("service-"):
+    if client_id is not None and not client_id.startswith("service-"):
         raise Invalid("service.oauth_client_id must start with service-")
+    if fields.get("oauth_redirect_uri") == "":
+        raise Invalid("service.oauth_redirect_uri must be an address")
     refuse_taken(name)
     if Service.objects.count() >= MOST_SERVICES:
         raise Conflict(
