@@ -27,11 +27,11 @@ class SignedInMixin:
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_authenticated:
-            return self.meet_stranger(request)
+            return self.handle_anonymous(request)
         self.check_access(request)
         return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
 
-    def meet_stranger(self, request: HttpRequest) -> HttpResponse:
+    def handle_anonymous(self, request: HttpRequest) -> HttpResponse:
         """Redirect a person who has not signed in to the sign-in page."""
         return redirect_to_login(request)
 

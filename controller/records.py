@@ -97,7 +97,7 @@ def take_over(holder: str, facts: dict[str, Any]) -> int:
         ready = Server.objects.filter(ready=True)
         lock_all(ready)
         ready.update(ready=False, pending=Server.Pending.CHECK)
-        credentials.end_strays(by=BY)
+        credentials.delete_stray_clients(by=BY)
         announce()
     return epoch
 
@@ -173,7 +173,7 @@ class Records:
                 return None
             server.attempt, server.url, server.announced_port = attempt, "", None
             server.save(update_fields=["attempt", "url", "announced_port"])
-            return credentials.give(server, scopes, by=BY)
+            return credentials.issue_credentials(server, scopes, by=BY)
 
     def rehash(self, row: Row, secret: str, scopes: Requested) -> str:
         """Let a server keep its earlier secret; return the reason if it can't."""
@@ -221,7 +221,7 @@ class Records:
             server = self._locked(row)
             if server is None:
                 return False
-            credentials.take_back(server, by=BY)
+            credentials.revoke_credentials(server, by=BY)
             self._settle_down(server, row, state)
             Server.objects.filter(pk=row.id).update(
                 failure=failure.message,
@@ -256,7 +256,7 @@ class Records:
             if server.remove_when_stopped and not forgotten:
                 return Outcome.TO_FORGET
             if not resumes or server.remove_when_stopped:
-                credentials.take_back(server, by=BY)
+                credentials.revoke_credentials(server, by=BY)
             announce()
             if server.remove_when_stopped:
                 server.delete()

@@ -68,13 +68,13 @@ class AuthorizeView(SignedInMixin, View):
         except errors.OAuth2Error as problem:
             return _send_to(problem.in_uri(problem.redirect_uri))
 
-    def meet_stranger(self, request: HttpRequest) -> HttpResponse:
+    def handle_anonymous(self, request: HttpRequest) -> HttpResponse:
         """Redirect to single sign-on at once, if the site wants that."""
         if settings.HUB.auto_login_oauth2_authorize:
             elsewhere = begin_single_sign_on(request, request.get_full_path())
             if elsewhere is not None:
                 return elsewhere
-        return super().meet_stranger(request)
+        return super().handle_anonymous(request)
 
     def get(self, request: HttpRequest) -> HttpResponse:
         asked, granted = self.read()

@@ -58,7 +58,9 @@ class Requested:
 
 @transaction.atomic
 @sensitive_variables("secret")
-def give(server: Server, requested: Requested, *, by: Actor = CONTROLLER) -> str:
+def issue_credentials(
+    server: Server, requested: Requested, *, by: Actor = CONTROLLER
+) -> str:
     """Issue token and client for a start, and return the secret of both.
 
     The token is stored in the row only while the row has the attempt of `server`, so
@@ -121,7 +123,7 @@ def rehash(
 
 
 @transaction.atomic
-def take_back(server: Server, *, by: Actor = CONTROLLER) -> None:
+def revoke_credentials(server: Server, *, by: Actor = CONTROLLER) -> None:
     """Revoke a server's token, its client, and the tokens of visitors."""
     clients = OAuthClient.objects.filter(server=str(server))
     identifiers = list(clients.values_list("identifier", flat=True))
@@ -133,11 +135,11 @@ def take_back(server: Server, *, by: Actor = CONTROLLER) -> None:
 
 
 def lock_credentials(servers: Iterable[Server], others: Q) -> None:
-    """Lock the rows that `take_back` changes for these servers, and `others` of tokens.
+    """Lock what `revoke_credentials` changes for these servers, and `others` of tokens.
 
-    All are locked for deletion: a lock that is made stronger later is out of order.
-    Otherwise the tokens of the second server would be locked after the client of the
-    first.
+    Without it the tokens of the second server would be locked after the client of the
+    first. All rows are locked for deletion, because a lock that is made stronger later
+    is out of order.
     """
     names, held = [], []
     for server in servers:
@@ -213,7 +215,7 @@ def _revoke(server: Server, by: Actor, identifiers: Iterable[str] = ()) -> None:
 
 
 @transaction.atomic
-def end_strays(*, by: Actor = CONTROLLER) -> None:
+def delete_stray_clients(*, by: Actor = CONTROLLER) -> None:
     """Delete the clients of servers that have no token, or are deleted."""
     called = Concat("user__name", Value("/"), "name")
     servers = Server.objects.filter(token__isnull=False).order_by()

@@ -13,7 +13,7 @@ from accounts.models import User
 from audit.models import Actor
 from database.locks import lock_all
 from servers.controller_calls import put
-from servers.credentials import lock_credentials, take_back
+from servers.credentials import lock_credentials, revoke_credentials
 from servers.models import Server
 
 
@@ -21,7 +21,7 @@ from servers.models import Server
 def release(server: Server, *, by: Actor) -> None:
     """Revoke a stopped server's credentials and delete its resources."""
     if server.token_id is not None:
-        take_back(server, by=by)
+        revoke_credentials(server, by=by)
     if not server.generation:
         # A server that was never started has no resources.
         return

@@ -74,17 +74,17 @@ class Capacity:
             seconds = int(random.uniform(*hub.spawn_throttle_retry_range))  # noqa: S311
             raise Busy(
                 "Too many users trying to log in right now. "
-                f"Try again in {roughly(seconds)}.",
+                f"Try again in {approximate(seconds)}.",
                 retry_after=seconds,
                 on_pages="Too many servers are starting; "
-                f"try again in {roughly(seconds)}.",
+                f"try again in {approximate(seconds)}.",
             )
         if 0 < hub.active_server_limit <= self.active:
             start_refused("too-many-users")
             raise Busy(NO_ROOM, on_pages=NO_ROOM_ON_PAGES)
 
 
-def roughly(seconds: int) -> str:
+def approximate(seconds: int) -> str:
     """Return a duration in words: tens of seconds, later minutes."""
     if seconds <= 90:
         return f"{math.ceil(seconds / 10)}0 seconds"

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.html import escape
 
 from servers.models import Server, server_url
-from servers.waiting import Sight, read_events, waiting_for
+from servers.waiting import RowState, read_events, waiting_for
 
 CANCELLED = "Spawn cancelled"
 
@@ -83,7 +83,9 @@ async def follow(server: Server, beat: float) -> AsyncIterator[dict[str, Any] | 
                 yield None
 
 
-def _end(seen: Sight | None, generation: int, server: Server) -> dict[str, Any] | None:
+def _end(
+    seen: RowState | None, generation: int, server: Server
+) -> dict[str, Any] | None:
     """Return the last event of a start if its row shows the end, otherwise None."""
     if seen is None or seen.generation != generation:
         # The server was deleted, or stopped and perhaps started again.

@@ -36,7 +36,7 @@ Events = list[tuple[int, int, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class RowState:
     """The columns of one server's row at one read."""
 
     generation: int
@@ -61,12 +61,12 @@ class Waiter:
     server_id: int
     wants_events: bool = False
     last_event: int = 0
-    seen: Sight | None = None
+    seen: RowState | None = None
     looked: bool = False
     events: Events = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, sight: Sight | None, events: Events) -> None:
+    def tell(self, sight: RowState | None, events: Events) -> None:
         if self.looked and sight == self.seen and not events:
             return
         self.seen, self.looked = sight, True
@@ -85,7 +85,7 @@ class Waiter:
         return changed
 
 
-class Lookout:
+class SharedReader:
     """Reads rows for all waiters of one event loop."""
 
     def __init__(self) -> None:
@@ -94,14 +94,14 @@ class Lookout:
         self.task: asyncio.Task[None] | None = None
 
     @classmethod
-    def of_this_loop(cls) -> Lookout:
-        return LOOKOUTS.setdefault(asyncio.get_running_loop(), cls())
+    def of_this_loop(cls) -> SharedReader:
+        return READERS.setdefault(asyncio.get_running_loop(), cls())
 
     def add(self, waiter: Waiter) -> None:
         self.waiters.add(waiter)
         self.due.set()
         if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self.watch(), name="lookout")
+            self.task = asyncio.create_task(self.watch(), name="reader")
 
     def remove(self, waiter: Waiter) -> None:
         self.waiters.discard(waiter)
@@ -110,9 +110,7 @@ class Lookout:
 
     async def watch(self) -> None:
         async with Changes() as changes:
-            listening = asyncio.create_task(
-                self.listen(changes), name="lookout-listens"
-            )
+            listening = asyncio.create_task(self.listen(changes), name="reader-listens")
             try:
                 while self.waiters:
                     self.due.clear()
@@ -132,7 +130,7 @@ class Lookout:
         followers = [waiter for waiter in waiters if waiter.wants_events]
         try:
             sights, events = await asyncio.to_thread(
-                look_at,
+                read_rows,
                 {waiter.server_id for waiter in waiters},
                 {waiter.server_id for waiter in followers},
                 min((waiter.last_event for waiter in followers), default=0),
@@ -151,17 +149,19 @@ class Lookout:
             waiter.tell(sights.get(waiter.server_id), new)
 
 
-LOOKOUTS: WeakKeyDictionary[asyncio.AbstractEventLoop, Lookout] = WeakKeyDictionary()
+READERS: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedReader] = (
+    WeakKeyDictionary()
+)
 
 
-def look_at(
+def read_rows(
     ids: Collection[int], followed: Collection[int], last_event: int
-) -> tuple[dict[int, Sight], dict[int, Events]]:
+) -> tuple[dict[int, RowState], dict[int, Events]]:
     """Read the rows of some servers, and the events of some after a certain one."""
     try:
         rows = Server.objects.filter(pk__in=ids).order_by()
         sights = {
-            pk: Sight(*rest)
+            pk: RowState(*rest)
             for pk, *rest in rows.values_list(
                 *("pk", "generation", "settled", "pending", "ready", "failure")
             )
@@ -191,12 +191,12 @@ async def waiting_for(
     server_id: int, *, wants_events: bool = False
 ) -> AsyncIterator[Waiter]:
     """Add a waiter for a server while the context is open."""
-    lookout, waiter = Lookout.of_this_loop(), Waiter(server_id, wants_events)
-    lookout.add(waiter)
+    reader, waiter = SharedReader.of_this_loop(), Waiter(server_id, wants_events)
+    reader.add(waiter)
     try:
         yield waiter
     finally:
-        lookout.remove(waiter)
+        reader.remove(waiter)
 
 
 async def until_settled(

@@ -29,7 +29,7 @@ def server(alan: User) -> Server:
 
 
 def give(server: Server, *token: str, client: tuple[str, ...] = ()) -> str:
-    return credentials.give(server, Requested(tuple(token), client))
+    return credentials.issue_credentials(server, Requested(tuple(token), client))
 
 
 def test_token_is_noted_with_its_path_and_lasts(server: Server) -> None:
@@ -155,7 +155,7 @@ def test_end_takes_token_client_and_what_visitors_hold(
     )
     _, own = make_token(mallory)
 
-    credentials.take_back(server)
+    credentials.revoke_credentials(server)
 
     assert verify(secret) is None and verify(visitor) is None
     assert verify(own) is not None
@@ -169,7 +169,7 @@ def test_end_takes_token_client_and_what_visitors_hold(
     visitors.refresh_from_db()
     assert visitors.expires_at is not None
 
-    credentials.take_back(server)
+    credentials.revoke_credentials(server)
     assert Event.objects.filter(action="token.revoke").count() == 1
 
 
@@ -197,7 +197,7 @@ def test_long_names_fit_and_differ() -> None:
 
 def test_resumed_server_keeps_the_token_it_had(server: Server) -> None:
     old = give(server)
-    new = credentials.give(server, Requested(resumes=True))
+    new = credentials.issue_credentials(server, Requested(resumes=True))
 
     assert credentials.rehash(server, old, Requested(resumes=True)) == ""
 
@@ -233,7 +233,7 @@ def test_token_of_somebody_else_is_not_taken(server: Server, ada: User) -> None:
 
 def test_token_that_has_ended_is_not_brought_back(server: Server) -> None:
     old = give(server)
-    credentials.take_back(server)
+    credentials.revoke_credentials(server)
     give(server)
 
     assert "has ended" in credentials.rehash(server, old, Requested())
@@ -249,7 +249,7 @@ def test_clients_of_servers_that_are_gone_end(server: Server) -> None:
     make_client("idle", server="idle/", identifier="jupyterhub-user-idle")
     service = make_client("portal")
 
-    credentials.end_strays()
+    credentials.delete_stray_clients()
 
     assert set(OAuthClient.objects.all()) == {
         service,

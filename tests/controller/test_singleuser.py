@@ -144,7 +144,7 @@ def start(
     def begin(user: User, name: str = "") -> Place:
         row = make_server(user, name, attempt="0a")
         hosted = Host(config, "simple").spawner(SpawnContext.of(row))
-        secret = credentials.give(row, loop.run(hosted.requested_scopes()))
+        secret = credentials.issue_credentials(row, loop.run(hosted.requested_scopes()))
         url = loop.run(hosted.start(secret))
         Server.objects.filter(pk=row.pk).update(url=url, ready=True)
         place = Place(live_server.url, url, row, secret, hosted)
@@ -235,7 +235,7 @@ def test_who_gets_into_a_server(start: Callable[..., Place], loop: Loop) -> None
 
     # With the server its client ends, and what visitors held.
     loop.run(place.hosted.stop())
-    credentials.take_back(place.row)
+    credentials.revoke_credentials(place.row)
     assert verify(place.secret) is None
     assert not APIToken.objects.exclude(client_id="").filter(revoked_at=None).exists()
     assert admin.get(place.url("/hub/home"), timeout=30).status_code == 200

@@ -28,7 +28,7 @@ from oauth import actions as oauth
 from oauth.models import OAuthClient, OAuthCode
 from servers import actions
 from servers.activity import note_activity
-from servers.credentials import Requested, give
+from servers.credentials import Requested, issue_credentials
 from servers.models import Server, Share, ShareCode
 from services.actions import create_service, delete_service
 from services.models import Service
@@ -59,7 +59,7 @@ def scene(settings: Any) -> SimpleNamespace:
         for name in ("", "lab"):
             server = Server.objects.create(user=user, name=name, user_options={})
             servers.append(server)
-        give(server, Requested(client=("read:users:name!user",)), by=BY)
+        issue_credentials(server, Requested(client=("read:users:name!user",)), by=BY)
     alan, grace = users
     client = OAuthClient.objects.get(server="alan/lab")
     sharing.grant_share(servers[1], grace, by=BY, access=ada.access)

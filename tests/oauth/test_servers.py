@@ -31,7 +31,7 @@ def server(alan: User) -> Server:
 
 @pytest.fixture
 def secret(server: Server) -> str:
-    return credentials.give(server, Requested(client=("read:users!user",)))
+    return credentials.issue_credentials(server, Requested(client=("read:users!user",)))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_sign_in_ends_with_the_server(
     visit = sign_in_as(alan)
     token = trade(visit, visit.code(), secret).json()["access_token"]
 
-    credentials.take_back(server)
+    credentials.revoke_credentials(server)
 
     assert bearer(token).get("/hub/api/user").status_code == 403
     assert visit.ask().status_code == 400
@@ -132,7 +132,9 @@ def test_sign_in_ends_with_the_server(
 def test_server_scope_filter_means_the_server(
     server: Server, alan: User, as_: Any
 ) -> None:
-    secret = credentials.give(server, Requested(client=("users:activity!server",)))
+    secret = credentials.issue_credentials(
+        server, Requested(client=("users:activity!server",))
+    )
     visit = SignIn(OAuthClient.objects.get(), as_(alan))
 
     reply = trade(visit, visit.code(), secret)

@@ -55,7 +55,7 @@ def test_but_not_one_that_never_ran(alan: User) -> None:
 
 def test_secret_of_a_server_that_would_resume_ends(alan: User, named: None) -> None:
     server = make_server(alan, "lab", attempt="1", generation=1, settled=1)
-    credentials.give(server, Requested(resumes=True))
+    credentials.issue_credentials(server, Requested(resumes=True))
     Server.objects.update(attempt="")
 
     delete_server(alan, "lab", by=BY)
@@ -66,7 +66,7 @@ def test_secret_of_a_server_that_would_resume_ends(alan: User, named: None) -> N
 
 def test_client_goes_with_the_user(alan: User) -> None:
     server = make_server(alan, attempt="1", generation=1, settled=1)
-    credentials.give(server, Requested(resumes=True))
+    credentials.issue_credentials(server, Requested(resumes=True))
 
     delete_user(alan, by=BY)
 

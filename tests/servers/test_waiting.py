@@ -83,13 +83,13 @@ def test_all_who_wait_share_their_looks(
     settler: Settler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    look_at = waiting.look_at
+    read_rows = waiting.read_rows
 
     def counted(ids: Any, *rest: Any) -> Any:
         looks.append(len(ids))
-        return look_at(ids, *rest)
+        return read_rows(ids, *rest)
 
-    monkeypatch.setattr(waiting, "look_at", counted)
+    monkeypatch.setattr(waiting, "read_rows", counted)
     servers = begin(40)
 
     async def follow_all() -> list[Any]:
@@ -110,14 +110,14 @@ def test_all_who_wait_share_their_looks(
 def test_a_look_that_fails_is_not_the_last(
     settler: Settler, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    look_at, failures = waiting.look_at, [error("odd")]
+    read_rows, failures = waiting.read_rows, [error("odd")]
 
     def fail_once(*arguments: Any) -> Any:
         if failures:
             raise failures.pop()
-        return look_at(*arguments)
+        return read_rows(*arguments)
 
-    monkeypatch.setattr(waiting, "look_at", fail_once)
+    monkeypatch.setattr(waiting, "read_rows", fail_once)
     monkeypatch.setattr(waiting, "PAUSE", 0.01)
     (server,) = begin()
 
