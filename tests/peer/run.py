@@ -19,12 +19,12 @@ ALWAYS = (
     "test_roles.py",
     "test_metrics.py",
     "test_services.py",
+    "test_services_auth.py",
 )
 FILES = (
     *ALWAYS,
     "test_api.py",
     "test_named_servers.py",
-    "test_services_auth.py",
     "test_pages.py",
     "test_proxy.py",
     "test_auth_expiry.py",
