@@ -16,6 +16,7 @@ from installation.packages import install_oldest, node, set_up
 from installation.services_for_tests import (
     find_chromium,
     find_docker,
+    find_redis,
     find_slurm,
     postgresql,
 )
@@ -93,6 +94,7 @@ def test(arguments: Sequence[str]) -> int:
         install_oldest()
         # Found before the first run, so that a machine without one hears it early.
         find_slurm()
+        find_redis()
         find_docker()
         with postgresql() as url:
             print("Tests on SQLite", flush=True)

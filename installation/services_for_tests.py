@@ -170,6 +170,16 @@ def find_slurm() -> None:
         )
 
 
+def find_redis() -> None:
+    """Find the Redis server of which tests run one of their own, or install it."""
+    if missing("redis-server") and not apt_install("redis-server"):
+        sys.exit(
+            "ERROR: The tests need Redis. Either install Debian's package\n"
+            "`redis-server`, or run this as root, which installs the package.\n"
+            "`start.py test --quick` does without."
+        )
+
+
 def find_docker() -> None:
     """Have the daemon of which tests run one of their own, where that can be.
 

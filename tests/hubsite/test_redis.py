@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,7 @@ from accounts.attempts import FREE
 from tests.hubsite.conftest import RunningHub, wait_until
 from tests.ports import free_ports
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("redis-server") is None,
-        reason="NOT TESTED on this machine: redis-server is not installed",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 class Redis:
