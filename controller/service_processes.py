@@ -30,7 +30,7 @@ from audit.models import Actor
 from controller.readiness import status_of
 from controller.search_path import with_own_programs
 from controller.shutdown import die_with
-from oauth.actions import PREFIX, follow_services
+from oauth.actions import PREFIX, update_clients
 from services.models import Service
 from tokens.actions import issue_token, revoke_tokens
 from tokens.models import APIToken
@@ -131,7 +131,7 @@ def _end_tokens() -> None:
 def _new(service: Service) -> str:
     """Issue a token for a service without one; it is the secret of its client, too."""
     _, secret = issue_token(service, note=NOTE, by=BY, capped=False)
-    follow_services([service], {service.name: secret}, by=BY)
+    update_clients([service], {service.name: secret}, by=BY)
     return secret
 
 

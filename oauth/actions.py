@@ -42,18 +42,18 @@ ALPHABET: Final = string.ascii_letters + string.digits
 # Clients
 
 
-def follow_service(service: Service, api_token: str, by: Actor) -> None:
+def create_client(service: Service, api_token: str, by: Actor) -> None:
     """Create the client that a new service's fields describe."""
-    follow_services([service], {service.name: api_token}, by=by)
+    update_clients([service], {service.name: api_token}, by=by)
 
 
-def leave_service(service: Service, by: Actor) -> None:
+def delete_client(service: Service, by: Actor) -> None:
     """Delete the client of a service that is being deleted, and the client's tokens."""
     end_clients(OAuthClient.objects.filter(service=service), by=by)
 
 
 @transaction.atomic
-def follow_services(
+def update_clients(
     services: Iterable[Service], api_tokens: Mapping[str, str], *, by: Actor
 ) -> None:
     """Update the clients of these services to what their fields describe now.
@@ -138,7 +138,7 @@ def end_clients(clients: Any, *, by: Actor) -> None:
         delete_all(OAuthClient.objects.filter(identifier__in=identifiers))
 
 
-def dismiss_clients(clients: Any, *, by: Actor) -> int:
+def delete_clients(clients: Any, *, by: Actor) -> int:
     """Delete a queryset of clients at a person's request; return the number.
 
     The deletion is done in batches. Clients of services in the configuration are

@@ -83,7 +83,7 @@ class OAuthClientAdmin(ScopedAdmin):
     @admin.action(description="End the selected clients", permissions=["end"])
     def end(self, request: Any, queryset: QuerySet[OAuthClient]) -> HttpResponse | None:
         def act(clients: QuerySet[OAuthClient]) -> str:
-            number = actions.dismiss_clients(clients, by=Actor.of_request(request))
+            number = actions.delete_clients(clients, by=Actor.of_request(request))
             return f"Ended {number} client{'' if number == 1 else 's'}."
 
         return ask_first(

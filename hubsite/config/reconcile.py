@@ -47,7 +47,7 @@ from hubsite.config.configuration import (
     ConfigError,
     HubConfig,
 )
-from oauth.actions import follow_services, leave_service, revoke_abandoned
+from oauth.actions import delete_client, revoke_abandoned, update_clients
 from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes
 from scopes.refusals import Refusal
@@ -376,7 +376,7 @@ class Reconciliation:
         for name, old in existing.items():
             if old.from_config and name not in wanted:
                 record(BY, "service.delete", "service", name)
-                leave_service(old, BY)
+                delete_client(old, BY)
                 old.delete()
         for name, spec in wanted.items():
             service = existing.get(name)
@@ -428,7 +428,7 @@ class Reconciliation:
             if spec.get("api_token"):
                 secrets[spec["name"]] = spec["api_token"]
         with _naming("c.JupyterHub.services"):
-            follow_services(Service.objects.filter(from_config=True), secrets, by=BY)
+            update_clients(Service.objects.filter(from_config=True), secrets, by=BY)
         revoke_abandoned(by=BY)
 
     def remark_on_rights(self) -> None:

@@ -248,7 +248,7 @@ ACTS: dict[str, tuple[Callable[[SimpleNamespace], object], int]] = {
     "disable tokens": (lambda s: tokens.disable_tokens(plain(), by=BY), 3),
     "enable tokens": (enable, 3),
     "end clients": (
-        lambda s: oauth.dismiss_clients(OAuthClient.objects.all(), by=BY),
+        lambda s: oauth.delete_clients(OAuthClient.objects.all(), by=BY),
         3,
     ),
     "sweep codes": (lambda s: oauth.sweep_codes(timezone.now()), 1),

@@ -240,7 +240,7 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
         s.client, s.grace, redirect_uri="/x", scopes=[], by=BY
     ),
     "redeem a code": redeem,
-    "end clients": lambda s: oauth.dismiss_clients(OAuthClient.objects.all(), by=BY),
+    "end clients": lambda s: oauth.delete_clients(OAuthClient.objects.all(), by=BY),
     "add a service": add_service,
     "delete a service": remove_service,
     "report activity": lambda s: note_activity(

@@ -10,9 +10,9 @@ from django.db import IntegrityError, transaction
 from accounts.models import User
 from oauth.actions import (
     check_redirect_uri,
-    follow_services,
     matches,
     revoke_abandoned,
+    update_clients,
 )
 from oauth.models import OAuthClient
 from scopes.refusals import Invalid
@@ -27,7 +27,7 @@ SECRET = "a-secret-of-the-service"
 
 
 def follow(*services: Service, **secrets: str) -> None:
-    follow_services(services, secrets, by=BY)
+    update_clients(services, secrets, by=BY)
 
 
 def test_a_service_with_an_address_is_a_client(ada: User) -> None:
