@@ -343,5 +343,5 @@ def test_a_name_that_is_taken_is_said_where_it_was_typed(
     field = page.get_by_label("Name of the new server")
     expect(field).to_be_focused()
     expect(field).to_have_value("Lab")
-    expect(page.get_by_text("You have a server “lab” already.")).to_be_visible()
+    expect(page.get_by_text("You already have a server “lab”.")).to_be_visible()
     visit.survey()

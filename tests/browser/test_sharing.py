@@ -72,7 +72,7 @@ def test_from_share_to_revocation(window: Any, owner: Any, scripts: bool) -> Non
     if scripts:
         visit.survey()
 
-    lab.get_by_role("button", name="End the link").click()
+    lab.get_by_role("button", name="Revoke the link").click()
     expect(page.get_by_role("status")).to_contain_text("no longer works")
     lab.get_by_role("button", name="Revoke the share of bob").click()
     expect(lab.get_by_text("Not shared.")).to_be_visible()
@@ -254,7 +254,7 @@ class TestReal:
 
         server.goto(f"{hub.url}shares")
         expect(server.get_by_role("cell", name="1 time")).to_be_visible()
-        server.get_by_role("button", name="End the link").click()
+        server.get_by_role("button", name="Revoke the link").click()
         late = enter("mallory")
         assert (reply := late.goto(link)) and reply.status == 404
 
@@ -277,5 +277,5 @@ class TestReal:
         expect(others).to_contain_text("ada opened your server")
         admin.goto(f"{hub.url}admin/audit/event/?action=server.open")
         expect(
-            admin.get_by_role("row").filter(has_text="server.open").first
+            admin.get_by_role("row").filter(has_text="opened").first
         ).to_contain_text("ada")
