@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from api.schema import description
-from hubsite.config.configuration import declared_fields
 from hubsite.config.environment import variables
+from hubsite.config.schema import declared_fields
 from hubsite.config.unsupported import ADVICE
 from scopes.definitions import DEFAULT_ROLES, SCOPES
 from scopes.grammar import MAX_SCOPE_LENGTH, MAX_SCOPES

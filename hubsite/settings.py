@@ -17,14 +17,12 @@ from csp.constants import NONCE, NONE, SELF
 
 from hubsite import logging as hub_logging
 from hubsite.config import secrets
-from hubsite.config.configuration import (
-    ConfigError,
-    HubConfig,
-    load_config,
-    subdomains,
-)
+from hubsite.config.addresses import subdomains
+from hubsite.config.configuration import load_config
 from hubsite.config.environment import proxy_socket, read_environment
+from hubsite.config.file import ConfigError
 from hubsite.config.response_settings import frame_ancestors, site_headers
+from hubsite.config.schema import HubConfig
 from web.cache import redis_cache
 
 BASE_DIR = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from typing import Any
 import traitlets
 from traitlets import HasTraits, TraitError, TraitType, Unicode
 
-from hubsite.config.configuration import ConfigError
+from hubsite.config.file import ConfigError
 
 PREFIX = "HUB_"
 DEFAULT_DATA_DIR = Path(__file__).resolve().parents[2] / "data"

@@ -42,11 +42,9 @@ from audit.models import Actor
 from database.batches import batches, in_batches
 from database.failures import is_conflict
 from database.locks import Advisory, delete_all, keep, lock_all, patience, wait_for
-from hubsite.config.configuration import (
-    SERVICE_PREFIX,
-    ConfigError,
-    HubConfig,
-)
+from hubsite.config.file import ConfigError
+from hubsite.config.schema import HubConfig
+from hubsite.config.services import SERVICE_PREFIX
 from oauth.actions import delete_client, revoke_abandoned, update_clients
 from scopes.definitions import DEFAULT_ROLES
 from scopes.grammar import check_scopes

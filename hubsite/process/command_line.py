@@ -76,7 +76,7 @@ def run(argv: Sequence[str]) -> None:
         import django
         from django.db import OperationalError
 
-        from hubsite.config.configuration import ConfigError
+        from hubsite.config.file import ConfigError
         from hubsite.process.command_help import HubManagement
         from scopes.refusals import Refusal
 

@@ -30,13 +30,11 @@ from accounts.system_accounts import missing_groups
 from audit.models import Actor
 from controller.spawners.classes import BUILT_IN
 from database.locks import Advisory, hold
-from hubsite.config.configuration import (
-    EVERYWHERE,
-    ConfigError,
-    HubConfig,
-)
+from hubsite.config.addresses import EVERYWHERE
 from hubsite.config.environment import unknown_variables
+from hubsite.config.file import ConfigError
 from hubsite.config.reconcile import reconcile
+from hubsite.config.schema import HubConfig
 from web.cache import look_for_cache
 
 # The folder of PAM's rules for a service on Linux.

@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from controller.management.commands import routes
-from hubsite.config.configuration import (
-    ConfigError,
-    declared_places,
-    load_config,
-)
+from hubsite.config.configuration import load_config
 from hubsite.config.environment import variables
+from hubsite.config.file import ConfigError
+from hubsite.config.schema import declared_places
 from hubsite.config.unsupported import ADVICE, PLAIN
 from hubsite.management.commands import hub, reference, web
 from hubsite.metrics import REQUEST_DURATION, registry

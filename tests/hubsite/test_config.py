@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from hubsite.config.configuration import (
-    ConfigError,
-    HubConfig,
-    load_config,
-)
+from hubsite.config.configuration import load_config
+from hubsite.config.file import ConfigError
+from hubsite.config.schema import HubConfig
 from hubsite.process import prepare
 from hubsite.process.prepare import who_checks_passwords, who_starts_servers
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
 from hubsite import memberships
-from hubsite.config.configuration import HubConfig
+from hubsite.config.schema import HubConfig
 from hubsite.metrics import CONTROLLER, HANDLERS, handler_of
 from scopes.refusals import Busy
 from servers.limits import Capacity

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from hubsite.config.configuration import ConfigError
+from hubsite.config.file import ConfigError
 from hubsite.process.prepare import is_current, own_apps
 
 pytestmark = pytest.mark.django_db

@@ -12,12 +12,8 @@ from pathlib import Path
 import pytest
 from traitlets import HasTraits
 
-from hubsite.config.configuration import (
-    HubConfig,
-    declared_fields,
-    declared_places,
-)
 from hubsite.config.environment import Site, variables
+from hubsite.config.schema import HubConfig, declared_fields, declared_places
 from hubsite.config.unsupported import ADVICE, PLAIN
 from tests.test_architecture import ROOMS, ROOT
 

@@ -12,8 +12,9 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Group, Role, User
 from audit.models import Event
-from hubsite.config.configuration import ConfigError, HubConfig
+from hubsite.config.file import ConfigError
 from hubsite.config.reconcile import reconcile
+from hubsite.config.schema import HubConfig
 from oauth.actions import matches
 from oauth.models import OAuthClient
 from scopes.definitions import DEFAULT_ROLES

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hubsite.config.configuration import (
-    ConfigError,
-    HubConfig,
-    load_config,
-)
+from hubsite.config.configuration import load_config
+from hubsite.config.file import ConfigError
+from hubsite.config.schema import HubConfig
 
 Load = Callable[..., HubConfig]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from hubsite.config import secrets
-from hubsite.config.configuration import ConfigError
 from hubsite.config.environment import (
     Site,
     read_environment,
     unknown_variables,
 )
+from hubsite.config.file import ConfigError
 from hubsite.config.unsupported import ADVICE, KNOWN_AUTHENTICATORS, PLAIN
 from hubsite.logging import conceal, tame
 from hubsite.settings import database
@@ -230,7 +230,7 @@ def test_lines_for_people_do_nothing_to_a_terminal() -> None:
 
 def test_every_setting_of_jupyterhub_has_an_answer() -> None:
     """A setting is read, or said to have no effect; none is both."""
-    from hubsite.config.configuration import declared_fields
+    from hubsite.config.schema import declared_fields
 
     read = {place for each in declared_fields() for place in each.metadata["places"]}
     assert not read & ADVICE.keys()

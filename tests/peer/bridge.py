@@ -130,7 +130,7 @@ def find(kind, name):
 
 def check_role(spec):
     """Refuse what a configuration could not say of a role."""
-    from hubsite.config.configuration import roles
+    from hubsite.config.roles import roles
 
     try:
         roles([spec])

@@ -13,7 +13,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from hubsite.config.configuration import HubConfig
+from hubsite.config.schema import HubConfig
 from web.asgi import Application
 from web.deferred import Deferred
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from hubsite.config.configuration import ConfigError
 from hubsite.config.environment import forget_secrets
+from hubsite.config.file import ConfigError
 from hubsite.process.command_line import add_place_options
 from hubsite.process.loading import while_loading
 from hubsite.process.prepare import is_current

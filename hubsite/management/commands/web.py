@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from controller.proxy.announced_proxy import forget_announced_proxy
 from controller.proxy.routes import lasting_routes
 from controller.shutdown import SUPERVISOR
-from hubsite.config.configuration import ConfigError
+from hubsite.config.file import ConfigError
 from hubsite.process.command_line import add_place_options
 from hubsite.process.prepare import is_current, prepare
 from hubsite.process.proxy_socket import open_proxy_socket

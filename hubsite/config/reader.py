@@ -1,0 +1,140 @@
+"""Reads settings by section and name; sections inherit as traitlets' classes do."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from traitlets.config.loader import Config, LazyConfigValue
+
+from controller.spawners.classes import UnknownSpawner, resolve
+from hubsite.config import authenticators, remarks
+from hubsite.config.file import ConfigError
+from hubsite.config.roles import roles
+from hubsite.config.schema import HubConfig, declared_places
+from hubsite.config.services import services
+from hubsite.config.values import names
+
+# Sections from which others inherit, nearest first.
+LINEAGES = (("JupyterHub", "Application"), ("ConfigurableHTTPProxy", "Proxy"))
+
+
+class Reader:
+    """Returns the values of a file, and keeps track of unused ones."""
+
+    def __init__(self, file: Config) -> None:
+        self.file = file
+        self.taken: set[str] = set()
+        self.way_in = authenticators.find(
+            self.first("JupyterHub.authenticator_class", None)
+        )
+
+    def first(self, place: str, default: Any = None) -> Any:
+        """Return the value at `Section.name`, and mark it as used.
+
+        Sections inherit as classes do: the nearest one that has a value wins, and
+        changes such as `.add()` are made to the value of the next one.
+        """
+        section, _, name = place.partition(".")
+        value = None
+        for each in reversed(self.lineage(section)):
+            if each not in self.file or name not in self.file[each]:
+                continue
+            self.taken.add(f"{each}.{name}")
+            found = self.file[each][name]
+            if isinstance(found, LazyConfigValue):
+                # Merging changes its operands, so the file's own value is read again.
+                found = copy.deepcopy(found)
+                if value is not None:
+                    found = found.merge_into(value)
+            value = found
+        return default if value is None else value
+
+    def lineage(self, section: str) -> tuple[str, ...]:
+        """Return the sections that this one inherits from, nearest first."""
+        if section.endswith("Authenticator"):
+            return self.way_in.lineage
+        return next((each for each in LINEAGES if section in each), (section,))
+
+    def spelt(self, place: str) -> str:
+        """Return the place in the file of the value for `Section.name`."""
+        section, _, name = place.partition(".")
+        for each in self.lineage(section):
+            if each in self.file and name in self.file[each]:
+                return f"{each}.{name}"
+        return place
+
+    def take(
+        self, places: Sequence[str], accepts: Callable[[Any], Any], empty: Any
+    ) -> Any:
+        """Return the value at the first of several places that has one."""
+        outcome = None
+        for place in places:
+            value = self.first(place)
+            if value is None:
+                continue
+            if isinstance(value, LazyConfigValue):
+                # `c.Authenticator.admin_users.add("ada")`: changes to the default.
+                if accepts in (services, roles):
+                    empty = []
+                elif accepts is names:
+                    empty = set()
+                value = value.get_value(empty)
+            try:
+                checked = accepts(value)
+            except ValueError as error:
+                raise ConfigError(f"c.{self.spelt(place)}: expected {error}") from None
+            if outcome is None:
+                outcome = checked
+        return outcome
+
+    def settings_of(self, lineage: Iterable[str]) -> dict[str, Any]:
+        """Return all settings of the sections of a lineage."""
+        found: dict[str, Any] = {}
+        for section in reversed([*lineage]):
+            found |= self.file.get(section, {})
+        return found
+
+    def remarks(self, hub: HubConfig) -> tuple[str, ...]:
+        """Return remarks on all unused settings, with what to do instead."""
+        spawner = self.file.get("JupyterHub", {}).get("spawner_class")
+        return (
+            *remarks.of_authenticator_class(
+                self.way_in, self.settings_of(self.way_in.lineage)
+            ),
+            *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
+            *remarks.of_pages(hub.template_vars),
+            *remarks.of_answers(hub.tornado_settings),
+            *remarks.unused(
+                self.file,
+                self.taken,
+                declared_places(),
+                way_in=self.way_in,
+                spawner=_sections_of_spawner(spawner or hub.spawner_class),
+            ),
+        )
+
+
+def _sections_of_spawner(value: Any) -> tuple[str, ...]:
+    """Return the sections that a spawner class reads, as far as they are known."""
+    if isinstance(value, type):
+        return tuple(each.__name__ for each in value.__mro__)
+    return (str(value).replace(":", ".").rpartition(".")[2],)
+
+
+def spawner_class(reader: Reader) -> str:
+    """Return the import path of the spawner class."""
+    place = "JupyterHub.spawner_class"
+    value = reader.first(place, "default")
+    if isinstance(value, type):
+        # A class is imported already; the file itself may define it.
+        return _import_path(value)
+    try:
+        return resolve(str(value).replace(":", "."))
+    except UnknownSpawner as error:
+        raise ConfigError(f"c.{place}: {error}") from None
+
+
+def _import_path(value: type) -> str:
+    return f"{value.__module__}.{value.__qualname__}"

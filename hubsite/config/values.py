@@ -1,0 +1,280 @@
+"""Kinds of values in a configuration file.
+
+Each function takes a value and returns the value in the form that the hub keeps, or
+raises ValueError with the words after "expected".
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+
+# Types of settings. Each takes a value and returns it in the form that the hub uses, or
+# raises ValueError with the text after "expected".
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("True or False")
+    return value
+
+
+def whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("a whole number, 0 or more")
+    return value
+
+
+def whole_or_function(value: Any) -> Any:
+    return value if callable(value) else whole(value)
+
+
+def public_address(value: Any) -> str:
+    """Accept an address on the web; without a scheme it gets https."""
+    address = text(value).strip()
+    return web_address(
+        f"https://{address}" if address and "://" not in address else address
+    )
+
+
+def host_address(value: Any) -> str:
+    """Accept scheme, host and port of an address."""
+    address = public_address(value).rstrip("/")
+    if urlsplit(address).path:
+        raise ValueError(f"a host such as 'https://hub.example.org', not {value!r}")
+    return address
+
+
+def domain_hook(value: Any) -> Any:
+    if value not in ("idna", "legacy") and not callable(value):
+        raise ValueError(f"'idna', 'legacy' or a function, not {value!r}")
+    return value
+
+
+def port(value: Any) -> int:
+    if whole(value) > 65535:
+        raise ValueError("a port number")
+    return int(value)
+
+
+def number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError("a number, 0 or more")
+    return float(value)
+
+
+def seconds_range(value: Any) -> tuple[float, float]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("two numbers, the lower one first")
+    low, high = number(value[0]), number(value[1])
+    if low > high:
+        raise ValueError("two numbers, the lower one first")
+    return low, high
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a string")
+    return value
+
+
+def text_or_function(value: Any) -> Any:
+    return value if callable(value) else text(value)
+
+
+# Line ends and control characters, which no header or address may contain.
+CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+
+def line(value: Any) -> str:
+    """Accept a string that can be part of a header or an address."""
+    if CONTROL.search(text(value)):
+        raise ValueError(
+            "a string of one line without control characters; read a file with .strip()"
+        )
+    return str(value)
+
+
+def proxy_log_level(value: Any) -> str:
+    if text(value) not in ("debug", "info", "warn", "error"):
+        raise ValueError("'debug', 'info', 'warn' or 'error'")
+    return str(value)
+
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def log_level(value: Any) -> str:
+    """Accept a log level by its name or number, as traitlets does."""
+    number = value
+    if isinstance(value, str):
+        number = logging.getLevelNamesMapping().get(value.upper())
+    if isinstance(number, bool) or number not in (0, 10, 20, 30, 40, 50):
+        raise ValueError(f"one of {', '.join(map(repr, LOG_LEVELS))} or its number")
+    # "Fatal" has no level of its own, and 0 includes everything.
+    return LOG_LEVELS[min(max(number // 10 - 1, 0), 3)]
+
+
+def web_address(value: Any) -> str:
+    """Accept an address on the web, or none."""
+    if not line(value):
+        return ""
+    try:
+        url = urlsplit(value)
+        is_address = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError as error:
+        raise ValueError(f"an http or https address ({error})") from None
+    if not is_address or " " in value:
+        raise ValueError("an http or https address")
+    return str(value)
+
+
+def proxy_address(value: Any) -> str:
+    if not web_address(value):
+        raise ValueError("an http or https address")
+    return str(value)
+
+
+def help_address(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"mailto:[^\s@]+@[^\s@]+", value):
+        return value
+    try:
+        return web_address(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or mailto: and one of mail") from None
+
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Headers that a server computes for each response.
+OF_THE_SERVER = frozenset(
+    {"connection", "content-length", "content-type", "date", "transfer-encoding"}
+)
+
+
+def tornado_settings(value: Any) -> dict[str, Any]:
+    found = mapping(value)
+    if headers := found.get("headers"):
+        found["headers"] = _headers(headers)
+    for key in ("cookie_options", "xsrf_cookie_kwargs"):
+        _check_cookie_options(key, found.get(key) or {})
+    for key in ("slow_spawn_timeout", "slow_stop_timeout"):
+        if key in found:
+            try:
+                found[key] = number(found[key])
+            except ValueError as error:
+                raise ValueError(f"{error} as {key!r}") from None
+    return found
+
+
+def _headers(value: Any) -> dict[str, str]:
+    found = {}
+    for name, content in mapping(value).items():
+        if isinstance(content, int) and not isinstance(content, bool):
+            content = str(content)
+        if isinstance(content, bytes):
+            content = content.decode("latin-1")
+        if not HEADER_NAME.fullmatch(name) or name.lower() in OF_THE_SERVER:
+            raise ValueError(f"headers that a site can set, not {name!r}")
+        try:
+            found[name] = line(content)
+            content.encode("latin-1")
+        except ValueError:
+            raise ValueError(f"one line of Latin text as header {name!r}") from None
+    return found
+
+
+def _check_cookie_options(key: str, value: Any) -> None:
+    options = {name.lower(): content for name, content in mapping(value).items()}
+    same_site = str(options.get("samesite", "Lax")).capitalize()
+    if same_site not in ("Strict", "Lax", "None"):
+        raise ValueError(f"'Strict', 'Lax' or 'None' as SameSite in {key!r}")
+    if options.get("domain") is not None:
+        line(options["domain"])
+
+
+def pattern(value: Any) -> str:
+    try:
+        re.compile(text(value))
+    except re.error as error:
+        raise ValueError(f"a regular expression ({error})") from None
+    return str(value)
+
+
+def invalid_names(value: Any) -> str:
+    if value not in ("allow-start", "allow-delete", "autorename"):
+        raise ValueError("'allow-start', 'allow-delete' or 'autorename'")
+    return str(value)
+
+
+def encoding(value: Any) -> str:
+    try:
+        "".encode(text(value))
+    except LookupError:
+        raise ValueError("an encoding that Python knows, such as 'utf8'") from None
+    return str(value)
+
+
+def names(value: Any) -> frozenset[str]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError("a set of strings")
+    found = frozenset(value)
+    if not all(isinstance(name, str) and name for name in found):
+        raise ValueError("a set of strings")
+    return found
+
+
+def texts_by_text(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(part, str) for item in value.items() for part in item
+    ):
+        raise ValueError("a dictionary from strings to strings")
+    return dict(value)
+
+
+def numbers_by_text(value: Any) -> dict[str, int]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("a dictionary from strings to whole numbers")
+    return {key: whole(number) for key, number in value.items()}
+
+
+def routes(value: Any) -> dict[str, str]:
+    """Accept routes; a path without its last slash gets one.
+
+    The beginnings of paths are checked later, when hosts are known.
+    """
+    found = {}
+    for path, target in texts_by_text(value).items():
+        if not web_address(target):
+            raise ValueError(f"an http or https address as the target of {path!r}")
+        found[path if path.endswith("/") else f"{path}/"] = target
+    return found
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("a dictionary with strings as keys")
+    return dict(value)
+
+
+def dictionaries(value: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(item, Mapping) for item in value
+    ):
+        raise ValueError("a list of dictionaries")
+    return list(value)
+
+
+def in_order(value: Any) -> list[str]:
+    """Accept the same as `names`, and keep the order of ordered values."""
+    found = names(value)
+    return (
+        sorted(found)
+        if isinstance(value, set | frozenset)
+        else list(dict.fromkeys(value))
+    )
+
+
+def listed(words: Iterable[Any]) -> str:
+    return ", ".join(repr(word) for word in sorted(map(str, words)))
