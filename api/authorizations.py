@@ -10,21 +10,25 @@ from django.contrib.auth import get_user
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.decorators.debug import sensitive_variables
+from rest_framework.response import Response
 
 from accounts.models import User
 from api import users
-from api.base import IDENTIFIED, PUBLIC, APIRequest, HubAPIView, reply, reply_text
+from api.base import APIRequest, HubAPIView
+from api.permissions import AllowAny, IsAuthenticated
+from api.renderers import json_response
 from api.services import row_json, visible
 from scopes.access import Identity, identify
 from scopes.refusals import Forbidden, NotFound
 from services.models import Service
+from tokens.authentication import TokenAuthentication
 from tokens.verification import verify
 
 
 class TokenLookupView(HubAPIView):
     """The owner of a token, for holders of another."""
 
-    scopes: ClassVar = {"GET": IDENTIFIED}
+    scopes: ClassVar = {"GET": IsAuthenticated}
 
     @sensitive_variables()
     def get(self, request: APIRequest, token: str) -> HttpResponse:
@@ -37,15 +41,16 @@ class TokenLookupView(HubAPIView):
             identify(Identity(bearer.owner_kind, name))
         )
         if bearer.owner_kind == "user":
-            return reply_text(users.user_text(request, name))
+            return json_response(users.user_text(request, name))
         service = Service.objects.get(pk=bearer.owner_id)
-        return reply(row_json(service, visible(request.access, service)))
+        return Response(row_json(service, visible(request.access, service)))
 
 
 class TokenRequestView(HubAPIView):
     """The former address of token requests."""
 
-    scopes: ClassVar = {"GET": PUBLIC, "POST": PUBLIC}
+    authentication_classes = (TokenAuthentication,)
+    scopes: ClassVar = {"GET": AllowAny, "POST": AllowAny}
 
     def get(self, request: APIRequest) -> HttpResponse:
         raise NotFound("Name the token: /authorizations/token/:token")
@@ -57,7 +62,7 @@ class TokenRequestView(HubAPIView):
 class CookieLookupView(HubAPIView):
     """The user of a session's cookie, for holders of a token."""
 
-    scopes: ClassVar = {"GET": IDENTIFIED}
+    scopes: ClassVar = {"GET": IsAuthenticated}
 
     def get(self, request: APIRequest, name: str, value: str = "") -> HttpResponse:
         require_token(request)
@@ -69,12 +74,12 @@ class CookieLookupView(HubAPIView):
         if user is None:
             raise NotFound("No such session")
         request.access = request.access.joined(identify(Identity("user", user.name)))
-        return reply_text(users.user_text(request, user.name))
+        return json_response(users.user_text(request, user.name))
 
 
 def require_token(request: APIRequest) -> None:
-    """Refuse a session, because a session must not query another."""
-    if request.bearer is None:
+    """Refuse a browser: one session must not ask about another."""
+    if request.auth is None:
         raise Forbidden("Send a token in the Authorization header.")
 
 
@@ -90,7 +95,7 @@ def user_of_session(key: str) -> User | None:
 
 urlpatterns = [
     path("authorizations/token", TokenRequestView.as_view()),
-    path("authorizations/token/<str:token>", TokenLookupView.as_view()),
-    path("authorizations/cookie/<str:name>", CookieLookupView.as_view()),
-    path("authorizations/cookie/<str:name>/<str:value>", CookieLookupView.as_view()),
+    path("authorizations/token/<name:token>", TokenLookupView.as_view()),
+    path("authorizations/cookie/<name:name>", CookieLookupView.as_view()),
+    path("authorizations/cookie/<name:name>/<name:value>", CookieLookupView.as_view()),
 ]

@@ -6,31 +6,47 @@ Only the job can find a free port on its machine. Its wrapper,
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.urls import path
+from rest_framework import serializers
+from rest_framework.response import Response
 
-from api.base import IDENTIFIED, APIRequest, HubAPIView, reply
+from api.base import APIRequest, HubAPIView
+from api.bodies import BodySerializer
+from api.permissions import IsAuthenticated
 from scopes.refusals import Forbidden, Invalid
 from servers.batch import note_port, starting_server
+
+
+class PortSerializer(BodySerializer):
+    """The port at which a server listens."""
+
+    is_closed = False
+
+    port = serializers.IntegerField(min_value=1, max_value=65535)
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        # Whether this is a port at all, the action says.
+        if not isinstance(data, dict) or "port" not in data:
+            raise Invalid('Send the port as JSON: {"port": 12345}')
+        return data
 
 
 class BatchSpawnerView(HubAPIView):
     """The port of the server that the caller's token was issued for."""
 
-    scopes: ClassVar = {"POST": IDENTIFIED}
+    scopes: ClassVar = {"POST": IsAuthenticated}
+    serializer_classes: ClassVar = {"POST": PortSerializer}
 
     def post(self, request: APIRequest) -> HttpResponse:
-        if request.bearer is None:
+        if request.auth is None:
             raise Forbidden("Send the server's token in the Authorization header.")
-        # Looked up first, so that the body does not matter to other callers.
-        server = starting_server(request.bearer.token_id)
-        body = self.json()
-        if not isinstance(body, dict) or "port" not in body:
-            raise Invalid('Send the port as JSON: {"port": 12345}')
-        note_port(server, body["port"])
-        return reply({"message": "BatchSpawner data configured"}, 201)
+        # Looked for first: to anybody else it is all the same what the body says.
+        server = starting_server(request.auth.token_id)
+        note_port(server, self.read_body()["port"])
+        return Response({"message": "BatchSpawner data configured"}, 201)
 
 
 urlpatterns = [path("batchspawner", BatchSpawnerView.as_view())]

@@ -8,9 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from api.base import HubAPIView, UnknownView
-
-VERBS = ("get", "post", "put", "patch", "delete")
+from api.base import METHODS, HubAPIView, UnknownView
 
 
 def views_below(patterns: list[URLPattern | URLResolver]) -> Iterator[Any]:
@@ -24,8 +22,8 @@ def views_below(patterns: list[URLPattern | URLResolver]) -> Iterator[Any]:
 
 
 def undeclared(view: type[HubAPIView]) -> list[str]:
-    """Return the methods of a view without a declaration."""
-    verbs = (verb for verb in VERBS if hasattr(view, verb))
+    """Name the methods that a view has but states nothing for."""
+    verbs = (verb for verb in METHODS if hasattr(view, verb))
     return [verb.upper() for verb in verbs if verb.upper() not in view.scopes]
 
 
@@ -34,7 +32,7 @@ def check_views_state_scopes(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"{view.__name__} states no scopes for {', '.join(missing)}.",
-            hint="Add them to `scopes`, or PUBLIC or IDENTIFIED.",
+            hint="Add them to `scopes`, or `AllowAny` or `IsAuthenticated`.",
             obj=view,
             id="api.E001",
         )

@@ -12,8 +12,6 @@ from typing import Any
 
 from django.conf import settings
 
-from api.bodies import Body
-
 Schema = Mapping[str, Any]
 
 
@@ -55,8 +53,6 @@ class Operation:
 
     summary: str
     answers: Mapping[int, Schema | None]
-    body: Body | Schema | None = None
-    body_required: bool = False
     query: tuple[Schema, ...] = ()
     refusals: tuple[int, ...] = ()
     deprecated: bool = False

@@ -23,10 +23,11 @@ from accounts.actions import (
     set_properties,
 )
 from accounts.models import Group
-from api.base import APIRequest, HubAPIView, empty, reply_text
-from api.bodies import Body, check_names
+from api.base import APIRequest, HubAPIView, empty
+from api.bodies import BodySerializer, Names, Text, check_names
 from api.jsontext import dialect
-from api.pagination import Page
+from api.pagination import HubPagination
+from api.renderers import json_response
 from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
@@ -36,14 +37,84 @@ from scopes.refusals import Invalid, NotFound
 
 READ = ("read:groups", "read:groups:name", "read:roles:groups")
 
-# A body may repeat the name of the group in the address; the name is ignored, and so
-# are roles.
-GROUP = Body("group", {"name": str, "users": list, "roles": list})
-GROUPS = Body(
-    "group",
-    {"groups": list, "users": list, "name": str, "roles": list},
-    required=("groups",),
-)
+
+class GroupBodySerializer(BodySerializer):
+    """What a request says of a group.
+
+    The address names the group. A name in the body counts for nothing, nor do roles.
+    """
+
+    noun = "group"
+
+    name = Text()
+    users = Names()
+    roles = Names()
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        checked = super().run_validation(data)
+        check_names(checked.get("users", []), "users")
+        return checked
+
+
+class NewGroupSerializer(GroupBodySerializer):
+    """What a request says of a group that is created; it may say nothing."""
+
+    is_required = False
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        return super().run_validation({} if data is None else data)
+
+
+class NewGroupsSerializer(BodySerializer):
+    """The names of groups that are created, and the members of them all."""
+
+    noun = "group"
+
+    groups = Names(required=True)
+    users = Names()
+    name = Text()
+    roles = Names()
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if not isinstance(data, dict) or not data.get("groups"):
+            raise Invalid("Must specify at least one group to create")
+        if isinstance(data["groups"], dict):
+            # As JupyterHub reads it: the keys are the names.
+            data = {**data, "groups": list(data["groups"])}
+        checked = super().run_validation(data)
+        check_names(checked["groups"], "groups")
+        check_names(checked.get("users", []), "users")
+        return checked
+
+
+class AddedMembersSerializer(GroupBodySerializer):
+    """The names of users who become members."""
+
+    verb: ClassVar = "add"
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        checked = super().run_validation(data)
+        if "users" not in checked:
+            raise Invalid(f"Must specify users to {self.verb}")
+        return checked
+
+
+class RemovedMembersSerializer(AddedMembersSerializer):
+    """The names of members who are removed."""
+
+    verb = "delete"
+
+
+class PropertiesSerializer(BodySerializer):
+    """Any properties."""
+
+    is_closed = False
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise Invalid("Must specify properties: any JSON object")
+        return data
+
 
 COLUMNS = ("name", "properties", "users", "roles")
 
@@ -118,11 +189,11 @@ class GroupsView(HubAPIView):
     """All groups."""
 
     scopes: ClassVar = {"GET": "list:groups", "POST": "admin:groups"}
-    narrows = frozenset({"GET"})
-    model = Group
+    serializer_classes: ClassVar = {"POST": NewGroupsSerializer}
+    list_of = Group
 
     def get(self, request: APIRequest) -> HttpResponse:
-        page = Page.of(request)
+        page = HubPagination().read(request)
         where, parameters = self.reached(request.access)
         total = None
         window = None
@@ -145,20 +216,12 @@ class GroupsView(HubAPIView):
         if backwards:
             rows.reverse()
         texts = write_groups(rows, request.access)
-        return page.reply(f"[{','.join(texts)}]", total or 0, request)
+        return page.json_response(f"[{','.join(texts)}]", total)
 
     def post(self, request: APIRequest) -> HttpResponse:
-        data = self.json()
-        if not isinstance(data, dict) or not data.get("groups"):
-            raise Invalid("Must specify at least one group to create")
-        if isinstance(data["groups"], dict):
-            # As in JupyterHub, the keys are the names.
-            data = {**data, "groups": list(data["groups"])}
-        GROUPS.check(data)
+        data = self.read_body()
         groups = create_groups(
-            check_names(data["groups"], "groups"),
-            users=check_names(data.get("users", []), "users"),
-            by=request.actor,
+            data["groups"], users=data.get("users", []), by=request.actor
         )
         rows = all_rows(
             f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
@@ -167,7 +230,7 @@ class GroupsView(HubAPIView):
             [json.dumps([group.name for group in groups])],
         )
         texts = write_groups(rows, request.access)
-        return reply_text(f"[{','.join(texts)}]", 201)
+        return json_response(f"[{','.join(texts)}]", 201)
 
     @staticmethod
     def reached(access: Access) -> tuple[str, list[Any]]:
@@ -196,7 +259,7 @@ def require_group(name: str) -> Group:
 class OneGroupView(HubAPIView):
     """The address of a group, which may not exist."""
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return Target(group=self.kwargs["name"])
 
     def find(self) -> Group:
@@ -212,16 +275,15 @@ class GroupView(OneGroupView):
         "POST": "admin:groups",
         "DELETE": "delete:groups",
     }
+    serializer_classes: ClassVar = {"POST": NewGroupSerializer}
 
     def get(self, request: APIRequest, name: str) -> HttpResponse:
-        return reply_text(group_text(request, name))
+        return json_response(group_text(request, name))
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        body = self.json()
-        data = GROUP.check({} if body is None else body)
-        users = check_names(data.get("users", []), "users")
+        users = self.read_body().get("users", [])
         create_groups([name], users=users, by=request.actor)
-        return reply_text(group_text(request, name), 201)
+        return json_response(group_text(request, name), 201)
 
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         delete_group(self.find(), by=request.actor)
@@ -232,45 +294,41 @@ class MembersView(OneGroupView):
     """The members of a group."""
 
     scopes: ClassVar = {"POST": "groups", "DELETE": "groups"}
+    serializer_classes: ClassVar = {
+        "POST": AddedMembersSerializer,
+        "DELETE": RemovedMembersSerializer,
+    }
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        group, names = self.find(), self.names("add")
+        group, names = self.find(), self.read_body()["users"]
         check_adding(request.access, request.actor, group)
         add_members(group, names, by=request.actor)
-        return reply_text(group_text(request, name))
+        return json_response(group_text(request, name))
 
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
-        group, names = self.find(), self.names("delete")
+        group, names = self.find(), self.read_body()["users"]
         remove_members(group, names, by=request.actor)
-        return reply_text(group_text(request, name))
-
-    def names(self, verb: str) -> list[str]:
-        """Return the list of usernames in the body."""
-        data = GROUP.check(self.json())
-        if "users" not in data:
-            raise Invalid(f"Must specify users to {verb}")
-        return check_names(data["users"], "users")
+        return json_response(group_text(request, name))
 
 
 class PropertiesView(OneGroupView):
     """The properties of a group, replaced as a whole."""
 
     scopes: ClassVar = {"PUT": "groups"}
+    serializer_classes: ClassVar = {"PUT": PropertiesSerializer}
 
     def put(self, request: APIRequest, name: str) -> HttpResponse:
-        group, properties = self.find(), self.json()
-        if not isinstance(properties, dict):
-            raise Invalid("Must specify properties: any JSON object")
+        group, properties = self.find(), self.read_body()
         set_properties(group, properties, by=request.actor)
-        return reply_text(group_text(request, name))
+        return json_response(group_text(request, name))
 
 
 urlpatterns = [
     path("groups", GroupsView.as_view(), name="groups"),
-    path("groups/<str:name>", GroupView.as_view(), name="group"),
-    path("groups/<str:name>/users", MembersView.as_view(), name="group-users"),
+    path("groups/<name:name>", GroupView.as_view(), name="group"),
+    path("groups/<name:name>/users", MembersView.as_view(), name="group-users"),
     path(
-        "groups/<str:name>/properties",
+        "groups/<name:name>/properties",
         PropertiesView.as_view(),
         name="group-properties",
     ),

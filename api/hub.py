@@ -11,16 +11,23 @@ from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import path
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from api.base import PUBLIC, APIRequest, HubAPIView, empty, error, reply
-from api.pagination import Page
+from api.base import APIRequest, HubAPIView, empty
+from api.bodies import BodySerializer
+from api.exceptions import error
+from api.pagination import HubPagination
+from api.permissions import AllowAny
 from controller.proxy.announced_proxy import announce_proxy
 from controller.proxy.client import ProxyError
 from controller.proxy.routes import check_routes, proxy, routes_by_spec
 from controller.shutdown import stop_hub
 from scopes.refusals import Invalid
+from tokens.authentication import TokenAuthentication
 from web.outside import release_connection, waits_for_others
 
 # The classes of JupyterHub's short names.
@@ -43,16 +50,16 @@ MAX_AUTH_TOKEN = 4_096
 class RootView(HubAPIView):
     """The version, without credentials; other sites' pages may read it, too."""
 
-    scopes: ClassVar = {"GET": PUBLIC}
+    authentication_classes = (TokenAuthentication,)
+    scopes: ClassVar = {"GET": AllowAny}
 
     def get(self, request: APIRequest) -> HttpResponse:
-        return reply({"version": settings.HUB_VERSION})
+        return Response({"version": settings.HUB_VERSION})
 
-    def refuse_forged(self, request: Any) -> None:
-        """Accept every request, because there is nothing to protect."""
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = super().dispatch(request, *args, **kwargs)
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
         response["Access-Control-Allow-Origin"] = "*"
         return response
 
@@ -64,7 +71,7 @@ class InfoView(HubAPIView):
 
     def get(self, request: APIRequest) -> HttpResponse:
         hub = settings.HUB
-        return reply(
+        return Response(
             {
                 "version": settings.HUB_VERSION,
                 "python": sys.version,
@@ -92,51 +99,28 @@ def _component(name: str) -> dict[str, str]:
 class HealthView(HubAPIView):
     """Whether this process answers; without use of the database."""
 
-    scopes: ClassVar = {"GET": PUBLIC}
+    authentication_classes = ()
+    http_method_names = ["get", "head"]  # noqa: RUF012  (as Django's)
+    scopes: ClassVar = {"GET": AllowAny}
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.method not in ("GET", "HEAD"):
-            return error(405, f"{request.method} is not supported here.")
+    def get(self, request: APIRequest) -> HttpResponse:
         return HttpResponse(content_type="text/html")
 
-    def get(self, request: APIRequest) -> HttpResponse:
-        raise NotImplementedError
 
+class AnnouncedProxySerializer(BodySerializer):
+    """Where another proxy listens, and the token that it takes."""
 
-class ProxyView(HubAPIView):
-    """The routing table of the proxy."""
+    is_closed = False
 
-    scopes: ClassVar = {"GET": "proxy", "POST": "proxy", "PATCH": "proxy"}
+    api_url = serializers.CharField(required=False)
+    auth_token = serializers.CharField(required=False)
 
-    def get(self, request: APIRequest) -> HttpResponse:
-        page = Page.of(request)
-        client = proxy()
-        release_connection()
-        try:
-            routes = routes_by_spec(client)
-        except ProxyError as problem:
-            return error(503, str(problem))
-        specs = sorted(routes)[page.offset : page.offset + page.limit]
-        items = orjson.dumps({spec: routes[spec] for spec in specs}).decode()
-        return page.reply(items, len(routes), request)
-
-    def post(self, request: APIRequest) -> HttpResponse:
-        client = proxy()
-        release_connection()
-        try:
-            check_routes(client)
-        except ProxyError as problem:
-            return error(503, str(problem))
-        return empty(200)
-
-    def patch(self, request: APIRequest) -> HttpResponse:
-        """Add all routes to another proxy, and use that proxy from now on."""
-        body = self.json()
-        if body is None:
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if data is None:
             raise Invalid("need JSON body")
-        if not isinstance(body, dict):
+        if not isinstance(data, dict):
             raise Invalid("Request body must be JSON dict")
-        api_url, auth_token = body.get("api_url", ""), body.get("auth_token", "")
+        api_url, auth_token = data.get("api_url", ""), data.get("auth_token", "")
         if not isinstance(api_url, str) or not isinstance(auth_token, str):
             raise Invalid("api_url and auth_token must be strings")
         if api_url and not is_web_address(api_url):
@@ -148,6 +132,40 @@ class ProxyView(HubAPIView):
                 f"api_url has at most {MAX_API_URL} characters and auth_token at most"
                 f" {MAX_AUTH_TOKEN}"
             )
+        return {"api_url": api_url, "auth_token": auth_token}
+
+
+class ProxyView(HubAPIView):
+    """The routing table of the proxy."""
+
+    scopes: ClassVar = {"GET": "proxy", "POST": "proxy", "PATCH": "proxy"}
+    serializer_classes: ClassVar = {"PATCH": AnnouncedProxySerializer}
+
+    def get(self, request: APIRequest) -> HttpResponse:
+        page = HubPagination().read(request)
+        client = proxy()
+        release_connection()
+        try:
+            routes = routes_by_spec(client)
+        except ProxyError as problem:
+            return error(503, str(problem))
+        specs = sorted(routes)[page.offset : page.offset + page.limit]
+        items = orjson.dumps({spec: routes[spec] for spec in specs}).decode()
+        return page.json_response(items, len(routes))
+
+    def post(self, request: APIRequest) -> HttpResponse:
+        client = proxy()
+        release_connection()
+        try:
+            check_routes(client)
+        except ProxyError as problem:
+            return error(503, str(problem))
+        return empty(200)
+
+    def patch(self, request: APIRequest) -> HttpResponse:
+        """Fill a proxy that announces itself, and use it from now on."""
+        body = self.read_body()
+        api_url, auth_token = body["api_url"], body["auth_token"]
         announced = proxy(api_url, auth_token)
         release_connection()
         try:
@@ -171,24 +189,38 @@ def is_web_address(url: str) -> bool:
         return False
 
 
+class ShutdownSerializer(BodySerializer):
+    """What ends with the hub; the configuration says so of what is left out."""
+
+    is_required = False
+    is_closed = False
+
+    proxy = serializers.BooleanField(allow_null=True, required=False)
+    servers = serializers.BooleanField(allow_null=True, required=False)
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise Invalid("Request body must be JSON dict")
+        for key in ("proxy", "servers"):
+            value = data.get(key, False)
+            if not isinstance(value, bool):
+                raise Invalid(f"{key} must be true or false, got {value!r}")
+        return data
+
+
 class ShutdownView(HubAPIView):
     """The shutdown of the hub, after the response."""
 
     scopes: ClassVar = {"POST": "shutdown"}
+    serializer_classes: ClassVar = {"POST": ShutdownSerializer}
 
     def post(self, request: APIRequest) -> HttpResponse:
-        body = self.json()
-        if body is None:
-            body = {}
-        if not isinstance(body, dict):
-            raise Invalid("Request body must be JSON dict")
-        for key in ("proxy", "servers"):
-            value = body.get(key, False)
-            if not isinstance(value, bool):
-                raise Invalid(f"{key} must be true or false, got {value!r}")
+        body = self.read_body()
         if not stop_hub(servers=body.get("servers"), proxy=body.get("proxy")):
             return error(503, "Nothing runs this process that could end it.")
-        return reply({"message": "Shutting down Hub"}, 202)
+        return Response({"message": "Shutting down Hub"}, 202)
 
 
 urlpatterns = [

@@ -5,7 +5,7 @@ objects of the rows first would cost several times the rest of a request, dates 
 all. Each function converts an SQL expression to one that returns JSON; NULL becomes
 `null`.
 
-Text may contain characters beyond ASCII; `reply_text` escapes them.
+Text may hold characters beyond ASCII; `JSONRenderer` escapes them.
 """
 
 # Statements are made of constants and never contain values.

@@ -12,13 +12,16 @@ import orjson
 from django.http import HttpResponse
 from django.urls import path
 
-from api.base import PUBLIC, APIRequest, HubAPIView
+from api.base import APIRequest, HubAPIView
+from api.permissions import AllowAny
+from tokens.authentication import TokenAuthentication
 
 
 class DescriptionView(HubAPIView):
     """The OpenAPI description, for authors of clients."""
 
-    scopes: ClassVar = {"GET": PUBLIC}
+    authentication_classes = (TokenAuthentication,)
+    scopes: ClassVar = {"GET": AllowAny}
 
     def get(self, request: APIRequest, form: str) -> HttpResponse:
         from api.schema import description

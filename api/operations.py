@@ -11,75 +11,11 @@ from typing import Any
 from django.conf import settings
 
 from api.description import Operation, Schema, listed, paged, query, ref, table
-from api.groups import GROUP, GROUPS
-from api.services import SERVICE
-from api.shapes import FLAG, NAMES, OBJECT, TEXT
-from api.shares import CODE, SHARE
-from api.users import STATES, USER, USERS
+from api.users import STATES
 
-JSON_OBJECT: Schema = OBJECT
-REPORT: Schema = {
-    "type": "object",
-    "properties": {
-        "last_activity": {"type": "string", "nullable": True},
-        "servers": {
-            "type": "object",
-            "nullable": True,
-            "additionalProperties": {
-                "type": "object",
-                "required": ["last_activity"],
-                "properties": {"last_activity": TEXT},
-            },
-        },
-    },
-}
-NEW_TOKEN: Schema = {
-    "type": "object",
-    "properties": {
-        "note": {"type": "string", "nullable": True},
-        "expires_in": {"type": "integer", "minimum": 1, "nullable": True},
-        "scopes": {**NAMES, "nullable": True},
-        "roles": {**NAMES, "nullable": True},
-        "auth": {
-            "type": "object",
-            "description": "Name and password, of callers without a token.",
-        },
-    },
-}
-SERVER_OPTIONS: Schema = {
-    "type": "object",
-    "properties": {
-        "display_name": {"type": "string", "nullable": True},
-        "user_options": {"type": "object", "nullable": True},
-    },
-}
-SERVER_CHANGES: Schema = {
-    "type": "object",
-    "minProperties": 1,
-    "additionalProperties": False,
-    "properties": {
-        "name": TEXT,
-        "display_name": TEXT,
-        "user_options": {"type": "object"},
-    },
-}
-REMOVAL: Schema = {"type": "object", "properties": {"remove": FLAG}}
-PORT: Schema = {
-    "type": "object",
-    "required": ["port"],
-    "properties": {"port": {"type": "integer", "minimum": 1, "maximum": 65535}},
-}
-PROXY: Schema = {
-    "type": "object",
-    "properties": {"api_url": TEXT, "auth_token": TEXT},
-}
-SHUTDOWN: Schema = {
-    "type": "object",
-    "properties": {
-        "proxy": {**FLAG, "nullable": True},
-        "servers": {**FLAG, "nullable": True},
-    },
-}
+TEXT: Schema = {"type": "string"}
+NAMES: Schema = {"type": "array", "items": TEXT}
+JSON_OBJECT: Schema = {"type": "object", "additionalProperties": True}
 INFO: Schema = {
     "type": "object",
     "required": ["version", "python", "sys_executable", "spawner", "authenticator"],
@@ -139,14 +75,11 @@ table.operations.update(
         "PATCH /proxy": Operation(
             "Use another proxy",
             {200: None},
-            body=PROXY,
-            body_required=True,
             refusals=(503,),
         ),
         "POST /shutdown": Operation(
             "End the hub",
             {202: {"type": "object", "properties": {"message": TEXT}}},
-            body=SHUTDOWN,
             refusals=(503,),
         ),
         "GET /openapi.json": Operation("This description", {200: JSON_OBJECT}),
@@ -178,21 +111,17 @@ table.operations.update(
         "POST /users": Operation(
             "Create users; those who exist are skipped",
             {201: listed("User")},
-            body=USERS,
-            body_required=True,
             refusals=(409,),
         ),
         "GET /users/{name}": Operation(
             "One user", {200: ref("User")}, query=(STOPPED,)
         ),
         "POST /users/{name}": Operation(
-            "Create a user", {201: ref("User")}, body=USER, refusals=(409,)
+            "Create a user", {201: ref("User")}, refusals=(409,)
         ),
         "PATCH /users/{name}": Operation(
             "Rename a user, or make or unmake an administrator",
             {200: ref("User")},
-            body=USER,
-            body_required=True,
             refusals=(409,),
         ),
         "DELETE /users/{name}": Operation(
@@ -201,8 +130,6 @@ table.operations.update(
         "POST /users/{name}/activity": Operation(
             "Report when a user and their servers were active",
             {200: None},
-            body=REPORT,
-            body_required=True,
         ),
         # Tokens
         "GET /users/{name}/tokens": Operation(
@@ -211,7 +138,7 @@ table.operations.update(
             query=PAGE,
         ),
         "POST /users/{name}/tokens": Operation(
-            "Issue a token", {201: ref("NewToken")}, body=NEW_TOKEN, refusals=(409,)
+            "Issue a token", {201: ref("IssuedToken")}, refusals=(409,)
         ),
         "GET /users/{name}/tokens/{token_id}": Operation(
             "One token", {200: ref("Token")}
@@ -244,30 +171,22 @@ table.operations.update(
         "POST /groups": Operation(
             "Create groups",
             {201: listed("Group")},
-            body=GROUPS,
-            body_required=True,
             refusals=(409,),
         ),
         "GET /groups/{name}": Operation("One group", {200: ref("Group")}),
         "POST /groups/{name}": Operation(
-            "Create a group", {201: ref("Group")}, body=GROUP, refusals=(409,)
+            "Create a group", {201: ref("Group")}, refusals=(409,)
         ),
         "DELETE /groups/{name}": Operation("Delete a group", {204: None}),
         "POST /groups/{name}/users": Operation(
             "Add members",
             {200: ref("Group")},
-            body=GROUP,
-            body_required=True,
             refusals=(409,),
         ),
-        "DELETE /groups/{name}/users": Operation(
-            "Remove members", {200: ref("Group")}, body=GROUP, body_required=True
-        ),
+        "DELETE /groups/{name}/users": Operation("Remove members", {200: ref("Group")}),
         "PUT /groups/{name}/properties": Operation(
             "Replace the properties",
             {200: ref("Group")},
-            body=JSON_OBJECT,
-            body_required=True,
         ),
         # Services
         "GET /services": Operation(
@@ -278,8 +197,6 @@ table.operations.update(
         "POST /services/{name}": Operation(
             "Add a service",
             {201: ref("Service")},
-            body=SERVICE,
-            body_required=True,
             refusals=(409,),
         ),
         "DELETE /services/{name}": Operation(
@@ -291,8 +208,6 @@ table.operations.update(
 table.operations["POST /batchspawner"] = Operation(
     "Tell at which port the server of a batch job listens",
     {201: {"type": "object", "properties": {"message": TEXT}}},
-    body=PORT,
-    body_required=True,
 )
 table.operations["POST /users/{name}/admin-access"] = Operation(
     "What once let administrators into servers; always refused", {}, deprecated=True
@@ -304,13 +219,11 @@ for server in ("server", "servers/", "servers/{server_name}"):
         f"PUT /users/{{name}}/{server}": Operation(
             "Create a server without starting it",
             {201: ref("Server")},
-            body=SERVER_OPTIONS,
             refusals=(409,),
         ),
         f"POST /users/{{name}}/{server}": Operation(
             "Start a server, and create it if need be",
             {201: None, 202: None},
-            body=SERVER_OPTIONS,
             refusals=(409, 429, 500),
         ),
         f"GET /users/{{name}}/{server}/progress": Operation(
@@ -322,14 +235,11 @@ for server in ("server", "servers/", "servers/{server_name}"):
         f"PATCH /users/{{name}}/{server}": Operation(
             "Rename or edit a stopped server",
             {200: ref("Server")},
-            body=SERVER_CHANGES,
-            body_required=True,
             refusals=(409,),
         ),
         f"DELETE /users/{{name}}/{server}": Operation(
             "Stop a server, and remove it on request",
             {202: None, 204: None},
-            body=REMOVAL,
         ),
     }
 
@@ -355,14 +265,10 @@ for server in ("", "{server_name}"):
         f"POST /shares/{{owner}}/{server}": Operation(
             "Share a server with a user or a group",
             {200: ref("Share")},
-            body=SHARE,
-            body_required=True,
         ),
         f"PATCH /shares/{{owner}}/{server}": Operation(
             "Take scopes back from a share",
             {200: {"oneOf": [ref("Share"), {"type": "object", "maxProperties": 0}]}},
-            body=SHARE,
-            body_required=True,
         ),
         f"DELETE /shares/{{owner}}/{server}": Operation(
             "End all shares of a server", {204: None}
@@ -371,7 +277,7 @@ for server in ("", "{server_name}"):
             "Share codes of a server", {200: paged(listed("ShareCode"))}, query=PAGE
         ),
         f"POST /share-codes/{{owner}}/{server}": Operation(
-            "Issue a share code", {200: ref("NewShareCode")}, body=CODE
+            "Issue a share code", {200: ref("IssuedShareCode")}
         ),
         f"DELETE /share-codes/{{owner}}/{server}": Operation(
             "Revoke one share code, or all of them", {204: None}, query=CODE_CHOICE

@@ -6,15 +6,17 @@ page; all others get a bare list, cut off at the same limit silently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import parse_qs, urlencode
 
 import orjson
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from api.base import reply_text
+from api.renderers import json_response
 from scopes.refusals import Invalid
 
 MEDIA_TYPE = "application/jupyterhub-pagination+json"
@@ -31,29 +33,79 @@ class Window(NamedTuple):
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The part of a list that a request asks for."""
+class HubPagination(LimitOffsetPagination):
+    """The part of a list that a request asks for.
 
+    Lists that the database writes as JSON use `read`, `window` and `json_response`; all
+    others DRF's `paginate_queryset` and `get_paginated_response`.
+    """
+
+    # Lists that never were bare have an envelope for everybody.
+    always_enveloped: ClassVar[bool] = False
+
+    enveloped: bool
     offset: int
     limit: int
-    enveloped: bool
+    request: Request
 
-    @classmethod
-    def of(cls, request: HttpRequest, *, always_enveloped: bool = False) -> Self:
-        """Return a request's page; lists without a bare form are `always_enveloped`."""
-        asked = accepts_pages(request)
-        enveloped = always_enveloped or asked
-        longest = settings.HUB.api_page_max_limit
-        default = settings.HUB.api_page_default_limit if asked else longest
-        try:
-            offset = abs(int(request.GET.get("offset", 0)))
-            limit = abs(int(request.GET.get("limit", default)))
-        except ValueError:
-            raise Invalid(
-                "Invalid argument type, offset and limit must be integers"
-            ) from None
-        return cls(min(offset, FARTHEST), min(max(limit, 1), longest), enveloped)
+    def read(self, request: Request) -> Self:
+        """Read which page a request asks for."""
+        self.request = request
+        self.enveloped = self.always_enveloped or accepts_pages(request)
+        self.limit, self.offset = self.get_limit(request), self.get_offset(request)
+        return self
+
+    def get_limit(self, request: Request) -> int:
+        longest: int = settings.HUB.api_page_max_limit
+        default = longest
+        if accepts_pages(request):
+            default = settings.HUB.api_page_default_limit
+        return min(max(_number(request, self.limit_query_param, default), 1), longest)
+
+    def get_offset(self, request: Request) -> int:
+        return min(_number(request, self.offset_query_param, 0), FARTHEST)
+
+    def paginate_queryset(
+        self, queryset: Any, request: Request, view: Any = None
+    ) -> list[Any]:
+        self.read(request)
+        self.count = self.get_count(queryset)
+        return list(queryset[self.offset : self.offset + self.limit])
+
+    def get_paginated_response(self, data: Any) -> Response:
+        if self.enveloped:
+            data = {"items": data, "_pagination": self.get_pagination()}
+        return Response(data)
+
+    def get_pagination(self) -> dict[str, Any]:
+        """Return what an envelope says of this page and of the next."""
+        link = self.get_next_link()
+        following = None
+        if link is not None:
+            following = {
+                "offset": self.offset + self.limit,
+                "limit": self.limit,
+                "url": link,
+            }
+        return {
+            "offset": self.offset,
+            "limit": self.limit,
+            "total": self.count,
+            "next": following,
+        }
+
+    def get_next_link(self) -> str | None:
+        """Return the address of the next page, as the client would spell it."""
+        if self.offset + self.limit >= (self.count or 0):
+            return None
+        query = self.request.META.get("QUERY_STRING", "")
+        parameters = parse_qs(query, keep_blank_values=True)
+        parameters[self.offset_query_param] = [str(self.offset + self.limit)]
+        parameters[self.limit_query_param] = [str(self.limit)]
+        address = self.request.build_absolute_uri(self.request.path)
+        return f"{address}?{urlencode(parameters, doseq=True)}"
+
+    # Lists that the database writes
 
     def total_after(self, read: int) -> int | None:
         """Return the length of the list if reading this page has shown it already."""
@@ -68,44 +120,29 @@ class Page:
         after = total - self.offset - self.limit
         return Window(True, max(after, 0), max(self.limit + min(after, 0), 0))
 
-    def reply(self, items: str, total: int, request: HttpRequest) -> HttpResponse:
-        """Return a response with the JSON text of this page's items, a list or object.
+    def json_response(self, items: str, total: int | None) -> HttpResponse:
+        """Answer with the JSON text of this page's items, which are a list or object.
 
         `total` is used only inside an envelope.
         """
         if not self.enveloped:
-            return reply_text(items)
-        pagination = orjson.dumps(self.cursor(total, request)).decode()
-        return reply_text(f'{{"items":{items},"_pagination":{pagination}}}')
-
-    def cursor(self, total: int, request: HttpRequest) -> dict[str, Any]:
-        """Return the envelope's data about this page and the next."""
-        following = None
-        if self.offset + self.limit < total:
-            following = {
-                "offset": self.offset + self.limit,
-                "limit": self.limit,
-                "url": self.next_url(request),
-            }
-        return {
-            "offset": self.offset,
-            "limit": self.limit,
-            "total": total,
-            "next": following,
-        }
-
-    def next_url(self, request: HttpRequest) -> str:
-        """Return the address of the next page, with the client's own host."""
-        parameters = parse_qs(
-            request.META.get("QUERY_STRING", ""), keep_blank_values=True
-        )
-        parameters["offset"] = [str(self.offset + self.limit)]
-        parameters["limit"] = [str(self.limit)]
-        address = request.build_absolute_uri(request.path)
-        return f"{address}?{urlencode(parameters, doseq=True)}"
+            return json_response(items)
+        self.count = total or 0
+        pagination = orjson.dumps(self.get_pagination()).decode()
+        return json_response(f'{{"items":{items},"_pagination":{pagination}}}')
 
 
-def accepts_pages(request: HttpRequest) -> bool:
-    """Tell whether the request accepts the envelope's media type."""
+def _number(request: Request, name: str, default: int) -> int:
+    """Return a parameter that is a whole number; a sign means nothing."""
+    try:
+        return abs(int(request.query_params.get(name, default)))
+    except ValueError:
+        raise Invalid(
+            "Invalid argument type, offset and limit must be integers"
+        ) from None
+
+
+def accepts_pages(request: Request) -> bool:
+    """Tell whether the request asks for the envelope by its media type."""
     accepted = request.META.get("HTTP_ACCEPT", "")
     return any(element.strip().lower() == MEDIA_TYPE for element in accepted.split(","))

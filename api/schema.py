@@ -1,7 +1,8 @@
 """The OpenAPI description of every address.
 
-Its source is the table that `operations.py` fills. This module adds what follows from
-the view: the scopes, the refusals, and the names in the address.
+What calls take and answer comes from serializers, by drf-spectacular. What follows from
+the view is added here: who may call, which refusals that brings, and the names in the
+address; and from the table that `operations.py` fills, what can't be derived.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
+from drf_spectacular.plumbing import ComponentRegistry
 
 from api import operations  # noqa: F401  (fills the table)
-from api.base import PUBLIC, HubAPIView
-from api.bodies import Body
+from api.base import HubAPIView
+from api.bodies import BodySerializer
 from api.description import Operation, ref, table
-from api.shapes import SHAPES
+from api.permissions import AllowAny
+from api.serializers import SHAPES
 
 REFUSALS = {
     400: "The request makes no sense as it stands; the message says why.",
@@ -47,12 +49,13 @@ class HubSchema(AutoSchema):
         operation = table.find(method, path)
         if operation is None or not isinstance(self.view, HubAPIView):
             return None
-        for name, shape in SHAPES.items():
-            component = ResolvedComponent(
-                name, ResolvedComponent.SCHEMA, schema=shape, object=name
-            )
-            registry.register_on_missing(component)
-        need = self.view.needs[method.upper()]
+        self.registry, self.path, self.method = registry, path, method.upper()
+        for shape in SHAPES:
+            self.resolve_serializer(shape, "response")
+        need = self.view.scopes[method.upper()]
+        if isinstance(need, str):
+            need = (need,)
+        body = self.view.serializer_classes.get(method.upper())
         parameters = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in _names_in(path)
@@ -62,36 +65,44 @@ class HubSchema(AutoSchema):
             "summary": operation.summary,
             "tags": [_subject(path)],
             "parameters": [*parameters, *operation.query],
-            "responses": self.responses(operation, need, bool(parameters)),
+            "responses": self.responses(operation, need, bool(parameters), body),
         }
         if isinstance(need, tuple):
             described["description"] = f"Needs {_either(need)}."
-        if need is not PUBLIC:
+        if need is not AllowAny:
             described["security"] = [{"token": []}, {"session": []}]
         else:
             described["security"] = [{}]
-        if operation.body is not None:
-            body = operation.body
-            schema = body.schema() if isinstance(body, Body) else body
+        if body is not None:
             described["requestBody"] = {
-                "required": operation.body_required,
-                "content": {"application/json": {"schema": schema}},
+                "required": body.is_required,
+                "content": {"application/json": {"schema": self.body_schema(body)}},
             }
         if operation.deprecated:
             described["deprecated"] = True
         return described
 
+    def body_schema(self, body: type[BodySerializer]) -> Any:
+        """Describe what a serializer of bodies takes."""
+        component = self.resolve_serializer(body, "request")
+        if not component:
+            # Any keys will do.
+            return {"type": "object", "additionalProperties": True}
+        if body.is_closed:
+            component.schema["additionalProperties"] = False
+        return component.ref
+
     @staticmethod
     def responses(
-        operation: Operation, need: Any, names_something: bool
+        operation: Operation, need: Any, names_something: bool, body: object
     ) -> dict[str, Any]:
         """Return all responses: the table's, and the refusals of every such method."""
         refusals = set(operation.refusals)
-        if need is not PUBLIC:
+        if need is not AllowAny:
             refusals.add(403)
         if names_something:
             refusals.add(404)
-        if operation.body is not None:
+        if body is not None:
             refusals.update((400, 413))
         if operation.query:
             refusals.add(400)
@@ -145,11 +156,25 @@ def _either(scopes: tuple[str, ...]) -> str:
     return f"any of the scopes {', '.join(quoted)}"
 
 
+def _without_marks(value: Any) -> Any:
+    """Remove the marks by which drf-spectacular finds enumerations to name."""
+    if isinstance(value, list):
+        return [_without_marks(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_marks(each)
+        for key, each in value.items()
+        if key != "x-spec-enum-id"
+    }
+
+
 @cache
 def description() -> dict[str, Any]:
     """Return the description of the whole API, which is computed once."""
     found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
     prefix = f"{settings.HUB_PATH}api"
+    found = _without_marks(found)
     for address, methods in table.beside.items():
         found["paths"][f"{prefix}{address}"] = methods
     return found

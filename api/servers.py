@@ -17,9 +17,13 @@ from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
+from rest_framework import serializers
+from rest_framework.response import Response
 
 from accounts.models import User
-from api.base import APIRequest, HubAPIView, empty, error, reply
+from api.base import APIRequest, HubAPIView, empty
+from api.bodies import BodySerializer, OpenBodySerializer
+from api.exceptions import error
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.actions import (
@@ -40,9 +44,6 @@ from servers.rights import server_target, user_target
 from servers.waiting import until_settled
 from web.deferred import AWAITS, Deferred, iterate_here
 from web.hosts import public_url, user_origin
-
-EDITABLE = ("name", "display_name", "user_options")
-STRUCTURED = ("display_name", "user_options")
 
 # Seconds that a call waits for a server to start or stop, unless configured.
 PATIENCE = 10.0
@@ -93,10 +94,80 @@ def default_server(user: User) -> Server:
     return Server(user=user)
 
 
+class OptionsSerializer(OpenBodySerializer):
+    """What a PUT says about a server.
+
+    Before JupyterHub 6 the whole body was the user options; it still is, unless it has
+    one of the newer keys.
+    """
+
+    is_required = False
+
+    display_name = serializers.CharField(allow_null=True, required=False)
+    user_options = serializers.DictField(allow_null=True, required=False)
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if data is None:
+            return {}
+        body = super().run_validation(data)
+        if body.keys().isdisjoint(self.fields):
+            return {"user_options": body}
+        display_name, options = body.get("display_name", ""), body.get("user_options")
+        if not isinstance(display_name, str):
+            raise Invalid("display_name must be a string")
+        if options is not None and not isinstance(options, dict):
+            raise Invalid("user_options must be an object or null")
+        return {"display_name": display_name, "user_options": options}
+
+
+class StartSerializer(OptionsSerializer):
+    """What a POST says about a server; nothing said means the options of before."""
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        return super().run_validation(data) if data else {}
+
+
+class ChangesSerializer(BodySerializer):
+    """What a PATCH changes of a server."""
+
+    name = serializers.CharField(required=False)
+    display_name = serializers.CharField(required=False)
+    user_options = serializers.DictField(required=False)
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if data is not None and not isinstance(data, dict):
+            raise Invalid("Body must be a JSON object")
+        if not data:
+            raise Invalid("Must specify at least one field to modify.")
+        unknown = sorted(data.keys() - self.fields.keys())
+        if unknown:
+            raise Invalid(f"Invalid JSON keys: {', '.join(unknown)}")
+        for key in ("name", "display_name"):
+            if not isinstance(data.get(key, ""), str | None):
+                raise Invalid(f"{key} must be a string")
+        options = data.get("user_options", UNSET)
+        if options is not UNSET and not isinstance(options, dict):
+            raise Invalid("user_options must be a dict")
+        return {
+            "new_name": data.get("name"),
+            # No display name is none to change to.
+            "display_name": data.get("display_name") or None,
+            "user_options": options,
+        }
+
+
+class StopSerializer(OpenBodySerializer):
+    """Whether a server is removed as well."""
+
+    is_required = False
+
+    remove = serializers.BooleanField(required=False)
+
+
 class OneServerView(HubAPIView):
     """The address of a user's server; the default server's name is empty."""
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return server_target(self.kwargs["name"], self.server_name)
 
     @property
@@ -125,6 +196,12 @@ class ServerView(OneServerView):
         "PATCH": "start:servers",
         "DELETE": "delete:servers",
     }
+    serializer_classes: ClassVar = {
+        "PUT": OptionsSerializer,
+        "POST": StartSerializer,
+        "PATCH": ChangesSerializer,
+        "DELETE": StopSerializer,
+    }
 
     def get(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
@@ -138,12 +215,12 @@ class ServerView(OneServerView):
         # That there is one already is said first, whatever the body holds.
         refuse_known(user, self.server_name)
         server = create_server(
-            user, self.server_name, **read_options(self.json()), by=request.actor
+            user, self.server_name, **self.read_body(), by=request.actor
         )
         return self.show(user, server, 201)
 
     def post(self, request: APIRequest, **kwargs: str) -> HttpResponse:
-        user, options = self.require_owner(), read_start(self.json())
+        user, options = self.require_owner(), self.read_body()
         start = partial(self.start, user, options)
         try:
             return start()
@@ -188,19 +265,16 @@ class ServerView(OneServerView):
 
     def patch(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
-        changes = read_changes(self.json())
+        changes = self.read_body()
         server = edit_server(user, self.server_name, **changes, by=request.actor)
         return self.show(user, server)
 
     def delete(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user, name = self.require_owner(), self.server_name
-        body = self.json() or {}
-        if not isinstance(body, dict):
-            raise Invalid("Body must be a JSON object")
+        remove = bool(self.read_body().get("remove"))
         stopping = Server.objects.filter(
             user=user, name=name, pending=Server.Pending.STOP
         ).exists()
-        remove = bool(body.get("remove"))
         server = stop_server(user, name, remove=remove, by=request.actor)
         if server is None:
             return empty()
@@ -218,7 +292,7 @@ class ServerView(OneServerView):
     def show(self, user: User, server: Server, status: int = 200) -> HttpResponse:
         access = self.request.access
         with_state = access.allows("admin:server_state", obj=server)
-        return reply(server_json(user.name, server, with_state=with_state), status)
+        return Response(server_json(user.name, server, with_state=with_state), status)
 
 
 class ProgressView(OneServerView):
@@ -272,71 +346,24 @@ class AdminAccessView(HubAPIView):
 
     scopes: ClassVar = {"POST": "servers"}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         raise Forbidden("admin access to user servers disabled")
 
 
-def read_options(body: Any) -> dict[str, Any]:
-    """Return the start options in the body of a PUT (or POST).
-
-    Before JupyterHub 6 the whole body was the user options; it still is, unless it has
-    one of the newer keys.
-    """
-    if body is None:
-        return {}
-    body = body or {}
-    if not isinstance(body, dict):
-        raise Invalid("Body must be a JSON object")
-    if not any(key in body for key in STRUCTURED):
-        return {"user_options": body}
-    display_name, user_options = body.get("display_name", ""), body.get("user_options")
-    if not isinstance(display_name, str):
-        raise Invalid("display_name must be a string")
-    if user_options is not None and not isinstance(user_options, dict):
-        raise Invalid("user_options must be an object or null")
-    return {"display_name": display_name, "user_options": user_options}
-
-
-def read_start(body: Any) -> dict[str, Any]:
-    """Return a POST's options; without options the earlier ones apply."""
-    return read_options(body) if body else {}
-
-
-def read_changes(body: Any) -> dict[str, Any]:
-    """Return the changes in the body of a PATCH."""
-    if body is not None and not isinstance(body, dict):
-        raise Invalid("Body must be a JSON object")
-    if not body:
-        raise Invalid("Must specify at least one field to modify.")
-    unknown = sorted(body.keys() - set(EDITABLE))
-    if unknown:
-        raise Invalid(f"Invalid JSON keys: {', '.join(unknown)}")
-    for key in ("name", "display_name"):
-        if not isinstance(body.get(key, ""), str | None):
-            raise Invalid(f"{key} must be a string")
-    options = body.get("user_options", UNSET)
-    if options is not UNSET and not isinstance(options, dict):
-        raise Invalid("user_options must be a dict")
-    return {
-        "new_name": body.get("name"),
-        # A missing display name changes nothing.
-        "display_name": body.get("display_name") or None,
-        "user_options": options,
-    }
-
-
 urlpatterns = [
-    path("users/<str:name>/server", ServerView.as_view()),
-    path("users/<str:name>/servers/", ServerView.as_view()),
+    path("users/<name:name>/server", ServerView.as_view()),
+    path("users/<name:name>/servers/", ServerView.as_view()),
     path(
-        "users/<str:name>/servers/<str:server_name>",
+        "users/<name:name>/servers/<name:server_name>",
         asks_for_limit(ServerView.as_view(), "POST"),
     ),
-    path("users/<str:name>/server/progress", ProgressView.as_view()),
-    path("users/<str:name>/servers//progress", ProgressView.as_view()),
-    path("users/<str:name>/servers/<str:server_name>/progress", ProgressView.as_view()),
-    path("users/<str:name>/admin-access", AdminAccessView.as_view()),
+    path("users/<name:name>/server/progress", ProgressView.as_view()),
+    path("users/<name:name>/servers//progress", ProgressView.as_view()),
+    path(
+        "users/<name:name>/servers/<name:server_name>/progress", ProgressView.as_view()
+    ),
+    path("users/<name:name>/admin-access", AdminAccessView.as_view()),
 ]

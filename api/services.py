@@ -9,9 +9,11 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpResponse
 from django.urls import path
+from rest_framework.response import Response
 
-from api.base import APIRequest, HubAPIView, empty, error, reply
-from api.bodies import Body, check_names
+from api.base import APIRequest, HubAPIView, empty
+from api.bodies import BodySerializer, Flag, Names, Object, Text, check_names
+from api.exceptions import error
 from controller.proxy.routes import publish_service, withdraw_service
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
@@ -21,29 +23,48 @@ from tokens.actions import import_token
 
 READ = ("read:services", "read:services:name", "read:roles:services")
 
-SERVICE = Body(
-    "service",
-    {
-        "name": str,
-        "admin": bool,
-        "url": str,
-        "oauth_client_allowed_scopes": list,
-        "api_token": str,
-        "info": dict,
-        "display": bool,
-        "oauth_no_confirm": bool,
-        "command": list,
-        "cwd": str,
-        "environment": dict,
-        "user": str,
-        "oauth_client_id": str,
-        "oauth_redirect_uri": str,
-    },
-)
+
+class ServiceBodySerializer(BodySerializer):
+    """What a request says of a service; the address names it."""
+
+    noun = "service"
+
+    name = Text()
+    admin = Flag()
+    url = Text()
+    oauth_client_allowed_scopes = Names()
+    api_token = Text()
+    info = Object()
+    display = Flag()
+    oauth_no_confirm = Flag()
+    command = Names()
+    cwd = Text()
+    environment = Object()
+    user = Text()
+    oauth_client_id = Text()
+    oauth_redirect_uri = Text()
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if not data:
+            raise Invalid(
+                "Invalid service data: give an object with at least one field."
+            )
+        if isinstance(data, dict):
+            # The address contains the service's name, whatever the body says.
+            data = {key: value for key, value in data.items() if key != "name"}
+        checked = super().run_validation(data)
+        for key in ("oauth_client_allowed_scopes", "command"):
+            check_names(checked.get(key, []), f"service.{key}")
+        for key, limit in LENGTHS.items():
+            if len(checked.get(key, "")) > limit:
+                raise Invalid(f"service.{key} is longer than {limit} characters")
+        return checked
+
+
 LENGTHS = {
     field.name: field.max_length
     for field in Service._meta.concrete_fields
-    if field.name in SERVICE.keys and field.max_length
+    if field.name in ServiceBodySerializer().fields and field.max_length
 }
 
 
@@ -85,12 +106,11 @@ class ServicesView(HubAPIView):
     """All services, by name."""
 
     scopes: ClassVar = {"GET": "list:services"}
-    narrows = frozenset({"GET"})
-    model = Service
+    list_of = Service
 
     def get(self, request: APIRequest) -> HttpResponse:
         services = request.access.limit("list:services", queryset=Service.objects.all())
-        return reply(
+        return Response(
             {
                 service.name: service_json(service, visible(request.access, service))
                 for service in services.prefetch_related("roles")
@@ -106,8 +126,9 @@ class ServiceView(HubAPIView):
         "POST": "admin:services",
         "DELETE": "admin:services",
     }
+    serializer_classes: ClassVar = {"POST": ServiceBodySerializer}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return Target(service=self.kwargs["name"])
 
     def find(self) -> Service | None:
@@ -117,10 +138,10 @@ class ServiceView(HubAPIView):
         service = self.find()
         if service is None:
             raise NotFound(f"No such service: {name}")
-        return reply(service_json(service, visible(request.access, service)))
+        return Response(service_json(service, visible(request.access, service)))
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        fields = read_service(self.json())
+        fields = self.read_body()
         secret = fields.pop("api_token", "")
         refuse_taken(name)
         # One transaction, so that a refused token leaves no service behind.
@@ -140,7 +161,7 @@ class ServiceView(HubAPIView):
                     by=request.actor,
                 )
         publish_service(service)
-        return reply(service_json(service, visible(request.access, service)), 201)
+        return Response(service_json(service, visible(request.access, service)), 201)
 
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         service = self.find()
@@ -159,23 +180,7 @@ def visible(access: Access, service: Service) -> frozenset[str]:
     return access.visible("service", service)
 
 
-def read_service(body: Any) -> dict[str, Any]:
-    """Return the fields of a service in a body."""
-    if not body:
-        raise Invalid("Invalid service data: give an object with at least one field.")
-    if isinstance(body, dict):
-        # The address contains the service's name, whatever the body says.
-        body = {key: value for key, value in body.items() if key != "name"}
-    fields = SERVICE.check(body)
-    for key in ("oauth_client_allowed_scopes", "command"):
-        check_names(fields.get(key, []), f"service.{key}")
-    for key, limit in LENGTHS.items():
-        if len(fields.get(key, "")) > limit:
-            raise Invalid(f"service.{key} is longer than {limit} characters")
-    return fields
-
-
 urlpatterns = [
     path("services", ServicesView.as_view()),
-    path("services/<str:name>", ServiceView.as_view()),
+    path("services/<name:name>", ServiceView.as_view()),
 ]

@@ -10,18 +10,18 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-import orjson
 from django.conf import settings
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from rest_framework.response import Response
 
 from accounts.models import Group, User
-from api.base import APIRequest, HubAPIView, empty, reply
-from api.bodies import Body, check_names
+from api.base import APIRequest, HubAPIView, empty
+from api.bodies import BodySerializer, Names, Number, Text, check_names
 from api.groups import require_group
-from api.pagination import Page
+from api.pagination import HubPagination
 from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
@@ -43,9 +43,51 @@ from web.hosts import public_url, user_origin
 
 M = TypeVar("M", bound=Model)
 
-SHARE = Body("share", {"user": str, "group": str, "scopes": list})
 WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
-CODE = Body("share code", {"expires_in": int, "scopes": list})
+
+
+class ShareBodySerializer(BodySerializer):
+    """With whom a server is shared, and which scopes that gives."""
+
+    noun = "share"
+
+    user = Text()
+    group = Text()
+    scopes = Names()
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        """Return `kind` and `name` of the recipient, and `scopes`."""
+        checked = super().run_validation(without_nulls(data, *self.fields))
+        # As in JupyterHub, an empty name is none.
+        given = [kind for kind in ("user", "group") if checked.get(kind)]
+        if len(given) != 1:
+            raise Invalid("Specify exactly one of `user` and `group`")
+        return {
+            "kind": given[0],
+            "name": checked[given[0]],
+            "scopes": read_scopes(checked),
+        }
+
+
+class CodeBodySerializer(BodySerializer):
+    """How long a share code lasts, and which scopes it gives."""
+
+    noun = "share code"
+    is_required = False
+
+    expires_in = Number()
+    scopes = Names()
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        body = without_nulls(data or {}, "scopes")
+        lifetime = body.get("expires_in") if isinstance(body, dict) else None
+        if isinstance(lifetime, str) and WHOLE_NUMBER.fullmatch(lifetime):
+            body["expires_in"] = int(lifetime)
+        checked = super().run_validation(body)
+        return {
+            "expires_in": checked.get("expires_in", CODE_LIFETIME),
+            "scopes": read_scopes(checked),
+        }
 
 
 def share_json(share: Share) -> dict[str, Any]:
@@ -106,16 +148,19 @@ def codes_for_wire() -> QuerySet[ShareCode]:
     return ShareCode.objects.active(timezone.now()).select_related("server__user")
 
 
+class EnvelopedPagination(HubPagination):
+    """Pages of lists that always have an envelope."""
+
+    always_enveloped = True
+
+
 def paged(
     request: APIRequest, rows: QuerySet[M], to_json: Callable[[M], dict[str, Any]]
-) -> HttpResponse:
-    """Return a response with one page of a list, always with an envelope."""
-    page = Page.of(request, always_enveloped=True)
-    total = rows.count()
-    items = [to_json(row) for row in rows[page.offset : page.offset + page.limit]]
-    return page.reply(
-        orjson.dumps(items, option=orjson.OPT_UTC_Z).decode(), total, request
-    )
+) -> Response:
+    """Answer with one page of a list."""
+    paginator = EnvelopedPagination()
+    page = paginator.paginate_queryset(rows, request)
+    return paginator.get_paginated_response([to_json(row) for row in page])
 
 
 class OwnerSharesView(HubAPIView):
@@ -123,7 +168,7 @@ class OwnerSharesView(HubAPIView):
 
     scopes: ClassVar = {"GET": "read:shares"}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["owner"])
 
     def get(self, request: APIRequest, owner: str) -> HttpResponse:
@@ -140,8 +185,12 @@ class ServerSharesView(HubAPIView):
         "PATCH": "shares",
         "DELETE": "shares",
     }
+    serializer_classes: ClassVar = {
+        "POST": ShareBodySerializer,
+        "PATCH": ShareBodySerializer,
+    }
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
 
     def get(
@@ -154,29 +203,29 @@ class ServerSharesView(HubAPIView):
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        kind, name, scopes = read_share(self.json())
+        body = self.read_body()
         share = grant_share(
             server,
-            find_recipient(kind, name, request.access),
-            scopes=scopes,
+            find_recipient(body["kind"], body["name"], request.access),
+            scopes=body["scopes"],
             by=request.actor,
             access=request.access,
         )
-        return reply(share_json(share))
+        return Response(share_json(share))
 
     def patch(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        kind, name, scopes = read_share(self.json())
+        body = self.read_body()
         share = (
             shares_for_wire()
-            .filter(server_id=server.pk, **{f"{kind}__name": name})
+            .filter(server_id=server.pk, **{f"{body['kind']}__name": body["name"]})
             .first()
         )
         if share is not None:
-            share = revoke_share(share, scopes=scopes, by=request.actor)
-        return reply(share_json(share) if share else {})
+            share = revoke_share(share, scopes=body["scopes"], by=request.actor)
+        return Response(share_json(share) if share else {})
 
     def delete(
         self, request: APIRequest, owner: str, server_name: str = ""
@@ -190,7 +239,7 @@ class OwnerCodesView(HubAPIView):
 
     scopes: ClassVar = {"GET": "read:shares"}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["owner"])
 
     def get(self, request: APIRequest, owner: str) -> HttpResponse:
@@ -202,8 +251,9 @@ class ServerCodesView(HubAPIView):
     """The share codes of one server."""
 
     scopes: ClassVar = {"GET": "read:shares", "POST": "shares", "DELETE": "shares"}
+    serializer_classes: ClassVar = {"POST": CodeBodySerializer}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
 
     def get(
@@ -216,26 +266,21 @@ class ServerCodesView(HubAPIView):
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        expires_in, scopes = read_code(self.json())
         invitation, code = issue_share_code(
-            server,
-            scopes=scopes,
-            expires_in=expires_in,
-            by=request.actor,
-            access=request.access,
+            server, **self.read_body(), by=request.actor, access=request.access
         )
-        return reply(issued_json(invitation, code))
+        return Response(issued_json(invitation, code))
 
     def delete(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
-        if wanted := request.GET.get("id"):
+        if wanted := request.query_params.get("id"):
             number = wanted.removeprefix("sc_")
             known = wanted.startswith("sc_") and number.isdecimal() and len(number) < 19
             ids = [int(number)] if known else []
             missing = f"No code found matching id={wanted}"
-        elif code := request.GET.get("code"):
+        elif code := request.query_params.get("code"):
             found = find_share_code(code, timezone.now())
             ids = [found.pk] if found else []
             missing = "No matching code found"
@@ -252,7 +297,7 @@ class UserSharedView(HubAPIView):
 
     scopes: ClassVar = {"GET": "read:users:shares"}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
     def get(self, request: APIRequest, name: str) -> HttpResponse:
@@ -284,7 +329,7 @@ class SharedServerView(HubAPIView):
     def get(
         self, request: APIRequest, name: str, owner: str, server_name: str = ""
     ) -> HttpResponse:
-        return reply(share_json(self.find(name, owner, server_name)))
+        return Response(share_json(self.find(name, owner, server_name)))
 
     def delete(
         self, request: APIRequest, name: str, owner: str, server_name: str = ""
@@ -299,7 +344,7 @@ class UserSharedServerView(SharedServerView):
     scopes: ClassVar = {"GET": "read:users:shares", "DELETE": "users:shares"}
     kind = "user"
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
     def recipient(self, name: str) -> User:
@@ -311,7 +356,7 @@ class GroupSharedView(HubAPIView):
 
     scopes: ClassVar = {"GET": "read:groups:shares"}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return Target(group=self.kwargs["name"])
 
     def get(self, request: APIRequest, name: str) -> HttpResponse:
@@ -325,7 +370,7 @@ class GroupSharedServerView(SharedServerView):
     scopes: ClassVar = {"GET": "read:groups:shares", "DELETE": "groups:shares"}
     kind = "group"
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return Target(group=self.kwargs["name"])
 
     def recipient(self, name: str) -> Group:
@@ -350,26 +395,6 @@ def require_server(owner: str, name: str) -> Server:
     return default_server(user)
 
 
-def read_share(body: Any) -> tuple[str, str, list[str] | None]:
-    """Return kind and name of the recipient in a body, and the scopes."""
-    fields = SHARE.check(without_nulls(body, *SHARE.keys))
-    # As in JupyterHub, an empty name is none.
-    given = [kind for kind in ("user", "group") if fields.get(kind)]
-    if len(given) != 1:
-        raise Invalid("Specify exactly one of `user` and `group`")
-    return given[0], fields[given[0]], read_scopes(fields)
-
-
-def read_code(body: Any) -> tuple[int, list[str] | None]:
-    """Return the lifetime of a new code in a body, and its scopes."""
-    body = without_nulls(body or {}, "scopes")
-    lifetime = body.get("expires_in") if isinstance(body, dict) else None
-    if isinstance(lifetime, str) and WHOLE_NUMBER.fullmatch(lifetime):
-        body["expires_in"] = int(lifetime)
-    fields = CODE.check(body)
-    return fields.get("expires_in", CODE_LIFETIME), read_scopes(fields)
-
-
 def read_scopes(fields: dict[str, Any]) -> list[str] | None:
     """Return the list of scopes in a body; an empty list counts as none."""
     scopes = check_names(fields.get("scopes", []), "scopes")
@@ -391,18 +416,18 @@ def without_nulls(body: Any, *optional: str) -> Any:
 def _with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:
     """Return routes of an owner's servers; an empty name is the default server's."""
     return [
-        path(f"{prefix}/<str:owner>/", view.as_view()),
-        path(f"{prefix}/<str:owner>/<str:server_name>", view.as_view()),
+        path(f"{prefix}/<name:owner>/", view.as_view()),
+        path(f"{prefix}/<name:owner>/<name:server_name>", view.as_view()),
     ]
 
 
 urlpatterns = [
-    path("shares/<str:owner>", OwnerSharesView.as_view()),
+    path("shares/<name:owner>", OwnerSharesView.as_view()),
     *_with_default("shares", ServerSharesView),
-    path("share-codes/<str:owner>", OwnerCodesView.as_view()),
+    path("share-codes/<name:owner>", OwnerCodesView.as_view()),
     *_with_default("share-codes", ServerCodesView),
-    path("users/<str:name>/shared", UserSharedView.as_view()),
-    *_with_default("users/<str:name>/shared", UserSharedServerView),
-    path("groups/<str:name>/shared", GroupSharedView.as_view()),
-    *_with_default("groups/<str:name>/shared", GroupSharedServerView),
+    path("users/<name:name>/shared", UserSharedView.as_view()),
+    *_with_default("users/<name:name>/shared", UserSharedServerView),
+    path("groups/<name:name>/shared", GroupSharedView.as_view()),
+    *_with_default("groups/<name:name>/shared", GroupSharedServerView),
 ]

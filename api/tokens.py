@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from allauth.mfa.utils import is_mfa_enabled
@@ -15,6 +15,10 @@ from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from accounts.adapter import AccountAdapter
 from accounts.models import Role, User
@@ -25,8 +29,12 @@ from accounts.rights import (
     members_among,
     within_reach,
 )
-from api.base import OUT_OF_REACH, APIRequest, HubAPIView, empty, reply
-from api.pagination import Page
+from api.authentication import SessionAuthentication
+from api.base import APIRequest, HubAPIView, body_of, empty
+from api.bodies import OpenBodySerializer
+from api.exceptions import OUT_OF_REACH
+from api.pagination import HubPagination
+from api.permissions import IsAuthenticated
 from audit.models import Actor
 from database.statements import first_row
 from scopes.access import Target
@@ -34,6 +42,7 @@ from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.rights import user_target
 from tokens import activity
 from tokens.actions import issue_token, revoke_token
+from tokens.authentication import TokenAuthentication
 from tokens.clients import Client, describe
 from tokens.models import APIToken
 from web.outside import waits_for_others
@@ -120,32 +129,97 @@ def up_to_a_size(tokens: Iterable[APIToken]) -> list[APIToken]:
     return shown
 
 
+class NewTokenSerializer(OpenBodySerializer):
+    """What a request says of a new token; whether it can be so, the action says."""
+
+    is_required = False
+
+    note = serializers.CharField(allow_null=True, required=False)
+    expires_in = serializers.IntegerField(min_value=1, allow_null=True, required=False)
+    scopes = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, required=False
+    )
+    roles = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, required=False
+    )
+    auth = serializers.DictField(
+        required=False, help_text="Name and password, of callers without a token."
+    )
+
+
+class RequestingSessionAuthentication(SessionAuthentication):
+    """Accepts a browser's session, and lets a stranger's password speak instead."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        # A password in the body proves more than a cookie could.
+        user: Any = request._request.user
+        if request.method != "POST" or user.is_authenticated:
+            super().enforce_csrf(request)
+
+
+class PasswordAuthentication(BaseAuthentication):
+    """Signs in by name and password in the body, for this one request.
+
+    Failures count towards the same limits as on the sign-in page, and who has a second
+    factor is sent there, for a password alone is not enough.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        if request.method != "POST":
+            return None
+        credentials = NewTokenSerializer().run_validation(body_of(request)).get("auth")
+        if not isinstance(credentials, dict):
+            raise Forbidden(
+                'Send a token, or {"auth": {"username": …, "password": …}} in the body.'
+            )
+        name, password = credentials.get("username"), credentials.get("password")
+        if not isinstance(name, str) or not isinstance(password, str):
+            raise Forbidden("auth must hold a username and a password, both strings.")
+        asked = request._request
+        try:
+            # Signing in makes accounts; asking for a token does not. What a name
+            # without an account costs, and what is said of it, is the same.
+            user = AccountAdapter(asked).authenticate(
+                asked, username=name, password=password, makes_account=False
+            )
+        except ValidationError as problem:
+            raise Forbidden(" ".join(problem.messages)) from None
+        if user is None:
+            raise Forbidden(REFUSED)
+        if is_mfa_enabled(user):
+            raise Forbidden(
+                "This account has a second factor: sign in with a browser at "
+                f"{settings.HUB.base_url}hub/token to get a token."
+            )
+        return user, None
+
+
 class UserTokensView(HubAPIView):
     """The tokens of one user."""
 
+    authentication_classes = (
+        TokenAuthentication,
+        RequestingSessionAuthentication,
+        PasswordAuthentication,
+    )
     scopes: ClassVar = {"GET": "read:tokens", "POST": "tokens"}
+    serializer_classes: ClassVar = {"POST": NewTokenSerializer}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
-    def refuse_forged(self, request: Any) -> None:
-        # A password in the body needs no protection against foreign pages.
-        if request.method == "POST" and not request.user.is_authenticated:
-            return
-        super().refuse_forged(request)
-
-    def decide(self, request: Any, method: str, names_an_object: bool) -> None:
-        # The right to issue is checked with the body, which may contain a name and
-        # password.
-        if method != "POST":
-            super().decide(request, method, names_an_object)
+    def get_permissions(self) -> Sequence[Any]:
+        # Whose tokens the caller may issue is asked where the user is at hand.
+        if self.request.method == "POST":
+            return [IsAuthenticated()]
+        return super().get_permissions()
 
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         activity.flush()
         owner = find_owner(name)
         if owner is None:
             raise NotFound(f"No such user: {name}")
-        page = Page.of(request)
+        page = HubPagination().read(request)
         rows = (
             APIToken.objects.owned_by(owner.user)
             .active(timezone.now())
@@ -156,17 +230,12 @@ class UserTokensView(HubAPIView):
         items = [token_json(token, owner, clients[token.client_id]) for token in tokens]
         answer: dict[str, Any] = {"api_tokens": items}
         if page.enveloped:
-            shown = replace(page, limit=len(tokens) or page.limit)
-            answer["_pagination"] = shown.cursor(rows.count(), request)
-        return reply(answer)
+            page.limit, page.count = len(tokens) or page.limit, rows.count()
+            answer["_pagination"] = page.get_pagination()
+        return Response(answer)
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        # Empty values count as missing, whatever their type.
-        body = self.json() or {}
-        if not isinstance(body, dict):
-            raise Invalid("Body must be a JSON object")
-        if request.actor.kind == "anonymous":
-            self.identify_by_body(body)
+        body = self.read_body()
         owner = find_owner(name)
         if owner is None or not self.may_issue(owner):
             raise Forbidden(
@@ -181,7 +250,7 @@ class UserTokensView(HubAPIView):
             expires_in=body.get("expires_in"),
         )
         shown = token_json(token, owner, describe(())[""])
-        return reply({**shown, "token": secret}, 201)
+        return Response({**shown, "token": secret}, 201)
 
     def may_issue(self, owner: Owner) -> bool:
         """Tell whether the request may issue tokens of this user."""
@@ -194,47 +263,13 @@ class UserTokensView(HubAPIView):
             owner.user.scopes_beyond_role_user, "tokens", members_among
         )
 
-    def identify_by_body(self, body: dict[str, Any]) -> None:
-        """Authenticate this one request by name and password, as the sign-in page does.
-
-        Failures count towards the same limits, and users with a second factor are sent
-        to that page, because a password alone is not enough.
-        """
-        request = self.request
-        credentials = body.get("auth")
-        if not isinstance(credentials, dict):
-            raise Forbidden(
-                'Send a token, or {"auth": {"username": …, "password": …}} in the body.'
-            )
-        name, password = credentials.get("username"), credentials.get("password")
-        if not isinstance(name, str) or not isinstance(password, str):
-            raise Forbidden("auth must hold a username and a password, both strings.")
-        try:
-            # Unlike a sign-in, this creates no accounts. A name without an account
-            # takes the same time and gets the same response.
-            user = AccountAdapter(request).authenticate(
-                request, username=name, password=password, makes_account=False
-            )
-        except ValidationError as problem:
-            raise Forbidden(" ".join(problem.messages)) from None
-        if user is None:
-            raise Forbidden(REFUSED)
-        if is_mfa_enabled(user):
-            raise Forbidden(
-                "This account has a second factor: sign in with a browser at "
-                f"{settings.HUB.base_url}hub/token to get a token."
-            )
-        address = request.META.get("REMOTE_ADDR", "")
-        request.actor = Actor("user", user.name, None, address)
-        request.access = user.access
-
 
 class UserTokenView(HubAPIView):
     """One token of one user."""
 
     scopes: ClassVar = {"GET": "read:tokens", "DELETE": "tokens"}
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
     def get(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
@@ -245,7 +280,7 @@ class UserTokenView(HubAPIView):
         if owner is None:
             raise NotFound(OUT_OF_REACH)
         clients = describe([token.client_id])
-        return reply(token_json(token, owner, clients[token.client_id]))
+        return Response(token_json(token, owner, clients[token.client_id]))
 
     def delete(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
         revoke_token(self.find(name, token_id), by=request.actor)
@@ -300,8 +335,8 @@ def read_scopes(body: dict[str, Any]) -> Any:
 urlpatterns = [
     # A password in the body is checked as for a sign-in.
     path(
-        "users/<str:name>/tokens",
+        "users/<name:name>/tokens",
         waits_for_others(UserTokensView.as_view(), "POST", unless_by_token=True),
     ),
-    path("users/<str:name>/tokens/<str:token_id>", UserTokenView.as_view()),
+    path("users/<name:name>/tokens/<name:token_id>", UserTokenView.as_view()),
 ]

@@ -19,6 +19,7 @@ import orjson
 from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
+from rest_framework import serializers
 
 from accounts.actions import (
     create_user,
@@ -30,10 +31,12 @@ from accounts.actions import (
 )
 from accounts.models import User
 from accounts.search import name_contains
-from api.base import APIRequest, HubAPIView, argument, empty, reply_text
-from api.bodies import Body, check_names
+from api.base import APIRequest, HubAPIView, argument, empty
+from api.bodies import BodySerializer, Flag, Names, Object, Text, check_names
 from api.jsontext import dialect
-from api.pagination import Page
+from api.pagination import HubPagination
+from api.parsers import JSONParser
+from api.renderers import json_response
 from api.servers import default_server, patience, server_json
 from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target, View
@@ -58,17 +61,65 @@ READ = (
     "read:roles:users",
 )
 
-USER = Body(
-    "user",
-    {
-        "name": str,
-        "admin": bool,
-        "groups": list,
-        "roles": list,
-        "auth_state": dict,
-    },
-)
-USERS = Body("user", {"usernames": list, **USER.keys}, required=("usernames",))
+
+class UserBodySerializer(BodySerializer):
+    """What a request says of a user."""
+
+    noun = "user"
+
+    name = Text()
+    admin = Flag()
+    groups = Names()
+    roles = Names()
+    auth_state = Object()
+
+
+class NewUserSerializer(UserBodySerializer):
+    """What a request says of a user who is created; it may say nothing."""
+
+    is_required = False
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        return super().run_validation(data or {})
+
+
+class ChangedUserSerializer(UserBodySerializer):
+    """What is changed of a user."""
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        changes = super().run_validation(data)
+        for key in ("groups", "roles"):
+            if key in changes:
+                raise Invalid(f"user.{key} can't be changed here; {INSTEAD[key]}.")
+        if changes.get("auth_state") is not None:
+            raise Invalid("This hub keeps no auth_state; leave it out.")
+        return changes
+
+
+class NewUsersSerializer(BodySerializer):
+    """The names of users who are created, and what is said of them all."""
+
+    noun = "user"
+
+    usernames = Names(required=True)
+    name = Text()
+    admin = Flag()
+    groups = Names()
+    roles = Names()
+    auth_state = Object()
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        if not isinstance(data, dict) or not data.get("usernames"):
+            raise Invalid("Must specify at least one user to create")
+        checked = super().run_validation(data)
+        check_names(checked["usernames"], "usernames")
+        return checked
+
+
+INSTEAD = {
+    "groups": "POST the user's name to /groups/{name}/users instead",
+    "roles": "roles are given in the hub's configuration",
+}
 
 
 # Rows and their JSON
@@ -79,10 +130,6 @@ IS_ACTIVE = "(s.ready OR s.pending IS NOT NULL)"
 # The keys that are a column each, in the order of the columns.
 COLUMNS = ("name", "admin", "user_info", "roles", "groups", "created", "last_activity")
 NAME, GROUPS = COLUMNS.index("name"), COLUMNS.index("groups")
-# The beginning of every user's JSON. The name is next, which every caller sees.
-BEGINNING = '{"kind":"user"'
-BEFORE_NAME = f'{BEGINNING},"{COLUMNS[0]}":'
-JSON = json.JSONDecoder()
 
 # The columns of each server, with the conversion to JSON.
 SERVER_COLUMNS = {
@@ -154,21 +201,6 @@ def select_by_name(vendor: str, with_stopped: bool) -> str:
     return f"SELECT {selected} FROM accounts_user u WHERE u.name = %s"
 
 
-@cache
-def select_written(vendor: str, keys: frozenset[str]) -> str:
-    """Return the SELECT list with users' JSON as text, and last their servers.
-
-    The text is the `template` of users without servers, filled in by the database,
-    which is cheaper than reading each value and filling it in here.
-    """
-    *values, servers = columns(vendor)
-    parts = [f"'{BEGINNING}'"]
-    for key, value in zip(COLUMNS, values, strict=True):
-        if key in keys:
-            parts += (f"',\"{key}\":'", value)
-    return f"{' || '.join(parts)} || '{idle(keys)}', {servers}"
-
-
 @lru_cache(maxsize=256)
 def template(keys: frozenset[str], with_servers: bool) -> str:
     """Return the format that converts a row to the JSON of some keys.
@@ -181,7 +213,7 @@ def template(keys: frozenset[str], with_servers: bool) -> str:
         for key in COLUMNS
     )
     rest = "%s}" if with_servers else f"%.0s{idle(keys)}"
-    return f"{BEGINNING}{columns}{rest}"
+    return f'{{"kind":"user"{columns}{rest}'
 
 
 @lru_cache(maxsize=256)
@@ -203,34 +235,16 @@ class UserWriter:
         self.view: View = access.view("user")
         self.server_view: View = access.view("server")
         self.with_stopped = with_stopped
-        # The visible keys if they are the same for all users, so that the database can
-        # make the text; else None.
-        filters_servers = with_stopped or self.server_view.fixed is None
-        self.alike = None if filters_servers else self.view.fixed
-
-    @property
-    def selected(self) -> str:
-        """The columns of users `u` that `write` needs."""
-        if self.alike is not None:
-            return select_written(vendor_in_use(), self.alike)
-        return select(self.with_stopped)
 
     def write(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
-        """Return the JSON texts of users, without those that are not visible."""
-        if self.alike is None:
-            return [text for row in rows if (text := self.write_one(row))]
-        if not self.alike:
-            return []
-        return [
-            text if servers is None else self.add_servers(text, servers, self.alike)
-            for text, servers in rows
-        ]
+        """Return the JSON texts of users, without those of whom nothing is seen.
+
+        A row is made of all `columns`.
+        """
+        return [text for row in rows if (text := self.write_one(row))]
 
     def write_one(self, row: tuple[Any, ...]) -> str:
-        """Return the JSON text of one user; empty if the user is not visible.
-
-        The row has all `columns`.
-        """
+        """Return the JSON text of one user; empty if nothing of them may be seen."""
         keys = self.view.fixed
         if keys is None:
             name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
@@ -242,13 +256,6 @@ class UserWriter:
         name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
         told = self.tell_of_servers(name, groups, row[-1] or "[]", keys)
         return template(keys, True) % (*row[:-1], _inner(told))
-
-    def add_servers(self, text: str, servers: str, keys: frozenset[str]) -> str:
-        """Add servers to the text of a user that the database made without servers."""
-        # Only the name is parsed, because users choose other values freely.
-        name, _ = JSON.raw_decode(text, len(BEFORE_NAME))
-        told = self.tell_of_servers(name, (), servers, keys)
-        return f"{text.removesuffix(idle(keys))}{_inner(told)}}}"
 
     def tell_of_servers(
         self, name: str, groups: Collection[str], rows: str, keys: frozenset[str]
@@ -289,8 +296,8 @@ def _inner(data: dict[str, Any]) -> str:
 
 
 def wants_stopped(request: APIRequest) -> bool:
-    """Tell whether stopped servers are requested; all other values mean yes."""
-    value = request.GET.get("include_stopped_servers")
+    """Tell whether stopped servers are asked for; any value but these says yes."""
+    value = request.query_params.get("include_stopped_servers")
     return value is not None and value.lower() not in ("0", "false")
 
 
@@ -388,21 +395,25 @@ class UsersView(HubAPIView):
     """All users."""
 
     scopes: ClassVar = {"GET": "list:users", "POST": "admin:users"}
-    narrows = frozenset({"GET"})
-    model = User
+    serializer_classes: ClassVar = {"POST": NewUsersSerializer}
+    list_of = User
 
     def get(self, request: APIRequest) -> HttpResponse:
-        page = Page.of(request)
+        page = HubPagination().read(request)
         order, reverse = order_of(request)
         selection = Selection.of(request)
-        writer = UserWriter(request.access, wants_stopped(request))
+        with_stopped = wants_stopped(request)
+        writer, selected = (
+            UserWriter(request.access, with_stopped),
+            select(with_stopped),
+        )
         activity.flush()
         total = None
         if page.offset:
             total = selection.count()
             window = page.window(total)
             rows = selection.read(
-                writer.selected,
+                selected,
                 reverse if window.backwards else order,
                 window.limit,
                 window.offset,
@@ -410,31 +421,27 @@ class UsersView(HubAPIView):
             if window.backwards:
                 rows.reverse()
         else:
-            rows = selection.read(writer.selected, order, page.limit, 0)
+            rows = selection.read(selected, order, page.limit, 0)
             total = page.total_after(len(rows))
             if total is None and page.enveloped:
                 total = selection.count()
         texts = writer.write(rows)
-        return page.reply(f"[{','.join(texts)}]", total or 0, request)
+        return page.json_response(f"[{','.join(texts)}]", total)
 
     def post(self, request: APIRequest) -> HttpResponse:
-        data = self.json()
-        if not isinstance(data, dict) or not data.get("usernames"):
-            raise Invalid("Must specify at least one user to create")
-        USERS.check(data)
-        names = check_names(data["usernames"], "usernames")
-        admin = data.get("admin", False)
+        data = self.read_body()
+        names, admin = data["usernames"], data.get("admin", False)
         created = create_users(
             names, admin=admin, by=request.actor, by_admin=admin and is_admin(request)
         )
         writer = UserWriter(request.access, False)
         rows = all_rows(
-            f"SELECT {writer.selected} FROM {dialect().elements('t')} "
+            f"SELECT {select(False)} FROM {dialect().elements('t')} "
             "JOIN accounts_user u ON u.id = CAST(t.value AS bigint) ORDER BY t.key",
             [json.dumps(as_often_as_asked(names, created))],
         )
         texts = writer.write(rows)
-        return reply_text(f"[{','.join(texts)}]", 201)
+        return json_response(f"[{','.join(texts)}]", 201)
 
 
 def as_often_as_asked(names: list[str], ids: dict[str, int]) -> list[int]:
@@ -448,8 +455,8 @@ def is_admin(request: APIRequest) -> bool:
 
     Reading the flag takes a query, so only requests about administrators do it.
     """
-    caller: Any = request.bearer.owner if request.bearer else request.user
-    return caller.admin
+    caller: Any = request.user
+    return bool(caller.admin)
 
 
 # One user
@@ -466,7 +473,7 @@ def require_user(name: str) -> User:
 class OneUserView(HubAPIView):
     """The address of a user, who may not exist."""
 
-    def subject(self) -> Target:
+    def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
     def find(self) -> User:
@@ -483,25 +490,24 @@ class UserView(OneUserView):
         "PATCH": "admin:users",
         "DELETE": "delete:users",
     }
+    serializer_classes: ClassVar = {
+        "POST": NewUserSerializer,
+        "PATCH": ChangedUserSerializer,
+    }
 
     def get(self, request: APIRequest, name: str) -> HttpResponse:
-        return reply_text(user_text(request, name))
+        return json_response(user_text(request, name))
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
-        data = USER.check(self.json() or {})
+        data = self.read_body()
         admin = data.get("admin", False)
         create_user(
             name, admin=admin, by=request.actor, by_admin=admin and is_admin(request)
         )
-        return reply_text(user_text(request, name), 201)
+        return json_response(user_text(request, name), 201)
 
     def patch(self, request: APIRequest, name: str) -> HttpResponse:
-        data = USER.check(self.json())
-        for key in ("groups", "roles"):
-            if key in data:
-                raise Invalid(f"user.{key} can't be changed here; {INSTEAD[key]}.")
-        if data.get("auth_state") is not None:
-            raise Invalid("This hub keeps no auth_state; leave it out.")
+        data = self.read_body()
         user = update_user(
             self.find(),
             name=data.get("name"),
@@ -509,7 +515,7 @@ class UserView(OneUserView):
             by=request.actor,
             by_admin=is_admin(request),
         )
-        return reply_text(user_text(request, user.name))
+        return json_response(user_text(request, user.name))
 
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         user = self.find()
@@ -538,12 +544,6 @@ class UserView(OneUserView):
         return empty()
 
 
-INSTEAD = {
-    "groups": "POST the user's name to /groups/{name}/users instead",
-    "roles": "roles are given in the hub's configuration",
-}
-
-
 # Activity
 
 # Most servers in one report. A server reports itself alone, a culler or proxy more.
@@ -552,17 +552,45 @@ MOST_REPORTED = 1_000
 LARGEST_REPORT = 1_000_000
 
 
+class ServerReportSerializer(serializers.Serializer[Any]):
+    """When one server was last active."""
+
+    last_activity = serializers.CharField()
+
+
+class ReportSerializer(BodySerializer):
+    """When a user and each of some servers were last active."""
+
+    is_closed = False
+
+    last_activity = serializers.CharField(allow_null=True, required=False)
+    servers = serializers.DictField(
+        child=ServerReportSerializer(), allow_null=True, required=False
+    )
+
+    def run_validation(self, data: Any = None) -> dict[str, Any]:
+        return read_report(data, timezone.now())
+
+
+class ReportParser(JSONParser):
+    """Parses reports, of which a longer one would take too long."""
+
+    max_size = LARGEST_REPORT
+
+
 class ActivityView(OneUserView):
     """Reports of when a user and their servers were last active."""
 
     scopes: ClassVar = {"POST": "users:activity"}
-    largest_body: ClassVar = LARGEST_REPORT
+    serializer_classes: ClassVar = {"POST": ReportSerializer}
+    parser_classes = (ReportParser,)
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         row = first_row("SELECT id FROM accounts_user WHERE name = %s", (name,))
         if row is None:
             raise NotFound(f"No such user: '{name}'")
-        last_activity, servers = read_report(self.json(), timezone.now())
+        report = self.read_body()
+        last_activity, servers = report["last_activity"], report["servers"]
         if last_activity and not servers:
             activity.users.report(row[0], last_activity)
             return empty(200)
@@ -575,10 +603,8 @@ class ActivityView(OneUserView):
         return empty(200)
 
 
-def read_report(
-    body: Any, now: datetime
-) -> tuple[datetime | None, dict[str, datetime]]:
-    """Return the times in a report for the user and for each server."""
+def read_report(body: Any, now: datetime) -> dict[str, Any]:
+    """Return what a report says of the user and of each server."""
     if not isinstance(body, dict):
         raise Invalid("body must be a json dict")
     moment, servers = body.get("last_activity"), body.get("servers")
@@ -600,9 +626,12 @@ def read_report(
             "servers must be a dict of the form "
             "{server_name: {last_activity: timestamp}}"
         )
-    return read_moment(moment, now) if moment else None, {
-        server: read_moment(report["last_activity"], now)
-        for server, report in (servers or {}).items()
+    return {
+        "last_activity": read_moment(moment, now) if moment else None,
+        "servers": {
+            server: read_moment(report["last_activity"], now)
+            for server, report in (servers or {}).items()
+        },
     }
 
 
@@ -625,6 +654,6 @@ def read_moment(text: Any, now: datetime) -> datetime:
 
 urlpatterns = [
     path("users", UsersView.as_view(), name="users"),
-    path("users/<str:name>", UserView.as_view(), name="user"),
-    path("users/<str:name>/activity", ActivityView.as_view(), name="activity"),
+    path("users/<name:name>", UserView.as_view(), name="user"),
+    path("users/<name:name>/activity", ActivityView.as_view(), name="activity"),
 ]

@@ -15,8 +15,10 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
 
-from api.base import IDENTIFIED, APIRequest, HubAPIView, reply_text
+from api.base import APIRequest, HubAPIView
 from api.jsontext import dialect
+from api.permissions import IsAuthenticated
+from api.renderers import json_response
 from api.services import prefix
 from api.users import COLUMNS, GROUPS, UserWriter, columns, select
 from scopes.access import Access, Identity, Target, identify
@@ -51,12 +53,12 @@ def facts(kind: str, vendor: str) -> Mapping[str, str]:
 class WhoAmIView(HubAPIView):
     """The caller: a user or a service, the token, and its rights."""
 
-    scopes: ClassVar = {"GET": IDENTIFIED}
+    scopes: ClassVar = {"GET": IsAuthenticated}
 
     def get(self, request: APIRequest) -> HttpResponse:
-        if request.bearer is None:
-            return reply_text(text_of_session(request))
-        return reply_text(text_of_bearer(request.bearer))
+        if request.auth is None:
+            return json_response(text_of_session(request))
+        return json_response(text_of_bearer(request.auth))
 
 
 def text_of_bearer(bearer: Bearer) -> str:

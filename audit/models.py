@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import models
-from django.http import HttpRequest
 from django.utils import timezone
 
 # The recorded actions, `noun.verb`, and the words for each after the actor's name.
@@ -87,14 +86,21 @@ class Actor:
         return cls("system", name)
 
     @classmethod
-    def of_request(cls, request: HttpRequest, user: Any = None) -> Actor:
-        """The person at the browser: `user`, or the user who is signed in."""
-        address = request.META.get("REMOTE_ADDR", "")
+    def of_request(cls, request: Any, user: Any = None) -> Actor:
+        """Who asks: `user`, or the owner of the token, or the person signed in."""
+        # Set by Django REST framework; pages have sessions only.
+        token = getattr(request, "auth", None)
+        if token is not None and user is None:
+            actor: Actor = token.actor(request.META.get("REMOTE_ADDR", ""))
+            return actor
         user = request.user if user is None else user
+        if not user.is_authenticated:
+            return cls.anonymous(request)
+        address = request.META.get("REMOTE_ADDR", "")
         return cls("user", user.get_username(), None, address)
 
     @classmethod
-    def anonymous(cls, request: HttpRequest) -> Actor:
+    def anonymous(cls, request: Any) -> Actor:
         """A person who has not signed in."""
         return cls("anonymous", "", None, request.META.get("REMOTE_ADDR", ""))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, ClassVar
@@ -37,15 +37,19 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from rest_framework.request import Request
 
 from accounts.models import User
+from api.authentication import SessionAuthentication
 from api.base import HubAPIView
+from api.permissions import AllowAny
 from controller.proxy import client
 from hubsite.memberships import memberships
 from servers import limits
 from servers.metrics import ServerMetrics, prefix
 from servers.models import Server
 from tokens import activity
+from tokens.authentication import TokenAuthentication
 
 logger = logging.getLogger(__name__)
 
@@ -317,28 +321,37 @@ def registry() -> CollectorRegistry:
     return found
 
 
+class ReadingSessionAuthentication(SessionAuthentication):
+    """Accepts a browser's session on a page, which only reads."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Let everything pass: pages are read freely."""
+
+
 class MetricsView(HubAPIView):
     """All metrics, as text for Prometheus."""
 
+    authentication_classes = (TokenAuthentication, ReadingSessionAuthentication)
     scopes: ClassVar = {"GET": "read:metrics"}
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = super().dispatch(request, *args, **kwargs)
+    def get_permissions(self) -> Sequence[Any]:
+        if settings.HUB.authenticate_prometheus:
+            return super().get_permissions()
+        return [AllowAny()]
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
         if response.status_code == 403:
             # JupyterHub answers with a page here, as to somebody with a browser.
             explanation = json.loads(response.content)["message"] or ""
             if "requires any of" not in explanation:
                 # To those whom nobody knows, the API does not say what it takes.
                 explanation = "Access to metrics requires scope 'read:metrics'"
-            return render(request, "403.html", {"explanation": explanation}, status=403)
+            context = {"explanation": explanation}
+            return render(request._request, "403.html", context, status=403)
         return response
-
-    def refuse_forged(self, request: Any) -> None:
-        """Let pass what only reads; this is a page, and pages are read freely."""
-
-    def decide(self, request: Any, method: str, names_an_object: bool) -> None:
-        if settings.HUB.authenticate_prometheus:
-            super().decide(request, method, names_an_object)
 
     def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(

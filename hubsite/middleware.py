@@ -24,9 +24,10 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 from django.utils.cache import get_conditional_response
 
-from api.base import explain
+from api.exceptions import exception_handler
 from hubsite.config.response_settings import CookieOptions
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
@@ -95,7 +96,7 @@ class HubMiddleware:
         # Nobody else changes how a deferred answer fails and is finished.
         refuse_late_changes(request)
         response.explain = (
-            partial(explain, path=request.path)
+            partial(exception_handler, context={"request": request})
             if is_api
             else partial(answer_awaited, request)
         )
@@ -189,8 +190,12 @@ def answer_alone(request: HttpRequest) -> HttpResponseBase:
     """Go from the address to the view, and no further."""
     match = find_view(request.path_info)
     request.resolver_match = match
-    response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
-    return response
+    response: Any = match.func(request, *match.args, **match.kwargs)
+    if isinstance(response, SimpleTemplateResponse):
+        # Answers of Django REST framework, which Django's handler renders.
+        response.render()
+    answer: HttpResponseBase = response
+    return answer
 
 
 def tag(request: HttpRequest, response: Any) -> Any:

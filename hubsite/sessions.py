@@ -47,7 +47,7 @@ class ActivityMiddleware:
         # requests are asked that did so already. A token notes its own use.
         if (
             request.session.accessed
-            and getattr(request, "bearer", None) is None
+            and getattr(request, "auth", None) is None
             and request.user.is_authenticated
         ):
             activity.users.note(request.user.pk, time.time())

@@ -1,7 +1,8 @@
 """Errors that explain to the caller why an action was refused.
 
-Actions raise these errors, which do not depend on HTTP. Each edge (API, page, admin,
-command line) converts them to its own format. A refused action has changed nothing.
+Actions raise these errors. Each edge (API, page, admin, command line) converts them to
+its own format; `status` is for the edges that use HTTP. A refused action has changed
+nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ class Refusal(Exception):
     Where programs match JupyterHub's messages, `message` is JupyterHub's, and `hint`
     tells people what to do. `for_people` is both.
     """
+
+    status: int = 400
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
@@ -31,13 +34,19 @@ class Invalid(Refusal):
 class Conflict(Refusal):
     """The input conflicts with existing rows."""
 
+    status = 409
+
 
 class Forbidden(Refusal):
     """The caller lacks the right for this."""
 
+    status = 403
+
 
 class NotFound(Refusal):
     """The target does not exist, or the caller may not know that it exists."""
+
+    status = 404
 
 
 class Busy(Refusal):
@@ -46,6 +55,8 @@ class Busy(Refusal):
     It is None if the time is unknown. Where programs match JupyterHub's message, pages
     show `on_pages` in its place.
     """
+
+    status = 429
 
     def __init__(
         self, message: str = "", retry_after: int | None = None, *, on_pages: str = ""
@@ -61,3 +72,5 @@ class Busy(Refusal):
 
 class Unavailable(Busy):
     """The hub can't do this at the moment, for any caller."""
+
+    status = 503

@@ -250,6 +250,19 @@ def test_views_and_serializers_change_no_rows():
     assert not wrong
 
 
+def test_views_of_the_api_leave_steps_to_the_framework():
+    """Authentication and permissions are classes, so no view can forget them."""
+    wrong = [
+        place(path, node.lineno)
+        for path in (*sources("api"), ROOT / "hubsite" / "metrics.py")
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef)
+        and node.name in ("dispatch", "initial", "check_permissions", "setup")
+    ]
+
+    assert not wrong
+
+
 def test_locks_are_taken_in_one_module():
     """`database/locks.py` states all locks and the order in which they are taken."""
     locking = re.compile(

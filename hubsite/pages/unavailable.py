@@ -1,7 +1,7 @@
 """What is answered while the hub can't do what is asked, or two changes contradict.
 
 The database or the cache does not answer, or too many people sign in at once. The API
-answers such failures itself, see `api.base`; this is for pages.
+answers such failures itself, see `api.exceptions`; this is for pages.
 """
 
 from __future__ import annotations

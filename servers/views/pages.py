@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.contrib import messages
@@ -14,7 +14,7 @@ from accounts.adapter import carried_parameters, with_parameters
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from scopes.access import Access
-from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound, Refusal
+from scopes.refusals import Busy, Refusal
 from servers.addresses import pending_path
 from servers.models import Server
 from servers.report import Report
@@ -22,14 +22,6 @@ from servers.rights import server_target
 from web.deferred import Deferred
 from web.hosts import local_path
 from web.markup import html_or_text
-
-STATUS: Final[dict[type[Refusal], int]] = {
-    Invalid: 400,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    Busy: 429,
-}
 
 
 def require_server_scope(access: Access, scope: str, owner: str, *names: str) -> User:
@@ -143,8 +135,7 @@ class ServerPage(SignedInMixin):
         **more: Any,
     ) -> HttpResponse:
         """Return the page with the reason why an action is refused."""
-        kinds = (kind for kind in type(refusal).__mro__ if kind in STATUS)
-        status = status or STATUS[next(kinds)]
+        status = status or refusal.status
         html_message = getattr(refusal, "html_message", "")
         more |= {
             "reason": html_or_text(html_message, refusal.for_people),

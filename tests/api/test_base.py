@@ -14,8 +14,9 @@ from django.test import Client
 from django.urls import get_resolver, path
 
 from accounts.models import Group, User
-from api.base import UnknownView, reply, reply_text
+from api.base import UnknownView
 from api.checks import check_views_state_scopes, views_below
+from api.renderers import JSONRenderer, json_response
 from api.users import UserView
 from tests.conftest import API, BearerClient
 from web.paths import ENCODED_SLASH
@@ -250,8 +251,10 @@ def test_failures_are_json(
 
 
 def test_answers_are_ascii() -> None:
-    assert reply({"a": "ö😀"}).content == rb'{"a":"\u00f6\ud83d\ude00"}'
-    assert reply_text('"ö😀"').content == rb'"\u00f6\ud83d\ude00"'
+    render = JSONRenderer().render
+
+    assert render({"a": "ö😀"}) == rb'{"a":"\u00f6\ud83d\ude00"}'
+    assert json_response('"ö😀"').content == rb'"\u00f6\ud83d\ude00"'
 
 
 # Cookies
@@ -337,7 +340,7 @@ def test_a_view_that_states_nothing_is_reported(
 def test_a_method_that_states_nothing_is_closed(
     admin: BearerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UserView, "needs", {})
+    monkeypatch.setattr(UserView, "scopes", {})
 
     message_of(admin.get(f"{API}/users/ada"), 403)
 

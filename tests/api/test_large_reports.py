@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from io import BytesIO
 
 import pytest
-from django.test import RequestFactory
 
 from api.users import LARGEST_REPORT, MOST_REPORTED, ActivityView, read_report
 from scopes.refusals import Invalid
 
 
 def test_a_large_body_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    view = ActivityView()
     body = b"{" + b" " * LARGEST_REPORT + b"}"
-    view.request = RequestFactory().post(  # type: ignore[assignment]
-        "/", body, content_type="application/json"
-    )
-    monkeypatch.setattr("api.base.orjson.loads", lambda text: pytest.fail("parsed"))
+    (parser,) = ActivityView().get_parsers()
+    monkeypatch.setattr("api.parsers.orjson.loads", lambda text: pytest.fail("parsed"))
     with pytest.raises(Invalid, match="larger than"):
-        view.json()
+        parser.parse(BytesIO(body))
 
 
 def test_servers_are_counted_before_they_are_looked_at() -> None:

@@ -25,7 +25,7 @@ def methods_and_addresses() -> set[str]:
         if view is None or issubclass(view, UnknownView):
             continue
         assert issubclass(view, HubAPIView)
-        route = str(pattern.pattern).replace("<str:", "{").replace(">", "}")
+        route = str(pattern.pattern).replace("<name:", "{").replace(">", "}")
         found |= {f"{method} /{route}" for method in view.scopes}
     return found
 

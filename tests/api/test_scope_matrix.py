@@ -130,9 +130,9 @@ def rows(*lines: tuple[Any, ...], **more: Any) -> list[Endpoint]:
     return [Endpoint(*line, **more) for line in lines]
 
 
-U = "users/<str:name>"
-G = "groups/<str:name>"
-S = "<str:owner>/<str:server_name>"
+U = "users/<name:name>"
+G = "groups/<name:name>"
+S = "<name:owner>/<name:server_name>"
 SHARE = {"user": "mallory"}
 NAME_TOO = ("read:users:name",)
 
@@ -170,14 +170,14 @@ PROTECTED = [
         ("GET", f"{U}/tokens", "users/alan/tokens", ("read:tokens",), ALAN),
         (
             "GET",
-            f"{U}/tokens/<str:token_id>",
+            f"{U}/tokens/<name:token_id>",
             "users/alan/tokens/{token}",
             ("read:tokens",),
             ALAN,
         ),
         (
             "DELETE",
-            f"{U}/tokens/<str:token_id>",
+            f"{U}/tokens/<name:token_id>",
             "users/alan/tokens/{token}",
             ("tokens",),
             ALAN,
@@ -213,7 +213,7 @@ PROTECTED = [
         ),
         (
             "POST",
-            f"{U}/servers/<str:server_name>",
+            f"{U}/servers/<name:server_name>",
             "users/alan/servers/lab",
             ("start:servers",),
             LAB,
@@ -237,7 +237,7 @@ PROTECTED = [
         ),
         (
             "GET",
-            f"{U}/servers/<str:server_name>/progress",
+            f"{U}/servers/<name:server_name>/progress",
             "users/alan/servers/lab/progress",
             ("read:servers",),
             LAB,
@@ -279,14 +279,14 @@ PROTECTED = [
         ),
         (
             "GET",
-            f"{U}/servers/<str:server_name>",
+            f"{U}/servers/<name:server_name>",
             "users/alan/servers/lab",
             ("read:servers",),
             LAB,
         ),
         (
             "PUT",
-            f"{U}/servers/<str:server_name>",
+            f"{U}/servers/<name:server_name>",
             "users/alan/servers/new",
             ("start:servers",),
             NEW_SERVER,
@@ -294,7 +294,7 @@ PROTECTED = [
         ),
         (
             "PATCH",
-            f"{U}/servers/<str:server_name>",
+            f"{U}/servers/<name:server_name>",
             "users/alan/servers/lab",
             ("start:servers",),
             LAB,
@@ -303,7 +303,7 @@ PROTECTED = [
         ),
         (
             "DELETE",
-            f"{U}/servers/<str:server_name>",
+            f"{U}/servers/<name:server_name>",
             "users/alan/servers/lab",
             ("delete:servers",),
             LAB,
@@ -344,14 +344,14 @@ PROTECTED = [
         ("GET", "services", "services", ("list:services",), SERVICES),
         (
             "GET",
-            "services/<str:name>",
+            "services/<name:name>",
             "services/portal",
             READ_SERVICE,
             PORTAL,
         ),
         (
             "POST",
-            "services/<str:name>",
+            "services/<name:name>",
             "services/fresh",
             ("admin:services",),
             NEW_SERVICE,
@@ -360,14 +360,14 @@ PROTECTED = [
         ),
         (
             "DELETE",
-            "services/<str:name>",
+            "services/<name:name>",
             "services/portal",
             ("admin:services",),
             PORTAL,
             200,
         ),
-        ("GET", "shares/<str:owner>", "shares/alan", ("read:shares",), ALAN),
-        ("GET", "share-codes/<str:owner>", "share-codes/alan", ("read:shares",), ALAN),
+        ("GET", "shares/<name:owner>", "shares/alan", ("read:shares",), ALAN),
+        ("GET", "share-codes/<name:owner>", "share-codes/alan", ("read:shares",), ALAN),
         ("GET", f"{U}/shared", "users/alan/shared", ("read:users:shares",), ALAN),
         ("GET", f"{G}/shared", "groups/math/shared", ("read:groups:shares",), MATH),
     ),
@@ -376,7 +376,7 @@ PROTECTED = [
             (method, f"{noun}/{route}", f"{noun}/{path}", (scope,), place, success)
             for route, path, place in (
                 (S, "alan/lab", LAB),
-                ("<str:owner>/", "alan/", DEFAULT),
+                ("<name:owner>/", "alan/", DEFAULT),
             )
             for noun, method, scope, success in (
                 ("shares", "GET", "read:shares", 200),
@@ -392,7 +392,7 @@ PROTECTED = [
             (method, f"shares/{route}", f"shares/{path}", ("shares",), place)
             for route, path, place in (
                 (S, "alan/lab", LAB),
-                ("<str:owner>/", "alan/", DEFAULT),
+                ("<name:owner>/", "alan/", DEFAULT),
             )
             for method in ("POST", "PATCH")
         ),
@@ -409,7 +409,7 @@ PROTECTED = [
                 place,
                 success,
             )
-            for route, server in ((S, "mallory/lab"), ("<str:owner>/", "mallory/"))
+            for route, server in ((S, "mallory/lab"), ("<name:owner>/", "mallory/"))
             for whose, path, kind, place in (
                 (U, "users/alan", "users", ALAN),
                 (G, "groups/math", "groups", MATH),
@@ -435,19 +435,19 @@ IDENTIFIED = [
     ("GET", "user", "user", 200),
     (
         "GET",
-        "authorizations/token/<str:token>",
+        "authorizations/token/<name:token>",
         "authorizations/token/unknown",
         404,
     ),
     (
         "GET",
-        "authorizations/cookie/<str:name>",
+        "authorizations/cookie/<name:name>",
         "authorizations/cookie/unknown",
         404,
     ),
     (
         "GET",
-        "authorizations/cookie/<str:name>/<str:value>",
+        "authorizations/cookie/<name:name>/<name:value>",
         "authorizations/cookie/unknown/value",
         404,
     ),

@@ -25,7 +25,8 @@ from django.test import Client
 from django.urls import path
 from uvicorn.server import ServerState
 
-from api.base import PUBLIC, HubAPIView, reply
+from api.base import HubAPIView
+from api.permissions import AllowAny
 from hubsite import middleware
 from scopes.refusals import Conflict
 from web.addresses import known_networks
@@ -410,7 +411,7 @@ def test_a_stream_ends_when_its_client_leaves() -> None:
 class WaitingView(HubAPIView):
     """Answers after a moment on the loop and one in the pool."""
 
-    scopes: ClassVar = {"GET": PUBLIC, "POST": PUBLIC}
+    scopes: ClassVar = {"GET": AllowAny, "POST": AllowAny}
 
     def get(self, request: Any) -> HttpResponse:
         return self.post(request)
@@ -424,7 +425,7 @@ class WaitingView(HubAPIView):
     async def wait(self) -> HttpResponse:
         await asyncio.sleep(0.05)
         thread = await asyncio.to_thread(threading.current_thread)
-        answer = reply({"thread": thread.name}, 201)
+        answer = JsonResponse({"thread": thread.name}, status=201)
         answer["Location"] = "/there"
         return answer
 
@@ -454,7 +455,7 @@ class EndlessView(WaitingView):
             await asyncio.sleep(3600)
         finally:
             EndlessView.ended += 1
-        return reply({})
+        return JsonResponse({})
 
 
 urlpatterns = [

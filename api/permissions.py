@@ -1,0 +1,70 @@
+"""Who may: what a view states in `scopes`, asked of the caller's `Access`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from rest_framework.permissions import AllowAny, BasePermission
+
+from scopes.refusals import Forbidden, Invalid, NotFound
+from web.paths import spelt_path
+
+__all__ = ["AllowAny", "HasScope", "IsAuthenticated", "NothingHere"]
+
+
+class IsAuthenticated(BasePermission):
+    """Lets pass whoever has presented a credential, a token or a session.
+
+    Unlike DRF's class of this name it does not look at the user, whom a token's
+    request reads from the database only when somebody asks.
+    """
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        return request.successful_authenticator is not None
+
+
+class HasScope(BasePermission):
+    """Lets pass whoever holds one of the scopes that the view states for the method."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        method = "GET" if request.method == "HEAD" else request.method
+        needed = view.scopes.get(method)
+        if request.method == "OPTIONS" or not view.has_handler(request.method):
+            return True
+        if "%" in request.path_info and not _is_text(spelt_path(request)):
+            # Django spells such bytes as escapes, which may be in a name as well.
+            raise Invalid("The address is not text in UTF-8.")
+        if isinstance(needed, type):
+            return needed().has_permission(request, view)
+        if not IsAuthenticated().has_permission(request, view):
+            return False
+        if needed is None:
+            raise Forbidden("This method is closed.")
+        scopes = (needed,) if isinstance(needed, str) else needed
+        access = request.access
+        if access.reach(*scopes) is None:
+            return True
+        if method == "GET" and view.list_of is not None:
+            access.require_list(*scopes, model=view.list_of)
+        elif view.kwargs:
+            access.require_for(view.get_permission_object(), *scopes)
+        else:
+            access.require(*scopes)
+        return True
+
+
+def _is_text(path: str) -> bool:
+    """Tell whether a path with escapes is text in UTF-8."""
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class NothingHere(BasePermission):
+    """Tells everybody that there is nothing."""
+
+    def has_permission(self, request: Any, view: Any) -> bool:
+        raise NotFound("There is nothing at this address.")
