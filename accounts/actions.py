@@ -30,7 +30,7 @@ from django.utils.http import urlsafe_base64_encode
 
 from accounts.models import NAME_LENGTH, Group, Role, User
 from accounts.rights import members_among
-from audit.actions import MOST_NAMES, record
+from audit.actions import MOST_NAMES, record, record_many
 from audit.models import Actor
 from database.batches import HEAVY_ROWS, ROWS, Transaction, in_batches
 from database.locks import (
@@ -215,7 +215,7 @@ def _add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
             f"WHERE r.name IN ({', '.join(['%s'] * len(roles))})",
             [json.dumps(list(ids.values())), *roles],
         )
-    _record_many(by, "user.create", "user", list(ids), admin=admin)
+    record_many(by, "user.create", "user", list(ids), admin=admin)
     return {name: ids[name] for name in names if name in ids}
 
 
@@ -418,7 +418,7 @@ def _set_active(
     if changed:
         users_of(changed).update(is_active=active)
         act = "user.activate" if active else "user.deactivate"
-        _record_many(by, act, "user", names)
+        record_many(by, act, "user", names)
     return changed
 
 
@@ -568,7 +568,7 @@ def create_groups(
 
     def act(some: list[str]) -> list[Group]:
         made = _add_groups(some, first, fields)
-        _record_many(by, "group.create", "group", some, users=first)
+        record_many(by, "group.create", "group", some, users=first)
         return made
 
     size = min(NAMES, MEMBERSHIPS // max(1, len(first)))
@@ -828,16 +828,6 @@ def _insert_named(template: models.Model, names: list[str]) -> dict[str, int]:
             [*values, json.dumps(names)],
         )
         return dict(cursor.fetchall())
-
-
-def _record_many(
-    by: Actor, action: str, kind: str, names: list[str], **detail: Any
-) -> None:
-    """Record one action on one or many things."""
-    if len(names) == 1:
-        record(by, action, kind, names[0], **detail)
-    else:
-        record(by, action, kind, "", names=names, **detail)
 
 
 def _is_admin(by: Actor, by_admin: bool) -> bool:

@@ -70,6 +70,16 @@ def record(
     return events[0]
 
 
+def record_many(
+    by: Actor, action: str, kind: str, names: list[str], **detail: Any
+) -> None:
+    """Record one action on one or many things; without a thing nothing is recorded."""
+    if len(names) == 1:
+        record(by, action, kind, names[0], **detail)
+    elif names:
+        record(by, action, kind, "", names=names, **detail)
+
+
 def _parts(detail: dict[str, Any]) -> list[dict[str, Any]]:
     """Divide long lists into several details, each with the total number."""
     long = {

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from allauth.usersessions.models import UserSession
@@ -26,6 +25,7 @@ from accounts.models import User
 from audit.models import Actor
 from controller.proxy.client import ProxyError
 from controller.proxy.routes import proxy
+from database.batches import batches
 from database.locks import delete_all, locked
 from oauth.models import OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
@@ -73,7 +73,7 @@ async def note_activity(term: Term) -> None:
         logger.warning("Nothing is known of the use of servers: %s", problem)
         return
     uses = sorted(read_uses(routes.values()))
-    for batch in _batches(uses):
+    for batch in batches(uses, BATCH):
         await term.write(raise_activity, batch)
 
 
@@ -158,12 +158,6 @@ def _raise(
     values = [part for pk, used in moments for part in (pk, adapt(used))]
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-
-
-def _batches(uses: list[Use]) -> Iterator[list[Use]]:
-    rest = iter(uses)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
 
 
 # Expired rows

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
@@ -22,6 +21,7 @@ from django.utils import timezone
 from accounts.actions import delete_user, lock_users
 from accounts.models import User
 from audit.models import Actor
+from database.batches import batches
 from database.locks import lock_all
 from scopes.refusals import Refusal
 from servers.actions import stop_server, stop_servers
@@ -64,7 +64,8 @@ async def cull(term: Term) -> None:
     """Stop the servers that are idle now, a few at a time, then delete idle users."""
     now = timezone.now()
     number = 0
-    for ids in _batches(await term.ask(idle_ids, now)):
+    idle = await term.ask(idle_ids, now)
+    for ids in batches(idle, settings.HUB.cull_concurrency or max(len(idle), 1)):
         stopping = await term.write(stop_idle, ids, now)
         number += len(stopping)
         await _settle(term, stopping)
@@ -179,9 +180,3 @@ def delete_idle(ids: list[int], now: datetime) -> int:
 def _still_active(ids: list[int]) -> list[int]:
     active = Server.objects.filter(ACTIVE, pk__in=ids)
     return list(active.values_list("pk", flat=True))
-
-
-def _batches(ids: list[int]) -> Iterator[list[int]]:
-    size: Any = settings.HUB.cull_concurrency or len(ids) or 1
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]

@@ -19,7 +19,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
-from audit.actions import record
+from audit.actions import record, record_many
 from audit.models import Actor
 from database.batches import in_batches
 from database.locks import lock_all, locked
@@ -515,11 +515,7 @@ def _note_activity(users: list[int], now: datetime) -> None:
 
 def _record_many(by: Actor, action: str, rows: list[tuple[int, str, str]]) -> None:
     """Record one action on one or many servers, and notify the controller."""
-    if not rows:
-        return
-    names = [f"{owner}/{name}" for _, owner, name in rows]
-    if len(names) == 1:
-        record(by, action, "server", names[0])
-    else:
-        record(by, action, "server", "", names=names)
-    announce()
+    if rows:
+        names = [f"{owner}/{name}" for _, owner, name in rows]
+        record_many(by, action, "server", names)
+        announce()

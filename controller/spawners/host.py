@@ -383,13 +383,6 @@ class HostedSpawner:
         read = getattr(self.spawner, "run_options_from_form", None)
         return await self._read_options(read or self.spawner.options_from_form, data)
 
-    async def options_from_query(
-        self, fields: Mapping[str, Sequence[str]]
-    ) -> dict[str, Any]:
-        """Return the start options of a query string, as JSON."""
-        data = options.form_data(fields)
-        return await self._read_options(self.spawner.options_from_query, data)
-
     async def _read_options(
         self, read: Callable[[Any], Any], data: Any
     ) -> dict[str, Any]:

@@ -518,7 +518,6 @@ def test_form_becomes_options(config: Config) -> None:
     fields = {"size": ["big"], "kinds": ["a", "b"], "gpu": ["on"]}
     hosted = spawner(config)
     assert run(hosted.options_from_form(fields)) == fields
-    assert run(hosted.options_from_query(fields)) == fields
 
     config.Spawner.options_from_form = "simple"
     assert run(spawner(config).options_from_form(fields)) == {
