@@ -36,7 +36,7 @@ from hubsite.pages.views import method_not_allowed
 from web.callers import Caller, find_caller
 from web.deferred import AWAITS, Deferred, refuse_late_changes
 from web.hosts import adopt_public_address, is_subdomain, public_origin
-from web.paths import find_view, is_api_path
+from web.paths import ENCODED_SLASH, find_view, is_api_path
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
@@ -215,12 +215,15 @@ def tag(request: HttpRequest, response: Any) -> Any:
 
 
 def shown_path(request: HttpRequest) -> str:
-    """Return the path without what opens a door; the query is left out altogether."""
+    """Return the path without secrets and without the query."""
     path = request.path
     match = request.resolver_match
     if match is not None and not SECRET_PARTS.isdisjoint(match.kwargs):
         for part in SECRET_PARTS & match.kwargs.keys():
-            path = path.replace(str(match.kwargs[part]), "[secret]")
+            secret = str(match.kwargs[part])
+            # The path has encoded slashes, the converter of names decodes them.
+            for spelling in (secret.replace("/", ENCODED_SLASH), secret):
+                path = path.replace(spelling, "[secret]")
     if len(path) > LONG_PATH:
         path = shorten(conceal(None, "", {"path": path})["path"])
     return path

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
+from django.urls import ResolverMatch
 
 from accounts.models import User
 from hubsite import middleware
 from hubsite.middleware import HubMiddleware, Lines
 from tests.conftest import API
 from tests.factories import make_service, make_token
-from web.paths import remembered_view
+from web.paths import ENCODED_SLASH, remembered_view
 
 
 @pytest.fixture
@@ -172,6 +173,16 @@ def test_lines_hold_no_secret(
     written = json.dumps(lines)
     assert secret not in written
     assert "one-time-value" not in written
+
+
+@pytest.mark.parametrize("part", sorted(middleware.SECRET_PARTS))
+@pytest.mark.parametrize("slash", ["/", ENCODED_SLASH])
+def test_a_secret_with_a_slash_is_not_shown(part: str, slash: str) -> None:
+    request = RequestFactory().get("/")
+    request.path = f"/hub/api/authorizations/token/ab{slash}cd"
+    request.resolver_match = ResolverMatch(print, (), {part: "ab/cd"})
+
+    assert middleware.shown_path(request).endswith("/token/[secret]")
 
 
 @pytest.mark.parametrize("part", ["x", "%01", "\u20ac", "%F0%9F%90%8D", "%0A"])
