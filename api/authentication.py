@@ -1,4 +1,4 @@
-"""Who asks, where a browser does: the person of its session."""
+"""Authentication of a browser by its session."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from web.callers import Caller
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
-    """Accepts the session of a browser, if the request is of its own making."""
+    """Accepts a browser's session, if the request comes from a page of the hub."""
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         asked: Any = request._request
-        # Without the middleware, which finds out, any request may be a page's.
+        # Without the middleware, any request may come from a page.
         if getattr(asked, "caller", Caller.PAGE) is Caller.PROGRAM:
             return None
         self.enforce_csrf(request)
@@ -33,9 +33,9 @@ class SessionAuthentication(authentication.SessionAuthentication):
         return asked.user, None
 
     def enforce_csrf(self, request: Request) -> None:
-        """Refuse what a foreign page may have caused.
+        """Refuse a request that a foreign page may have sent.
 
-        The middleware that guards against forgery knows; without it, none passes.
+        The XSRF middleware decides; without it, every request is refused.
         """
         asked: Any = request._request
         if not hasattr(asked, "check_xsrf"):

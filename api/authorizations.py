@@ -78,7 +78,7 @@ class CookieLookupView(HubAPIView):
 
 
 def require_token(request: APIRequest) -> None:
-    """Refuse a browser: one session must not ask about another."""
+    """Refuse a session, because a session must not query another."""
     if request.auth is None:
         raise Forbidden("Send a token in the Authorization header.")
 

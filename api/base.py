@@ -1,8 +1,8 @@
-"""What every address of the API has in common.
+"""The base of the API's views.
 
 Views are Django REST framework's, and a request takes DRF's steps: authentication
-(`tokens/authentication.py`, `authentication.py`), permission (`permissions.py`), the
-handler of the method, and for what is raised on the way `exceptions.py`.
+(`tokens/authentication.py`, `authentication.py`), permission (`permissions.py`) and the
+handler of the method. `exceptions.py` converts exceptions to responses.
 
 A view declares for each method the scopes of which one is needed:
 
@@ -11,17 +11,17 @@ A view declares for each method the scopes of which one is needed:
 
         def get_permission_object(self) -> Target: ...
 
-Instead of scopes a method may state a permission class: `AllowAny` (no credential
-needed) or `IsAuthenticated` (any valid credential). A method that states nothing is
+Instead of scopes a method may declare a permission class: `AllowAny` (no credential
+needed) or `IsAuthenticated` (any valid credential). A method without a declaration is
 closed.
 
 A scope may have a filter. The view decides its effect:
 
-* `get_permission_object()` returns the object that the address names. A filter that
-  does not reach it answers 404, whether or not the object exists.
-* where `list_of` names a model, GET cuts its answer down to the rows of that model
-  which the filter reaches.
-* all others need the scope without a filter, and answer 403.
+* `get_permission_object()` returns the object of the address. A filter that does not
+  reach the object gives 404, whether or not the object exists.
+* where `list_of` is set to a model, GET limits its response to the rows of that model
+  that the filter reaches.
+* all others need the scope without a filter, and give 403 otherwise.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 class APIRequest(Request):
-    """A request as views see it; exists for the type checker only."""
+    """The type of requests in views; exists for the type checker only."""
 
     access: Access
     actor: Actor
@@ -74,9 +74,9 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 def body_of(request: Request) -> Any:
-    """Return the parsed body, whatever JSON it is; None if it is empty.
+    """Return the parsed body, which may be any JSON value; None if it is empty.
 
-    DRF's `data` would be an empty object then, which some methods take.
+    DRF's `data` would be an empty object then, which some methods accept.
     """
     return None if request.stream is None else request.data
 
@@ -101,23 +101,23 @@ class HubAPIView(APIView):
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = OnlyJSON
     http_method_names = [*METHODS, "options"]  # noqa: RUF012  (as Django's)
-    # Clients of JupyterHub are sent neither `Allow` nor `Vary`.
+    # JupyterHub sends neither `Allow` nor `Vary`.
     default_response_headers: ClassVar[dict[str, str]] = {}  # type: ignore[misc]
 
     scopes: ClassVar[Mapping[str, Scopes]] = {}
-    # What the body of each method holds, for methods that read one.
+    # The format of the body for each method that reads one.
     serializer_classes: ClassVar[Mapping[str, type[BodySerializer]]] = {}
     list_of: ClassVar[type[Model] | None] = None
 
     request: APIRequest
 
     def has_handler(self, method: str) -> bool:
-        """Tell whether the view answers to a method."""
+        """Return whether the view has a handler for a method."""
         name = method.lower()
         return name in self.http_method_names and hasattr(self, name)
 
     def get_permission_object(self) -> Any:
-        """Return the object that the address names, for filters to be asked about.
+        """Return the object of the address, to which filters are applied.
 
         It need not exist, because a filter may name an object that is about to be
         created. None means that no filter reaches it.
@@ -125,7 +125,7 @@ class HubAPIView(APIView):
         return None
 
     def perform_authentication(self, request: Request) -> None:
-        """Put `access` and `actor` on the request; a stranger has no access."""
+        """Set the request's `access` and `actor`, credentials or not."""
         super().perform_authentication(request)
         asked: Any = request
         if asked.auth is not None:
@@ -134,7 +134,7 @@ class HubAPIView(APIView):
             asked.access = asked.user.access
         else:
             asked.access = EMPTY
-        # For the access log as well, which knows Django's request only.
+        # The access log reads the actor from Django's request.
         asked.actor = asked._request.actor = Actor.of_request(asked)
 
     def http_method_not_allowed(
@@ -148,11 +148,11 @@ class HubAPIView(APIView):
 
     @property
     def body(self) -> Any:
-        """The parsed body of the request, whatever JSON it is; None if it is empty."""
+        """The parsed body, which may be any JSON value; None if it is empty."""
         return body_of(self.request)
 
     def read_body(self) -> Any:
-        """Return what the body says, checked by the serializer of the method."""
+        """Return the body's fields, checked by the serializer of the method."""
         serializer_class = self.serializer_classes[self.request.method or ""]
         serializer = serializer_class(data=self.body)
         serializer.is_valid(raise_exception=True)

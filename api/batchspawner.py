@@ -28,7 +28,7 @@ class PortSerializer(BodySerializer):
     port = serializers.IntegerField(min_value=1, max_value=65535)
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
-        # Whether this is a port at all, the action says.
+        # The action checks whether the value is a port.
         if not isinstance(data, dict) or "port" not in data:
             raise Invalid('Send the port as JSON: {"port": 12345}')
         return data
@@ -43,7 +43,7 @@ class BatchSpawnerView(HubAPIView):
     def post(self, request: APIRequest) -> HttpResponse:
         if request.auth is None:
             raise Forbidden("Send the server's token in the Authorization header.")
-        # Looked for first: to anybody else it is all the same what the body says.
+        # Checked before the body, because other callers are refused anyway.
         server = starting_server(request.auth.token_id)
         note_port(server, self.read_body()["port"])
         return Response({"message": "BatchSpawner data configured"}, 201)

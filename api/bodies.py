@@ -1,6 +1,6 @@
-"""What request bodies may hold: serializers check them and describe them.
+"""Base classes of serializers that check and describe request bodies.
 
-They raise `Invalid` with one sentence, because the wire's errors hold one message.
+They raise `Invalid` with one sentence, because an error of the API has one message.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scopes.refusals import Invalid
 
 
 class Strict(serializers.Field):
-    """A field that takes values of one type as they are, and no others."""
+    """A field that accepts values of one type only, and does not convert them."""
 
     kind: ClassVar[type]
 
@@ -50,7 +50,7 @@ class Number(Strict, serializers.IntegerField):
 
 
 class Names(Strict, serializers.ListField):
-    """A list of names, which `check_names` looks at."""
+    """A list of names, checked by `check_names`."""
 
     child = serializers.CharField()
     kind = list
@@ -68,11 +68,11 @@ class BodySerializer(serializers.Serializer[Any]):
     noun: ClassVar[str] = ""
     # Whether a request without a body is refused.
     is_required: ClassVar[bool] = True
-    # Whether the description says that there are no further keys.
+    # Whether the OpenAPI description excludes further keys.
     is_closed: ClassVar[bool] = True
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
-        """Return the keys that a body holds, or say what is wrong with it."""
+        """Return the checked keys of a body, or raise `Invalid` with the reason."""
         if not isinstance(data, dict):
             raise Invalid(f"Invalid JSON data: {shortened(data)}; give an object.")
         fields = self.fields
@@ -86,13 +86,13 @@ class BodySerializer(serializers.Serializer[Any]):
 
 
 class OpenBodySerializer(BodySerializer):
-    """A JSON object of which only what is known is read, as JupyterHub does."""
+    """A JSON object whose unknown keys are ignored, as in JupyterHub."""
 
     is_closed = False
     message: ClassVar[str] = "Body must be a JSON object"
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
-        """Return the body if it is an object; what is empty is one, whatever it is."""
+        """Return the body if it is an object; any empty value counts as an object."""
         data = data or {}
         if not isinstance(data, dict):
             raise Invalid(self.message)
@@ -100,7 +100,7 @@ class OpenBodySerializer(BodySerializer):
 
 
 def check_names(names: list[Any], what: str) -> list[str]:
-    """Return a list of names if all are text, else refuse it."""
+    """Return a list of names if all are text, otherwise refuse the list."""
     for name in names:
         if not isinstance(name, str):
             raise Invalid(f"{what} must be a list of strings, not: {shortened(name)}")

@@ -22,7 +22,7 @@ def views_below(patterns: list[URLPattern | URLResolver]) -> Iterator[Any]:
 
 
 def undeclared(view: type[HubAPIView]) -> list[str]:
-    """Name the methods that a view has but states nothing for."""
+    """Return the methods of a view that have no declaration."""
     verbs = (verb for verb in METHODS if hasattr(view, verb))
     return [verb.upper() for verb in verbs if verb.upper() not in view.scopes]
 

@@ -1,4 +1,4 @@
-"""How names are read from addresses: `users/<name:name>`."""
+"""The URL converter of names: `users/<name:name>`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from web.paths import ENCODED_SLASH
 
 
 class NameConverter(StringConverter):
-    """A name in an address, which may contain slashes that are encoded there."""
+    """A name in an address, which may contain encoded slashes."""
 
     def to_python(self, value: str) -> str:
         if "\0" in value:
-            # No database stores this character, so nothing has such a name.
+            # No database stores this character, so no name contains it.
             raise ValueError(value)
         return value.replace(ENCODED_SLASH, "/")
 

@@ -1,4 +1,4 @@
-"""What failed, as an answer: `{"status": …, "message": …}` with the same status."""
+"""Responses to exceptions: `{"status": …, "message": …}` with the same status."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ RENDERER = JSONRenderer()
 
 
 def error(status: int, message: str) -> HttpResponse:
-    """Answer with the one shape that all errors have."""
+    """Return a response in the common format of errors."""
     body = RENDERER.render({"status": status, "message": message})
     return HttpResponse(body, status=status, content_type=RENDERER.media_type)
 
 
 def exception_handler(failure: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Answer what a view raised, in the place where it was caught."""
+    """Return the response to an exception; call this while handling the exception."""
     path = context["request"].path
     match failure:
         case Refusal():
@@ -59,16 +59,16 @@ def exception_handler(failure: Exception, context: Mapping[str, Any]) -> HttpRes
         case RequestDataTooBig():
             return error(413, "The body is larger than this hub reads.")
         case RawPostDataException():
-            # The form that it was has been looked into for its XSRF value.
+            # The body was parsed as a form when its XSRF value was checked.
             return error(400, NO_JSON)
         case SuspiciousOperation() | UnreadablePostError() | MultiPartParserError():
             return error(400, "The request could not be read.")
         case IntegrityError() | ObjectDoesNotExist():
-            # Two acts contradicted each other, and the database let one happen.
+            # Two changes conflicted, and the database allowed one of them.
             logger.warning("Came second: %s: %s", path, failure)
             return error(409, "Something else changed this meanwhile; try again.")
         case DatabaseError() | InterfaceError() if is_unavailable(failure):
-            # Writers queue in the database; one that waited in vain may try again.
+            # Writers queue in the database; one that waited too long may try again.
             reason = str(failure).partition("\n")[0]
             logger.warning("The database did not answer %s: %s", path, reason)
             leave_standby(failure)

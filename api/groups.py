@@ -39,9 +39,9 @@ READ = ("read:groups", "read:groups:name", "read:roles:groups")
 
 
 class GroupBodySerializer(BodySerializer):
-    """What a request says of a group.
+    """The fields of a group in a request.
 
-    The address names the group. A name in the body counts for nothing, nor do roles.
+    The address contains the name. A name or roles in the body are ignored.
     """
 
     noun = "group"
@@ -57,7 +57,7 @@ class GroupBodySerializer(BodySerializer):
 
 
 class NewGroupSerializer(GroupBodySerializer):
-    """What a request says of a group that is created; it may say nothing."""
+    """The fields of a new group; the body may be empty."""
 
     is_required = False
 
@@ -66,7 +66,7 @@ class NewGroupSerializer(GroupBodySerializer):
 
 
 class NewGroupsSerializer(BodySerializer):
-    """The names of groups that are created, and the members of them all."""
+    """The names of new groups, and the members of all of them."""
 
     noun = "group"
 
@@ -79,7 +79,7 @@ class NewGroupsSerializer(BodySerializer):
         if not isinstance(data, dict) or not data.get("groups"):
             raise Invalid("Must specify at least one group to create")
         if isinstance(data["groups"], dict):
-            # As JupyterHub reads it: the keys are the names.
+            # As in JupyterHub, the keys of an object are the names.
             data = {**data, "groups": list(data["groups"])}
         checked = super().run_validation(data)
         check_names(checked["groups"], "groups")
@@ -172,7 +172,7 @@ def write_groups(rows: list[tuple[Any, ...]], access: Access) -> list[str]:
 
 
 def sees_members(access: Access) -> bool:
-    """Tell whether members may be visible, so that they have to be read."""
+    """Return whether members may be visible, so that they have to be read."""
     return access.has("read:groups")
 
 

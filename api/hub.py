@@ -97,7 +97,7 @@ def _component(name: str) -> dict[str, str]:
 
 
 class HealthView(HubAPIView):
-    """Whether this process answers; without use of the database."""
+    """Whether this process responds; without use of the database."""
 
     authentication_classes = ()
     http_method_names = ["get", "head"]  # noqa: RUF012  (as Django's)
@@ -108,7 +108,7 @@ class HealthView(HubAPIView):
 
 
 class AnnouncedProxySerializer(BodySerializer):
-    """Where another proxy listens, and the token that it takes."""
+    """The address of another proxy's API, and the token for it."""
 
     is_closed = False
 
@@ -163,7 +163,7 @@ class ProxyView(HubAPIView):
         return empty(200)
 
     def patch(self, request: APIRequest) -> HttpResponse:
-        """Fill a proxy that announces itself, and use it from now on."""
+        """Use another proxy from now on, after sending it all routes."""
         body = self.read_body()
         api_url, auth_token = body["api_url"], body["auth_token"]
         announced = proxy(api_url, auth_token)
@@ -171,7 +171,7 @@ class ProxyView(HubAPIView):
         try:
             check_routes(announced)
         except ProxyError as problem:
-            # A proxy that does not answer replaces none.
+            # The current proxy stays in use if the new one does not respond.
             return error(503, str(problem))
         if api_url or auth_token:
             announce_proxy(announced.api_url, announced.auth_token, by=request.actor)
@@ -179,7 +179,7 @@ class ProxyView(HubAPIView):
 
 
 def is_web_address(url: str) -> bool:
-    """Tell whether a request can be sent to an address at all."""
+    """Return whether a request can be sent to an address."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(
@@ -190,7 +190,7 @@ def is_web_address(url: str) -> bool:
 
 
 class ShutdownSerializer(BodySerializer):
-    """What ends with the hub; the configuration says so of what is left out."""
+    """What to stop with the hub; the configuration has the defaults."""
 
     is_required = False
     is_closed = False

@@ -1,4 +1,4 @@
-"""What a request and its answer are written in: nothing is negotiated."""
+"""Content negotiation: requests and responses are always JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework.renderers import BaseRenderer
 
 
 class OnlyJSON(BaseContentNegotiation):
-    """Takes the first parser and renderer, whatever the request says of its types.
+    """Selects the first parser and renderer, whatever types the request states.
 
     Clients of JupyterHub send JSON under any content type, and accept anything.
     """

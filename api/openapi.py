@@ -1,7 +1,7 @@
 """The address of the API's description.
 
-The modules for it are imported at the first request, because the import takes a
-twentieth of a start, and most processes never need them.
+The modules for it are imported at the first request, because their import takes 5 % of
+the time of a start, and most processes never need them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pages of long lists.
 
 Clients that accept the pagination media type get `items` with a cursor to the next
-page; all others get a bare list, cut off at the same limit silently.
+page; all others get a bare list, cut off at the same limit without notice.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from scopes.refusals import Invalid
 
 MEDIA_TYPE = "application/jupyterhub-pagination+json"
 
-# No row has a higher number, and databases count no further.
+# No row has a higher number, and databases refuse much higher ones.
 FARTHEST = 2**53
 
 
 class Window(NamedTuple):
-    """Rows to be read, from the front or from the back of a list."""
+    """Rows to be read, from the beginning or from the end of a list."""
 
     backwards: bool
     offset: int
@@ -34,13 +34,13 @@ class Window(NamedTuple):
 
 
 class HubPagination(LimitOffsetPagination):
-    """The part of a list that a request asks for.
+    """The requested page of a list.
 
-    Lists that the database writes as JSON use `read`, `window` and `json_response`; all
-    others DRF's `paginate_queryset` and `get_paginated_response`.
+    Lists whose JSON the database makes use `read`, `window` and `json_response`; all
+    others use DRF's `paginate_queryset` and `get_paginated_response`.
     """
 
-    # Lists that never were bare have an envelope for everybody.
+    # Lists that JupyterHub never returned bare always have an envelope.
     always_enveloped: ClassVar[bool] = False
 
     enveloped: bool
@@ -49,7 +49,7 @@ class HubPagination(LimitOffsetPagination):
     request: Request
 
     def read(self, request: Request) -> Self:
-        """Read which page a request asks for."""
+        """Read the requested page from the query."""
         self.request = request
         self.enveloped = self.always_enveloped or accepts_pages(request)
         self.limit, self.offset = self.get_limit(request), self.get_offset(request)
@@ -78,7 +78,7 @@ class HubPagination(LimitOffsetPagination):
         return Response(data)
 
     def get_pagination(self) -> dict[str, Any]:
-        """Return what an envelope says of this page and of the next."""
+        """Return the envelope's data about this page and the next."""
         link = self.get_next_link()
         following = None
         if link is not None:
@@ -95,7 +95,7 @@ class HubPagination(LimitOffsetPagination):
         }
 
     def get_next_link(self) -> str | None:
-        """Return the address of the next page, as the client would spell it."""
+        """Return the address of the next page, with the client's host and path."""
         if self.offset + self.limit >= (self.count or 0):
             return None
         query = self.request.META.get("QUERY_STRING", "")
@@ -105,23 +105,23 @@ class HubPagination(LimitOffsetPagination):
         address = self.request.build_absolute_uri(self.request.path)
         return f"{address}?{urlencode(parameters, doseq=True)}"
 
-    # Lists that the database writes
+    # Lists whose JSON the database makes
 
     def total_after(self, read: int) -> int | None:
-        """Return the length of the list if reading this page has shown it already."""
+        """Return the length of the list if it follows from the rows of this page."""
         if read == self.limit or (read == 0 and self.offset):
             return None
         return self.offset + read
 
     def window(self, total: int) -> Window:
-        """Return the nearer end to read from, because skipping rows costs time."""
+        """Return the rows to read from the nearer end, because skipping is slow."""
         if self.offset <= total // 2:
             return Window(False, self.offset, self.limit)
         after = total - self.offset - self.limit
         return Window(True, max(after, 0), max(self.limit + min(after, 0), 0))
 
     def json_response(self, items: str, total: int | None) -> HttpResponse:
-        """Answer with the JSON text of this page's items, which are a list or object.
+        """Return a response with the items of this page, JSON of a list or an object.
 
         `total` is used only inside an envelope.
         """
@@ -133,7 +133,7 @@ class HubPagination(LimitOffsetPagination):
 
 
 def _number(request: Request, name: str, default: int) -> int:
-    """Return a parameter that is a whole number; a sign means nothing."""
+    """Return a parameter as a whole number; its sign is ignored."""
     try:
         return abs(int(request.query_params.get(name, default)))
     except ValueError:
@@ -143,6 +143,6 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def accepts_pages(request: Request) -> bool:
-    """Tell whether the request asks for the envelope by its media type."""
+    """Return whether the request accepts the media type of the envelope."""
     accepted = request.META.get("HTTP_ACCEPT", "")
     return any(element.strip().lower() == MEDIA_TYPE for element in accepted.split(","))

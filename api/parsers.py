@@ -1,4 +1,4 @@
-"""How bodies are read: as JSON of limited size and depth."""
+"""The parser of request bodies: JSON of limited size and depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework import parsers
 
 from scopes.refusals import Invalid
 
-# Databases and Python's own JSON give up somewhere beyond; nobody needs as much.
+# Databases and Python's own JSON fail at some greater depth; nobody needs as much.
 DEEPEST = 100
 
 NO_JSON = "Invalid JSON in body of request"
@@ -23,7 +23,7 @@ class JSONParser(parsers.JSONParser):
     """Parses a body as JSON, whatever its content type."""
 
     media_type = "*/*"
-    # The longest body that is parsed; None leaves it at what this hub reads at all.
+    # The longest body that is parsed; None means the hub's general limit.
     max_size: ClassVar[int | None] = None
 
     def parse(
@@ -32,10 +32,10 @@ class JSONParser(parsers.JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Return the value that the body holds."""
+        """Return the value of the body."""
         body: bytes = stream.read()
         if self.max_size is not None and len(body) > self.max_size:
-            # To parse it would take a while in which no other thread computes.
+            # Parsing would block all other threads for a while.
             raise Invalid(
                 f"The body is larger than the {self.max_size} bytes that are read "
                 "at this address; send it in parts"
@@ -44,7 +44,7 @@ class JSONParser(parsers.JSONParser):
             data = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:
             raise Invalid(NO_JSON) from None
-        # The pattern takes longer than all the rest, so it is tried where it may match.
+        # The pattern is slower than all the rest, so it is used only if it may match.
         if b"\\u0000" in body and _ESCAPED_NUL.search(body):
             raise Invalid("The body holds a NUL character, which can't be stored")
         if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(data):
@@ -53,7 +53,7 @@ class JSONParser(parsers.JSONParser):
 
 
 def _is_deep(data: Any) -> bool:
-    """Tell whether lists and objects in lists and objects go deeper than we store."""
+    """Return whether lists and objects are nested more deeply than can be stored."""
     level = [data]
     for _ in range(DEEPEST):
         level = [

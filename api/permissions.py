@@ -1,4 +1,4 @@
-"""Who may: what a view states in `scopes`, asked of the caller's `Access`."""
+"""Permission classes that compare a view's `scopes` with the caller's `Access`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["AllowAny", "HasScope", "IsAuthenticated", "NothingHere"]
 
 
 class IsAuthenticated(BasePermission):
-    """Lets pass whoever has presented a credential, a token or a session.
+    """Allows requests with a credential, a token or a session.
 
-    Unlike DRF's class of this name it does not look at the user, whom a token's
-    request reads from the database only when somebody asks.
+    Unlike DRF's class of this name it does not read `user`, because that would need a
+    query for requests with a token.
     """
 
     def has_permission(self, request: Any, view: Any) -> bool:
@@ -25,7 +25,7 @@ class IsAuthenticated(BasePermission):
 
 
 class HasScope(BasePermission):
-    """Lets pass whoever holds one of the scopes that the view states for the method."""
+    """Allows callers with one of the scopes that the view declares for the method."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
         method = "GET" if request.method == "HEAD" else request.method
@@ -33,7 +33,7 @@ class HasScope(BasePermission):
         if request.method == "OPTIONS" or not view.has_handler(request.method):
             return True
         if "%" in request.path_info and not _is_text(spelt_path(request)):
-            # Django spells such bytes as escapes, which may be in a name as well.
+            # Django replaces such bytes by escapes, which a name may contain, too.
             raise Invalid("The address is not text in UTF-8.")
         if isinstance(needed, type):
             return needed().has_permission(request, view)
@@ -55,7 +55,7 @@ class HasScope(BasePermission):
 
 
 def _is_text(path: str) -> bool:
-    """Tell whether a path with escapes is text in UTF-8."""
+    """Return whether a path with escapes is text in UTF-8."""
     try:
         unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
@@ -64,7 +64,7 @@ def _is_text(path: str) -> bool:
 
 
 class NothingHere(BasePermission):
-    """Tells everybody that there is nothing."""
+    """Raises "not found" for all callers."""
 
     def has_permission(self, request: Any, view: Any) -> bool:
         raise NotFound("There is nothing at this address.")

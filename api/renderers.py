@@ -1,4 +1,4 @@
-"""How answers are written: as JSON in ASCII, the only representation that there is."""
+"""The renderer of responses: JSON in ASCII is the only representation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rest_framework.renderers import BaseRenderer
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Spell characters beyond ASCII as JSON does; a codec error handler."""
+    """Escape characters beyond ASCII as JSON does; a codec error handler."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
@@ -24,7 +24,7 @@ codecs.register_error("json", _escape)
 
 
 class JSONRenderer(BaseRenderer):
-    """Writes answers by orjson; times in UTC end in `Z`."""
+    """Renders responses with orjson; times in UTC end in `Z`."""
 
     media_type = "application/json"
     format = "json"
@@ -36,7 +36,7 @@ class JSONRenderer(BaseRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
-        """Return `data` as JSON; nothing at all where there is none."""
+        """Return `data` as JSON; an empty body if there is no data."""
         if data is None:
             return b""
         body = orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
@@ -46,9 +46,9 @@ class JSONRenderer(BaseRenderer):
 
 
 def json_response(text: str, status: int = 200) -> HttpResponse:
-    """Answer with JSON that is text already, such as the database has made.
+    """Return a response with JSON text, for example text that the database made.
 
-    The answer does not pass through the renderer, which would take a tenth of the call.
+    The text does not pass through the renderer, which would take 10 % of the call.
     """
     return HttpResponse(
         text.encode("ascii", "json"),

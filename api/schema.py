@@ -1,8 +1,8 @@
 """The OpenAPI description of every address.
 
-What calls take and answer comes from serializers, by drf-spectacular. What follows from
-the view is added here: who may call, which refusals that brings, and the names in the
-address; and from the table that `operations.py` fills, what can't be derived.
+drf-spectacular describes input and output from the serializers. This module adds the
+data of the view (the scopes, the possible refusals and the names in the address), and
+from the table in `operations.py` the texts that can't be derived.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ class HubSchema(AutoSchema):
         return described
 
     def body_schema(self, body: type[BodySerializer]) -> Any:
-        """Describe what a serializer of bodies takes."""
+        """Return the schema of a serializer for bodies."""
         component = self.resolve_serializer(body, "request")
         if not component:
-            # Any keys will do.
+            # Any keys are accepted.
             return {"type": "object", "additionalProperties": True}
         if body.is_closed:
             component.schema["additionalProperties"] = False
@@ -157,7 +157,7 @@ def _either(scopes: tuple[str, ...]) -> str:
 
 
 def _without_marks(value: Any) -> Any:
-    """Remove the marks by which drf-spectacular finds enumerations to name."""
+    """Remove the marks with which drf-spectacular finds enumerations to name."""
     if isinstance(value, list):
         return [_without_marks(each) for each in value]
     if not isinstance(value, dict):

@@ -1,11 +1,11 @@
-"""What the API answers with: the shapes on the wire.
+"""Serializers of the API's responses, for its OpenAPI description.
 
-The description of the API is made of these. Answers are written without them, because
-a serializer takes longer than all the rest of a call: long lists come as JSON from the
-database. `tests/api/test_serializers.py` compares the two.
+Responses are made without them, because a serializer takes longer than all the rest of
+a call; the database makes the JSON of long lists. `tests/api/test_serializers.py`
+compares responses with these serializers.
 
-Of users, groups, services and servers a caller sees the keys that its scopes show; so
-only those that everybody sees are required.
+A caller's scopes limit the visible keys of users, groups, services and servers. So only
+the keys that are visible to all callers are required.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ Shape = serializers.Serializer[Any]
 
 
 def text(**options: Any) -> serializers.CharField:
-    """Describe text, which may be empty."""
+    """Return a field of text, which may be empty."""
     return serializers.CharField(allow_blank=True, **options)
 
 
 def names(**options: Any) -> serializers.ListField:
-    """Describe a list of names."""
+    """Return a field of a list of names."""
     return serializers.ListField(child=text(), **options)
 
 
 class ErrorSerializer(Shape):
-    """Why a call was refused, or failed."""
+    """The reason of a refusal or failure."""
 
     status = serializers.IntegerField()
     message = text(allow_null=True)
 
 
 class NextPageSerializer(Shape):
-    """Where a list goes on."""
+    """The next page of a list."""
 
     offset = serializers.IntegerField()
     limit = serializers.IntegerField()
@@ -46,7 +46,7 @@ class NextPageSerializer(Shape):
 
 
 class PaginationSerializer(Shape):
-    """Which part of a list a page is."""
+    """The position of a page in its list."""
 
     offset = serializers.IntegerField()
     limit = serializers.IntegerField()
@@ -116,7 +116,7 @@ class ServiceSerializer(Shape):
 
 
 class CallingUserSerializer(UserSerializer):
-    """A user who calls, and what the credential presented may do."""
+    """The calling user, and the scopes of the credential."""
 
     token_id = text(allow_null=True)
     session_id = text(allow_null=True)
@@ -124,7 +124,7 @@ class CallingUserSerializer(UserSerializer):
 
 
 class CallingServiceSerializer(ServiceSerializer):
-    """A service that calls, and what the token presented may do."""
+    """The calling service, and the scopes of its token."""
 
     token_id = text(allow_null=True)
     session_id = text(allow_null=True)
@@ -149,7 +149,7 @@ class TokenSerializer(Shape):
 
 
 class IssuedTokenSerializer(TokenSerializer):
-    """A new token, with its secret: the one time that it is shown."""
+    """A new token with its secret, which is shown only once."""
 
     token = text()
 
@@ -161,7 +161,7 @@ class NamedSerializer(Shape):
 
 
 class SharedServerSerializer(Shape):
-    """What those learn of a server with whom it is shared."""
+    """A server as recipients of a share see it."""
 
     user = NamedSerializer()
     name = text()
@@ -182,7 +182,7 @@ class ShareSerializer(Shape):
 
 
 class ShareCodeSerializer(Shape):
-    """A code by which a server is shared with whoever presents it."""
+    """A code that shares a server with each user who accepts it."""
 
     server = SharedServerSerializer()
     scopes = names()
@@ -194,7 +194,7 @@ class ShareCodeSerializer(Shape):
 
 
 class IssuedShareCodeSerializer(ShareCodeSerializer):
-    """A new share code with the code itself: the one time that it is shown."""
+    """A new share code with the code itself, which is shown only once."""
 
     code = text()
     accept_url = text()
@@ -202,7 +202,7 @@ class IssuedShareCodeSerializer(ShareCodeSerializer):
 
 
 def shape(name: str, says: str, **fields: serializers.Field[Any, Any, Any, Any]) -> Any:
-    """Make a serializer whose fields have names that attributes can't have."""
+    """Make a serializer with field names that are not valid names of attributes."""
     return type(name, (Shape,), {"__doc__": says, **fields})
 
 

@@ -47,7 +47,7 @@ from web.hosts import public_url, user_origin
 
 # Seconds that a call waits for a server to start or stop, unless configured.
 PATIENCE = 10.0
-# Seconds between signs of life on a stream, so that proxies keep it open.
+# Seconds between heartbeats on a stream, so that proxies keep it open.
 BEAT = 8.0
 
 
@@ -95,9 +95,9 @@ def default_server(user: User) -> Server:
 
 
 class OptionsSerializer(OpenBodySerializer):
-    """What a PUT says about a server.
+    """The options of a server in a PUT.
 
-    Before JupyterHub 6 the whole body was the user options; it still is, unless it has
+    Before JupyterHub 6 the whole body was the user options. It still is, unless it has
     one of the newer keys.
     """
 
@@ -121,14 +121,14 @@ class OptionsSerializer(OpenBodySerializer):
 
 
 class StartSerializer(OptionsSerializer):
-    """What a POST says about a server; nothing said means the options of before."""
+    """The options of a server in a POST; an empty body means the last options."""
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         return super().run_validation(data) if data else {}
 
 
 class ChangesSerializer(BodySerializer):
-    """What a PATCH changes of a server."""
+    """The changes of a server in a PATCH."""
 
     name = serializers.CharField(required=False)
     display_name = serializers.CharField(required=False)
@@ -150,14 +150,14 @@ class ChangesSerializer(BodySerializer):
             raise Invalid("user_options must be a dict")
         return {
             "new_name": data.get("name"),
-            # No display name is none to change to.
+            # An empty display name means no change.
             "display_name": data.get("display_name") or None,
             "user_options": options,
         }
 
 
 class StopSerializer(OpenBodySerializer):
-    """Whether a server is removed as well."""
+    """Whether to remove the server, too."""
 
     is_required = False
 
@@ -212,7 +212,7 @@ class ServerView(OneServerView):
 
     def put(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
-        # That there is one already is said first, whatever the body holds.
+        # An existing server is refused before the body is read.
         refuse_known(user, self.server_name)
         server = create_server(
             user, self.server_name, **self.read_body(), by=request.actor
@@ -239,7 +239,7 @@ class ServerView(OneServerView):
     async def start_if_dead(
         self, running: AlreadyRunning, start: Callable[[], HttpResponse]
     ) -> HttpResponse:
-        """Have the controller poll a running server; start a dead one again."""
+        """Let the controller poll a running server; start a dead one again."""
         try:
             found = await ask_async("poll", server_id=running.server.pk)
         except NoAnswer:
@@ -310,7 +310,7 @@ class ProgressView(OneServerView):
             return stream(frames(follow(server, BEAT)), request)
         last = last_event(server)
         if last is None:
-            # As in JupyterHub, which forgets stopped servers.
+            # As in JupyterHub, which keeps no stopped servers.
             if server.generation and not server.pending:
                 raise NotFound(f"{server.label} is not starting...")
             raise Invalid(f"{server.label} is not starting...")
@@ -322,7 +322,7 @@ async def one(event: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 
 
 async def frames(events: AsyncIterator[dict[str, Any] | None]) -> AsyncIterator[bytes]:
-    """Yield events in the format of an event stream; None is a sign of life."""
+    """Yield events in the format of an event stream; None becomes a heartbeat."""
     async for event in events:
         yield b"\n\n" if event is None else b"data: %b\n\n" % orjson.dumps(event)
 

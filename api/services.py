@@ -25,7 +25,7 @@ READ = ("read:services", "read:services:name", "read:roles:services")
 
 
 class ServiceBodySerializer(BodySerializer):
-    """What a request says of a service; the address names it."""
+    """The fields of a service in a request; the address contains its name."""
 
     noun = "service"
 

@@ -47,7 +47,7 @@ WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 class ShareBodySerializer(BodySerializer):
-    """With whom a server is shared, and which scopes that gives."""
+    """The recipient and the scopes of a share."""
 
     noun = "share"
 
@@ -70,7 +70,7 @@ class ShareBodySerializer(BodySerializer):
 
 
 class CodeBodySerializer(BodySerializer):
-    """How long a share code lasts, and which scopes it gives."""
+    """The lifetime and the scopes of a share code."""
 
     noun = "share code"
     is_required = False
@@ -157,7 +157,7 @@ class EnvelopedPagination(HubPagination):
 def paged(
     request: APIRequest, rows: QuerySet[M], to_json: Callable[[M], dict[str, Any]]
 ) -> Response:
-    """Answer with one page of a list."""
+    """Return a response with one page of a list."""
     paginator = EnvelopedPagination()
     page = paginator.paginate_queryset(rows, request)
     return paginator.get_paginated_response([to_json(row) for row in page])

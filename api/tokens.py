@@ -130,7 +130,7 @@ def up_to_a_size(tokens: Iterable[APIToken]) -> list[APIToken]:
 
 
 class NewTokenSerializer(OpenBodySerializer):
-    """What a request says of a new token; whether it can be so, the action says."""
+    """The fields of a new token; the action checks their values."""
 
     is_required = False
 
@@ -148,20 +148,20 @@ class NewTokenSerializer(OpenBodySerializer):
 
 
 class RequestingSessionAuthentication(SessionAuthentication):
-    """Accepts a browser's session, and lets a stranger's password speak instead."""
+    """Accepts a browser's session; without one, a POST needs no XSRF value."""
 
     def enforce_csrf(self, request: Request) -> None:
-        # A password in the body proves more than a cookie could.
+        # The password in the body is stronger proof than a cookie.
         user: Any = request._request.user
         if request.method != "POST" or user.is_authenticated:
             super().enforce_csrf(request)
 
 
 class PasswordAuthentication(BaseAuthentication):
-    """Signs in by name and password in the body, for this one request.
+    """Signs in with the name and password in the body, for this request only.
 
-    Failures count towards the same limits as on the sign-in page, and who has a second
-    factor is sent there, for a password alone is not enough.
+    Failures count towards the limits of the sign-in page. Users with a second factor
+    have to use that page, because their password alone is not enough.
     """
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
@@ -177,8 +177,8 @@ class PasswordAuthentication(BaseAuthentication):
             raise Forbidden("auth must hold a username and a password, both strings.")
         asked = request._request
         try:
-            # Signing in makes accounts; asking for a token does not. What a name
-            # without an account costs, and what is said of it, is the same.
+            # A sign-in may create an account; a request for a token does not. Names
+            # with and without an account take the same time and give the same message.
             user = AccountAdapter(asked).authenticate(
                 asked, username=name, password=password, makes_account=False
             )
@@ -209,7 +209,7 @@ class UserTokensView(HubAPIView):
         return user_target(self.kwargs["name"])
 
     def get_permissions(self) -> Sequence[Any]:
-        # Whose tokens the caller may issue is asked where the user is at hand.
+        # `may_issue` checks this later, when the user has been read.
         if self.request.method == "POST":
             return [IsAuthenticated()]
         return super().get_permissions()
@@ -253,7 +253,7 @@ class UserTokensView(HubAPIView):
         return Response({**shown, "token": secret}, 201)
 
     def may_issue(self, owner: Owner) -> bool:
-        """Tell whether the request may issue tokens of this user."""
+        """Return whether the request may issue tokens of this user."""
         identity = identity_of("user", owner.user.name, owner.texts[0])
         target = Target(user=identity.name, group=identity.groups)
         access, by = self.request.access, self.request.actor

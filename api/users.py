@@ -63,7 +63,7 @@ READ = (
 
 
 class UserBodySerializer(BodySerializer):
-    """What a request says of a user."""
+    """The fields of a user in a request."""
 
     noun = "user"
 
@@ -75,7 +75,7 @@ class UserBodySerializer(BodySerializer):
 
 
 class NewUserSerializer(UserBodySerializer):
-    """What a request says of a user who is created; it may say nothing."""
+    """The fields of a new user; the body may be empty."""
 
     is_required = False
 
@@ -84,7 +84,7 @@ class NewUserSerializer(UserBodySerializer):
 
 
 class ChangedUserSerializer(UserBodySerializer):
-    """What is changed of a user."""
+    """The changes of a user."""
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         changes = super().run_validation(data)
@@ -97,7 +97,7 @@ class ChangedUserSerializer(UserBodySerializer):
 
 
 class NewUsersSerializer(BodySerializer):
-    """The names of users who are created, and what is said of them all."""
+    """The names of new users, and the fields that all of them get."""
 
     noun = "user"
 
@@ -237,14 +237,14 @@ class UserWriter:
         self.with_stopped = with_stopped
 
     def write(self, rows: Iterable[tuple[Any, ...]]) -> list[str]:
-        """Return the JSON texts of users, without those of whom nothing is seen.
+        """Return the JSON texts of users, without those that are not visible.
 
-        A row is made of all `columns`.
+        A row has all `columns`.
         """
         return [text for row in rows if (text := self.write_one(row))]
 
     def write_one(self, row: tuple[Any, ...]) -> str:
-        """Return the JSON text of one user; empty if nothing of them may be seen."""
+        """Return the JSON text of one user; empty if the user is not visible."""
         keys = self.view.fixed
         if keys is None:
             name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
@@ -296,7 +296,7 @@ def _inner(data: dict[str, Any]) -> str:
 
 
 def wants_stopped(request: APIRequest) -> bool:
-    """Tell whether stopped servers are asked for; any value but these says yes."""
+    """Return whether stopped servers are requested; all other values mean yes."""
     value = request.query_params.get("include_stopped_servers")
     return value is not None and value.lower() not in ("0", "false")
 
@@ -451,7 +451,7 @@ def as_often_as_asked(names: list[str], ids: dict[str, int]) -> list[int]:
 
 
 def is_admin(request: APIRequest) -> bool:
-    """Tell whether the caller has the admin flag; scopes don't count here.
+    """Return whether the caller has the admin flag; scopes don't count here.
 
     Reading the flag takes a query, so only requests about administrators do it.
     """
@@ -553,13 +553,13 @@ LARGEST_REPORT = 1_000_000
 
 
 class ServerReportSerializer(serializers.Serializer[Any]):
-    """When one server was last active."""
+    """The last activity of one server."""
 
     last_activity = serializers.CharField()
 
 
 class ReportSerializer(BodySerializer):
-    """When a user and each of some servers were last active."""
+    """The last activity of a user and of some servers."""
 
     is_closed = False
 
@@ -573,13 +573,13 @@ class ReportSerializer(BodySerializer):
 
 
 class ReportParser(JSONParser):
-    """Parses reports, of which a longer one would take too long."""
+    """Parses reports up to a length, because a longer one would take too long."""
 
     max_size = LARGEST_REPORT
 
 
 class ActivityView(OneUserView):
-    """Reports of when a user and their servers were last active."""
+    """Reports of the last activity of a user and of the user's servers."""
 
     scopes: ClassVar = {"POST": "users:activity"}
     serializer_classes: ClassVar = {"POST": ReportSerializer}
@@ -604,7 +604,7 @@ class ActivityView(OneUserView):
 
 
 def read_report(body: Any, now: datetime) -> dict[str, Any]:
-    """Return what a report says of the user and of each server."""
+    """Return the times in a report for the user and for each server."""
     if not isinstance(body, dict):
         raise Invalid("body must be a json dict")
     moment, servers = body.get("last_activity"), body.get("servers")
