@@ -1,9 +1,9 @@
-"""From which address a request comes, and what proxies in front say about that.
+"""The client's address of a request, also from the headers of proxies in front.
 
-A header such as `X-Forwarded-For` can be sent by everybody, also by a notebook that
-runs on the hub's machine. So these headers count only if the connection is that of a
-known proxy: it came through the hub's Unix socket, which only the proxy may open, or
-from an address that the operator has named. From all others they are dropped.
+Everybody can send a header such as `X-Forwarded-For`, also a notebook on the hub's
+machine. So these headers count only on connections from a known proxy: through the
+hub's Unix socket, which only the proxy may open, or from an address in the
+configuration. They are removed from all other requests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Environ = dict[str, Any]
 # Set in the environment of a request that came through the hub's Unix socket.
 THROUGH_SOCKET = "hub.through_socket"
 
-# What only proxies may say, as WSGI spells it.
+# The WSGI key of a header that only proxies may send.
 FORWARDED = "HTTP_FORWARDED"
 FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 FORWARDED_HOST = "HTTP_X_FORWARDED_HOST"
@@ -46,15 +46,15 @@ class ForwardedHeaders:
         self.networks: list[IPv4Network | IPv6Network] = [
             ip_network(network) for network in networks
         ]
-        # Whether the log has named a proxy that is not believed.
+        # Whether an unknown proxy has been logged.
         self.has_warned = False
 
     def apply(self, environ: Environ) -> None:
-        """Take over what a known proxy says of the request; drop it from others.
+        """Apply the forwarding headers of a known proxy; remove them from others.
 
-        The client's address may be told by known proxies only, each naming the one
-        before it. Scheme and host are those that the first proxy has met: they are
-        about the client's own browser, and nobody else is misled by a false one.
+        Only known proxies may state the client's address, each the address before it.
+        Scheme and host are those at the first proxy. They concern the client's own
+        browser only, so a false value misleads nobody else.
         """
         if not any(key in environ for key in HEADERS):
             return
@@ -70,7 +70,7 @@ class ForwardedHeaders:
             environ["HTTP_HOST"] = host
 
     def settle_address(self, environ: Environ, hops: list[dict[str, str]]) -> None:
-        """Find the last address in the chain that is not itself a known proxy's."""
+        """Set the client's address: the last in the chain that is no known proxy's."""
         chain = environ.get(FORWARDED_FOR, "").split(",")
         if FORWARDED_FOR not in environ:
             chain = [hop.get("for", "") for hop in hops]
@@ -86,7 +86,7 @@ class ForwardedHeaders:
                 return
 
     def knows(self, address: str) -> bool:
-        """Return whether an address is that of a proxy which the operator named."""
+        """Return whether an address belongs to a proxy in the configuration."""
         if not self.networks:
             return False
         try:
@@ -96,7 +96,7 @@ class ForwardedHeaders:
         return any(client in network for network in self.networks)
 
     def warn(self, address: str) -> None:
-        """Say once that a proxy in front, or a forger, is not believed."""
+        """Log once that headers of an unknown proxy, or a forger, are ignored."""
         if not self.has_warned:
             self.has_warned = True
             logger.warning(
@@ -109,8 +109,8 @@ class ForwardedHeaders:
 def known_networks() -> list[str]:
     """Return the networks of known proxies.
 
-    Without a setting, and without the Unix socket, that is the machine which the
-    configuration names as the proxy's.
+    Without a setting and without the Unix socket, the proxy's machine from the
+    configuration is used.
     """
     named: list[str] | None = settings.TRUSTED_PROXIES
     if named is not None:
@@ -138,7 +138,7 @@ def forwarded_hops(environ: Environ) -> list[dict[str, str]]:
 
 
 def forwarded_scheme(environ: Environ, hops: list[dict[str, str]]) -> str:
-    """Return the scheme that the outermost proxy has met, or nothing."""
+    """Return the scheme of the request to the outermost proxy, or nothing."""
     said = [hops[0].get("proto", "")] if hops else []
     said += [environ.get(key, "").partition(",")[0] for key in SCHEMES]
     schemes = (text.strip().lower() for text in said)
@@ -146,7 +146,7 @@ def forwarded_scheme(environ: Environ, hops: list[dict[str, str]]) -> str:
 
 
 def forwarded_host(environ: Environ, hops: list[dict[str, str]]) -> str:
-    """Return the host that the outermost proxy was asked for, or nothing."""
+    """Return the host of the request to the outermost proxy, or nothing."""
     said = [hops[0].get("host", "")] if hops else []
     said.append(environ.get(FORWARDED_HOST, "").partition(",")[0])
     hosts = (text.strip() for text in said)
@@ -154,9 +154,9 @@ def forwarded_host(environ: Environ, hops: list[dict[str, str]]) -> str:
 
 
 def plain_address(text: str) -> str:
-    """Spell an address the one way; IPv4 as such, even from a socket for both.
+    """Return an address in its normal form, mapped IPv4 addresses as IPv4.
 
-    A proxy that listens for IPv6 and IPv4 at once knows 10.0.0.1 as ::ffff:10.0.0.1,
+    A proxy that listens on IPv6 and IPv4 at once sees 10.0.0.1 as ::ffff:10.0.0.1,
     and in `Forwarded` an address may have brackets and a port.
     """
     text = text.strip()

@@ -1,7 +1,4 @@
-"""What every page of the admin has in common: rights by scopes, lists with bounds.
-
-It stands in the leftmost room that has such pages, so that all may use it.
-"""
+"""The base of all admin pages: permissions by scopes, and lists with limits."""
 
 from __future__ import annotations
 
@@ -60,10 +57,10 @@ class NamesField(forms.CharField):
 
 
 class CaseFilter(admin.SimpleListFilter):
-    """Rows in one of a few cases, each with its words and its condition."""
+    """A filter with a few fixed cases, each with a label and a condition."""
 
     def cases(self) -> dict[str, tuple[str, Q]]:
-        """Say the cases by their values in the address."""
+        """Return the cases by their values in the address."""
         raise NotImplementedError
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
@@ -75,10 +72,10 @@ class CaseFilter(admin.SimpleListFilter):
 
 
 class ChosenFilter(admin.SimpleListFilter):
-    """Rows that belong to something, which a link from elsewhere has chosen.
+    """A filter by a related row, which a link from another page has chosen.
 
-    It offers what `offered` returns, which is nothing where there may be too many. It
-    shows what is chosen, and the way back to all.
+    The filter offers the names from `offered`, which returns nothing where there may be
+    too many. It shows the chosen name and a link to all rows.
     """
 
     def offered(self, request: Any) -> Iterable[str]:
@@ -96,28 +93,27 @@ class ChosenFilter(admin.SimpleListFilter):
         return self.belonging(queryset, self.value()) if self.value() else queryset
 
     def belonging(self, queryset: QuerySet[Any], name: str) -> QuerySet[Any]:
-        """Keep the rows that belong to what has this name."""
+        """Return the rows that belong to the related row of this name."""
         raise NotImplementedError
 
 
 class ScopedAdmin(admin.ModelAdmin):
-    """Admin pages of one model, as far as the scopes of whoever asks reach.
+    """Admin pages of one model, limited by the scopes of the signed-in user.
 
-    The model's `scope_permissions` say which scopes view, add, change and delete;
-    what it does not name is closed. Changes go through the actions of the model's
-    room: `save_model` and `delete_model` of a subclass call them, and what they
-    refuse shows on the form.
+    The model's `scope_permissions` declare the scopes to view, add, change and delete;
+    an action without a declaration is closed. `save_model` and `delete_model` of a
+    subclass call the actions of the model's room, and the form shows their refusals.
     """
 
-    # The wire's table of keys by scope, for what is shown of a single row.
+    # The API's table of keys by scope, which limits the fields of a single row.
     table: ClassVar[str] = ""
-    # What the record calls these rows.
+    # The kind of these rows in the audit log.
     kind: ClassVar[str] = ""
-    # The fields in which a part of a word is looked for, by the index of `contains`.
+    # The fields that are searched for a part of a word, with the index of `contains`.
     searched: ClassVar[tuple[str, ...]] = ("name",)
-    # Columns of the export, which are methods of the page or attributes of the row.
+    # Columns of the export: methods of the page or attributes of the row.
     exported: ClassVar[tuple[str, ...]] = ()
-    # Filters by their parameter, each with the key of the wire that it tells.
+    # Filters by their parameter, each with the key of the API that it reveals.
     telling: ClassVar[dict[str, str]] = {}
 
     paginator = Pages
@@ -128,13 +124,13 @@ class ScopedAdmin(admin.ModelAdmin):
     empty_value_display = DASH
 
     def named(self, row: Any) -> str:
-        """Name a row where somebody is asked whether it was meant."""
+        """Return the name of a row for a page that asks for confirmation."""
         return str(row)
 
     # Rights
 
     def has_permission(self, request: Any, action: str, obj: Model | None) -> bool:
-        """Tell whether the act is possible on some row, or on just this one."""
+        """Return whether the action is allowed on any row, or on this one."""
         name = f"{self.opts.app_label}.{action}_{self.opts.model_name}"
         return request.user.has_perm(name, obj)
 
@@ -142,7 +138,7 @@ class ScopedAdmin(admin.ModelAdmin):
         return self.has_permission(request, "view", obj)
 
     def has_add_permission(self, request: Any) -> bool:
-        # What does not exist yet answers to no filter.
+        # A filter reaches no row that does not exist yet.
         scopes = self.scopes("add")
         return bool(scopes) and request.user.access.covers(scopes)
 
@@ -165,10 +161,10 @@ class ScopedAdmin(admin.ModelAdmin):
         declared = getattr(self.model, "scope_permissions", {})
         return declared.get(action, ())
 
-    # What is shown of one row
+    # Fields of one row
 
     def get_fieldsets(self, request: Any, obj: Model | None = None) -> Any:
-        """Leave out the lines that would say nothing of this row."""
+        """Leave out fields without a value for this row."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None:
             return fieldsets
@@ -201,7 +197,7 @@ class ScopedAdmin(admin.ModelAdmin):
     def reachable(
         self, request: Any, action: str, queryset: QuerySet[Any]
     ) -> QuerySet[Any]:
-        """Keep the rows on which whoever asks may act like this."""
+        """Return the rows on which the user may perform the action."""
         scopes = self.scopes(action)
         if not scopes:
             return queryset.none()
@@ -214,7 +210,7 @@ class ScopedAdmin(admin.ModelAdmin):
         return obj
 
     def mark_shown(self, request: Any, rows: Collection[Any]) -> None:
-        """Note on each row which of its keys may be shown."""
+        """Store on each row which of its keys are visible."""
         if self.table:
             view = request.user.access.view(self.table)
             for row in rows:
@@ -223,8 +219,8 @@ class ScopedAdmin(admin.ModelAdmin):
     # Lists
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        # Django lets any column be asked, digests of passwords included, and each
-        # answer tells a letter more of it.
+        # Django allows lookups of any column, also of digests of passwords, and each
+        # result would reveal one more letter.
         for part in self.list_filter:
             field = part[0] if isinstance(part, tuple) else part
             if isinstance(field, str):
@@ -237,7 +233,7 @@ class ScopedAdmin(admin.ModelAdmin):
     def entitled(
         self, request: Any, queryset: QuerySet[Any], parameter: str
     ) -> QuerySet[Any]:
-        """Keep the rows of which whoever asks may know what a filter tells."""
+        """Return the rows for which the user may see the key that a filter reveals."""
         key = self.telling.get(parameter.partition("__")[0])
         if key is None:
             return queryset
@@ -251,7 +247,7 @@ class ScopedAdmin(admin.ModelAdmin):
         )
 
     def refuse_nul(self, request: Any) -> None:
-        # PostgreSQL stores no NUL, and fails if it is asked for one.
+        # PostgreSQL stores no NUL, and fails on a parameter that contains one.
         if any("\0" in value for value in request.GET.values()):
             raise BadRequest("A name can't hold a NUL character.")
 
@@ -278,13 +274,13 @@ class ScopedAdmin(admin.ModelAdmin):
         response = super().response_action(request, queryset)
         done = isinstance(response, HttpResponseRedirect)
         if done and request.POST.get("stay") and len(chosen) == 1:
-            # It was done from the page of the one row.
+            # The action was started on the page of one row.
             place = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
             return HttpResponseRedirect(reverse(place, args=chosen))
         return response
 
     def search(self, term: str) -> Q:
-        """Say which rows answer to a word in the search field."""
+        """Return the condition for rows that match a word of the search field."""
         return contains(self.model, term, *self.searched)
 
     # Export
@@ -295,7 +291,7 @@ class ScopedAdmin(admin.ModelAdmin):
         return [path("export/", view, name=name), *super().get_urls()]
 
     def export_view(self, request: Any) -> HttpResponseBase:
-        """Answer with all that is searched and filtered, as CSV."""
+        """Return all rows of the search and the filters, as CSV."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         place = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
@@ -321,7 +317,7 @@ class ScopedAdmin(admin.ModelAdmin):
         )
 
     def column(self, name: str) -> tuple[str, Callable[[Any], Any]]:
-        """Return the heading of an exported column, and what it shows of a row."""
+        """Return the heading of an exported column, and the function of its values."""
         shown = getattr(self, name, None)
         if shown is None:
             return capfirst(name.replace("_", " ")), attrgetter(name)
@@ -336,7 +332,7 @@ class ScopedAdmin(admin.ModelAdmin):
         form = super().get_form(request, *args, **kwargs)
 
         class RefusableForm(form):  # type: ignore[misc, valid-type]
-            """The form, with what an action refused as its error."""
+            """The form, with the refusal of an action as its error."""
 
             def clean(self) -> Any:
                 cleaned = super().clean()
@@ -363,8 +359,8 @@ class ScopedAdmin(admin.ModelAdmin):
         try:
             return super().changeform_view(request, *args, **kwargs)
         except (Refusal, IntegrityError) as problem:
-            # All that was done is undone. The same form comes once more, says why,
-            # and still holds what was typed.
+            # All changes are rolled back. The same form is shown again, with the reason
+            # and the values that were entered.
             if isinstance(problem, ChangedMeanwhile):
                 request.POST = request.POST.copy()
                 request.POST.update(problem.present)
@@ -376,17 +372,17 @@ class ScopedAdmin(admin.ModelAdmin):
             return super().changeform_view(request, *args, **kwargs)
 
     def save_related(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: actions change relations too."""
+        """Do nothing, because actions change relations, too."""
 
     def get_deleted_objects(
         self, objs: Collection[Any], request: Any
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Name what is to be deleted, without collecting all that hangs on it."""
+        """Return the names of rows to delete, without collecting all related rows."""
         name = self.opts.verbose_name_plural
         return [str(obj) for obj in objs], {name: len(objs)}, set(), []
 
     def going(self, rows: QuerySet[Any]) -> list[str]:
-        """Say what goes with these rows when they are deleted, as "3 tokens"."""
+        """Return the related rows that are deleted with these, as "3 tokens"."""
         return []
 
     def delete_view(
@@ -404,7 +400,7 @@ class ScopedAdmin(admin.ModelAdmin):
                 request.path.removesuffix("delete/") + "change/"
             )
 
-    # The record of acts takes the place of Django's log
+    # The audit log replaces Django's log
 
     def log_addition(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the action has recorded it."""
@@ -424,12 +420,12 @@ class ScopedAdmin(admin.ModelAdmin):
 
 
 def or_dash(value: Any) -> Any:
-    """Show what there is nothing to show of as a dash, on forms as in lists."""
+    """Return a dash for an empty value, on forms and in lists."""
     return DASH if value is None or value == "" else value
 
 
 def moment(when: datetime | None, otherwise: str = DASH) -> SafeString | str:
-    """Spell a moment, to the second: records are read beside the logs of programs."""
+    """Return a time with seconds, because people compare it with programs' logs."""
     if when is None:
         return otherwise
     said = date_format(localtime(when), "j M Y, H:i:s")
@@ -440,34 +436,34 @@ def moment(when: datetime | None, otherwise: str = DASH) -> SafeString | str:
 
 
 def shows_one(request: Any) -> bool:
-    """Tell whether a request is for the page of one row."""
+    """Return whether a request is for the page of one row."""
     return bool(request.resolver_match.url_name.endswith("_change"))
 
 
 def count_of(number: int, noun: str) -> str:
-    """Spell a number with its noun."""
+    """Return a number with its noun."""
     digits = f"{number:,}" if number >= 10_000 else str(number)
     return f"{digits} {noun}{'' if number == 1 else 's'}"
 
 
 def in_a_row(parts: list[str]) -> str:
-    """Join parts of a sentence."""
+    """Join words with commas and a last "and"."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def page_of(view: str, pk: int, text: Any) -> SafeString:
-    """Link to the page of one row."""
+    """Return a link to the page of one row."""
     where = reverse(f"admin:{view}_change", args=[pk])
     return format_html('<a href="{}">{}</a>', where, text)
 
 
 def yes(value: bool | None) -> str:
-    """Say yes, or say nothing: a column of crosses would cry wolf."""
+    """Return "yes" or a dash, because red crosses would look like errors."""
     return "yes" if value else DASH
 
 
 def link(view: str, text: str, **parameters: Any) -> SafeString:
-    """Link to a list of the admin, filtered."""
+    """Return a link to a filtered list of the admin."""
     where = reverse(f"admin:{view}")
     query = f"?{urlencode(parameters)}" if parameters else ""
     return format_html('<a href="{}{}">{}</a>', where, query, text)
@@ -483,10 +479,10 @@ def ask_first(
     warning: str = "",
     act: Callable[[QuerySet[Any]], str],
 ) -> HttpResponse | None:
-    """Show how many rows an act concerns, and perform it once that is confirmed.
+    """Show the number of chosen rows, and perform the action after a confirmation.
 
-    `queryset` is all that was chosen, on this page or on all of them. `act` says what
-    it did.
+    `queryset` has all chosen rows, of this page or of all pages. `act` returns the
+    message about its result.
     """
     if request.POST.get("confirmed"):
         try:

@@ -1,7 +1,7 @@
-"""Lists of the admin: every row can be reached, in a fixed small number of queries.
+"""Lists of the admin: every row is on a page, for a small fixed number of queries.
 
-A page is found by its ids, which an index answers, and then read; so that the last page
-of a hundred thousand rows costs little more than the first.
+The ids of a page are selected first, from an index alone, and then its rows are read.
+So the last page of 100,000 rows costs little more than the first.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-# How many rows a page may have, and the parameter that says so.
+# The possible numbers of rows on a page, and the parameter for the number.
 ROWS = (50, 100, 200, 500)
 ROWS_VAR = "rows"
 
-# More rows than this are not exported at once, and so many are read at a time.
+# Most rows in one export, and the number that is read at a time.
 EXPORTED = 100_000
 CHUNK = 500
 
-# Programs for tables compute a cell that begins like this.
+# Spreadsheet programs evaluate a cell that begins with one of these.
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Pages(Paginator):
-    """Pages whose rows are read by the ids that are on them."""
+    """Pages whose rows are read by their ids."""
 
     object_list: QuerySet[Any]
 
@@ -46,7 +46,7 @@ class Pages(Paginator):
 
 
 class WholeList(ChangeList):
-    """All rows that whoever asks may see, in pages of the size they choose."""
+    """All rows that the user may see, in pages of a chosen size."""
 
     model_admin: Any
 
@@ -62,9 +62,9 @@ class WholeList(ChangeList):
         return queryset
 
     def get_ordering(self, request: Any, queryset: QuerySet[Any]) -> list[Any]:
-        """Let rows that are alike come in the direction of the others.
+        """Return the order, with the id last and in the direction of the first field.
 
-        An index that ends with the id answers such an order, read either way.
+        An index that ends with the id serves such an order in both directions.
         """
         ordering = super().get_ordering(request, queryset)
         if len(ordering) > 1 and ordering[-1] == "-pk":
@@ -81,12 +81,12 @@ class WholeList(ChangeList):
         self.list_per_page = rows_asked_for(request, self.list_per_page)
         super().get_results(request)
         if not self.multi_page:
-            # A short list takes the same way as a long one, and as many queries.
+            # A short list is read like a long one, with the same number of queries.
             self.result_list = self.paginator.page(1).object_list
         self.model_admin.mark_shown(request, self.result_list)
 
     def sizes(self) -> list[tuple[int, str]]:
-        """Return the other sizes of pages, each with its address; the first stays 1."""
+        """Return the other page sizes, each with the address of the first page."""
         if self.result_count <= ROWS[0]:
             return []
         return [
@@ -96,21 +96,21 @@ class WholeList(ChangeList):
         ]
 
     def export_address(self) -> str:
-        """Return where the same rows are answered as CSV."""
+        """Return the address of the same rows as CSV."""
         return f"export/{self.get_query_string()}"
 
 
 def rows_asked_for(request: HttpRequest, otherwise: int) -> int:
-    """Read the size of a page from its address."""
+    """Return the page size from the address."""
     asked = request.GET.get(ROWS_VAR, "")
     return int(asked) if asked in map(str, ROWS) else otherwise
 
 
-# Orders that the indexes of both databases know: nulls first, or last the other way.
+# Orders that indexes of both databases serve: NULL first, or last if descending.
 
 
 def rising(field: str) -> OrderBy:
-    """Order by a time that may be missing; what has none comes first."""
+    """Return the ascending order by a time; rows without a time come first."""
     return F(field).asc(nulls_first=True)
 
 
@@ -127,10 +127,10 @@ def export(
     queryset: QuerySet[Any],
     mark: Callable[[Iterable[Any]], None],
 ) -> StreamingHttpResponse:
-    """Answer with rows as CSV, read and sent piece by piece in their order.
+    """Return a response with rows as CSV, read and sent in batches in their order.
 
-    `columns` are headings, each with what it shows of a row; `mark` is called with the
-    rows of each piece first.
+    `columns` are headings with the functions of their values. `mark` is called with
+    the rows of each batch first.
     """
     ids = list(queryset.values_list("pk", flat=True)[:EXPORTED])
 
@@ -153,7 +153,7 @@ def export(
 
 
 def csv_text(*parts: Iterable[Iterable[Any]]) -> str:
-    """Write rows as CSV."""
+    """Return rows as CSV."""
     return "".join(map(_lines, parts))
 
 
@@ -164,7 +164,7 @@ def _lines(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def plain(value: Any) -> str:
-    """Spell a value for a table; none that a program would take for a formula."""
+    """Return a value as text that no spreadsheet program takes for a formula."""
     if value is None:
         return ""
     if isinstance(value, datetime):

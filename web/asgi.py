@@ -5,15 +5,15 @@ request. Here a request is read and its response is sent on the event loop, and 
 view runs in one of a few threads, which keep their connections:
 
 1. the body is read, within limits (`web.bodies`);
-2. the view is called in a thread: of the pool (`web.threads`), or in one of its own if
-   the view may wait for somebody else (`web.outside`);
+2. the view is called in a thread of the pool (`web.threads`), or in a thread of its own
+   if the view may wait for other systems (`web.outside`);
 3. the response is sent. A `Deferred` is awaited and an async stream iterated on the
-   loop, so neither holds a thread; `asyncio.to_thread` leads back into the pool.
+   loop, so neither holds a thread; `asyncio.to_thread` uses the threads of the pool.
 
-Requests of one caller take at most a quarter of the threads, and further ones wait in
-line: one busy program leaves the rest to everybody else.
+Requests of one caller use at most a quarter of the threads, and further ones wait in a
+queue, so that a busy program does not block other callers.
 
-The application runs under any ASGI server; Django's handler alone, under any WSGI
+The application runs under any ASGI server; Django's handler alone runs under any WSGI
 server.
 """
 
@@ -42,9 +42,9 @@ from web.threads import FairThreads
 T = TypeVar("T")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-# Seconds in which a refused client may finish sending and read the answer.
+# Seconds in which a refused client may finish sending and read the response.
 LINGER = 2.0
-# Seconds after which a client that came when too many others did may try again.
+# Seconds until a client that was refused because of overload may try again.
 RETRY_AFTER = "5"
 
 logger = structlog.get_logger(__name__)
@@ -53,9 +53,9 @@ logger = structlog.get_logger(__name__)
 class Application:
     """Calls a WSGI handler for each request of one process.
 
-    `is_identified` is called in a thread and tells whether the credentials of a request
-    are valid; `refused_page`, in a thread too, shows a refusal to a browser;
-    `on_start` and `on_stop` are called when the server starts and stops.
+    `is_identified` is called in a thread and returns whether a request's credentials
+    are valid. `refused_page`, also called in a thread, returns the page of a refusal
+    for browsers. `on_start` and `on_stop` are called when the server starts and stops.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Application:
     async def __call__(
         self, scope: dict[str, Any], receive: Receive, send: Send
     ) -> None:
-        # `asyncio.to_thread` shall use threads that keep their connections.
+        # So that `asyncio.to_thread` uses threads that keep their connections.
         asyncio.get_running_loop().set_default_executor(self.pool.executor)
         if scope["type"] == "lifespan":
             await self.live(receive, send)
         elif scope["type"] == "http":
-            # The server cancels what is still going on when it has waited long enough.
+            # At its shutdown the server cancels requests that take too long.
             with suppress(ClientGoneError, asyncio.CancelledError):
                 await self.serve(scope, receive, send)
         else:
@@ -111,7 +111,7 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         environ = make_environ(scope, self.api_prefix)
         self.forwarded.apply(environ)
         try:
@@ -130,7 +130,7 @@ class Application:
         await self.deliver(response, receive, send)
 
     async def respond(self, environ: Environ, receive: Receive) -> HttpResponse:
-        """Read the body, wait for a turn and call the view."""
+        """Read the body, wait for a thread and call the view."""
         caller = caller_of(environ)
         async with self.bodies.read(environ, receive, caller) as body:
             if body:
@@ -143,7 +143,7 @@ class Application:
             return await self.pool.run(caller, self.call, environ)
 
     async def refuse(self, environ: Environ, refused: RefusedError) -> HttpResponse:
-        """Return a page for a browser that loads one, and JSON for programs."""
+        """Return a page for a browser that loads a page, and JSON for programs."""
         if (
             self.refused_page is None
             or "text/html" not in environ.get("HTTP_ACCEPT", "")
@@ -156,7 +156,7 @@ class Application:
         return response
 
     def call(self, environ: Environ) -> HttpResponse:
-        """Call the view, in a thread; answer even if Django's error page fails."""
+        """Call the view, in a thread; respond even if Django's error page fails."""
         try:
             response: Any = self.handler(environ, ignore)
             if not response.streaming:
@@ -168,7 +168,7 @@ class Application:
         return response  # type: ignore[no-any-return]
 
     def call_outside(self, environ: Environ) -> HttpResponse:
-        """Call a view that waits for others; its thread keeps no connection."""
+        """Call a view that waits for other systems; its thread keeps no connection."""
         try:
             return self.call(environ)
         finally:
@@ -187,7 +187,7 @@ class Application:
             await asyncio.to_thread(response.close)
 
     async def stream(self, response: Any, send: Send) -> None:
-        """Send what an iterator yields: an async one here, another one in a thread."""
+        """Send an iterator's chunks; iterate an async one here, others in a thread."""
         message = {"type": "http.response.body", "more_body": True}
         if response.is_async:
             async for chunk in response:
@@ -200,22 +200,22 @@ class Application:
 
 
 def ignore(status: str, headers: Any, *problem: Any) -> Callable[[bytes], object]:
-    """Take the head of a WSGI response, which is read from the response itself."""
+    """Accept the head of a WSGI response, which is read from the response itself."""
     return lambda data: None
 
 
 def caller_of(environ: Environ) -> str:
-    """Return what tells callers apart: the credential, or else address and path.
+    """Return the key of the caller: the credential, or else address and path.
 
-    So a check of the hub's health does not wait behind those who sign in from the same
-    network.
+    The path is included so that a health check does not wait behind sign-ins from the
+    same network.
     """
     credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE")
     return str(credential or f"{environ['REMOTE_ADDR']} {environ['PATH_INFO']}")
 
 
 async def settled(deferred: Deferred, receive: Receive) -> HttpResponse:
-    """Wait for a deferred answer, as long as the client and the server wait for it."""
+    """Wait for a deferred response, as long as the client and the server wait."""
     try:
         return await unless_gone(deferred.settle(), receive)
     except ClientGoneError:
@@ -227,7 +227,7 @@ async def settled(deferred: Deferred, receive: Receive) -> HttpResponse:
 
 
 async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
-    """Do something for a client; cancel it and raise if the client goes away."""
+    """Await `work` for a client; cancel it and raise if the client disconnects."""
 
     async def departure() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -278,7 +278,7 @@ def head_of(response: Any) -> dict[str, Any]:
 
 
 def refusal(refused: RefusedError) -> HttpResponse:
-    """Return a refusal in the shape that all errors of the API have."""
+    """Return a refusal in the format of the API's errors."""
     content = {"status": refused.status, "message": refused.message}
     response = JsonResponse(content, status=refused.status)
     response["X-JupyterHub-Version"] = settings.HUB_VERSION

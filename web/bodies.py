@@ -1,9 +1,9 @@
 """Bodies of requests, read with limits on size, time and memory.
 
-A small body is read from anybody. A larger one is read only if the request carries
-valid credentials, and if there is memory for it: at most `LARGE_BODIES` bodies of full
-size are in memory at once, of which one belongs to one caller. A further one waits,
-and is not read meanwhile.
+A small body is read from every client. A larger one is read only if the request has
+valid credentials, and if there is memory for it. At most `LARGE_BODIES` bodies of full
+size are in memory at once, at most one of each caller. A further one waits and is not
+read meanwhile.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class RefusedError(Exception):
 
 
 class ClientGoneError(Exception):
-    """The client has closed the connection; there is nobody to answer."""
+    """The client has closed the connection, so a response can't be sent."""
 
 
 class BodyReader:
-    """Reads bodies; `is_identified` tells whether a request's credentials are valid.
+    """Reads bodies; `is_identified` returns whether a request's credentials are valid.
 
     The client has `seconds` to send the body, and again as many after each quarter of
-    `largest` bytes. So a large body may take longer, at no less than a quarter of
-    `largest` in `seconds`, and a client that stops sending is given up soon.
+    `largest` bytes. So a large body may take longer, if the client sends at least a
+    quarter of `largest` in `seconds`, and a client that stops sending is dropped soon.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class BodyReader:
     async def read(
         self, environ: Environ, receive: Receive, caller: str
     ) -> AsyncIterator[bytes]:
-        """Read a body and account for its memory until the request is answered."""
+        """Read a body and account for its memory until the response is sent."""
         length = environ.get("CONTENT_LENGTH") or "0"
         is_chunked = "HTTP_TRANSFER_ENCODING" in environ
         if length == "0" and not is_chunked:
             yield b""
             return
-        # A parser that lets other lengths pass is not relied upon.
+        # The server's parser may accept other lengths.
         size = self.largest if is_chunked or not length.isdigit() else int(length)
         if size > self.largest:
             raise self.too_large()
@@ -135,7 +135,7 @@ class BodyReader:
 
 
 class Memory:
-    """Memory that bodies may take, in all and for each caller."""
+    """Memory for bodies, with a limit in total and for each caller."""
 
     def __init__(self, total: int, each: int) -> None:
         self.free = total
@@ -147,7 +147,7 @@ class Memory:
     async def reserved(
         self, caller: str, size: int, seconds: float
     ) -> AsyncIterator[None]:
-        """Reserve memory; wait for it so many seconds."""
+        """Reserve memory; wait at most so many seconds for it."""
 
         def fits() -> bool:
             return size <= self.free and self.taken[caller] + size <= self.each
@@ -171,10 +171,10 @@ class Memory:
 
 
 async def discard(receive: Receive, seconds: float) -> None:
-    """Read a refused body to its end, or for so long, and keep nothing of it.
+    """Read a refused body to its end, or for so many seconds, and discard it.
 
     A connection that is closed while its client still sends is reset, and the client
-    may lose the answer.
+    may lose the response.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

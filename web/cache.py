@@ -1,8 +1,8 @@
-"""The cache in which attempts to sign in are counted, and what if it is away.
+"""The cache that counts sign-in attempts, and failures of this cache.
 
-Without the count passwords could be guessed without a limit. So while a Redis server
-does not answer, nobody signs in with a password or a code; people who are signed in,
-tokens and servers go on, for they need no cache.
+Without the count there would be no limit on guesses of passwords. So while a Redis
+server does not respond, sign-ins with a password or a code are refused. Sessions,
+tokens and servers go on working, because they need no cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.cache import cache
 
-# How long the server may take for one answer.
+# Seconds until the server must respond.
 SECONDS = 2
 
 CACHE_AWAY = (
@@ -23,12 +23,12 @@ CACHE_AWAY = (
 
 
 def redis_cache(url: str) -> dict[str, Any]:
-    """Describe a Redis server to Django, as one that has little time to answer.
+    """Return Django's settings for a Redis server, with short timeouts and no retries.
 
-    It is asked while somebody signs in. A server that is silent is as bad as one that
-    is away, and whoever waits can try again better than this thread.
+    The server is used during sign-ins. A server that hangs is as bad as one that is
+    down, and retries by the user hold no thread.
     """
-    # Loaded only where it is used.
+    # Imported only if it is used.
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
@@ -44,7 +44,7 @@ def redis_cache(url: str) -> dict[str, Any]:
 
 
 def cache_problem(error: BaseException) -> str:
-    """Return in a few words that the cache does not answer, if that is the error."""
+    """Return a short text if the error means that the cache does not respond."""
     if not settings.REDIS_URL:
         return ""
     from redis.exceptions import RedisError
@@ -53,7 +53,7 @@ def cache_problem(error: BaseException) -> str:
 
 
 def look_for_cache() -> list[str]:
-    """Say at the start that the cache does not answer, and what follows from that."""
+    """Return a warning for the start of the hub if the cache does not respond."""
     if not settings.REDIS_URL:
         return []
     try:

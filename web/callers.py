@@ -1,7 +1,7 @@
-"""Who makes a request: a program, or a browser, whose requests may be forged.
+"""The kind of caller: a program, or a browser, whose requests may be forged.
 
-A foreign page can make a browser send requests in the name of the person who is signed
-in there. So these are examined; calls of programs need not be, and cost less.
+A foreign page can make a browser send requests with the session of its user. So
+requests of browsers are checked; calls of programs need no check and cost less.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from django.http import HttpRequest
 
 
 class Caller(enum.Enum):
-    """Who makes a request, as far as its headers tell."""
+    """The kind of caller, according to the headers of a request."""
 
     PROGRAM = "program"
     BROWSER = "browser"
-    # A browser that names the page which caused the request. It may do so without a
-    # session, and must not learn from the answer whether there is one.
+    # A browser that states the page which caused the request. The request may have no
+    # session, and the response must not reveal whether there is one.
     PAGE = "page"
 
 
 def find_caller(request: HttpRequest) -> Caller:
-    """Tell a program's request from a browser's; this is decided nowhere else."""
+    """Return whether a program or a browser sent a request; the only such decision."""
     meta = request.META
     if "HTTP_ORIGIN" in meta:
         return Caller.PAGE

@@ -13,19 +13,19 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Seconds from a connection's or a header's begin to the header's end.
+# Seconds from the start of a connection or header to the end of the header.
 HEADER_SECONDS = 30.0
 HEADER_BYTES = 64 * 1024
-# Seconds that the peer on a Unix socket has for closing its side after ours.
+# Seconds until the peer on a Unix socket must close its side after the hub's.
 CLOSING_SECONDS = 5.0
 
 
 class PatientTransport:
-    """A connection by a Unix socket, closed for writing first.
+    """A connection through a Unix socket, closed for writing first.
 
-    Node, and so the proxy, writes once more to a connection after its request. On a
-    Unix socket that the hub has closed by then, this write fails at once, and the
-    proxy answers 503 although it was given an answer. On TCP the write succeeds.
+    Node, and so the proxy, writes once more to a connection after its request. If the
+    hub has closed a Unix socket by then, this write fails at once, and the proxy
+    responds with 503 although it has a response. On TCP the write succeeds.
     """
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -48,7 +48,7 @@ class PatientTransport:
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection, which is closed if a header takes too long or too much."""
+    """uvicorn's connection, which is closed if a header is too long or too slow."""
 
     header_size = 0
     is_in_header = True
@@ -71,7 +71,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self.is_in_header:
             self.header_size += len(data)
         super().data_received(data)
-        # Usually the whole header arrives at once, and no timer is needed for it.
+        # Usually the whole header arrives at once and needs no timer.
         if not self.is_in_header or self.transport.is_closing():
             return
         if self.timer is None:

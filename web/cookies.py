@@ -1,8 +1,8 @@
-"""Cookies of a request, with every value where several have one name.
+"""Cookies of a request, with all values of cookies of the same name.
 
-A browser sends all cookies of a name that fit the address: ours, and those that another
-program on the same host name has set for a wider path or another port. Django keeps
-the last one only, which may be the foreign one.
+A browser sends all cookies of a name that match the address: the hub's, and those that
+another program on the same host name has set for a shorter path or another port.
+Django keeps only the last one, which may be the foreign one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.http.cookie import parse_cookie
 
 
 def values_of(request: HttpRequest, name: str) -> list[str]:
-    """Return every value that a request's cookies give for `name`, in their order."""
+    """Return the values of all cookies called `name`, in their order."""
     header = request.META.get("HTTP_COOKIE", "")
     if header.count(name) < 2:
         value = request.COOKIES.get(name)

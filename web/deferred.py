@@ -1,8 +1,8 @@
 """Responses finished on the event loop, so that waiting holds no thread or connection.
 
 A request that starts a server waits for seconds. It would hold a thread of the pool
-and its database connection all that time, and eight such requests would stop the hub.
-So the view does its part, and returns the rest to be awaited:
+and its database connection all that time, and eight such requests would block the hub.
+So the view does the first part, and returns the rest to be awaited:
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         server = want_running(name)
@@ -12,12 +12,12 @@ So the view does its part, and returns the rest to be awaited:
         await until_ready(server)
         return await asyncio.to_thread(self.show, server)
 
-The rest runs on the event loop of `web.asgi`, where nothing may compute or query the
-database; `asyncio.to_thread` leads back into the pool for that. It is cancelled when
-the client hangs up. An exception in it is answered as if the view had raised it.
+The rest runs on the event loop of `web.asgi`, which must not be blocked by computing or
+database queries; `asyncio.to_thread` runs them in the pool. The rest is cancelled when
+the client disconnects. Its exceptions are handled like those of the view.
 
-Middleware stores the session and messages before the rest runs, so what the rest does
-to them would be lost. Any use of them there is an error.
+Middleware stores the session and messages before the rest runs, so later changes would
+be lost. Any use of them in the rest is an error.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from django.utils.cache import patch_vary_headers
 T = TypeVar("T")
 Waiting = Callable[[], Awaitable[HttpResponse]]
 
-# Who can await a `Deferred` says so by this key of a request's environment.
+# A server that can await a `Deferred` sets this key in a request's environment.
 AWAITS = "hub.awaits"
 
-# The client has hung up; nobody reads this status but the log and the metrics.
+# The client has disconnected; only the log and the metrics show this status.
 CLIENT_GONE = 499
 
 
@@ -48,12 +48,13 @@ def not_expected(error: Exception) -> HttpResponse:
 
 
 class Deferred(HttpResponse):
-    """A placeholder, which takes the way of all responses before the answer is known.
+    """A placeholder that passes through middleware before the response is known.
 
-    What middleware puts on it is for the answer: headers and cookies that the answer
-    has not got itself. The outermost middleware owns it and sets the rest: `explain`
-    is called in a thread with what `waiting` raises, and returns the answer to that;
-    `finish` is called with the answer in the end, and returns it as it shall be sent.
+    Headers and cookies from middleware are copied to the response unless it has its
+    own. The outermost middleware owns the placeholder and sets two functions:
+    `explain` is called in a thread with an exception of `waiting` and returns the
+    response to it; `finish` is called with the response in the end and returns the
+    response to be sent.
     """
 
     def __init__(self, waiting: Waiting) -> None:
@@ -63,7 +64,7 @@ class Deferred(HttpResponse):
         self.finish: Callable[[HttpResponse], HttpResponse] = lambda answer: answer
 
     async def settle(self) -> HttpResponse:
-        """Wait for the answer."""
+        """Wait for the response."""
         try:
             answer = await self.waiting()
         except Exception as error:
@@ -71,7 +72,7 @@ class Deferred(HttpResponse):
         return self.complete(answer)
 
     def complete(self, answer: HttpResponse) -> HttpResponse:
-        """Give an answer what the placeholder has gathered on its way."""
+        """Copy the headers and cookies of the placeholder to a response."""
         for name, value in self.items():
             if name == "Vary":
                 patch_vary_headers(answer, [part.strip() for part in value.split(",")])
@@ -82,15 +83,15 @@ class Deferred(HttpResponse):
         return self.finish(answer)
 
     def settle_here(self) -> HttpResponse:
-        """Wait for the answer in this thread, where no event loop serves requests."""
+        """Wait for the response in this thread, without the server's event loop."""
         with loop_beside() as run:
             return run(self.settle())
 
 
 class Stored:
-    """Stands for a session or messages that are stored; any use of it is an error.
+    """Replaces a session or messages that are stored; any use is an error.
 
-    Forms of the answer are bound to the session's key, which may be read.
+    Only the session's key may be read, because forms of the response are bound to it.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -107,7 +108,7 @@ class Stored:
 
 
 def refuse_late_changes(request: Any) -> None:
-    """Have an awaited part fail if it uses the session or messages of its request."""
+    """Make any later use of the request's session or messages raise an error."""
     if hasattr(request, "session"):
         request.session = Stored(request.session.session_key)
     if hasattr(request, "_messages"):
@@ -115,7 +116,7 @@ def refuse_late_changes(request: Any) -> None:
 
 
 def iterate_here(chunks: AsyncIterator[T]) -> Iterator[T]:
-    """Yield what an async iterator yields, in this thread, as `settle_here` waits."""
+    """Yield the values of an async iterator in this thread, like `settle_here`."""
 
     async def step() -> T:
         return await anext(chunks)
@@ -127,11 +128,11 @@ def iterate_here(chunks: AsyncIterator[T]) -> Iterator[T]:
 
 @contextmanager
 def loop_beside() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
-    """Provide a function that runs a coroutine, on a loop in a thread of its own.
+    """Provide a function that runs a coroutine on a loop in a thread of its own.
 
-    Calls that the coroutine sends to threads run in this thread. It has a connection
-    already, perhaps with an open transaction, as in tests. Django refuses queries in a
-    thread that runs a loop, and this thread runs none.
+    Calls that the coroutine sends to threads run in this thread, which has a connection
+    already, perhaps with an open transaction, as in tests. The loop needs another
+    thread, because Django refuses queries in a thread that runs a loop.
     """
     calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
@@ -151,7 +152,7 @@ def loop_beside() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
 
 
 class CallingThread(ThreadPoolExecutor):
-    """Hands calls over to the thread that runs a loop beside itself."""
+    """Executor whose calls run in the thread that called `loop_beside`."""
 
     def __init__(self, calls: SimpleQueue[Callable[[], None] | None]) -> None:
         super().__init__(1)

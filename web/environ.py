@@ -61,16 +61,16 @@ def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
 
 
 def path_of(environ: Environ) -> str:
-    """Return the path as Django spells it; WSGI has its bytes as Latin-1."""
+    """Return the path as text, as in Django; WSGI has its bytes as Latin-1."""
     path: str = environ["PATH_INFO"]
     return path.encode("latin-1").decode("utf-8", "replace")
 
 
 def decoded(path: bytes, api_prefix: bytes) -> bytes:
-    """Decode a path, but for its encoded slashes.
+    """Decode a path except for its encoded slashes.
 
-    An encoded slash belongs to the name that contains it and separates nothing. The
-    API's views put it back into the name; pages keep the escape.
+    An encoded slash belongs to a name and is no separator. The API's views restore it
+    in the name; pages keep the escape.
     """
     if b"%" not in path:
         return path
@@ -79,7 +79,7 @@ def decoded(path: bytes, api_prefix: bytes) -> bytes:
     return slash.join(unquote_to_bytes(part) for part in parts)
 
 
-# Bounded, because clients can make up names.
+# Limited, because clients can invent names.
 @lru_cache(maxsize=500)
 def header_key(name: bytes) -> str:
     """Return the WSGI key of a header; empty for a header that is dropped."""

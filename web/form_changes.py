@@ -1,10 +1,9 @@
-"""Forms that change what was changed in them, and leave alone what they just showed.
+"""Forms that store only the fields that were edited.
 
-A form sends back every field, whether or not somebody touched it. So the page carries
-what it showed in hidden fields (Django's `show_hidden_initial`), and what comes back is
-compared with that: a field that is as it was shown is left as it is by now, a list is
-changed by its differences, and a field that somebody else changed meanwhile is refused
-with both versions.
+A form sends every field, edited or not. So the page has the original values in hidden
+fields (Django's `show_hidden_initial`), and the sent values are compared with them. A
+field that was not edited keeps its current value, a list is changed by its differences,
+and a field that somebody else changed meanwhile is refused with both versions.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from scopes.refusals import Conflict, Invalid
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a list that was shown gained and lost in a form."""
+    """The entries that were added to a list and removed from it in a form."""
 
     added: list[str]
     removed: list[str]
 
 
 class ChangedMeanwhile(Conflict):
-    """A field was changed in a form and, since that was opened, elsewhere as well.
+    """A field was changed in a form and, since the form was opened, elsewhere as well.
 
-    `present` is what such fields hold now, as their hidden fields spell it: the form
-    comes again with that, so that saving once more is a decision.
+    `present` has the current values of such fields in the format of hidden fields. The
+    form is shown again with them, so that saving once more is a decision.
     """
 
     def __init__(self, message: str, present: dict[str, Any]) -> None:
@@ -40,7 +39,7 @@ class ChangedMeanwhile(Conflict):
 
 
 class ChangesForm(forms.ModelForm):
-    """A form of a row that knows what it showed of that."""
+    """A form of a row that compares sent values with the values that it showed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,12 +48,12 @@ class ChangesForm(forms.ModelForm):
                 field.show_hidden_initial = True
 
     def validate_unique(self) -> None:
-        """Leave it to the action, which looks at names that were changed alone."""
+        """Do nothing, because the action checks changed names."""
 
     def changes(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the new values of fields that were changed in the form.
 
-        `row` is what the fields hold now, read under a lock. Of a list the
+        `row` has the current values of the fields, read under a lock. For a list the
         `Difference` is returned. Raises `ChangedMeanwhile`.
         """
         changes: dict[str, Any] = {}
@@ -87,7 +86,7 @@ class ChangesForm(forms.ModelForm):
         return changes
 
     def _shown(self, name: str, present: Any) -> Any:
-        """Read what a field showed. Without a page, that is what it holds now."""
+        """Return the value that a field showed; without a page, the current value."""
         field = self[name]
         sent = self.data.get(field.html_initial_name)
         if sent is None:
@@ -101,12 +100,12 @@ class ChangesForm(forms.ModelForm):
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare as JSON: Python takes true and 1 for the same."""
+    """Compare values as JSON, because in Python true equals 1."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _said(value: Any) -> str:
-    """Spell a value within a sentence."""
+    """Return a value as text within a sentence."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if value == "":

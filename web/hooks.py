@@ -1,4 +1,4 @@
-"""Hooks: moments at which a room calls functions of rooms to its right.
+"""Hooks, with which a room calls functions of rooms to its right.
 
 A room defines a `Hook` beside the action that calls it. The other rooms connect their
 functions in `AppConfig.ready()`, so that imports point one way.

@@ -1,12 +1,12 @@
-"""Under which address people reach the hub, users' servers and services.
+"""The public addresses of the hub, of users' servers and of services.
 
-There is one answer for everything that depends on it: cookies, links, redirects and
-the checks of where a request comes from. If the operator has named the public address
-(`HUB_PUBLIC_URL`, `c.JupyterHub.public_url` or `subdomain_host`), that is the answer.
-Otherwise the request says it, as the proxies in front have passed it on.
+Cookies, links, redirects and the checks of a request's origin all use the same address.
+If the public address is configured (`HUB_PUBLIC_URL`, `c.JupyterHub.public_url` or
+`subdomain_host`), that is used. Otherwise it is the address of the request, with the
+headers of proxies in front.
 
 With `c.JupyterHub.subdomain_host` each user and each service has a host of its own
-below the hub's, so that a page of one server is another origin than the hub's pages.
+below the hub's, so that a page of a server has another origin than the hub's pages.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ import idna
 from django.conf import settings
 from django.http import HttpRequest
 
-# Where a request keeps the host that it was sent to.
+# The key in a request's environment for the host that the request was sent to.
 ASKED_HOST = "hub.asked_host"
 
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 
 
 def public_origin() -> str:
-    """Return scheme and host by which people reach the hub, whoever asks.
+    """Return the hub's public scheme and host, independent of the request.
 
-    Paths of ours follow it, which begin with the hub's base. It is empty if the
-    operator has not named a public address.
+    Paths with the hub's base URL are appended to the result, which is empty if no
+    public address is configured.
     """
     return origin(settings.PUBLIC_URL)
 
 
 def public_url(path: str) -> str:
-    """Return a path as people reach it; empty without a public address."""
+    """Return the public URL of a path; empty without a public address."""
     public = public_origin()
     return f"{public}{path}" if public else ""
 
 
 def origin_of(request: HttpRequest) -> str:
-    """Return scheme and host by which the person behind a request reaches the hub."""
+    """Return the scheme and host of the hub as the browser of a request sees them."""
     return public_origin() or f"{request.scheme}://{request.get_host()}"
 
 
 def adopt_public_address(request: HttpRequest) -> None:
-    """Let a browser's request be one to the public address, if that is named.
+    """Change a browser's request to the public address, if that is configured.
 
-    Django and its libraries ask the request whether it is secure and which host it
-    is for; after this they all get the same answer.
+    Django and its libraries read the scheme and the host from the request. After this
+    call they all read the public ones.
     """
     public = urlsplit(settings.PUBLIC_URL)
     if public.netloc:
@@ -62,7 +62,7 @@ def adopt_public_address(request: HttpRequest) -> None:
 
 
 def was_sent_to_subdomain(request: HttpRequest) -> bool:
-    """Return whether a request came to the host of a user's servers or a service."""
+    """Return whether a request was sent to the host of a user or a service."""
     meta = request.META
     return is_subdomain(meta.get(ASKED_HOST) or meta.get("HTTP_HOST", ""))
 
@@ -74,18 +74,19 @@ def is_subdomain(host: str) -> bool:
 
 
 def local_path(request: HttpRequest, url: str) -> str:
-    """Reduce an address on this hub to its path; return nothing for any other.
+    """Return the path of an address on this hub; nothing for any other address.
 
-    What a browser would take elsewhere, `//host` or `/\\host` for instance, is not
-    an address on this hub. A path beside the hub's own is: other applications may
-    live on the same host, and JupyterHub leads there as well. Servers and services on
-    hosts of their own count as on this hub, which leads on to them.
+    An address that a browser resolves to another host, such as `//host` or `/\\host`,
+    is not on this hub. A path outside of the hub's base URL is, because other
+    applications may be on the same host, and JupyterHub redirects there as well.
+    Servers and services on hosts of their own count as on this hub, which redirects to
+    them.
     """
     url = url.strip()
     if any(ord(character) < 32 or character == "\\" for character in url):
         return ""
     if url.startswith("//"):
-        # To browsers, any number of slashes begins the name of a host.
+        # In browsers, any number of slashes is followed by a host name.
         url = f"//{url.lstrip('/')}"
     try:
         parts = urlsplit(url)
@@ -105,7 +106,7 @@ def local_path(request: HttpRequest, url: str) -> str:
 
 
 def origin(url: str) -> str:
-    """Return scheme and host of an address, or nothing of nothing."""
+    """Return the scheme and host of an address; empty if the address is empty."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
@@ -114,7 +115,7 @@ def origin(url: str) -> str:
 
 
 def hub_domain() -> str:
-    """Return the hub's host without a port, which all subdomains share."""
+    """Return the hub's host without a port, the parent of all subdomains."""
     public = settings.PUBLIC_URL or settings.HUB.subdomain_host
     return urlsplit(public).hostname or ""
 
@@ -146,24 +147,24 @@ def _subdomain_origin(name: str, kind: str) -> str:
     parts = urlsplit(host)
     chosen = settings.HUB.subdomain_hook
     hook = NAMED_HOOKS[chosen] if isinstance(chosen, str) else chosen
-    # JupyterHub gives the kind by its name.
+    # JupyterHub passes the kind as a keyword argument.
     domain = hook(name, hub_domain(), kind=kind)
     return f"{parts.scheme}://{domain}" + (f":{parts.port}" if parts.port else "")
 
 
 def service_path(name: str) -> str:
-    """Return the path of a service, escaped, as people reach it."""
+    """Return the public path of a service, escaped."""
     return f"{settings.HUB.base_url}services/{quote(name, safe='@')}/"
 
 
 def idna_hook(name: str, domain: str, kind: str) -> str:
-    """Make the host of a user or service, valid for every name and unique."""
+    """Return the host of a user or service, valid for every name and unique."""
     suffix = "" if kind == "user" else f"--{kind}"
     return f"{_label(name)}{suffix}.{domain}"
 
 
 def legacy_hook(name: str, domain: str, kind: str) -> str:
-    """Make the host as JupyterHub did before 5.0; all services share one."""
+    """Return the host as in JupyterHub before 5.0; all services share one."""
     if kind != "user":
         return f"services.{domain}"
     label = quote(name, safe="").lower()
@@ -176,11 +177,11 @@ NAMED_HOOKS = {"idna": idna_hook, "legacy": legacy_hook}
 
 @lru_cache(maxsize=4096)
 def _label(name: str) -> str:
-    """Spell a name as one part of a host name.
+    """Return a name as a label of a host name.
 
-    A name that is one already stays as it is, others are spelled by IDNA, and what
-    neither can spell becomes a stub with a digest of the name. Names with `--` could
-    be mistaken for such results and are always digested.
+    A valid label is not changed, other names are encoded by IDNA, and names that IDNA
+    can't encode become a stub with a digest of the name. Names with `--` could be equal
+    to such results and always become a stub.
     """
     if "--" not in name:
         if _is_label(name):

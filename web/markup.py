@@ -1,4 +1,4 @@
-"""HTML that a site's own code has written, made safe for pages."""
+"""HTML from a site's own code, made safe for pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import nh3
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-# Text, lists and links; nothing that loads, looks like a part of the page, or runs.
+# Text, lists and links; nothing that loads, runs or imitates the page.
 TAGS = {
     *("a", "abbr", "b", "blockquote", "br", "code", "dd", "del", "div", "dl", "dt"),
     *("em", "h3", "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "ol", "p", "pre"),
@@ -22,12 +22,12 @@ ATTRIBUTES = {
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan"},
 }
-# Longer texts are shown without their markup, in JupyterHub's plain variant.
+# Longer texts are shown without markup, in JupyterHub's plain variant.
 LIMIT = 20_000
 
 
 def clean_html(text: str) -> SafeString:
-    """Return HTML of which only harmless elements are left."""
+    """Return HTML with harmless elements only."""
     return mark_safe(  # noqa: S308
         nh3.clean(
             text,
@@ -40,12 +40,12 @@ def clean_html(text: str) -> SafeString:
 
 
 def text_of(html: str) -> str:
-    """Return what HTML says, without its markup."""
+    """Return the text of HTML, without its markup."""
     return " ".join(unescape(nh3.clean(html[:LIMIT], tags=set())).split())
 
 
 def html_or_text(html: object, text: object) -> SafeString:
-    """Return cleaned HTML if there is some of a sensible length, else escaped text."""
+    """Return cleaned HTML if its length is within the limit, else escaped text."""
     if isinstance(html, str) and 0 < len(html) <= LIMIT:
         cleaned = clean_html(html)
         if cleaned.strip():

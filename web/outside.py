@@ -1,13 +1,13 @@
-"""Requests that wait for others: a sign-on site, PAM, the proxy, an operator's code.
+"""Requests that wait for other systems: single sign-on, PAM, the proxy, custom code.
 
-Whatever is outside of the hub may be slow or silent. Views that wait for others are
-marked in their room's `urls.py`:
+Other systems may be slow or hang. Views that wait for them are marked in their room's
+`urls.py`:
 
     path("login", waits_for_others(LoginView.as_view(), "POST"), name="account_login")
 
 Such requests run in threads of their own, with a limit on their number and time. So
-they can't take the threads that answer everybody else. While they wait they keep no
-database connection (`release_connection`).
+they can't use up the threads of other requests. While they wait they hold no database
+connection (`release_connection`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from web.paths import find_view
 T = TypeVar("T")
 
 THREADS = 16
-# Requests that wait for a thread; more are refused at once.
+# Most requests that wait for a thread; more are refused at once.
 QUEUE = 200
 # Seconds from a request's arrival until it is refused.
 PATIENCE = 60.0
-# Calls that were given up and have not returned, until no more are made.
+# Most abandoned calls that have not returned; while there are as many, none is made.
 MOST_STUCK = 48
 
 MARK = "waits_for_others"
@@ -46,9 +46,9 @@ logger = structlog.get_logger(__name__)
 def waits_for_others(
     view: Callable[..., Any], *methods: str, unless_by_token: bool = False
 ) -> Callable[..., Any]:
-    """Mark a view whose requests of these methods wait for others.
+    """Mark a view whose requests with these methods wait for other systems.
 
-    With `unless_by_token` those that bring a token do not.
+    With `unless_by_token`, requests with a token do not wait.
     """
 
     @wraps(view)
@@ -60,7 +60,7 @@ def waits_for_others(
 
 
 def may_wait(environ: Environ) -> bool:
-    """Tell whether a request goes to a view that is marked."""
+    """Return whether a request is for a marked view."""
     try:
         view = find_view(path_of(environ)).func
     except Resolver404:
@@ -72,7 +72,7 @@ def may_wait(environ: Environ) -> bool:
 
 
 class Turns:
-    """Lets each caller have so many requests in the pool at once; others wait."""
+    """Limits the requests of each caller in the pool; further ones wait."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -95,12 +95,12 @@ class Turns:
 
 
 class OutsidePool:
-    """The threads of requests that wait for others.
+    """The threads of requests that wait for other systems.
 
     Each call has a thread of its own, and `threads` calls run at once. A call that does
-    not return in time is given up: its place is free for another one, but its thread
-    goes on, because nothing can end a thread. So that such threads do not fill the
-    memory, calls are refused while `most_stuck` of them are there.
+    not return in time is abandoned. Another call may then start, but the thread goes
+    on, because a thread can't be ended from outside. So that such threads do not fill
+    the memory, calls are refused while there are `most_stuck` of them.
     """
 
     def __init__(
@@ -147,12 +147,12 @@ class OutsidePool:
             self.count -= 1
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        """Run a call in a new thread; count it as stuck if it outlives this wait."""
+        """Run a call in a new thread; count it as stuck if it takes too long."""
         loop = asyncio.get_running_loop()
         result: Future[T] = Future()
-        # So that a wait which is given up does not touch the call's result.
+        # So that the result of an abandoned call is not cancelled.
         result.set_running_or_notify_cancel()
-        # The process does not wait at its end for a daemon that never returns.
+        # At its end, the process does not wait for daemon threads.
         Thread(target=finish, args=(result, call), name="outside", daemon=True).start()
         try:
             return await asyncio.wrap_future(result)
@@ -166,13 +166,13 @@ class OutsidePool:
         def count() -> None:
             self.stuck -= 1
 
-        # Nobody counts any longer if the loop is closed.
+        # If the loop is closed, the count is no longer needed.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(count)
 
 
 def finish(result: Future[T], call: Callable[[], T]) -> None:
-    """Make a call and keep what comes of it."""
+    """Make a call and store its result or exception."""
     try:
         result.set_result(call())
     except BaseException as error:
@@ -180,9 +180,9 @@ def finish(result: Future[T], call: Callable[[], T]) -> None:
 
 
 def release_connection() -> None:
-    """Close this thread's database connection before it waits for others.
+    """Close this thread's database connection before it waits for another system.
 
-    A transaction keeps it: nobody may wait for others inside of one, and tests do.
+    In a transaction the connection stays open. Only tests may wait inside of one.
     """
     if not connection.in_atomic_block:
         connection.close()

@@ -10,38 +10,38 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import ResolverMatch, resolve
 
-# Stands in a path for an encoded slash, which is a part of the name that it is found
-# in and separates nothing. No name contains this code point, for it is no character.
+# Replaces an encoded slash in a path, because such a slash is part of a name and no
+# separator. No name contains this code point, because it is not a character.
 ENCODED_SLASH = "\uffff"
 
-# Longer paths are resolved each time, so that made-up ones fill no memory.
+# Longer paths are not cached, so that invented ones fill no memory.
 REMEMBERED_PATH = 200
-# So are paths that contain a secret.
+# Paths that contain a secret are not cached, either.
 LOOKUPS = "/authorizations/"
 
 
-# What stands in a path as it is, beside letters, digits, `_`, `.`, `-` and `~`.
+# Characters that are not escaped in a path, besides letters, digits, `_`, `.` and `-`.
 PATH_SAFE = "/@~:+"
 
 
 def spelt_path(request: HttpRequest) -> str:
-    """Return the path of a request as the client has spelt it.
+    """Return the path of a request as the client sent it.
 
-    A redirect that passes a path on uses this, because a path that was decoded does
-    not say any more which of its slashes and percent signs were encoded.
+    Redirects that contain a path use this function, because in a decoded path encoded
+    slashes and percent signs can't be told from others.
     """
     spelt: str = request.META.get("RAW_URI", "").partition("?")[0]
     return spelt or quote(request.path, safe=PATH_SAFE)
 
 
 def spelt_address(request: HttpRequest) -> str:
-    """Return the path and the query of a request as the client has spelt them."""
+    """Return the path and the query of a request as the client sent them."""
     query = request.META.get("QUERY_STRING")
     return f"{spelt_path(request)}?{query}" if query else spelt_path(request)
 
 
 def decoded_once(path: str) -> str:
-    """Decode a path once, and spell the result so that it can stand in an address.
+    """Decode a path once, and escape the result for use in an address.
 
     An encoded slash becomes a slash; one that was encoded twice is encoded once.
     """
@@ -50,9 +50,9 @@ def decoded_once(path: str) -> str:
 
 
 def is_api_path(path: str) -> bool:
-    """Tell the addresses of the API, which answer in JSON, from those of pages.
+    """Return whether a path belongs to the API, with responses in JSON, or to a page.
 
-    The explanation of the API is pages, and so is what asks for consent.
+    The API explorer and OAuth's consent are pages.
     """
     root = f"{settings.HUB_PATH}api"
     if not path.startswith(root):
@@ -62,7 +62,7 @@ def is_api_path(path: str) -> bool:
 
 
 def find_view(path: str) -> ResolverMatch:
-    """Return the view of a path; raise `Resolver404` where there is none."""
+    """Return the view of a path; raise `Resolver404` if there is none."""
     if len(path) > REMEMBERED_PATH or LOOKUPS in path:
         return resolve(path)
     return remembered_view(path)
@@ -70,5 +70,5 @@ def find_view(path: str) -> ResolverMatch:
 
 @lru_cache(maxsize=4096)
 def remembered_view(path: str) -> ResolverMatch:
-    """Resolve a path once; that takes as long as reading a token's row."""
+    """Return the cached view of a path; resolving takes as long as a token's query."""
     return resolve(path)

@@ -1,12 +1,11 @@
 """A fixed pool of threads that call functions for an event loop, in fair order.
 
-Each caller has at most so many threads at once, and its further calls wait in a line of
-their own: one busy program leaves the other threads to everybody else.
+The number of threads of each caller is limited, and its further calls wait in a queue
+of their own, so that a busy program does not block other callers.
 
 A change of threads takes more CPU time than a small request. So a thread whose call has
-ended takes the next one of the same caller, unless others wait for a thread; and one
-wake-up hands over to the loop all results that are there, where `loop.run_in_executor`
-wakes the loop up for each.
+ended takes the next one of the same caller, unless others wait for a thread. The loop
+is woken once for all available results, while `loop.run_in_executor` wakes it for each.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Job = Callable[[], None]
 
 
 class Line:
-    """The calls of one caller: how many have a thread, and which wait."""
+    """The calls of one caller: the number with a thread, and those that wait."""
 
     __slots__ = ("active", "waiting")
 
@@ -35,9 +34,9 @@ class Line:
 
 
 class FairThreads:
-    """`count` threads, of which each caller has `most` at once.
+    """A pool of `count` threads, of which a caller has at most `most` at once.
 
-    `executor` leads other calls into the same threads.
+    `executor` runs other calls in the same threads.
     """
 
     def __init__(self, count: int, most: int, name: str) -> None:
@@ -45,7 +44,7 @@ class FairThreads:
         self.most = most
         self.lock = Lock()
         self.lines: dict[str, Line] = {}
-        # Jobs that were given to the executor and have no thread yet.
+        # The number of jobs of the executor without a thread.
         self.queued = 0
         self.results: Results | None = None
 
@@ -72,7 +71,7 @@ class FairThreads:
         self.executor.submit(self.work, caller, line, job)
 
     def work(self, caller: str, line: Line, job: Job) -> None:
-        """Run a caller's calls in this thread, as long as nobody else waits for it."""
+        """Run a caller's calls in this thread, until another caller needs a thread."""
         with self.lock:
             self.queued -= 1
         while True:
@@ -98,13 +97,13 @@ class Results:
         self.is_awake = False
 
     def add(self, future: asyncio.Future[Any], finish: Job) -> None:
-        """Have the loop finish a future; called in a thread."""
+        """Let the loop finish a future; called in a thread."""
         self.ready.append((future, finish))
-        # Two threads may both wake the loop up, but none relies on a wake-up that has
-        # passed: the loop takes the mark away before it looks for results.
+        # Two threads may both wake the loop up, but no result is missed, because the
+        # loop clears the mark before it looks for results.
         if not self.is_awake:
             self.is_awake = True
-            # Nobody waits any longer if the loop is closed.
+            # If the loop is closed, the results are no longer needed.
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self.hand_over)
 
@@ -122,7 +121,7 @@ def settle(
     call: Callable[..., T],
     args: tuple[Any, ...],
 ) -> None:
-    """Call a function in this thread, unless nobody waits for it any longer."""
+    """Call a function in this thread, unless its future is cancelled."""
     if future.cancelled():
         return
     try:

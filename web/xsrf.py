@@ -1,18 +1,18 @@
-"""Forged requests are told from real ones by JupyterHub's rules.
+"""Protection against forged requests (XSRF) by JupyterHub's rules.
 
-A page hands out a value twice: in the `_xsrf` cookie and in its form, where scripts
-find it as well. Whoever sends both back equal has read a page of ours. The value is
+A page sends a value twice: in the `_xsrf` cookie and in its form, where scripts can
+read it, too. A request with two equal values comes from a page of the hub. The value is
 signed for one session and user, or for one browser as long as nobody has signed in, so
-that a value from elsewhere is worth nothing. Of several cookies any that is valid
-counts.
+that values from elsewhere are refused. If there are several cookies, one valid value is
+enough.
 
-Pages and the admin are checked by the middleware, in place of Django's own. The API
-calls `request.check_xsrf()` itself, for it alone knows whether a cookie or a token
-speaks.
+The middleware checks pages and the admin, in place of Django's own. The API calls
+`request.check_xsrf()` itself, because only the API decides whether a cookie or a token
+authenticates a request.
 
-Pages are for people who go to them. A script that fetches one for a person who is
-signed in must send the value as well: without hosts of their own (`subdomain_host`),
-pages of users' servers share the hub's origin, and could read what it shows.
+Pages are for navigation. A script that fetches a page with a person's session must send
+the value as well, because without hosts of their own (`subdomain_host`) pages of users'
+servers share the hub's origin, and could read the response.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ SCRIPTS_REFUSED = (
 
 
 def get_token(request: Any) -> str:
-    """The value for this request's forms; the middleware sends it as cookie, too.
+    """Return the value for this request's forms; the middleware sets its cookie.
 
-    A script that has not proved itself gets none, on whatever page it is answered with.
+    A script without a valid value gets none, on any page.
     """
     if is_unproven_script(request):
         return ""
@@ -53,8 +53,8 @@ def get_token(request: Any) -> str:
     made_for, token = getattr(request, "_xsrf_token", ("", ""))
     if made_for == binding:
         return token
-    # A form should outlive the hour that an anonymous value has; so a value is
-    # handed out again only during the first half of it.
+    # An anonymous value is valid for an hour. It is used again only in the first half
+    # of that, so that each form stays valid for at least the other half.
     valid = _valid_cookies(request, binding, ANONYMOUS_SECONDS // 2)
     token = valid[0] if valid else _signer(binding).sign(secrets.token_urlsafe(16))
     request._xsrf_token = (binding, token)
@@ -62,18 +62,18 @@ def get_token(request: Any) -> str:
 
 
 def is_needed(request: HttpRequest) -> bool:
-    """Whether an API request that a cookie authenticates must prove its origin.
+    """Return whether an API request with a cookie must prove its origin.
 
-    Scripts must, even to read, since a reply may be caught by whoever makes a
-    browser ask for it. Typing an address or following a link need not.
+    Scripts must, even to read, because a foreign page that causes a request might read
+    the response. Requests by a typed address or a link need no proof.
     """
     mode = request.META.get("HTTP_SEC_FETCH_MODE", "navigate")
     if request.method in ("HEAD", "OPTIONS") or mode == "websocket":
         return False
     if request.method == "GET":
         same_origin = request.META.get("HTTP_SEC_FETCH_SITE") == "same-origin"
-        # An image or a script of a page of ours; a script that fetches says `empty`,
-        # and could read what it gets.
+        # An image or a script of a page of the hub. A script that fetches sends
+        # `empty`, and could read the response.
         is_part = request.META.get("HTTP_SEC_FETCH_DEST") != "empty"
         if mode == "navigate" or (mode == "no-cors" and same_origin and is_part):
             return False
@@ -81,10 +81,11 @@ def is_needed(request: HttpRequest) -> bool:
 
 
 def is_unproven_script(request: Any) -> bool:
-    """Whether a script asks in the name of somebody who is signed in, without proof.
+    """Return whether a script uses somebody's session without proof of its origin.
 
-    Browsers tell by `Sec-Fetch-Mode` that a person goes to a page. What sends no such
-    header is a program, or a browser on a connection that is open to others anyway.
+    In browsers, `Sec-Fetch-Mode` states whether a person navigates to a page. A request
+    without that header comes from a program, or from a browser on an insecure
+    connection, which others can read anyway.
     """
     if not hasattr(request, "_is_unproven_script"):
         mode = request.META.get("HTTP_SEC_FETCH_MODE", "navigate")
@@ -98,10 +99,10 @@ def is_unproven_script(request: Any) -> bool:
 
 
 def check(request: Any) -> None:
-    """Refuse an API request that carries a cookie but no proof of its origin.
+    """Refuse an API request with a cookie but without proof of its origin.
 
-    Call it only where no token authenticates. Strangers pass, unless a page makes
-    them ask: they are refused for lack of credentials, with a message that helps more.
+    Call this only if no token authenticates. Anonymous requests pass, unless a page
+    sent them: they are refused later for lack of credentials, with a better message.
     """
     if not request.user.is_authenticated and request.caller is not Caller.PAGE:
         return
@@ -110,8 +111,8 @@ def check(request: Any) -> None:
 
 
 def find_problem(request: HttpRequest) -> str:
-    """Say what is wrong with the request's XSRF value; empty if nothing is."""
-    # Django's test client asks for this, as for Django's own check.
+    """Return the problem of the request's XSRF value; empty if there is none."""
+    # Django's test client sets this flag, as for Django's own check.
     if getattr(request, "_dont_enforce_csrf_checks", False):
         return ""
     sent = _sent_value(request)
@@ -121,8 +122,8 @@ def find_problem(request: HttpRequest) -> str:
     valid = _valid_cookies(request, binding, ANONYMOUS_SECONDS)
     if any(constant_time_compare(sent, cookie) for cookie in valid):
         return ""
-    # A browser that has lost the cookie may go on reading: the value alone proves that
-    # it comes from a page of the same session.
+    # A browser without the cookie may still read, because the value alone proves that
+    # the request comes from a page of the same session.
     is_reading = request.method == "GET" and request.user.is_authenticated
     if is_reading and not valid and _is_signed_for(binding, sent, ANONYMOUS_SECONDS):
         return ""
@@ -130,7 +131,7 @@ def find_problem(request: HttpRequest) -> str:
 
 
 def is_page(response: HttpResponse) -> bool:
-    """Whether an answer is HTML that somebody could read."""
+    """Return whether a response is an HTML page with content."""
     return (
         not response.streaming
         and response.headers.get("Content-Type", "").startswith("text/html")
@@ -139,12 +140,12 @@ def is_page(response: HttpResponse) -> bool:
 
 
 class XSRFMiddleware:
-    """Checks every changing request to a page, and sends the cookie along.
+    """Checks every changing request to a page, and sets the cookie.
 
-    A view whose class sets `answers_xsrf_problem` is called in spite of a problem
-    and finds it in `request.xsrf_problem`. One that sets `answers_scripts` is called
-    by scripts of any page, which can follow its redirects and read no page of it. Views
-    exempt from Django's check, such as the API's, are left alone.
+    A view whose class sets `answers_xsrf_problem` is called in spite of a problem and
+    reads it from `request.xsrf_problem`. A view that sets `answers_scripts` is called
+    for scripts of any page, which can follow its redirects but read none of its pages.
+    Views that are exempt from Django's check, such as the API's, are not checked.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -153,7 +154,7 @@ class XSRFMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         if is_page(response) and is_unproven_script(request):
-            # It may read what it gets, and a page tells more than the status.
+            # A script could read the page, which contains more than the status.
             return HttpResponse(
                 SCRIPTS_REFUSED, status=max(response.status_code, 403), headers=PLAIN
             )
@@ -168,8 +169,7 @@ class XSRFMiddleware:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> HttpResponse | None:
-        # The admin decorates its views with Django's check; this flag tells that
-        # check that its work is done.
+        # The admin decorates its views with Django's check, which this flag disables.
         request.csrf_processing_done = True
         request.check_xsrf = partial(check, request)
         request.xsrf_problem = ""
@@ -199,8 +199,8 @@ class XSRFMiddleware:
 
     @staticmethod
     def _has_new_session(request: HttpRequest) -> bool:
-        # Whoever has just signed in holds a value for the time before. Asking for
-        # the user loads the session, so only requests that did so are asked.
+        # After a sign-in the browser still has the anonymous value. Reading the user
+        # loads the session, so this is checked only if the session is loaded already.
         return (
             getattr(request, "xsrf_is_checked", False)
             and request.session.accessed
@@ -223,7 +223,7 @@ class XSRFMiddleware:
 
 
 def _sent_value(request: HttpRequest) -> str:
-    """Return the first value that is sent, where JupyterHub looks first."""
+    """Return the first value of the request, in JupyterHub's order of places."""
     places = (request.POST.get(NAME), request.GET.get(NAME))
     values = (*places, *(request.META.get(header) for header in HEADERS))
     return next((value for value in values if value), "")
@@ -232,7 +232,7 @@ def _sent_value(request: HttpRequest) -> str:
 def _valid_cookies(
     request: HttpRequest, binding: str, anonymous_seconds: int
 ) -> list[str]:
-    """Return the values of all cookies that are signed for this session or browser.
+    """Return the cookies' values that are signed for this session or browser.
 
     Other programs on the same host name use a cookie of this name, too.
     """
