@@ -27,7 +27,7 @@ from scopes.access import (
     expand,
     token_overlap,
 )
-from scopes.memory import remembered
+from scopes.caches import remembered
 
 # The alias of the principal's table in a query that selects `columns`.
 ALIASES: Final = {"user": "u", "service": "s"}

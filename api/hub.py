@@ -54,7 +54,7 @@ class RootView(HubAPIView):
     scopes: ClassVar = {"GET": AllowAny}
 
     def get(self, request: APIRequest) -> HttpResponse:
-        return Response({"version": settings.HUB_VERSION})
+        return Response({"version": settings.JUPYTERHUB_VERSION})
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
@@ -73,7 +73,7 @@ class InfoView(HubAPIView):
         hub = settings.HUB
         return Response(
             {
-                "version": settings.HUB_VERSION,
+                "version": settings.JUPYTERHUB_VERSION,
                 "python": sys.version,
                 "sys_executable": sys.executable,
                 "spawner": _component(hub.spawner_class),
@@ -89,7 +89,7 @@ def _component(name: str) -> dict[str, str]:
     package = name.partition(".")[0]
     if package == "jupyterhub":
         # JupyterHub's own classes, or the hub's replacements.
-        return {"class": name, "version": settings.HUB_VERSION}
+        return {"class": name, "version": settings.JUPYTERHUB_VERSION}
     try:
         return {"class": name, "version": version(package)}
     except PackageNotFoundError:

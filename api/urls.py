@@ -13,7 +13,6 @@ from api import (
     batchspawner,
     groups,
     hub,
-    openapi,
     servers,
     services,
     shares,
@@ -22,6 +21,7 @@ from api import (
     whoami,
 )
 from api.base import UnknownView
+from api.openapi import views
 
 app_name = "api"
 urlpatterns = [
@@ -35,6 +35,6 @@ urlpatterns = [
     *batchspawner.urlpatterns,
     *hub.urlpatterns,
     *authorizations.urlpatterns,
-    *openapi.urlpatterns,
+    *views.urlpatterns,
     re_path(r"^", UnknownView.as_view()),
 ]

@@ -5,32 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin
 from django.db import connection
-from django.db.models import BooleanField, F, Model, Q, QuerySet, Value
+from django.db.models import BooleanField, Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Concat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from audit.models import ACTIONS, Event
+from audit.rights import SCOPES, readable_events
 from web.admin_base import DASH, ScopedAdmin, moment
-
-# The scopes that show the events of each kind of row. A person who holds all of them
-# for all rows reads the whole audit log; others read the events of their rows.
-NAME = F("name")
-SERVER = Concat("user__name", Value("/"), "name")
-SHARING = Q(action__startswith="share")
-READABLE = (
-    ("user", "accounts.User", NAME, "read:users", Q()),
-    ("group", "accounts.Group", NAME, "read:groups", Q()),
-    ("service", "services.Service", NAME, "read:services", Q()),
-    ("server", "servers.Server", SERVER, "read:servers", ~SHARING),
-    ("server", "servers.Server", SERVER, "read:shares", SHARING),
-)
-SCOPES = tuple(dict.fromkeys(scope for *_, scope, _ in READABLE))
-EVERYTHING = frozenset({"read:tokens", *SCOPES})
 
 
 class TargetFilter(admin.SimpleListFilter):
@@ -146,17 +130,7 @@ class EventAdmin(ScopedAdmin):
         return request.user.access.has(*SCOPES)
 
     def get_queryset(self, request: Any) -> QuerySet[Event]:
-        events = Event.objects.all()
-        if request.user.access.covers(EVERYTHING):
-            return events
-        reach = Q(pk__in=())
-        for kind, label, name, scope, events_of_kind in READABLE:
-            rows = request.user.access.limit(
-                scope, queryset=apps.get_model(label)._default_manager.order_by()
-            )
-            names = rows.values_list(name)
-            reach |= Q(target_kind=kind, target_name__in=names) & events_of_kind
-        return events.filter(reach)
+        return readable_events(request.user.access)
 
     @admin.display(description="When")
     def when(self, event: Event) -> SafeString | str:

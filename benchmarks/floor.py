@@ -24,7 +24,7 @@ from django.http import (  # noqa: E402
 )
 from django.urls import path  # noqa: E402
 
-from hubsite.config.configuration import HubConfig  # noqa: E402
+from hubsite.config.load import HubConfig  # noqa: E402
 
 # As long as the answer to an ordinary user's `GET /user`.
 ANSWER = {
@@ -69,7 +69,7 @@ def main() -> None:
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
         },
         HUB=HubConfig(),
-        HUB_VERSION="6.1.1",
+        JUPYTERHUB_VERSION="6.1.1",
         ROOT_URLCONF=__name__,
         DATA_UPLOAD_MAX_MEMORY_SIZE=10_000_000,
         TRUSTED_PROXIES=[],

@@ -17,7 +17,7 @@ from controller.spawners.sanitize import storable
 from controller.spawners.spawn_context import SpawnContext
 
 if TYPE_CHECKING:
-    from controller.spawners.host import HostedSpawner
+    from controller.spawners.hosted_spawner import HostedSpawner
     from controller.term import Term
 
 log = structlog.get_logger("hub.controller")

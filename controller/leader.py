@@ -18,7 +18,7 @@ from controller.call_handlers import answer
 from controller.database import Database
 from controller.leadership import Lost
 from controller.server_reconciler import ServerReconciler
-from controller.spawners.hosting import Hosting
+from controller.spawners.loading import Hosting
 from controller.term import Task, Term
 from database.notifications import Changes
 
@@ -37,7 +37,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 class Leader(Term):
     """A term of leadership, with the tasks that act in the term.
 
-    `tasks` run beside the reconcilers of servers, see `controller.task_group`.
+    `tasks` run beside the reconcilers of servers, see `controller.background_tasks`.
     """
 
     def __init__(

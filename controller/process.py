@@ -20,7 +20,7 @@ from controller.database import Database, notice_broken_connections
 from controller.leader import Leader
 from controller.leadership import Lock, Lost, new_lock
 from controller.records import take_over
-from controller.spawners.hosting import Hosting
+from controller.spawners.loading import Hosting
 from controller.term import Task, TooManyFailures
 
 log = structlog.get_logger("hub.controller")
@@ -59,7 +59,7 @@ class Process:
             "host": socket.gethostname(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "spawner": settings.HUB.spawner_class,
-            "version": settings.HUB_VERSION,
+            "version": settings.JUPYTERHUB_VERSION,
         }
 
     async def run(self) -> int:

@@ -12,7 +12,7 @@ from controller.leadership import Lost
 from controller.records import Records, Row
 
 if TYPE_CHECKING:
-    from controller.spawners.host import HostedSpawner
+    from controller.spawners.hosted_spawner import HostedSpawner
     from controller.term import Term
 
 log = structlog.get_logger("hub.controller")

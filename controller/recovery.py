@@ -21,7 +21,7 @@ import structlog
 from controller.spawners.kinds import COMMENT, VARIABLE, is_local, is_slurm, submits
 
 if TYPE_CHECKING:
-    from controller.spawners.host import HostedSpawner
+    from controller.spawners.hosted_spawner import HostedSpawner
 
 log = structlog.get_logger("hub.spawner")
 

@@ -33,7 +33,7 @@ from servers.models import Server
 from servers.progress import cancelled_event, failed_event, ready_event
 
 if TYPE_CHECKING:
-    from controller.spawners.host import HostedSpawner
+    from controller.spawners.hosted_spawner import HostedSpawner
     from controller.term import Term
 
 log = structlog.get_logger("hub.controller")

@@ -16,8 +16,8 @@ from controller.database import Database
 from controller.leadership import Lost
 from controller.records import Records
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.host import Host
-from controller.spawners.hosting import Hosting
+from controller.spawners.hosted_spawner import Host
+from controller.spawners.loading import Hosting
 from controller.spawners.spawn_context import SpawnContext
 
 log = structlog.get_logger("hub.controller")

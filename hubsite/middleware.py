@@ -66,7 +66,7 @@ class HubMiddleware:
         frames = f"frame-ancestors {ancestors}; report-uri {prefix}security/csp-report"
         self.page_policy = frames
         self.headers = {
-            "X-JupyterHub-Version": settings.HUB_VERSION,
+            "X-JupyterHub-Version": settings.JUPYTERHUB_VERSION,
             "Access-Control-Allow-Headers": "accept, content-type, authorization",
             "X-Content-Type-Options": "nosniff",
         }

@@ -12,9 +12,9 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from api.schema import description
+from api.openapi.schema import description
 from hubsite.config.environment import variables
-from hubsite.config.schema import declared_fields
+from hubsite.config.hub_config import declared_fields
 from hubsite.config.unsupported import ADVICE
 from scopes.definitions import DEFAULT_ROLES, SCOPES
 from scopes.grammar import MAX_SCOPE_LENGTH, MAX_SCOPES

@@ -18,11 +18,11 @@ from csp.constants import NONCE, NONE, SELF
 from hubsite import logging as hub_logging
 from hubsite.config import secrets
 from hubsite.config.addresses import subdomains
-from hubsite.config.configuration import load_config
 from hubsite.config.environment import proxy_socket, read_environment
 from hubsite.config.file import ConfigError
+from hubsite.config.hub_config import HubConfig
+from hubsite.config.load import load_config
 from hubsite.config.response_settings import frame_ancestors, site_headers
-from hubsite.config.schema import HubConfig
 from web.cache import redis_cache
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -32,7 +32,7 @@ DATA_DIR = SITE.data_dir
 HUB: HubConfig = load_config(
     SITE.config, keep_servers=SITE.keep_servers, homes=DATA_DIR / "homes"
 )
-HUB_VERSION = "6.1.1"
+JUPYTERHUB_VERSION = "6.1.1"
 # As addresses have it, and as Django matches it: without escapes.
 HUB_PREFIX = f"{HUB.base_url}hub/"
 HUB_PATH = unquote(HUB_PREFIX)
@@ -401,7 +401,7 @@ WHITENOISE_MAX_AGE = 3600
 # ------------------------------------------------------------------------------ API
 
 REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "api.schema.HubSchema",
+    "DEFAULT_SCHEMA_CLASS": "api.openapi.schema.HubSchema",
     "EXCEPTION_HANDLER": "api.exceptions.exception_handler",
     "FORMAT_SUFFIX_KWARG": None,
     "URL_FORMAT_OVERRIDE": None,
@@ -412,7 +412,7 @@ SPECTACULAR_SETTINGS = {
         "The REST API of this hub; clients of JupyterHub's API work unchanged. "
         "Send `Authorization: token <secret>` (or `Bearer`)."
     ),
-    "VERSION": HUB_VERSION,
+    "VERSION": JUPYTERHUB_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": re.escape(f"{HUB_PATH}api"),
     # The few enumerations stand where they are used.

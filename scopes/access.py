@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 from django.db.models import CharField, F, Func, Q, Value
 
+from scopes.caches import remembered
 from scopes.definitions import INHERIT
 from scopes.expansion import Identity, client_access, expand, identify
 from scopes.grammar import RawScope
-from scopes.memory import remembered
 from scopes.refusals import Forbidden, NotFound
-from scopes.tables import TABLES
+from scopes.visible_keys import TABLES
 
 if TYPE_CHECKING:
     from django.db.models import Model, QuerySet

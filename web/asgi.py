@@ -281,7 +281,7 @@ def refusal(refused: RefusedError) -> HttpResponse:
     """Return a refusal in the format of the API's errors."""
     content = {"status": refused.status, "message": refused.message}
     response = JsonResponse(content, status=refused.status)
-    response["X-JupyterHub-Version"] = settings.HUB_VERSION
+    response["X-JupyterHub-Version"] = settings.JUPYTERHUB_VERSION
     for name, value in settings.SITE_HEADERS.items():
         response[name] = value
     if refused.status == 503:

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from hubsite.config.file import ConfigError
+from hubsite.config.hub_config import HubConfig
 from hubsite.config.reader import Reader
-from hubsite.config.schema import HubConfig
 from hubsite.config.values import line, port, web_address
 
 # Characters that Django does not escape in the paths of pages.

@@ -11,8 +11,8 @@ from traitlets.config.loader import Config, LazyConfigValue
 from controller.spawners.classes import UnknownSpawner, resolve
 from hubsite.config import authenticators, remarks
 from hubsite.config.file import ConfigError
+from hubsite.config.hub_config import HubConfig, declared_places
 from hubsite.config.roles import roles
-from hubsite.config.schema import HubConfig, declared_places
 from hubsite.config.services import services
 from hubsite.config.values import names
 

@@ -43,7 +43,7 @@ from database.batches import batches, in_batches
 from database.failures import is_conflict
 from database.locks import Advisory, delete_all, keep, lock_all, patience, wait_for
 from hubsite.config.file import ConfigError
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
 from hubsite.config.services import SERVICE_PREFIX
 from oauth.actions import delete_client, revoke_abandoned, update_clients
 from scopes.definitions import DEFAULT_ROLES

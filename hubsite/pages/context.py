@@ -27,15 +27,22 @@ def hub(request: HttpRequest) -> dict[str, Any]:
         "announcements": Announcements(settings.HUB.template_vars, known),
         "csrf_token": SimpleLazyObject(lambda: xsrf.get_token(request)),
         "here": _place(request),
-        "hub_prefix": f"{settings.HUB.base_url}hub/",
         "hub_services": SimpleLazyObject(lambda: list(_services(request))),
-        "hub_version": settings.HUB_VERSION,
+        **site(),
+        # Whether pages of servers are of one origin with the hub's own.
+        "shares_origin": not settings.HUB.subdomain_host,
+    }
+
+
+def site() -> dict[str, Any]:
+    """Return the part of the context that needs no request, for error pages too."""
+    return {
+        "hub_prefix": f"{settings.HUB.base_url}hub/",
+        "hub_version": settings.JUPYTERHUB_VERSION,
         "site_footer": settings.FOOTER,
         "site_help": settings.HELP_URL,
         "site_logo": has_logo(),
         "site_name": settings.SITE_NAME,
-        # Whether pages of servers are of one origin with the hub's own.
-        "shares_origin": not settings.HUB.subdomain_host,
     }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
@@ -18,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 
 from database.failures import RETRY_AFTER, explanation, is_unavailable, leave_standby
+from hubsite.pages.context import site
 from hubsite.pages.views import TITLES
 from scopes.refusals import Unavailable
 from web.cache import CACHE_AWAY, cache_problem
@@ -108,7 +108,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def page(status: HTTPStatus, title: str = "", explanation: str = "") -> HttpResponse:
     """Render an error without asking the database who is signed in."""
-    context: dict[str, Any] = {"code": int(status), "title": title}
+    context = {**site(), "code": int(status), "title": title}
     template = "500.html" if status == 500 else "error.html"
     text = loader.render_to_string(template, {**context, "explanation": explanation})
     return HttpResponse(text, status=status)

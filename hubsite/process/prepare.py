@@ -33,8 +33,8 @@ from database.locks import Advisory, hold
 from hubsite.config.addresses import EVERYWHERE
 from hubsite.config.environment import unknown_variables
 from hubsite.config.file import ConfigError
+from hubsite.config.hub_config import HubConfig
 from hubsite.config.reconcile import reconcile
-from hubsite.config.schema import HubConfig
 from web.cache import look_for_cache
 
 # The folder of PAM's rules for a service on Linux.

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from audit.actions import record
 from audit.models import Actor, Event
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
 from servers.models import Server, ServerEvent
 from tests.admin.conftest import rows, text
 from tests.factories import make_server, make_share, make_user, make_users

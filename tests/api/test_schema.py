@@ -11,8 +11,8 @@ from django.urls import URLPattern, get_resolver
 from drf_spectacular.validation import validate_schema
 
 from api.base import HubAPIView, UnknownView
-from api.description import table
-from api.schema import description
+from api.openapi.schema import description
+from api.openapi.types import table
 from tests.conftest import API
 
 

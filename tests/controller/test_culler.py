@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from controller import culler
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
 from servers.models import Server
 from tests.conftest import API
 from tests.controller.site import Site, until

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from controller.spawners.host import Host
+from controller.spawners.hosted_spawner import Host
 from oauth.clients import server_client_id
-from tests.controller.hosting import configuration, context, get, run, started
+from tests.controller.spawners import configuration, context, get, run, started
 
 RECORDS = json.loads(Path(__file__).with_name("environments.json").read_text("utf-8"))
 # By this, and by nothing else, a server of ours differs.

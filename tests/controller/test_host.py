@@ -22,9 +22,9 @@ from traitlets.config import Config
 from controller.pids import beginning
 from controller.spawners.classes import UnknownSpawner
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.host import Host, HostedSpawner
+from controller.spawners.hosted_spawner import Host, HostedSpawner
 from controller.spawners.spawn_context import SpawnContext
-from tests.controller.hosting import (
+from tests.controller.spawners import (
     configuration,
     context,
     environment,

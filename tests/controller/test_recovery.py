@@ -14,8 +14,8 @@ from traitlets.config import Config
 from controller import recovery
 from controller.pids import beginning
 from controller.spawners import kinds
-from controller.spawners.host import Host
-from tests.controller.hosting import configuration, context, get, run
+from controller.spawners.hosted_spawner import Host
+from tests.controller.spawners import configuration, context, get, run
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from traitlets.config import Config
 from controller import server_events
 from controller.server_events import SCHEMA_FILE, Moment, capsule, emitter
 from controller.spawners.spawn_context import SpawnContext
-from hubsite.config.configuration import build_config
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
+from hubsite.config.load import build_config
 from tests.controller.site import Site, until
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

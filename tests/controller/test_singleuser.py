@@ -21,11 +21,11 @@ from traitlets.config import Config
 
 from accounts.models import User
 from audit.models import Event
-from controller.spawners.host import Host, HostedSpawner
+from controller.spawners.hosted_spawner import Host, HostedSpawner
 from controller.spawners.spawn_context import SpawnContext
 from servers import credentials
 from servers.models import Server
-from tests.controller.hosting import get
+from tests.controller.spawners import get
 from tests.factories import make_server, make_token, make_user
 from tests.web.conftest import PASSWORD
 from tokens.models import APIToken

@@ -25,8 +25,8 @@ from audit.models import Actor, Event
 from controller import cleanup, retention
 from controller.records import Records, take_over
 from database.batches import HEAVY_ROWS, ROWS, in_batches
+from hubsite.config.hub_config import HubConfig
 from hubsite.config.reconcile import reconcile
-from hubsite.config.schema import HubConfig
 from oauth import actions as oauth
 from oauth.models import OAuthClient, OAuthCode
 from scopes.refusals import Invalid

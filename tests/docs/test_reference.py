@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from controller.management.commands import routes
-from hubsite.config.configuration import load_config
 from hubsite.config.environment import variables
 from hubsite.config.file import ConfigError
-from hubsite.config.schema import declared_places
+from hubsite.config.hub_config import declared_places
+from hubsite.config.load import load_config
 from hubsite.config.unsupported import ADVICE, PLAIN
 from hubsite.management.commands import hub, reference, web
 from hubsite.metrics import REQUEST_DURATION, registry

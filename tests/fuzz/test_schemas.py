@@ -27,7 +27,7 @@ from schemathesis import Case, CheckContext, Response
 from schemathesis.checks import CHECKS
 from schemathesis.config import SchemathesisConfig
 
-from api.schema import description
+from api.openapi.schema import description
 from tests.factories import (
     make_group,
     make_server,

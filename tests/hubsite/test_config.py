@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from hubsite.config.configuration import load_config
 from hubsite.config.file import ConfigError
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
+from hubsite.config.load import load_config
 from hubsite.process import prepare
 from hubsite.process.prepare import who_checks_passwords, who_starts_servers
 
@@ -334,7 +334,7 @@ def test_spawner_that_is_not_there_stops_the_start(
 
 def test_spawner_class_is_found_without_importing_it() -> None:
     code = (
-        "import sys; from hubsite.config.configuration import load_config;"
+        "import sys; from hubsite.config.load import load_config;"
         "load_config(None);"
         "from controller.spawners.classes import resolve;"
         "resolve('dockerspawner.DockerSpawner'); resolve('docker');"

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Group, Role, User
 from audit.models import Event
 from hubsite.config.file import ConfigError
+from hubsite.config.hub_config import HubConfig
 from hubsite.config.reconcile import reconcile
-from hubsite.config.schema import HubConfig
 from oauth.actions import matches
 from oauth.models import OAuthClient
 from scopes.definitions import DEFAULT_ROLES

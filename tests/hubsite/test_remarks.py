@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hubsite.config.configuration import load_config
 from hubsite.config.file import ConfigError
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
+from hubsite.config.load import load_config
 
 Load = Callable[..., HubConfig]
 

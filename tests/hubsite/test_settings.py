@@ -230,7 +230,7 @@ def test_lines_for_people_do_nothing_to_a_terminal() -> None:
 
 def test_every_setting_of_jupyterhub_has_an_answer() -> None:
     """A setting is read, or said to have no effect; none is both."""
-    from hubsite.config.schema import declared_fields
+    from hubsite.config.hub_config import declared_fields
 
     read = {place for each in declared_fields() for place in each.metadata["places"]}
     assert not read & ADVICE.keys()

@@ -59,7 +59,7 @@ def _read_again() -> None:
         time.sleep(0.01)
     from django.conf import settings
 
-    from hubsite.config.configuration import load_config
+    from hubsite.config.load import load_config
 
     before = settings.HUB
     settings.HUB = load_config(
@@ -69,7 +69,7 @@ def _read_again() -> None:
     )
     if before.custom_scopes != settings.HUB.custom_scopes:
         _define_other_scopes(settings.HUB.custom_scopes)
-    if hosting := sys.modules.get("controller.spawners.hosting"):
+    if hosting := sys.modules.get("controller.spawners.loading"):
         _make_hosts_anew(hosting.Hosting)
         if before.services != settings.HUB.services:
             _run_other_services()

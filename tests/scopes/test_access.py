@@ -16,7 +16,7 @@ from scopes.access import (
     token_access,
 )
 from scopes.refusals import Forbidden, NotFound
-from scopes.tables import TABLES
+from scopes.visible_keys import TABLES
 
 Pair = tuple[str, str]
 

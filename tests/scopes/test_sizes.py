@@ -13,8 +13,8 @@ import pytest
 from accounts import rights
 from scopes import access as access_module
 from scopes.access import Access, Identity, expand
+from scopes.caches import remembered
 from scopes.grammar import MAX_SCOPE_LENGTH, MAX_SCOPES, check_scopes
-from scopes.memory import remembered
 from scopes.refusals import Invalid
 
 ADA = Identity("user", "ada", frozenset({"math"}))

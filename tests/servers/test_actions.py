@@ -10,7 +10,7 @@ import pytest
 from accounts.actions import deactivate_users, delete_user, update_user
 from accounts.models import Group, User
 from audit.models import Actor, Event
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
 from scopes.refusals import Busy, Conflict, Invalid, NotFound
 from servers.actions import (
     AlreadyRunning,

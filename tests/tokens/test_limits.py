@@ -41,7 +41,7 @@ def full(alan: User) -> list[APIToken]:
 
 
 def test_the_limit_is_500_unless_the_configuration_says_otherwise() -> None:
-    from hubsite.config.schema import HubConfig
+    from hubsite.config.hub_config import HubConfig
 
     assert HubConfig().token_limit_per_user == 500
 

@@ -13,7 +13,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from hubsite.config.schema import HubConfig
+from hubsite.config.hub_config import HubConfig
 from web.asgi import Application
 from web.deferred import Deferred
 
@@ -101,7 +101,7 @@ def configure() -> None:
         },
         DATA_UPLOAD_MAX_MEMORY_SIZE=1_000_000,
         HUB=HubConfig(),
-        HUB_VERSION="6.1.1",
+        JUPYTERHUB_VERSION="6.1.1",
         SITE_HEADERS={},
         ROOT_URLCONF=__name__,
         TRUSTED_PROXIES=[],

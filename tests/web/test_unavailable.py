@@ -91,3 +91,16 @@ def test_where_nothing_can_be_read_there_is_a_page_nevertheless(
 
     assert answer.status_code == 503
     assert answer["Retry-After"].isdigit()
+
+
+def test_pages_of_failures_have_the_name_and_the_links_of_the_site(
+    ada: User, settings: Any
+) -> None:
+    settings.SITE_NAME, settings.HELP_URL = "Hubble", "https://help.example.org"
+    browser = Client(raise_request_exception=False)
+    browser.force_login(ada)
+
+    with failing(LOCKED, "SELECT"):
+        text = browser.get("/hub/home").content.decode()
+
+    assert "Hubble" in text and 'href="https://help.example.org"' in text

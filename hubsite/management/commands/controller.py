@@ -35,8 +35,8 @@ class Command(BaseCommand):
                 "with `manage.py web --prepare`"
             )
         with while_loading():
+            from controller.background_tasks import TASK_GROUP
             from controller.process import serve
-            from controller.task_group import TASK_GROUP
 
         forget_secrets()
         status = serve(TASK_GROUP)

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 from traitlets.config import Config
 
-from controller.spawners.host import HostedSpawner
+from controller.spawners.hosted_spawner import HostedSpawner
 from controller.spawners.spawn_context import SpawnContext
 
 STUB = Path(__file__).resolve().parent.parent / "servers" / "stub.py"

@@ -24,7 +24,7 @@ class DescriptionView(HubAPIView):
     scopes: ClassVar = {"GET": AllowAny}
 
     def get(self, request: APIRequest, form: str) -> HttpResponse:
-        from api.schema import description
+        from api.openapi.schema import description
 
         if form == "yaml":
             import yaml

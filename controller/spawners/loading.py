@@ -11,7 +11,7 @@ from django.conf import settings
 from traitlets.config import Config
 
 from controller.spawners import classes
-from controller.spawners.host import Host
+from controller.spawners.hosted_spawner import Host
 
 
 class Hosting:

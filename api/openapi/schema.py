@@ -15,10 +15,10 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry
 
-from api import operations  # noqa: F401  (fills the table)
 from api.base import HubAPIView
 from api.bodies import BodySerializer
-from api.description import Operation, ref, table
+from api.openapi import operations  # noqa: F401  (fills the table)
+from api.openapi.types import Operation, ref, table
 from api.permissions import AllowAny
 from api.serializers import SHAPES
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
-from api.description import Operation, Schema, listed, paged, query, ref, table
+from api.openapi.types import Operation, Schema, listed, paged, query, ref, table
 from api.users import STATES
 
 TEXT: Schema = {"type": "string"}

@@ -13,7 +13,7 @@ from controller.database import Database
 from controller.leader import Leader
 from controller.leadership import Lost
 from controller.records import take_over
-from controller.spawners.hosting import Hosting
+from controller.spawners.loading import Hosting
 from servers.models import Leadership, Server
 from tests.controller.site import Site
 

@@ -12,8 +12,8 @@ from traitlets.config.loader import Config
 
 from hubsite.config.addresses import check_route_hosts, full_public_url, read_addresses
 from hubsite.config.file import ConfigError, read_file
+from hubsite.config.hub_config import HubConfig, declared_fields
 from hubsite.config.reader import Reader, spawner_class
-from hubsite.config.schema import HubConfig, declared_fields
 from hubsite.config.services import tokens
 from hubsite.config.unsupported import KNOWN_AUTHENTICATORS
 
