@@ -1,4 +1,4 @@
-"""The admin: Django's, with the hub's own sign-in, rights and look."""
+"""Django's admin with the hub's own sign-in, permissions and design."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from servers.models import Server
 from services.models import Service
 from tokens.models import APIToken
 
-# Rooms in the order in which the admin lists them, and of each its models.
+# Rooms and their models, in the order in which the admin lists them.
 ROOMS: Final = {
     "accounts": ("User", "Group", "Role"),
     "services": ("Service",),
@@ -36,7 +36,7 @@ ROOMS: Final = {
 
 
 class HubAdminSite(admin.AdminSite):
-    """Admits whoever holds `admin-ui`, and shows each what their scopes reach."""
+    """Admits users with the scope `admin-ui`; their scopes limit the rows shown."""
 
     site_header = f"{settings.SITE_NAME} administration"
     site_title = site_header
@@ -46,16 +46,16 @@ class HubAdminSite(admin.AdminSite):
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
-        # It would collect all that hangs on the rows and bypass the actions.
+        # It would collect all related rows and bypass the actions.
         del self._actions["delete_selected"]
 
     def register(
         self, model_or_iterable: Any, admin_class: Any = None, **options: Any
     ) -> None:
-        """Take in models of ours.
+        """Register the hub's own models only.
 
-        Libraries register theirs as well. Those are no business of the admin's, or
-        would show what nobody should read, such as second factors.
+        Libraries register theirs as well. Those are of no use in the admin, or contain
+        secrets, such as second factors.
         """
         models: Iterable[type[Model]] = (
             model_or_iterable
@@ -66,7 +66,7 @@ class HubAdminSite(admin.AdminSite):
         super().register(ours, admin_class, **options)
 
     def unregister(self, model_or_iterable: Any) -> None:
-        """Let go of models of ours; libraries let go of what was never taken in."""
+        """Unregister models; ignore those that were never registered."""
         models = (
             model_or_iterable
             if isinstance(model_or_iterable, Iterable)
@@ -80,7 +80,7 @@ class HubAdminSite(admin.AdminSite):
     def admin_view(
         self, view: Callable[..., HttpResponse], cacheable: bool = False
     ) -> Callable[..., HttpResponse]:
-        """Admit to one page; forged requests are the middleware's business."""
+        """Wrap a view with the permission check; middleware refuses forged requests."""
 
         def admitted(request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
             if not request.user.is_authenticated:
@@ -96,7 +96,7 @@ class HubAdminSite(admin.AdminSite):
         return update_wrapper(admitted, view)
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Send to the hub's own sign-in: it limits attempts and asks second factors."""
+        """Redirect to the hub's sign-in, with its limits and second factors."""
         return HttpResponseRedirect(
             f"{reverse('account_login')}?next={reverse('admin:index')}"
         )
@@ -107,7 +107,7 @@ class HubAdminSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: Any = None
     ) -> HttpResponse:
-        """Send to the hub's own page, which limits guesses at the old password."""
+        """Redirect to the hub's page, which limits guesses of the old password."""
         return HttpResponseRedirect(reverse("account_change_password"))
 
     def entrance(self, request: HttpRequest) -> HttpResponse:
@@ -129,7 +129,7 @@ class HubAdminSite(admin.AdminSite):
     def app_index(
         self, request: HttpRequest, app_label: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Lead to the overview, which has the same links."""
+        """Redirect to the overview, which has the same links."""
         return HttpResponseRedirect(reverse("admin:index"))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class HubAdminSite(admin.AdminSite):
 
 
 def _figures(request: Any) -> Iterable[dict[str, Any]]:
-    """Count what the overview shows, as far as whoever asks may see it."""
+    """Return the counts of the overview, limited by the user's scopes."""
     now = timezone.now()
     soon = now + timedelta(days=7)
 
@@ -207,5 +207,5 @@ def _latest(request: Any) -> list[Event]:
     return list(events.get_queryset(request)[:8])
 
 
-# Django has made it from the class above, see `hubsite/apps.py`.
+# Django makes the site from the class above, see `hubsite/apps.py`.
 site = cast("HubAdminSite", admin.site)

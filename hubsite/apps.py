@@ -6,9 +6,9 @@ from django.db import close_old_connections, connection, reset_queries
 
 from hubsite.process.loading import left_out
 
-# This is the first of the installed apps. Django REST framework loads what its users
-# might want to use: a client for HTTP (6 MB), and the driver of PostgreSQL (9 MB) for
-# that database's own types of columns.
+# This is the first of the installed apps. Django REST framework imports modules that
+# the hub does not use: an HTTP client (6 MB), and the driver of PostgreSQL (9 MB) for
+# the types of columns of that database.
 with left_out(
     "requests",
     *(() if connection.vendor == "postgresql" else ("django.contrib.postgres",)),
@@ -28,9 +28,9 @@ class HubsiteConfig(AppConfig):
             revoke_tokens_of_sessions,
         )
 
-        # They look for connections at a request's begin and end, which takes a tenth
-        # of a small call; the end is enough. Queries are kept for debugging only, and
-        # neither kind of cache has anything to close.
+        # Django checks connections at the beginning and end of a request, which takes
+        # 10 % of a small call; the end is enough. Queries are stored for debugging
+        # only, and neither kind of cache needs to be closed.
         request_started.disconnect(close_old_connections)
         request_started.disconnect(reset_queries)
         request_finished.disconnect(close_caches)
@@ -40,7 +40,7 @@ class HubsiteConfig(AppConfig):
 
 
 class HubAdminConfig(admin.AdminConfig):
-    """Django's admin, on our site."""
+    """Django's admin with the hub's site."""
 
     default_site = "hubsite.admin.HubAdminSite"
     default = False

@@ -1,11 +1,11 @@
-"""The hub as an ASGI application, for any server that speaks ASGI."""
+"""The hub as an ASGI application, for any ASGI server."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
 
-# It sets Django up, which models need before they are loaded.
+# This import sets Django up, which is necessary before models are imported.
 from hubsite.wsgi import application as handler
 
 # isort: split
@@ -27,7 +27,7 @@ from web.environ import Environ
 
 
 def is_identified(environ: Environ) -> bool:
-    """Tell whether a request has a valid token, or the session of an active user."""
+    """Return whether a request has a valid token, or the session of an active user."""
     close_old_connections()
     request = WSGIRequest(environ)
     if TokenAuthentication().authenticate(request) is not None:
@@ -45,7 +45,7 @@ with_session = SessionCookieMiddleware(with_session)
 
 
 def refused_page(refused: RefusedError) -> HttpResponse:
-    """Show a person why a request is refused before its view; asks no database."""
+    """Return the page for a request refused before its view, without queries."""
     status = HTTPStatus(refused.status)
     is_busy = status == HTTPStatus.SERVICE_UNAVAILABLE
     title = BUSY if is_busy else TITLES.get(status, status.phrase)
@@ -58,7 +58,7 @@ headers = HubMiddleware(signed_in)
 
 
 def start() -> None:
-    """Begin what goes on beside the requests."""
+    """Start the background tasks of a web process."""
     activity.start()
     verification.look_for_lost_keys()
 

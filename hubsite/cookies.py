@@ -1,8 +1,8 @@
 """The choice among several session cookies of one request.
 
 Another Jupyter on the same host name sets cookies of the same names, and a page of a
-user's server can do so on purpose. The one that the hub has set is found by what it
-says; no other middleware needs to look for it.
+user's server can do so on purpose. This middleware finds the hub's own cookie by its
+value, so other middleware sees that one only.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from django.utils import timezone
 from api.authorizations import user_of_session
 from web.cookies import values_of
 
-# What can be the key of a session, for the database to be asked about.
+# The format of session keys; other values cause no query.
 SESSION_KEY: Final = re.compile(r"[0-9a-z]{8,40}")
-# Sessions whose person is looked for, at most. A page that plants cookies has to sign
-# in once for each of them.
+# Most sessions that are read for one request. A page that sets more cookies with valid
+# sessions has to sign in once for each of them.
 MOST_SESSIONS: Final = 20
 
 
 class SessionCookieMiddleware:
-    """Leaves that session cookie to other middleware which is the hub's own.
+    """Passes only the hub's own session cookie to other middleware.
 
-    A cookie that is no session of the hub is ignored, and stays where it is: its owner
-    may need it.
+    Cookies without a session of the hub are ignored but not deleted, because the
+    program that set them may need them.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -48,11 +48,11 @@ class SessionCookieMiddleware:
 
 
 def chosen_session(values: list[str]) -> str:
-    """Return the first key whose session has somebody signed in.
+    """Return the first key whose session has a signed-in user.
 
-    Without one, return the first that there is a session for; of a single key nobody is
-    asked. Browsers send the cookie with the longest path first, and ours has the path
-    of the hub.
+    If there is none, return the first key with a session. A single key is returned
+    without a query. Browsers send the cookie with the longest path first, and the hub's
+    cookie has the hub's path.
     """
     keys = [value for value in values if SESSION_KEY.fullmatch(value)]
     if len(keys) < 2:

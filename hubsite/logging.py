@@ -1,4 +1,4 @@
-"""Where log lines go and what they look like: text on a terminal, JSON elsewhere."""
+"""The logging configuration: text on a terminal, JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-# What a token looks like in a header, an address or a form; see tokens/format.py.
+# The pattern of tokens in headers, addresses and forms; see tokens/format.py.
 SECRET = re.compile(
     r"(?i)((?:authorization['\"]?\s*[:=]\s*['\"]?(?:token|bearer)\s+)"
     r"|(?:\b(?:token|password|secret|code|_xsrf)['\"]?\s*[=:]\s*['\"]?))[^\s'\"&,;}]+"
@@ -17,20 +17,20 @@ SECRET = re.compile(
 
 
 def conceal(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Blot out what looks like a secret, whoever let it into the line."""
+    """Replace everything in a line that looks like a secret."""
     for key, value in event.items():
         if isinstance(value, str) and SECRET.search(value):
             event[key] = SECRET.sub(lambda match: f"{match[1] or ''}[secret]", value)
     return event
 
 
-# What moves a cursor, breaks a line or turns the direction of writing. Names and
-# addresses hold it if somebody wants to have the log say something else.
+# Characters that move the cursor, break a line or change the direction of writing.
+# Attackers put them into names and addresses to forge log lines.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def tame(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Spell out characters that would do something to a terminal.
+    """Escape characters that would control a terminal.
 
     A traceback keeps its lines, each with its own indentation.
     """
@@ -58,7 +58,7 @@ def configure(log_format: str, level: str) -> dict[str, Any]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         conceal,
-        # JSON spells them out by itself.
+        # JSON escapes these characters anyway.
         *([tame] if log_format == "text" else []),
     ]
     structlog.configure(
@@ -93,10 +93,10 @@ def configure(log_format: str, level: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            # Django's own handlers would say everything twice.
+            # Django's own handlers would log everything twice.
             "django": {"handlers": [], "level": level, "propagate": True},
             "django.server": {"handlers": [], "level": level, "propagate": True},
-            # A refused request is not an incident; the access log has it.
+            # Refused requests are in the access log already.
             "django.request": {"level": "ERROR"},
             "django.security": {"level": "CRITICAL"},
         },

@@ -1,8 +1,8 @@
-"""Who is in which group, as dashboards about groups join it to what pods use.
+"""Group memberships as a metric, which dashboards join with the resources of pods.
 
-Pods carry a user's name in a spelling that fits Kubernetes, so names are told in both
-spellings that KubeSpawner has: the older one, which escapes single bytes, and the
-newer one, which keeps what fits and otherwise adds a hash.
+Pods have an escaped name of their user, because Kubernetes limits the characters. So
+the metric has the names of users in both formats of KubeSpawner: the older one, which
+escapes single bytes, and the newer one, which keeps valid characters and adds a hash.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from accounts.models import User
 from servers.models import ACTIVE, Server
 
-# Whoever uses nothing needs no panel; and each line is read at every scrape.
+# Inactive users are left out, because each series makes every scrape longer.
 RECENT = timedelta(days=1)
 
 PLAIN = frozenset(ascii_lowercase + digits)
@@ -29,7 +29,7 @@ HASH_MARK = "---"
 
 
 def memberships(name: str, now: datetime) -> GaugeMetricFamily:
-    """Return a series of value 1 for each group of each user who is about."""
+    """Return a series of value 1 for each group of each recently active user."""
     family = GaugeMetricFamily(
         name,
         "Groups of users who run a server, or were active in the last 24 hours",
@@ -45,7 +45,7 @@ def memberships(name: str, now: datetime) -> GaugeMetricFamily:
 
 @lru_cache(maxsize=10_000)
 def escaped(name: str) -> str:
-    """Write each byte but small letters and digits as its number, after a dash."""
+    """Escape each byte, except lower-case letters and digits, as `-` and its number."""
     return "".join(
         chr(byte)
         if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -56,7 +56,7 @@ def escaped(name: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def safe(name: str) -> str:
-    """Leave a name that fits as it is; of others keep what fits, and add a hash."""
+    """Return a valid name unchanged, others with their valid characters and a hash."""
     if FITTING.fullmatch(name) and "--" not in name:
         return name
     room = SLUG_LENGTH - HASH_LENGTH - len(HASH_MARK)

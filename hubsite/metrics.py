@@ -1,9 +1,9 @@
-"""What monitoring reads: JupyterHub's metrics, under JupyterHub's names.
+"""Prometheus metrics with JupyterHub's names.
 
-Gauges are counted in the database when they are asked for, so that every process
-gives the same number. Durations are measured in each process; with several workers
-they meet in the folder `PROMETHEUS_MULTIPROC_DIR`, which must be set before this
-module is loaded. What the controller has measured comes from a file, and is added.
+Gauges are counted in the database at each scrape, so that every process returns the
+same number. Durations are measured in each process. Several workers share them in the
+folder `PROMETHEUS_MULTIPROC_DIR`, which must be set before this module is imported. The
+controller's measurements come from a file and are added.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ from tokens.authentication import TokenAuthentication
 logger = logging.getLogger(__name__)
 
 PREFIX = prefix()
-# What the controller of this machine has measured, see `controller.metrics`.
+# The measurements of this machine's controller, see `controller.metrics`.
 CONTROLLER = "metrics/controller.prom"
 
-# A configuration may import JupyterHub, which makes metrics of the same names where
-# everybody's are: `import batchspawner` does, and so do its authenticators.
+# A registry of the hub's own, because a configuration may import JupyterHub (as `import
+# batchspawner` does), which creates metrics of the same names in the default registry.
 OWN = CollectorRegistry()
 REQUEST_DURATION = Histogram(
     f"{PREFIX}_request_duration_seconds",
@@ -82,7 +82,7 @@ CSP_REPORTS = Counter(
 )
 PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 
-# Dashboards know requests by the classes of JupyterHub that answer them.
+# Dashboards select requests by the names of JupyterHub's handler classes.
 HANDLERS = {
     ours: f"jupyterhub.{theirs}"
     for theirs, classes in {
@@ -146,7 +146,7 @@ HANDLERS |= {
         "GroupSharedServerView": "GroupShareAPIHandler",
     }.items()
 }
-# This one comes from the spawner's package.
+# This handler class is from the spawner's package.
 HANDLERS["api.batchspawner.BatchSpawnerView"] = (
     "batchspawner.api.BatchSpawnerAPIHandler"
 )
@@ -171,7 +171,7 @@ client.request_ended.connect(SERVER_METRICS.observe_proxy)
 def observe_request(
     request: HttpRequest, response: HttpResponseBase, seconds: float
 ) -> None:
-    """Count a request that has been answered."""
+    """Count a request and its duration."""
     match = request.resolver_match
     view = match.func if match is not None else None
     for observe in _observers(view, request.method or "", response.status_code):
@@ -197,7 +197,7 @@ def _observers(
 
 
 def handler_of(view: Callable[..., Any] | None, code: int) -> str:
-    """Name a view as dashboards know it, or by its own name if it is only ours."""
+    """Return the name of JupyterHub's handler for a view, or the view's own name."""
     if view is None:
         return NOWHERE if code == 404 else STATIC
     made_from = getattr(view, "view_class", view)
@@ -210,7 +210,7 @@ def handler_of(view: Callable[..., Any] | None, code: int) -> str:
 
 
 class DatabaseCollector(Collector):
-    """Counts of rows, taken when they are asked for."""
+    """Counts of rows, made at each scrape."""
 
     def collect(self) -> Iterable[Metric]:
         activity.flush()
@@ -234,12 +234,12 @@ class DatabaseCollector(Collector):
         yield memberships(f"{PREFIX}_user_group_info", now)
 
     def describe(self) -> Iterable[Metric]:
-        # Asked for when the collector is registered, where no database may be.
+        # Called when the collector is registered, perhaps without a database.
         return ()
 
 
 def active_users(now: datetime) -> dict[str, int]:
-    """Count who was active within each period, in one query."""
+    """Count the users who were active within each period, in one query."""
     longest = max(PERIODS.values())
     return User.objects.filter(last_activity__gt=now - longest).aggregate(
         **{
@@ -250,7 +250,7 @@ def active_users(now: datetime) -> dict[str, int]:
 
 
 class WorkersCollector(Collector):
-    """Figures of all workers, and of what is ours alone."""
+    """Metrics of all workers, and of the hub's own registry."""
 
     def collect(self) -> Iterable[Metric]:
         ours = {family.name for family in OWN.collect()}
@@ -262,7 +262,7 @@ class WorkersCollector(Collector):
 
 
 class SummedCollector(Collector):
-    """Figures of this process, or of all workers, with those of the controller."""
+    """Metrics of this process, or of all workers, added to the controller's."""
 
     def __init__(self, own: CollectorRegistry) -> None:
         self.own = own
@@ -270,7 +270,7 @@ class SummedCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         families = {family.name: family for family in self.own.collect()}
         for theirs in controller_families():
-            # When a series began is a part of the family here, and of each process.
+            # The time of creation is part of the family here, and differs by process.
             if theirs.name.endswith("_created"):
                 continue
             ours = families.get(theirs.name)
@@ -282,7 +282,7 @@ class SummedCollector(Collector):
 
 
 def controller_families() -> list[Metric]:
-    """Read what the controller has written; nothing if it has not, or not here."""
+    """Return the controller's metrics from its file; nothing if there is no file."""
     try:
         text = (settings.DATA_DIR / CONTROLLER).read_text("utf-8")
         return list(text_string_to_metric_families(text))
@@ -309,7 +309,7 @@ def _sum(ours: Metric, theirs: Metric) -> Metric:
 
 
 def registry() -> CollectorRegistry:
-    """Return what one scrape reads."""
+    """Return the registry for one scrape."""
     own, found = OWN, CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         own = CollectorRegistry()
@@ -322,10 +322,10 @@ def registry() -> CollectorRegistry:
 
 
 class ReadingSessionAuthentication(SessionAuthentication):
-    """Accepts a browser's session on a page, which only reads."""
+    """Accepts a browser's session on a page that changes nothing."""
 
     def enforce_csrf(self, request: Request) -> None:
-        """Let everything pass: pages are read freely."""
+        """Do nothing, because reading a page needs no XSRF value."""
 
 
 class MetricsView(HubAPIView):
@@ -344,10 +344,10 @@ class MetricsView(HubAPIView):
     ) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         if response.status_code == 403:
-            # JupyterHub answers with a page here, as to somebody with a browser.
+            # JupyterHub responds with a page here, as to a browser.
             explanation = json.loads(response.content)["message"] or ""
             if "requires any of" not in explanation:
-                # To those whom nobody knows, the API does not say what it takes.
+                # The API's message for anonymous callers does not name the scope.
                 explanation = "Access to metrics requires scope 'read:metrics'"
             context = {"explanation": explanation}
             return render(request._request, "403.html", context, status=403)

@@ -1,9 +1,8 @@
-"""The outermost layer of every request: which way it takes, and what is said of it.
+"""The outermost middleware: routing, common headers, access log and metrics.
 
-Calls of the API with a token need no session, no messages and no guard against forged
-forms, which together cost more than the call. They take the short way, from here
-straight to the view. Pages, and calls of the API by a browser's session, take the
-long way through all other middleware.
+Calls of the API with a token need no session, no messages and no XSRF check, which
+together cost more than the call. So this middleware calls their view directly. Pages,
+and calls of the API with a browser's session, pass through all other middleware.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ Handler = Callable[[HttpRequest], HttpResponseBase]
 ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 ACCESS_LOG = "hubsite.access"
 
-# Parts of addresses that open a door: one-time links, and lookups of tokens.
+# Parts of addresses that contain secrets: one-time links, and lookups of tokens.
 SECRET_PARTS = frozenset(("token", "key", "value"))
-# Nothing shorter holds a whole token.
+# A shorter path can't contain a whole token.
 LONG_PATH = 60
-# Characters of an address that a line shows, and the bytes that these may take there.
-# Where they take more, as control characters do, it shows fewer.
+# Most characters of an address in a line, and the bytes that these may take there. If
+# they take more, as control characters do, fewer are shown.
 SHOWN, SHOWN_BYTES, SHOWN_AT_LEAST = 200, 240, 40
 
 
 class HubMiddleware:
-    """Sends each request its way; adds headers, a line of log and a measurement."""
+    """Routes each request; adds headers, a log line and a measurement."""
 
     def __init__(self, get_response: Handler) -> None:
         self.long_way = get_response
@@ -93,7 +92,7 @@ class HubMiddleware:
                 response = method_not_allowed(request, response)
         if not isinstance(response, Deferred):
             return self.finish(request, began, is_api, response)
-        # Nobody else changes how a deferred answer fails and is finished.
+        # Only this middleware sets how a deferred response fails and is finished.
         refuse_late_changes(request)
         response.explain = (
             partial(exception_handler, context={"request": request})
@@ -107,9 +106,9 @@ class HubMiddleware:
     def finish(
         self, request: HttpRequest, began: float, is_api: bool, response: Any
     ) -> Any:
-        """Do what is done to every answer, once it is known."""
+        """Finish a response: add headers, log and measure it."""
         if response.cookies and request.is_secure():
-            # Proxies in front may speak https without a setting that says so.
+            # Proxies in front may use https without a setting for it.
             for cookie in response.cookies.values():
                 cookie["secure"] = True
         for name, cookie in response.cookies.items():
@@ -127,23 +126,23 @@ class HubMiddleware:
         return path.startswith(self.hub_path)
 
     def add_headers(self, response: HttpResponseBase, is_api: bool) -> None:
-        """Say what JupyterHub says on every answer."""
+        """Add the headers that JupyterHub sends with every response."""
         headers = response.headers
         if is_api and not headers.get("Content-Type", "").startswith("text/html"):
             added = self.api_headers
         else:
             added = self.headers
             headers.setdefault("Content-Security-Policy", self.page_policy)
-            # Pages are about whoever is signed in; nobody else may be shown them.
+            # Pages contain data of their user and must not be shown to others.
             headers.setdefault("Cache-Control", "private, no-cache")
         for name, value in (added | settings.SITE_HEADERS).items():
             headers[name] = value
 
     def is_routine(self, request: HttpRequest, response: HttpResponseBase) -> bool:
-        """Say whether a request is one of those that only a debug log shows.
+        """Return whether a request is logged at the level DEBUG only.
 
-        Watchdogs ask for the health every few seconds and each page brings a handful
-        of static files, while people look for other lines.
+        Watchdogs check the health every few seconds and each page loads several static
+        files. Their lines would hide the others.
         """
         return (
             settings.LOG_LEVEL != "DEBUG"
@@ -173,9 +172,9 @@ def meta_host(request: HttpRequest) -> str:
 
 
 def lead_to_public_host(request: HttpRequest) -> HttpResponseBase:
-    """Answer at the host of a user's servers in the place of a page of the hub.
+    """Redirect from the host of a user's servers to the hub's host.
 
-    Pages there would be of one origin with what the servers show.
+    Pages of the hub at that host would have the same origin as the servers' pages.
     """
     if request.method not in ("GET", "HEAD"):
         return HttpResponse("The hub is at another host.", status=404)
@@ -187,19 +186,19 @@ def asks_for_a_page(request: HttpRequest) -> bool:
 
 
 def answer_alone(request: HttpRequest) -> HttpResponseBase:
-    """Go from the address to the view, and no further."""
+    """Call the view of an address directly."""
     match = find_view(request.path_info)
     request.resolver_match = match
     response: Any = match.func(request, *match.args, **match.kwargs)
     if isinstance(response, SimpleTemplateResponse):
-        # Answers of Django REST framework, which Django's handler renders.
+        # Responses of Django REST framework, which Django's handler would render.
         response.render()
     answer: HttpResponseBase = response
     return answer
 
 
 def tag(request: HttpRequest, response: Any) -> Any:
-    """Name what is answered, and answer 304 if the client has that already."""
+    """Add an `ETag`; return 304 if the client has the same response already."""
     if response.status_code != 200 or response.streaming:
         return response
     # Processors have instructions for this hash, which halves its time for a page.
@@ -209,7 +208,7 @@ def tag(request: HttpRequest, response: Any) -> Any:
         return response
     answer: Any = get_conditional_response(request, etag=etag, response=response)
     if origin := response.headers.get(ALLOW_ORIGIN):
-        # Without it a foreign page may not learn that it has what it asked for.
+        # Without this header the browser hides the 304 from a foreign page.
         answer.headers[ALLOW_ORIGIN] = origin
     return answer
 
@@ -221,7 +220,7 @@ def shown_path(request: HttpRequest) -> str:
     if match is not None and not SECRET_PARTS.isdisjoint(match.kwargs):
         for part in SECRET_PARTS & match.kwargs.keys():
             secret = str(match.kwargs[part])
-            # The path has encoded slashes, the converter of names decodes them.
+            # The path has encoded slashes, which the converter of names decodes.
             for spelling in (secret.replace("/", ENCODED_SLASH), secret):
                 path = path.replace(spelling, "[secret]")
     if len(path) > LONG_PATH:
@@ -230,7 +229,7 @@ def shown_path(request: HttpRequest) -> str:
 
 
 def shorten(path: str) -> str:
-    """Cut off a long path, so that no request writes a long line."""
+    """Cut off a long path, so that no request causes a long line."""
     shown = path[:SHOWN]
     if len(orjson.dumps(shown)) > SHOWN_BYTES:
         shown = shown[:SHOWN_AT_LEAST]
@@ -238,7 +237,7 @@ def shorten(path: str) -> str:
 
 
 def name_of(request: HttpRequest) -> str:
-    """Say who asked, if that is known by now: nobody is looked up for the log."""
+    """Return the caller's name if it is known already; the log causes no query."""
     actor = getattr(request, "actor", None)
     if actor is not None:
         return f"service:{actor.name}" if actor.kind == "service" else actor.name
@@ -247,9 +246,9 @@ def name_of(request: HttpRequest) -> str:
 
 
 class Lines:
-    """The access log for programs: a line of JSON for each request, and all alike.
+    """The access log for programs: a line of JSON in the same format for each request.
 
-    Written past the logging configuration, which would take ten times as long.
+    It bypasses the logging configuration, which would take ten times as long.
     """
 
     def __init__(self) -> None:
@@ -270,9 +269,9 @@ class Lines:
 
 
 def access_log() -> Any:
-    """Return the logger of requests, or None if it would say nothing.
+    """Return the logger of requests, or None if it would log nothing.
 
-    Lines for people take the way of all others.
+    Lines for people use the logging configuration.
     """
     if settings.LOG_LEVEL not in ("DEBUG", "INFO"):
         return None

@@ -1,7 +1,7 @@
-"""The reference pages that are made from the code they describe.
+"""The reference pages that are generated from the code.
 
-`python manage.py reference` writes them; a test compares them with what the code
-says, so they can't fall behind it.
+`python manage.py reference` writes them; a test compares them with the code, so that
+they are always current.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _settings() -> Iterable[str]:
     yield "| variable | default | meaning |"
     yield "| --- | --- | --- |"
     for name, trait in variables().items():
-        # The folder of this very checkout is nobody else's default.
+        # The path of this checkout differs from the default elsewhere.
         default = "`data`" if name == "HUB_DATA_DIR" else _default(trait.default())
         yield f"| `{name}` | {default} | {_cell(trait.help)} |"
 
@@ -140,7 +140,7 @@ def _endpoints() -> Iterable[str]:
 
 
 def _needs(operation: dict[str, Any]) -> str:
-    """Say who may call, from what the description says of it."""
+    """Return the required scopes of a call from its OpenAPI description."""
     if {} in operation["security"]:
         return "none, not even a token"
     if operation["security"] == [{"session": []}]:

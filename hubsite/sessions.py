@@ -1,4 +1,4 @@
-"""What tokens have to do with sessions: they end with one, and both are activity."""
+"""Tokens and activity of sessions: tokens of a session are revoked at its end."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from web.cookies import values_of
 
 
 def revoke_tokens_of_session(user: User, session_id: str, by: Actor) -> None:
-    """End every token that was obtained in a session of the browser."""
+    """Revoke all tokens that were obtained in a session of a browser."""
     if session_id:
         tokens = APIToken.objects.filter(user=user, session_id=session_id)
         revoke_tokens(tokens, by=by)
 
 
 def revoke_tokens_of_sessions(users: QuerySet[User], by: Actor) -> None:
-    """End every token that any of these users obtained in a session of a browser."""
+    """Revoke all tokens that any of these users obtained in a session of a browser."""
     tokens = APIToken.objects.filter(user__in=users.values("pk"), session_id__gt="")
     revoke_tokens(tokens, by=by)
 
 
 class ActivityMiddleware:
-    """Notes that a person was here, when a session says who it was.
+    """Records the activity of users with a session.
 
-    The browser is told the session's id again where it has forgotten that, or has
-    another program's value in its place: the cookie lasts until the browser ends, the
-    session for days, and services notice by the id that somebody has signed out.
+    It also sets the cookie with the session's id again if the cookie is missing, or has
+    another program's value. The cookie lasts until the browser ends but the session for
+    days, and services notice by the id that somebody has signed out.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -43,8 +43,8 @@ class ActivityMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        # Asking whether someone is signed in loads the session, so only those
-        # requests are asked that did so already. A token notes its own use.
+        # Reading the user would load the session, so this is done only if the session
+        # is loaded already. The use of a token is recorded elsewhere.
         if (
             request.session.accessed
             and getattr(request, "auth", None) is None

@@ -1,7 +1,7 @@
-"""Django settings: what the environment may say on top, Django's order below.
+"""Django settings, in Django's order; the values that can be configured come first.
 
-`jupyterhub_config.py` describes the hub (`HUB`, see `config.py`); variables
-`HUB_*` describe the site it runs on (`SITE`, see `environment.py`).
+`jupyterhub_config.py` describes the hub (`HUB`, see `hubsite/config/schema.py`).
+Variables `HUB_*` describe its site (`SITE`, see `hubsite/config/environment.py`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ HUB: HubConfig = load_config(
     SITE.config, keep_servers=SITE.keep_servers, homes=DATA_DIR / "homes"
 )
 JUPYTERHUB_VERSION = "6.1.1"
-# As addresses have it, and as Django matches it: without escapes.
+# Without escapes, because Django matches decoded paths.
 HUB_PREFIX = f"{HUB.base_url}hub/"
 HUB_PATH = unquote(HUB_PREFIX)
-# Scheme and host of it count; see web/hosts.py.
+# Only its scheme and host are used; see web/hosts.py.
 PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")
 IS_HTTPS = PUBLIC_URL.startswith("https:")
 TRUSTED_PROXIES = SITE.trusted_proxies
 PROXY_SOCKET = proxy_socket(SITE.proxy_socket, DATA_DIR, is_ours=HUB.proxy_should_start)
 
-# What pages say of the site.
+# The site's data on pages.
 SITE_NAME = SITE.site_name or HUB.site_name or "Hub"
 HELP_URL = SITE.help_url or HUB.help_url
 FOOTER = SITE.footer or HUB.footer
@@ -51,14 +51,14 @@ if LOGO_FILE is None and HUB.logo_file:
     LOGO_FILE = Path(HUB.logo_file).absolute()
 LOG_LEVEL = SITE.log_level or HUB.log_level or "INFO"
 SITE_HEADERS = site_headers(HUB.tornado_settings)
-# Who may show pages of the hub in a frame.
+# Origins that may show pages of the hub in a frame.
 FRAME_ANCESTORS = frame_ancestors(HUB.tornado_settings)
 
 # -------------------------------------------------------------------------- secrets
 
 SECRET_KEY = SITE.secret_key or secrets.keep(DATA_DIR / "secrets" / "secret_key")
 SECRET_KEY_FALLBACKS = SITE.secret_key_fallbacks
-# The first signs the tags of tokens that are issued, all of them verify.
+# The first key signs the tags of new tokens, all keys verify tags.
 TOKEN_TAG_KEYS: list[bytes] = [
     key.encode()
     for key in SITE.tag_keys or [secrets.keep(DATA_DIR / "secrets" / "tag_key")]
@@ -66,8 +66,8 @@ TOKEN_TAG_KEYS: list[bytes] = [
 # The key of the lookup keys of imported secrets. It must not change, because their rows
 # could not be found any more, so it is stored apart from the other keys.
 TOKEN_HANDLE_KEY = secrets.keep(DATA_DIR / "secrets" / "handle_key").encode()
-# What the proxy asks of whoever changes its routes. It is kept, so that a proxy which
-# outlives the hub can be told of routes by the next one.
+# The secret for changes of the proxy's routes. It is stored, so that the next hub can
+# change the routes of a proxy that outlives this one.
 PROXY_AUTH_TOKEN = (
     HUB.proxy_auth_token
     or os.environ.get("CONFIGPROXY_AUTH_TOKEN")
@@ -77,12 +77,12 @@ PROXY_AUTH_TOKEN = (
 # ------------------------------------------------------------------------- the core
 
 DEBUG = False
-# JupyterHub answers under every name; links in mails are made of PUBLIC_URL.
+# As in JupyterHub, every host name is accepted; links in mails use PUBLIC_URL.
 ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
     "hubsite.apps.HubAdminConfig",
-    # Before Django's, because the first app that has a command is the one that runs.
+    # Before Django's apps, because the command of the first app is the one that runs.
     "accounts",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -94,7 +94,7 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.socialaccount",
-    # Without a provider its client need not be loaded: it takes 6 MB.
+    # Loaded only with a provider, because its client takes 6 MB.
     *(["allauth.socialaccount.providers.openid_connect"] if SITE.oidc_url else []),
     "allauth.usersessions",
     "rest_framework",
@@ -130,8 +130,8 @@ MIDDLEWARE = [
 ROOT_URLCONF = "hubsite.urls"
 WSGI_APPLICATION = "hubsite.wsgi.application"
 APPEND_SLASH = False
-# The longest body that is read; `web.asgi` refuses longer ones before Django sees
-# them. A thousand long names, as one bulk call may bring, are a quarter of it.
+# The longest body that is read; `web.asgi` refuses longer ones before Django. A bulk
+# call with a thousand long names takes a quarter of it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10_000_000
 BODY_SECONDS = SITE.body_seconds
 WEB_THREADS = SITE.web_threads
@@ -148,7 +148,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "hubsite.pages.context.hub",
             ],
-            # `{% csrf_token %}` emits the field name that JupyterHub's rules ask for.
+            # `{% csrf_token %}` uses the field name of JupyterHub's rules.
             "builtins": ["web.templatetags.xsrf"],
         },
     }
@@ -157,30 +157,31 @@ TEMPLATES = [
 # ------------------------------------------------------------------------- database
 
 
-# Seconds for which a connection to PostgreSQL is kept, and for which a statement waits
-# for a lock there.
+# Seconds until a connection to PostgreSQL is closed, and until a statement there stops
+# waiting for a lock.
 CONNECTION_AGE = 300
 LOCK_TIMEOUT = 10
 
 
 def database(url: str) -> dict[str, Any]:
-    """Describe the database; connections are kept, since making one costs most."""
+    """Return Django's settings for the database; connections are kept open."""
     if not url:
         url = f"sqlite:///{DATA_DIR / 'hub.sqlite3'}"
     try:
         found: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=None))
     except Exception:
-        # The address may hold a password, so the message does not repeat it.
+        # The address may contain a password, so the message does not repeat it.
         raise ConfigError(
             "HUB_DATABASE_URL: expected sqlite:///PATH or postgresql://USER@HOST/NAME"
         ) from None
     options: dict[str, Any] = found.setdefault("OPTIONS", {})
     if found["ENGINE"].endswith("sqlite3"):
         found["ENGINE"] = "database.sqlite3"
-        # Parallel tests would share a file here, as they know Django's engine only.
+        # Parallel tests would share a file, because only Django's own engine gives each
+        # a file of its own.
         found["TEST"] = {"NAME": ":memory:"}
-        # A transaction that reads first and writes later can't be given the write
-        # lock when somebody else wrote in between; taking it at once can.
+        # A transaction that reads first and writes later can't get the write lock if
+        # another one wrote in between, so transactions take the lock at once.
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", 20)
         options.setdefault(
@@ -191,7 +192,7 @@ def database(url: str) -> dict[str, Any]:
         # After a failover the name of the host may lead to another server.
         found["CONN_MAX_AGE"] = CONNECTION_AGE
         found["CONN_HEALTH_CHECKS"] = True
-        # Whoever waits for somebody else's lock is told so after this time.
+        # A statement that waits for a lock fails after this time.
         options["options"] = (
             f"-c lock_timeout={LOCK_TIMEOUT}s {options.get('options', '')}".strip()
         )
@@ -199,9 +200,8 @@ def database(url: str) -> dict[str, Any]:
         options.setdefault("server_side_binding", True)
         options.setdefault("prepare_threshold", 1)
         options.setdefault("connect_timeout", 5)
-        # A server whose host is gone is noticed within half a minute, even if the
-        # network swallows everything, and not within the quarter of an hour that
-        # the kernel would wait.
+        # If the server's host is gone, this is noticed within half a minute, even if
+        # the network drops all packets. The kernel's default is 15 minutes.
         options.setdefault("keepalives", 1)
         options.setdefault("keepalives_idle", 10)
         options.setdefault("keepalives_interval", 3)
@@ -215,8 +215,8 @@ def database(url: str) -> dict[str, Any]:
 DATABASES = {"default": database(SITE.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Rate limits of sign-in count in the cache, so every process must share it. The
-# table does that for each of them, on whichever machine it runs.
+# The cache counts sign-in attempts for rate limits, so all processes must share it.
+# The table is shared by processes on all machines.
 REDIS_URL = SITE.redis_url
 CACHES: dict[str, Any] = {
     "default": redis_cache(REDIS_URL)
@@ -224,7 +224,7 @@ CACHES: dict[str, Any] = {
     else {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "hub_cache",
-        # Names that somebody tries must not push out what is counted of others.
+        # So that many invented names do not remove the counts of other names.
         "OPTIONS": {"MAX_ENTRIES": 50_000},
     }
 }
@@ -233,7 +233,7 @@ CACHES: dict[str, Any] = {
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.HubBackend"]
-# They share the memory and the cores that are there for hashing.
+# Web processes share the memory and the cores for hashing.
 WEB_PROCESSES = SITE.workers
 PASSWORD_HASHERS = ["accounts.hashing.PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
@@ -268,8 +268,8 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_PRESERVE_USERNAME_CASING = True
 ACCOUNT_SESSION_REMEMBER = True
-# Wrong passwords are counted in `accounts/attempts.py`, on the page and in the API;
-# here it is codes of second factors, by the person whose password was right.
+# `accounts/attempts.py` counts wrong passwords, on the page and in the API. These
+# limits are for codes of second factors, by the user whose password was right.
 ACCOUNT_RATE_LIMITS = {
     "login": "",
     "login_failed": "5/5m/key",
@@ -286,11 +286,11 @@ MFA_FORMS = {
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-# Nobody's address is verified here, so that can't be asked of anybody.
+# The hub verifies no e-mail addresses, so a verified one can't be required.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
-# Clocks of telephones go wrong, and people type slowly: the codes of the half-minutes
-# before and after are taken as well. See accounts/forms.py for taking each only once.
+# The codes of the half-minutes before and after are accepted as well, because clocks of
+# telephones differ and people type slowly. accounts/forms.py accepts each code once.
 MFA_TOTP_TOLERANCE = 1
 # Browsers offer passkeys on https only, and on localhost.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not IS_HTTPS
@@ -320,7 +320,7 @@ SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
 
 # ------------------------------------------------------------- sessions and cookies
 
-# With the prefix, browsers take the cookie from this very host only, at its root, and
+# With the prefix, browsers accept the cookie only from this host, for the path `/` and
 # over https.
 IS_HOST_COOKIE = HUB.cookie_host_prefix_enabled
 SESSION_COOKIE_NAME = f"{'__Host-' if IS_HOST_COOKIE else ''}jupyterhub-hub-login"
@@ -347,9 +347,9 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        # Browsers hold the redirects after a form to this as well, and single
-        # sign-on redirects to the provider, and from there to whom that trusts.
-        # After signing in, people are led to hosts of servers and services, too.
+        # Browsers apply this to redirects after a form as well. Single sign-on
+        # redirects to the provider, and from there to further sites. After a sign-in,
+        # the hub redirects to hosts of servers and services, too.
         "form-action": [
             SELF,
             *([f"{SITE.oidc_url.partition(':')[0]}:"] if SITE.oidc_url else []),
@@ -376,11 +376,11 @@ EMAIL_USE_TLS = SITE.email_tls == "starttls"
 EMAIL_USE_SSL = SITE.email_tls == "tls"
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = SITE.email_from
-# A stranger who asks for a mail also chooses what the request calls this host. So
-# links in mails are made of PUBLIC_URL, and without it no mail has one.
+# An anonymous client who causes a mail also chooses the request's host name. So links
+# in mails use PUBLIC_URL, and without it no mail has a link.
 MAILS_LINKS = bool(EMAIL_HOST and PUBLIC_URL)
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
-# Nobody can sign up here, so there is nothing to write to whom we do not know.
+# There is no sign-up, so unknown addresses get no mail.
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 
 # --------------------------------------------------------------- language and times
@@ -393,7 +393,7 @@ USE_TZ = True
 # --------------------------------------------------------------------- static files
 
 STATIC_URL = f"{HUB_PREFIX}static/"
-# Served from the packages that bring them: there is no step to forget.
+# Served from the packages directly, without a separate step of deployment.
 WHITENOISE_STATIC_PREFIX = unquote(STATIC_URL)
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
@@ -415,7 +415,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": JUPYTERHUB_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": re.escape(f"{HUB_PATH}api"),
-    # The few enumerations stand where they are used.
+    # The few enumerations are described where they are used.
     "POSTPROCESSING_HOOKS": [],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "TAGS": [

@@ -46,7 +46,7 @@ urlpatterns = [
     path(prefix, include("tokens.urls")),
     path(prefix, include("servers.urls")),
     path(prefix, include("sharing.urls")),
-    # What stands outside: JupyterHub answers there by leading in.
+    # Addresses outside of `hub/`, which JupyterHub redirects into it.
     path(prefix.rstrip("/"), views.to_hub_root),
     re_path(rf"^{re.escape(base)}(?!hub/)(?P<rest>.*)$", views.into_hub),
 ]

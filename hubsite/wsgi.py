@@ -1,4 +1,4 @@
-"""The hub as a WSGI application, for any server that speaks WSGI."""
+"""The hub as a WSGI application, for any WSGI server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every page may use besides its own context."""
+"""Template variables of every page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from services.models import Service
 from web import xsrf
 from web.hosts import service_origin, service_path
 
-# Which entry of the navigation stands for a page, by the start of its name.
+# The navigation's entry for a page, by the start of the page's URL name.
 PLACES = {"home": "home", "tokens": "token", "docs": "docs", "admin": "admin"}
 
 
 def hub(request: HttpRequest) -> dict[str, Any]:
-    """The XSRF value for scripts, and what the navigation shows."""
+    """Return the XSRF value for scripts, and the data of the navigation."""
     user = getattr(request, "user", None)
-    # A program that is refused a page may be a service.
+    # A refused request for a page may come from a service.
     known = user if isinstance(user, User) else None
     return {
         "announcements": Announcements(settings.HUB.template_vars, known),
@@ -29,7 +29,7 @@ def hub(request: HttpRequest) -> dict[str, Any]:
         "here": _place(request),
         "hub_services": SimpleLazyObject(lambda: list(_services(request))),
         **site(),
-        # Whether pages of servers are of one origin with the hub's own.
+        # Whether pages of servers have the same origin as the hub's.
         "shares_origin": not settings.HUB.subdomain_host,
     }
 
@@ -47,7 +47,7 @@ def site() -> dict[str, Any]:
 
 
 def has_logo() -> bool:
-    """Tell whether the site has a picture of its own."""
+    """Return whether the site has a logo of its own."""
     return settings.LOGO_FILE is not None and settings.LOGO_FILE.is_file()
 
 
@@ -58,7 +58,7 @@ def _place(request: HttpRequest) -> str:
 
 
 def _services(request: HttpRequest) -> list[dict[str, str]]:
-    """The services with pages that this person may open."""
+    """Return the services with pages that this person may open."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return []

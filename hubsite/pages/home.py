@@ -1,4 +1,4 @@
-"""Home: who I am here, what is mine, and what others share with me."""
+"""The page Home: a person's account and servers, and servers shared with them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from servers.rights import server_target
 from tokens.models import APIToken
 from web.deferred import Deferred
 
-# A server that died without a word is found out before it is shown as running; but
-# home does not wait for long.
+# Running servers are polled before they are shown, because one may have died without
+# notice; but the page does not wait for long.
 POLL_SECONDS: Final = 2
 NEWEST: Final = 5
 SHARED: Final = 50
@@ -41,7 +41,7 @@ SHARED: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A server with what can be done about it here."""
+    """A server with its actions on this page."""
 
     server: Server
     owner: str
@@ -58,7 +58,7 @@ class Card:
 
 
 class HomeView(SignedInMixin, View):
-    """The page that one comes back to; it starts, opens, stops and adds servers."""
+    """The start page after sign-in, to start, open, stop and add servers."""
 
     http_method_names = ["get", "head", "post", "options"]  # noqa: RUF012
 
@@ -66,20 +66,20 @@ class HomeView(SignedInMixin, View):
         running = self.person.servers.filter(name="", ready=True).first()
         if running is None:
             return self.show()
-        # Taken out now, while middleware sees that they are shown.
+        # Read now, while middleware can still store that they were shown.
         waiting = list(messages.get_messages(request))
         return Deferred(partial(self.show_when_polled, running.pk, waiting))
 
     async def show_when_polled(
         self, server_id: int, waiting: list[Any]
     ) -> HttpResponse:
-        # Without an answer the row is all that is known.
+        # Without a response the row is shown as it is.
         with suppress(NoAnswer):
             await ask_async("poll", POLL_SECONDS, server_id=server_id)
         return await asyncio.to_thread(self.show, messages=waiting)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Add a named server, stopped; it is started from the list."""
+        """Add a named server, stopped; people start it from the list."""
         form = AddServerForm(request.POST)
         if form.is_valid():
             label = form.cleaned_data["display_name"]
@@ -112,7 +112,7 @@ class HomeView(SignedInMixin, View):
         return render(self.request, "home.html", context, status=status)
 
     def servers(self) -> dict[str, Any]:
-        """What there is to show of servers, mine and others'."""
+        """Return the data of servers, the person's own and others'."""
         user = self.person
         by_name = {server.name: server for server in user.servers.order_by("name")}
         default = by_name.pop("", None) or Server(user=user)
@@ -147,7 +147,7 @@ class HomeView(SignedInMixin, View):
         return Card(server, user.name, label_of(server), can_manage)
 
     def shared(self) -> list[Server]:
-        """The servers of others that were shared with me, those that run first."""
+        """Return the servers that others shared with the person, running ones first."""
         user = self.person
         shares = Q(shares__user=user) | Q(shares__group__users=user)
         found = Server.objects.filter(shares).exclude(user=user).distinct()
@@ -156,10 +156,10 @@ class HomeView(SignedInMixin, View):
         return list(reached[:SHARED])
 
     def account(self) -> dict[str, Any]:
-        """What there is to show besides servers."""
+        """Return the data of the account."""
         user = self.person
-        # What applications obtained is listed with them, on the page about tokens.
-        # A server's own token can do no more than the server that its owner started.
+        # Tokens of applications are on the page of tokens, with their applications.
+        # A server's own token can do no more than the server.
         tokens = (
             APIToken.objects.owned_by(user)
             .usable(timezone.now())
@@ -183,12 +183,12 @@ class HomeView(SignedInMixin, View):
 
 
 def label_of(server: Server | None) -> str:
-    """What people call a server; nothing for a default one."""
+    """Return the label of a server; nothing for a default one."""
     return server.display_name or server.name if server else ""
 
 
 def roles_of(user: User) -> list[Role]:
-    """Every role a person holds; `via` names the group where it comes from one."""
+    """Return all roles of a person; `via` is the group of an inherited role."""
     roles = {role.pk: role for role in user.roles.all()}
     for role in roles.values():
         role.via = ""  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""What is answered while the hub can't do what is asked, or two changes contradict.
+"""Pages for temporary failures and for conflicts of two changes.
 
-The database or the cache does not answer, or too many people sign in at once. The API
-answers such failures itself, see `api.exceptions`; this is for pages.
+The database or the cache does not respond, or too many people sign in at once. The API
+has its own responses to such failures, see `api.exceptions`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHANGED_MEANWHILE = (
 
 
 class UnavailableMiddleware:
-    """Answers with a page that says so, instead of one about a broken hub."""
+    """Returns a page about the temporary failure instead of a server error."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -48,7 +48,7 @@ class UnavailableMiddleware:
 
 
 def answer_awaited(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Answer what failed while a page was awaited, after all middleware."""
+    """Return the response to a failure of a deferred page, after all middleware."""
     response = answer_to(request, error)
     if response is not None:
         return response
@@ -61,7 +61,7 @@ def answer_awaited(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def answer_to(request: HttpRequest, error: Exception) -> HttpResponse | None:
-    """Answer a failure that passes; None if the error is another one."""
+    """Return the response to a temporary failure; None for any other error."""
     response = unavailable(request, error)
     if response is not None:
         return response
@@ -74,7 +74,7 @@ def answer_to(request: HttpRequest, error: Exception) -> HttpResponse | None:
 
 
 def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse | None:
-    """Answer 503 and when to try again; None if the error is no such failure."""
+    """Return 503 with `Retry-After`; None if the error is no such failure."""
     retry_after = RETRY_AFTER
     if isinstance(error, Unavailable):
         message = error.message
@@ -100,14 +100,14 @@ def unavailable(request: HttpRequest, error: BaseException) -> HttpResponse | No
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer what nothing else did: middleware may fail as well as views."""
+    """Return the response to any other failure, of views and of middleware."""
     error = sys.exception()
     response = None if error is None else unavailable(request, error)
     return response or page(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def page(status: HTTPStatus, title: str = "", explanation: str = "") -> HttpResponse:
-    """Render an error without asking the database who is signed in."""
+    """Render an error without a query for the signed-in user."""
     context = {**site(), "code": int(status), "title": title}
     template = "500.html" if status == 500 else "error.html"
     text = loader.render_to_string(template, {**context, "explanation": explanation})

@@ -1,4 +1,4 @@
-"""Errors, the explained API, and addresses that only point elsewhere."""
+"""Error pages, the API explorer, and redirects."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class RootView(View):
-    """`{base}hub/`: on to where this person starts, or to sign-in."""
+    """`{base}hub/`: redirects to the person's start page, or to sign-in."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         user = request.user if request.user.is_authenticated else None
@@ -55,7 +55,7 @@ class RootView(View):
 
 
 def root_view() -> Callable[..., Any]:
-    """Return the view of the root, marked if it calls a function of the operator's."""
+    """Return the view of the root, marked if it calls a function of the operator."""
     view = RootView.as_view()
     if callable(settings.HUB.default_url):
         return waits_for_others(view, "GET")
@@ -66,12 +66,13 @@ def to_hub_root(request: HttpRequest) -> HttpResponse:
     return HttpResponsePermanentRedirect(_with_query(request, _hub("")))
 
 
-# Nothing happens here, whoever asks; so no request need prove where it is from.
+# This view changes nothing, so no request needs an XSRF value.
 @csrf_exempt
 def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """Lead an address outside of the hub's own part to the same one inside.
+    """Redirect an address outside of `hub/` to the same one inside.
 
-    Only reading is led on: what acts is meant for a server, and that is not here.
+    Only reading requests are redirected, because others are meant for a server, which
+    does not run.
     """
     if request.method not in ("GET", "HEAD"):
         return _render_error(request, 405)
@@ -82,17 +83,17 @@ def into_hub(request: HttpRequest, rest: str = "") -> HttpResponse:
     name = second.partition("/")[0]
     host = service_origin(name) if first == "services" and name else ""
     if host and not was_sent_to_subdomain(request):
-        # An address from before the service had a host of its own. From there a
-        # service that does not run leads into the hub.
+        # An address from before the service had a host of its own. If the service
+        # does not run, that host redirects into the hub.
         return HttpResponseRedirect(host + _with_query(request, path))
     # The request may be for a user's own host, where the hub has no cookies.
     return HttpResponseRedirect(public_origin() + _with_query(request, _hub(path)))
 
 
 def _hub(path: str) -> str:
-    """Return where a path below the base URL leads inside the hub.
+    """Return the path inside `hub/` for a path below the base URL.
 
-    The client may spell the base URL in another way, so its parts are counted.
+    The client may escape the base URL differently, so its parts are counted.
     """
     base = settings.HUB.base_url
     rest = path.split("/", base.count("/"))[base.count("/") :]
@@ -106,8 +107,8 @@ def _with_query(request: HttpRequest, path: str) -> str:
 
 
 def logo(request: HttpRequest) -> FileResponse:
-    """The mark, or the site's logo, under the address that JupyterHub's pages use."""
-    # Templates and mails written for JupyterHub expect pixels here.
+    """Return the hub's or the site's logo, at the address of JupyterHub's pages."""
+    # Templates and mails for JupyterHub expect a bitmap here.
     path = str(settings.LOGO_FILE) if has_logo() else finders.find("mark.png")
     if not path:
         raise Http404
@@ -115,11 +116,11 @@ def logo(request: HttpRequest) -> FileResponse:
     return FileResponse(open(path, "rb"), content_type=kind)
 
 
-# Browsers send reports by themselves and know no XSRF value. A foreign page can't send
-# one in somebody's name: the session's cookie does not come along from there.
+# Browsers send reports on their own and without an XSRF value. A foreign page can't
+# send one in somebody's name, because its requests have no session cookie.
 @csrf_exempt
 def csp_report(request: HttpRequest) -> HttpResponse:
-    """Log what a browser refused to load on a page of ours."""
+    """Log a resource that a browser refused to load on a page of the hub."""
     if request.method != "POST":
         return _render_error(request, 405)
     if request.user.is_authenticated:
@@ -145,8 +146,8 @@ SILENT = {"user": "server", "services": "service"}
 
 
 def error_page(request: HttpRequest, code: int) -> HttpResponse:
-    """The page of an error as such; the proxy shows it in place of its own."""
-    # The proxy tells whose address it was that nobody answered at.
+    """Return the page of an error; the proxy shows it in place of its own."""
+    # The proxy sends the address that had no target.
     base = unquote(settings.HUB.base_url)
     asked = unquote(request.GET.get("url", "")).removeprefix(base)
     kind = SILENT.get(asked.partition("/")[0])
@@ -171,7 +172,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def method_not_allowed(
     request: HttpRequest, refused: HttpResponseBase
 ) -> HttpResponseBase:
-    """Put a page in place of an empty answer: addresses of forms get bookmarked."""
+    """Return a page for status 405, because people bookmark addresses of forms."""
     if getattr(refused, "content", b""):
         return refused
     page = _render_error(
@@ -208,15 +209,15 @@ def _phrase(code: int) -> str:
         return "Error"
 
 
-# The API, explained
+# The API explorer
 
 
 @method_decorator(
-    # Swagger UI writes style attributes; scripts stay as restricted as anywhere.
+    # Swagger UI uses style attributes; scripts are restricted as on other pages.
     csp_update({"style-src": ["'unsafe-inline'"]}),
     name="dispatch",
 )
 class DocsView(TemplateView):
-    """The API in the browser, tried with the session of whoever is signed in."""
+    """The API explorer in the browser, which uses the person's session."""
 
     template_name = "docs.html"
