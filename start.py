@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Sets the hub up and runs it; sets everything up and tests it. See `--help`.
+"""Install and run the hub, or install and test it. See `--help`.
 
-This file is read by every Python, from 2.7 on: an old one is refused in words and not
-by an error of syntax. Everything else is in the folder `installation`.
+Every Python from 2.7 on can parse this file, so that an old one is refused with a
+message and not with a syntax error. Everything else is in the folder `installation`.
 """
 
 # ruff: noqa: UP031 - Python 2.7 has no other format than this one

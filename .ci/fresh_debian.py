@@ -1,12 +1,12 @@
 """Set up, run and test the hub on a Debian that has nothing else installed.
 
-A machine that has been in use has libraries which nobody remembers to have installed.
-So the README's two commands are run in a minimal Debian 12 that `debootstrap` makes in
-a temporary folder: the first as an ordinary user, until the hub answers; the second as
+A machine in use has libraries that were installed and forgotten. So this script runs
+the README's two commands in a minimal Debian 12, which `debootstrap` makes in a
+temporary folder: the first as an ordinary user, until the hub responds; the second as
 root, which installs Debian's packages, with a few tests that need a browser.
 
-Root is needed, for mounts and for `chroot`. The script runs in namespaces of its own,
-so that its mounts and processes end with it. The network is that of the machine.
+The script needs root, for mounts and for `chroot`. It runs in namespaces of its own, so
+that its mounts and processes end with it. It uses the machine's network.
 """
 
 # ruff: noqa: S310, S603, S607 - its own programs and its own address
@@ -28,17 +28,17 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
-# What the README asks for, and the certificates without which nothing is downloaded.
+# The README's requirements, and the certificates for downloads.
 PACKAGES = "python3,python3-venv,ca-certificates"
 BROWSER_TESTS = ("tests/browser/test_pages.py", "-k", "sign_in or home")
-# Where the README says that the hub answers.
+# The hub's address in the README.
 HEALTH = "http://127.0.0.1:8000/hub/health"
 # Seconds, generous because the machine may be slow or busy.
 START_TIMEOUT = 600
 STOP_TIMEOUT = 60
 # Set in the process that runs in namespaces of its own.
 INSIDE = "FRESH_DEBIAN_INSIDE"
-# Certificates that this machine needs for downloads, as programs are told of them.
+# This machine's certificates for downloads, in the environment and as files.
 CERTIFICATES = (
     *("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("NODE_EXTRA_CA_CERTS",),
@@ -81,7 +81,7 @@ def make_debian(root: Path) -> None:
 
 @contextlib.contextmanager
 def mounted(root: Path) -> Iterator[None]:
-    """Give a root folder what programs expect of every Linux."""
+    """Mount the file systems that programs expect on every Linux."""
     mounts = {
         "proc": ["-t", "proc", "proc"],
         "sys": ["--rbind", "/sys"],
@@ -93,7 +93,7 @@ def mounted(root: Path) -> Iterator[None]:
             run(["mount", *what, str(root / name)])
         yield
     finally:
-        # The folder is deleted next, and what is mounted there must not be.
+        # The folder is deleted next, but the mounted file systems must not be.
         for name in mounts:
             subprocess.run(["umount", "--lazy", "--recursive", str(root / name)])
 
@@ -116,7 +116,7 @@ class Debian:
         run(self.inside("root", "/", "chown", "-R", "ada:ada", "/home/ada/hub"))
 
     def run_hub(self) -> None:
-        """Run the README's first command as an ordinary user until the hub answers."""
+        """Run the README's first command as an ordinary user until the hub responds."""
         print("== python3 start.py, as an ordinary user", flush=True)
         command = self.inside("ada", "/home/ada/hub", "python3", "start.py")
         hub = subprocess.Popen(command, env=self.env | {"HOME": "/home/ada"})

@@ -1,9 +1,9 @@
-"""Time every list of the admin on a large hub: searched, filtered, sorted, at its end.
+"""Measure all lists of the admin on a large hub: search, filters, order, last page.
 
 Run in the hub's environment on an empty, migrated database: `admin.py [USERS]`, by
-default 50,000 with two tokens, a server and an OAuth client each. It fills the database
-if nobody is there, and prints of each page the milliseconds, those in which this
-process worked (all of it, with SQLite), and the queries: the middle of five requests.
+default 50,000 with two tokens, a server and an OAuth client each. The script fills the
+database if it has no users, and prints for each page the milliseconds, the CPU time of
+this process (with SQLite all of it) and the queries, as medians of five requests.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def measure(client: Client, page: str, query: str) -> tuple[float, float, int]:
-    """Return the milliseconds that a page takes, those of work, and its queries."""
+    """Return a page's milliseconds, those of CPU time, and its number of queries."""
     if "LAST" in query:
         first = client.get(f"{page}?{query.replace('LAST', '1')}").content.decode()
         last = re.search(r'class="end">(\d+)<', first)

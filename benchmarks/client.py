@@ -1,4 +1,4 @@
-"""An HTTP client that does little: kept connections, and no work on what is read."""
+"""A minimal HTTP client: it keeps connections open and does not parse bodies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGED = "application/jupyterhub-pagination+json"
 
 
 class Unexpected(Exception):
-    """An answer that the benchmark can't use."""
+    """A response that the benchmark can't use."""
 
 
 def request(
@@ -22,7 +22,7 @@ def request(
     body: Any = None,
     accept: str = "*/*",
 ) -> bytes:
-    """Write a request in full, so that sending it costs nothing but sending."""
+    """Return the bytes of a request, so that they are made before the measurement."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Accept: {accept}"]
     if token:
         lines.append(f"Authorization: token {token}")
@@ -34,7 +34,7 @@ def request(
 
 
 class Connection:
-    """A connection that is kept, and opened again where the server closed it."""
+    """A connection that stays open, and is opened again if the server closes it."""
 
     def __init__(self, port: int, timeout: float = 300) -> None:
         self.port = port
@@ -43,7 +43,7 @@ class Connection:
         self.buffer = b""
 
     def send(self, data: bytes) -> tuple[int, bytes]:
-        """Return status and body of the answer."""
+        """Send a request; return status and body of the response."""
         if self.socket is not None:
             try:
                 return self._exchange(self.socket, data)
@@ -52,7 +52,7 @@ class Connection:
         return self._exchange(self._open(), data)
 
     def expect(self, data: bytes, *statuses: int) -> Any:
-        """Return the JSON of an answer that has one of these statuses."""
+        """Send a request; return the response's JSON if its status is expected."""
         status, body = self.send(data)
         if status not in statuses:
             line = data.split(b"\r\n", 1)[0].decode()
@@ -72,13 +72,13 @@ class Connection:
         return opened
 
     def begin(self, data: bytes) -> socket.socket:
-        """Send a request, and return the socket on which its answer will arrive."""
+        """Send a request, and return the socket on which its response will arrive."""
         server = self.socket or self._open()
         server.sendall(data)
         return server
 
     def finish(self) -> tuple[int, bytes]:
-        """Return status and body of the answer to what was sent last."""
+        """Return status and body of the response to the last request."""
         if self.socket is None:
             raise Unexpected("nothing was sent")
         return self._read(self.socket)
@@ -116,10 +116,10 @@ Exchange = tuple[bytes, int, bytes]
 def at_once(
     port: int, count: int, orders: Iterator[bytes], goes_on: Callable[[int], bool]
 ) -> Iterator[Exchange]:
-    """Send requests over `count` connections, on each the next as soon as one is free.
+    """Send requests over `count` connections, the next one on the first free one.
 
-    Yield each request with its status and the body of its answer. `goes_on` is called
-    with the number of requests sent, and says whether to send another one.
+    Yield each request with the status and body of its response. `goes_on` is called
+    with the number of requests sent, and returns whether to send another one.
     """
     sent = 0
     with selectors.DefaultSelector() as selector:

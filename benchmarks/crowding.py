@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measure how long others wait while one caller does its worst.
+"""Measure the waiting time of other callers while one caller attacks the hub.
 
-A hub is started with its proxy, and filled with users. Then each attack of `ATTACKS`
-runs for some seconds, sixteen at once where one is a matter of a caller, and meanwhile
-somebody else calls `/hub/health`, `/hub/login` and `GET /hub/api/user`. See README.md.
+A hub is started with its proxy, and filled with users. Then each attack of `ROWS` runs
+for some seconds, with its number of requests at once, and meanwhile another caller
+requests `/hub/health`, `/hub/login` and `GET /hub/api/user`. See README.md.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ ADMIN = secrets.token_hex(16)
 ADMIN_PASSWORD = secrets.token_hex(16)
 API = "/hub/api"
 AT_ONCE = 16
-# The address of others; attackers have 127.0.0.1.
+# The address of other callers; attackers have 127.0.0.1.
 ELSEWHERE = "127.0.0.2"
 TOKENS = 500
 
-# Others may wait ten times as long as on an idle hub, and never longer than this.
+# Others may wait this many times as long as on an idle hub, up to a limit in seconds.
 MOST_TIMES = 10
 MOST_SECONDS = 0.25
-# The hub's memory may be twice that of an idle one and so many MB.
+# The hub may take twice the memory of an idle one and so many MB more.
 MORE_MEMORY = 100
 
 CONFIG = """
@@ -63,7 +63,7 @@ c.Authenticator.allow_all = True
 c.JupyterHub.allow_named_servers = True
 {more}
 """
-# An operator's function that does not come back.
+# A function of the configuration that never returns.
 SILENT_LIMIT = """
 import time
 def limit(handler):
@@ -186,7 +186,7 @@ class Hub:
         return str(json.loads(answer.body)["token"])
 
     def memory(self) -> float:
-        """Return the MB of the processes that answer requests."""
+        """Return the memory of the web processes in MB."""
         pids = [pid for pid in tree(self.process.pid) if is_web(pid)]
         return memory_mb(pids)
 
@@ -207,7 +207,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Silence:
-    """A peer that accepts connections and never answers."""
+    """A peer that accepts connections and never responds."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
@@ -221,7 +221,7 @@ class Silence:
                 self.kept.append(self.listener.accept()[0])
 
 
-# Attacks. Each is a coroutine that makes one request of a caller, again and again.
+# Attacks. Each is a coroutine with one request of a caller, which is repeated.
 
 Attack = Callable[[Hub, int], Awaitable[object]]
 
@@ -262,7 +262,7 @@ async def sign_in_wrongly(hub: Hub, number: int) -> None:
 
 
 async def submit(hub: Hub, path: str, fields: dict[str, str]) -> None:
-    """Send a form, as a browser does that has loaded the page of sign-in."""
+    """Send a form like a browser that has loaded the page of sign-in."""
     page = await call(hub.proxy, "GET", "/hub/login")
     xsrf = page.cookies.get("_xsrf", "")
     cookies = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
@@ -313,7 +313,7 @@ async def report_activity(hub: Hub, number: int) -> None:
 
 
 async def use_silent_sign_on(hub: Hub, number: int) -> None:
-    # The page has a button; only the form behind it asks the site.
+    # The page has a button; only its form sends a request to the site.
     await submit(hub, "/hub/accounts/oidc/oidc/login/", {"process": "login"})
 
 
@@ -346,7 +346,7 @@ async def many_servers(hub: Hub) -> None:
 
 @dataclass
 class Row:
-    """One attack, how many at once, and what has to be there before."""
+    """One attack, its number of requests at once, and its preparation."""
 
     name: str
     attack: Attack
@@ -393,7 +393,7 @@ ROWS = [
 
 @dataclass
 class Waits:
-    """How long others waited, in seconds, by what they asked for."""
+    """The waiting times of others in seconds, by address."""
 
     found: dict[str, list[float]]
     memory: float = 0.0
@@ -406,7 +406,7 @@ class Waits:
 
 
 async def others(hub: Hub, seconds: float) -> Waits:
-    """Call three addresses in turn for so long; a wait that fails is endless."""
+    """Call three addresses in turn for so long; a failed request counts as endless."""
     waits = Waits({"health": [], "login": [], "user": []})
     asked = {
         "health": ("/hub/health", {}),
@@ -452,7 +452,7 @@ def crowd(hub: Hub, row: Row, stop: threading.Event) -> None:
 
 @contextmanager
 def crowded(hub: Hub, row: Row) -> Iterator[None]:
-    """Have a child process attack meanwhile, so that it does not delay who measures."""
+    """Attack from a child process, so that the measurement is not delayed."""
     pid = os.fork()
     if not pid:
         stop = threading.Event()
@@ -468,7 +468,7 @@ def crowded(hub: Hub, row: Row) -> Iterator[None]:
 
 
 def measure(row: Row, folder: Path, seconds: float) -> tuple[Waits, Waits]:
-    """Return how long others wait for an idle hub, and beside an attack."""
+    """Return the waiting times of others on an idle hub, and during an attack."""
     hub = Hub(folder, row.more, row.variables())
     with hub.running():
         if row.before is not None:

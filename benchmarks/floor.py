@@ -1,4 +1,4 @@
-"""A bare Django view behind our server: what no answer of Django's can undercut.
+"""A bare Django view behind the hub's server: the lowest possible cost with Django.
 
 `floor.py PORT` serves `hub/api/user` (the floor F) and `hub/api/events` (an event
 stream).
@@ -26,7 +26,7 @@ from django.urls import path  # noqa: E402
 
 from hubsite.config.load import HubConfig  # noqa: E402
 
-# As long as the answer to an ordinary user's `GET /user`.
+# As long as the response to an ordinary user's `GET /user`.
 ANSWER = {
     "kind": "user",
     "name": "u000001",
@@ -75,7 +75,7 @@ def main() -> None:
         TRUSTED_PROXIES=[],
         WEB_THREADS=8,
     )
-    # The application reads settings when it is loaded.
+    # Imported here, because the application reads the settings at its import.
     from hubsite.process.workers import serve
     from web.asgi import Application
 

@@ -1,4 +1,4 @@
-"""The programs that are compared: how each is started, filled and ended."""
+"""The programs under comparison: start, data and end of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ c.JupyterHub.spawner_class = "simple"
 c.Authenticator.admin_users = {{"admin"}}
 c.Authenticator.allow_all = True
 """
-# The hub is measured at its own port, so its proxy need only remember routes.
+# The hub is measured at its own port, so its proxy only has to store routes.
 JUPYTERHUB_CONFIG = """
 c.JupyterHub.cookie_secret_file = "{folder}/cookie_secret"
 c.JupyterHub.db_url = "{database}"
@@ -82,7 +82,7 @@ class Hub:
         self.admin = CONFIG_TOKEN
         self.database_pid = 0
 
-    # What each kind says for itself
+    # Differences of the programs
 
     def configuration(self) -> str:
         return ""
@@ -96,7 +96,7 @@ class Hub:
     def fill(self, users: int, members: int) -> None:
         """Write users, tokens and groups into the database."""
 
-    # Life
+    # Start and end
 
     def prepare(self, users: int, members: int) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -120,7 +120,7 @@ class Hub:
         return ""
 
     def mint(self) -> None:
-        """Issue an administrator's token, as the one in the config is a case apart."""
+        """Issue an administrator's token, because the configured one is special."""
         made = Connection(self.port).expect(
             request(
                 "POST", "/hub/api/users/admin/tokens", CONFIG_TOKEN, {"note": "bench"}
@@ -130,7 +130,7 @@ class Hub:
         self.admin = made["token"]
 
     def start(self) -> tuple[float, float]:
-        """Start; return the seconds and the CPU seconds until the first answer."""
+        """Start; return the seconds and the CPU seconds until the first response."""
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                 raise Unexpected(f"port {self.port} is taken")
@@ -247,7 +247,7 @@ class JupyterHub(Hub):
 
 
 class Floor(Hub):
-    """The bare view; it has no database to be filled."""
+    """The bare view, which has no database."""
 
     name = "floor"
 
@@ -277,7 +277,7 @@ class JupyterHubOnPostgreSQL(JupyterHub):
 
 @contextmanager
 def postgresql(folder: Path, port: int) -> Iterator[tuple[str, int]]:
-    """Run a PostgreSQL server of our own; yield its address and process."""
+    """Run a separate PostgreSQL server; yield its address and process."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
     programs = programs or Path(shutil.which("initdb") or "/nowhere").parent
     data = folder / "postgresql"

@@ -1,4 +1,4 @@
-"""Fill our database directly, and print the secrets of the first thousand tokens.
+"""Fill the hub's database directly, and print the secrets of the first 1,000 tokens.
 
 Run in the hub's environment, after it has run once: `preload_hub.py USERS MEMBERS`.
 The same rows as `preload_jupyterhub.py` makes: a token for each user, `big` and
@@ -58,7 +58,7 @@ def main() -> None:
             token, secret = issue_token(users[len(secrets)], by=by, note="preloaded")
             secrets.append(secret)
             digest = token.digest
-        # Nobody presents the others, so they need no digest of their own.
+        # The other tokens are never used, so they need no digest of their own.
         APIToken.objects.bulk_create(
             APIToken(
                 user=user,

@@ -1,4 +1,4 @@
-"""Fill JupyterHub's database directly: its API would take an hour.
+"""Fill JupyterHub's database directly, because its API would take an hour.
 
 Run by JupyterHub's own Python, after the hub has run once and made its roles:
 `preload_jupyterhub.py DATABASE_URL USERS MEMBERS`. Users u000000... get the role
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def token(user: int, number: int, now: datetime) -> dict[str, object]:
-    """Describe a token as the hub itself would store it: SHA-512, one round."""
+    """Return a token's columns as JupyterHub stores them: SHA-512, one round."""
     secret = hashlib.sha256(f"bench:{number}".encode()).hexdigest()[:32]
     salt = secrets.token_hex(8)
     digest = hashlib.sha512(salt.encode() + secret.encode()).hexdigest()

@@ -26,10 +26,10 @@ def tree(root: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Add up what these processes and their children that ended have used.
+    """Return the CPU seconds of these processes and of their children that ended.
 
-    `stat` counts threads that have ended but moves in steps of 10 ms; `schedstat`
-    is exact, but for living threads only. The larger is nearer to the truth.
+    `stat` includes threads that have ended, but in steps of 10 ms; `schedstat` is
+    exact, but has living threads only. The larger value is more accurate.
     """
     total = 0.0
     for pid in pids:
@@ -47,7 +47,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def memory_mb(pids: Iterable[int]) -> float:
-    """Add up the proportional set size: shared pages count once in all."""
+    """Return the sum of proportional set sizes, in which shared pages count once."""
     total = 0
     for pid in pids:
         with suppress(OSError):
@@ -58,7 +58,7 @@ def memory_mb(pids: Iterable[int]) -> float:
 
 
 def busy_seconds() -> float:
-    """Return what the whole machine has computed since it started."""
+    """Return the CPU seconds of the whole machine since its start."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     values = [int(field) for field in fields]
     return (sum(values) - values[3] - values[4]) / TICK

@@ -1,7 +1,7 @@
-"""The rows of the table: what is asked of each program, and what it may cost.
+"""The rows of the table: the requests to each program, and their cost limits.
 
-A row yields the requests of one measurement; `counted` ones are measured, the others
-put things back. Costs are CPU seconds of the whole process tree for each request.
+A row yields the requests of one measurement; `undo` reverts their changes, without
+being measured. Costs are CPU seconds of the whole process tree for each request.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Requests = Iterator[bytes]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a database holds."""
+    """The size of a database."""
 
     users: int
     members: int
@@ -35,21 +35,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One scenario, and how many times cheaper than JupyterHub it should be."""
+    """One scenario, and the factor by which it should be cheaper than in JupyterHub."""
 
     name: str
     requests: Callable[[Hub, Setting], Requests]
     status: tuple[int, ...] = (200,)
     ratio: float | None = None
-    # Measured beside a bare view.
+    # Compared with a bare view.
     has_floor: bool = False
-    # At most so many requests in one measurement; they are slow or change things.
+    # Most requests in one measurement, for those that are slow or change rows.
     most: int = 100_000
-    # What is done afterwards, without being measured.
+    # The request that reverts a change, without being measured.
     undo: Callable[[Hub, bytes, bytes], bytes] | None = None
-    # Long calls are measured one by one, and undone before the next.
+    # Whether calls are measured one by one, and undone before the next.
     apart: bool = False
-    # Before a measurement: all tokens used, so that none is due to be written.
+    # Whether all tokens are used before the measurement, so that no use is written.
     warm: bool = False
 
 
@@ -76,7 +76,7 @@ def unknown_tokens(hub: Hub, setting: Setting) -> Requests:
 
 
 def forged_tokens(hub: Hub, setting: Setting) -> Requests:
-    """Real tokens with another ending: they have the right form and prefix."""
+    """Yield calls with real tokens with another ending, of the right format."""
     swap = str.maketrans("0123456789abcdef", "123456789abcdef0")
     forged = (secret[:-8] + secret[-8:].translate(swap) for secret in hub.secrets)
     return cycle([request("GET", f"{API}/user", token) for token in forged])
@@ -104,7 +104,7 @@ def deep_page(hub: Hub, setting: Setting) -> Requests:
 
 
 def name_filter(hub: Hub, setting: Setting) -> Requests:
-    """Half of a name: ten users of 1,000, and of 100,000."""
+    """Yield lists filtered by a part of a name: ten users of 1,000 or of 100,000."""
     stem = f"{(setting.users - 1) // 10:05}"
     path = f"{API}/users?limit=50&name_filter=u{stem}"
     return itertools.repeat(request("GET", path, hub.admin, accept=PAGED))
@@ -116,7 +116,7 @@ def big_group(hub: Hub, setting: Setting) -> Requests:
 
 def add_to(group: str, count: int) -> Callable[[Hub, Setting], Requests]:
     def requests(hub: Hub, setting: Setting) -> Requests:
-        # Nobody who is in `big` already, where there is anybody else.
+        # Users who are not in `big` yet, if there are any.
         outside = setting.members if setting.users > setting.members else 0
         low = outside if group == "big" else 0
         for start in itertools.count(0, count):
@@ -162,7 +162,7 @@ def revoke_issued(hub: Hub, sent: bytes, answer: bytes) -> bytes:
 
 
 def revoke(hub: Hub, setting: Setting) -> Requests:
-    """Revoke tokens that are issued beforehand."""
+    """Yield revocations of tokens that are issued beforehand."""
     connection = Connection(hub.port)
     order = next(issue(hub, setting))
     answers = [connection.send(order)[1] for _ in range(MANY)]
@@ -209,7 +209,7 @@ ROWS = [
 
 
 def waits_beside(hub: Hub, bulk: bytes, status: int) -> list[float]:
-    """Return how long each `GET /user` took while one bulk call went on."""
+    """Return the duration of each `GET /user` during one bulk call."""
     connection, other = Connection(hub.port), Connection(hub.port)
     order = request("GET", f"{API}/user", hub.secrets[0])
     connection.expect(order, 200)

@@ -39,7 +39,7 @@ from rows import (
 
 MEMBERS = 10_000
 STREAMS = 300
-# Connections under load, which is when the cost of a request matters.
+# Connections under load, where the cost of a request matters.
 MANY = 16
 Costs = dict[tuple[str, int], list[float]]
 
@@ -49,7 +49,7 @@ def log(*words: object) -> None:
 
 
 def calibrate() -> float:
-    """Return the CPU time of a fixed loop, in µs: it drifts as the machine does."""
+    """Return the CPU time of a fixed loop in µs, which shows the machine's drift."""
     began = time.thread_time()
     total = 0
     for number in range(100_000):
@@ -60,7 +60,7 @@ def calibrate() -> float:
 def measure(
     hub: Hub, row: Row, setting: Setting, seconds: float, connections: int = 1
 ) -> float:
-    """Return the CPU µs of one request, over so many seconds of them."""
+    """Return the CPU µs of one request, measured over so many seconds."""
     connection = Connection(hub.port)
     if row.warm:
         for secret in hub.secrets:
@@ -108,7 +108,7 @@ def undo(
 
 
 class Table:
-    """All that was measured, by section, row, program and number of connections."""
+    """All measurements, by section, row, program and number of connections."""
 
     def __init__(self) -> None:
         self.costs: dict[str, dict[str, Costs]] = defaultdict(
@@ -249,10 +249,10 @@ class Benchmark:
         self.table.foreign.append(max(0.0, busy_seconds() - busy - mine) / took)
         self.table.add(section, row, hub.name, cost, connections)
 
-    # What needs a start of its own
+    # Measurements with a start of their own
 
     def starts(self, section: str, pair: list[Hub], setting: Setting) -> None:
-        """Start each again: what that costs, and each token's first use after it."""
+        """Restart each program; measure the start, and each token's first use."""
         start = Row("start to the first answer", many_tokens, ratio=10)
         first = Row("each token's first use after a restart", many_tokens, ratio=6)
         for number in range(self.options.starts):
@@ -277,7 +277,7 @@ class Benchmark:
             hub.workers = 2
             hub.stop()
             hub.start()
-            # Each worker has answered, and holds what it needs for that.
+            # So that each worker has responded and loaded all modules.
             for _ in range(8):
                 connection = Connection(hub.port)
                 for secret in hub.secrets[:100]:
@@ -293,7 +293,7 @@ class Benchmark:
         )
 
     def waits(self, section: str, pair: list[Hub], setting: Setting) -> None:
-        """How long others wait beside the two bulk calls."""
+        """Measure the waiting time of others during the two bulk calls."""
         for name, orders, status in (
             ("add 1,000 members", add_to("small", 1000), 200),
             ("create 1,000 users", create_users(1000), 201),
@@ -329,7 +329,7 @@ class Benchmark:
             self.table.notes.append(note)
 
     def streams(self) -> None:
-        """What API calls cost while hundreds of event streams are open."""
+        """Measure the cost of API calls while hundreds of event streams are open."""
         row = ROWS[0]
         setting = Setting(0, 0)
         self.floor.secrets = ["x"]
@@ -359,7 +359,7 @@ class Benchmark:
             return count
 
         tasks = [asyncio.create_task(follow()) for _ in range(STREAMS)]
-        # Until all are connected and have had their first events.
+        # Until all are connected and have received their first events.
         await asyncio.sleep(3)
         cost = await asyncio.to_thread(
             measure, self.floor, row, setting, self.options.seconds
@@ -369,7 +369,7 @@ class Benchmark:
         lines = await asyncio.gather(*tasks)
         return sum(count > 3 for count in lines), cost
 
-    # All of it
+    # The whole table
 
     def run(self) -> None:
         self.floor.prepare(0, 0)
@@ -413,7 +413,7 @@ class Benchmark:
                 for number in range(self.options.rounds):
                     pair: list[Hub] = [theirs, ours]
                     for hub in pair if number % 2 == 0 else pair[::-1]:
-                        # The server's processes serve whoever is measured.
+                        # The server's processes belong to the measured program.
                         hub.database_pid = pid
                         for connections in (MANY, 1):
                             self.one(
@@ -485,7 +485,7 @@ def main() -> None:
         benchmark.end()
         if not options.folder:
             shutil.rmtree(folder, ignore_errors=True)
-        # What was measured is worth reading even if something failed after it.
+        # The measurements so far are useful even after a failure.
         kind = "in memory" if str(folder).startswith(str(memory)) else "on disk"
         print(f"{machine()}; databases {kind}; medians of {options.rounds} rounds.")
         benchmark.table.print()

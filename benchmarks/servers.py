@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Compare how servers are started: the hub, JupyterHub and no hub at all.
+"""Compare starts of servers: with the hub, with JupyterHub and without a hub.
 
 Every figure is measured for both hubs in one run, each with its own proxy, on this
-machine. Times are as a client sees them. See README.md.
+machine. Times are those of a client. See README.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PARALLEL = 50
 RUNNING = 100
 STREAMS = 300
 
-# The same for both hubs; what neither needs is left at its default.
+# The same for both hubs; all other settings have their defaults.
 CONFIG = """
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = "{folder}/home/{{username}}"
@@ -46,12 +46,12 @@ c.JupyterHub.concurrent_spawn_limit = 500
 c.ConfigurableHTTPProxy.should_start = True
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_api_port}"
 """
-# Never listens, so that its start stays under way for as long as streams are watched.
+# Never listens, so that its start goes on as long as streams are watched.
 NEVER = "import time; time.sleep(600)"
 
 
 class WithServers:
-    """Additions to a hub of the comparison: a proxy, and servers of one kind."""
+    """Additions to a hub under comparison: a proxy, and servers of one kind."""
 
     servers: tuple[list[str], list[str]] = ([sys.executable, str(STUB)], [])
 
@@ -84,7 +84,7 @@ class JupyterHubWithServers(WithServers, JupyterHub):
 def running(
     kind: type[Hub], folder: Path, port: int, servers: tuple[list[str], list[str]]
 ) -> Iterator[Hub]:
-    """Run a hub that starts servers of one kind, and end all of it."""
+    """Run a hub that starts servers of one kind, and end the hub and its servers."""
     hub = kind(folder, port)
     hub.servers = servers  # type: ignore[attr-defined]
     hub.prepare(0, 0)
@@ -138,7 +138,7 @@ def stop(hub: Hub, name: str) -> float:
 
 
 def processes_of(hub: Hub, text: str) -> list[int]:
-    """Return the processes below the hub whose command line holds a text."""
+    """Return the processes below the hub whose command line contains a text."""
     found = []
     for pid in tree(hub.process.pid):  # type: ignore[union-attr]
         with suppress(OSError):
@@ -179,7 +179,7 @@ def in_parallel(hub: Hub, number: int) -> str:
 
 
 def idle(hub: Hub, number: int, watched: float) -> str:
-    """Return the share of one core that all but the servers themselves use."""
+    """Return the share of one core that the hub uses without its servers."""
     names = make_users(hub, "idle", number)
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda name: start(hub, name), names))
@@ -192,7 +192,7 @@ def idle(hub: Hub, number: int, watched: float) -> str:
 
 
 def latencies(hub: Hub, watched: float) -> list[float]:
-    """Ask every 10 ms who I am; return how long each answer took, in ms."""
+    """Call `GET /user` every 10 ms; return the duration of each call in ms."""
     connection = Connection(hub.port)
     order = request("GET", f"{API}/user", hub.admin)
     found = []
@@ -207,7 +207,7 @@ def latencies(hub: Hub, watched: float) -> list[float]:
 
 
 def beside_streams(hub: Hub, number: int, watched: float) -> str:
-    """Compare answers while nobody and while many watch servers that start."""
+    """Compare response times without and with many watched starts."""
     names = make_users(hub, "watched", 10)
     quiet = latencies(hub, watched)
     for name in names:
@@ -253,9 +253,9 @@ def p99(values: list[float]) -> float:
 
 
 def bare(hub: Hub, command: list[str], port: int) -> float:
-    """Start a server as a hub would, without one; return the seconds until it answers.
+    """Start a server without a hub; return the seconds until it responds.
 
-    It asks the hub for its version, and belongs to nobody.
+    The server requests the hub's version, and has no owner.
     """
     prefix = "/user/bare/"
     address = f"http://127.0.0.1:{port}{prefix}"
@@ -302,7 +302,7 @@ def bare(hub: Hub, command: list[str], port: int) -> float:
 
 
 def laboratories(folder: Path, port: int, rounds: int) -> Iterator[tuple[str, str]]:
-    """Compare JupyterLab under both hubs and under none, in turn."""
+    """Compare JupyterLab with both hubs and without a hub, in turn."""
     servers = (["jupyterhub-singleuser"], ["--allow-root"])
     ours: list[float] = []
     theirs: list[float] = []
@@ -320,7 +320,7 @@ def laboratories(folder: Path, port: int, rounds: int) -> Iterator[tuple[str, st
                 lone = bare(each, [str(program), "--allow-root"], port + 5)
                 _, took = start(each, users[each][index])
                 stop(each, users[each][index])
-                # What a first start reads from the disk, the later ones find read.
+                # The first start is left out, because it reads files from the disk.
                 if index:
                     found.append(took)
                     alone[each.name].append(lone)

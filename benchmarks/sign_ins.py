@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Have 100 people sign in at once on a hub that may use 1 GB of memory.
+"""Sign in 100 people at once on a hub with a limit of 1 GB of memory.
 
-Prints how long they waited, what they were answered, and the most memory that the
-hub's processes took. The limit needs a control group, so it needs root on Linux.
+Prints the waiting times, the responses and the peak memory of the hub's processes. The
+limit needs a control group, and so root on Linux.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 @contextmanager
 def limited(pids: list[int], megabytes: int) -> Iterator[bool]:
-    """Limit the memory of processes and their children; yield whether that worked."""
+    """Limit the memory of processes and their children; yield whether this worked."""
     is_first_version = (GROUPS / "memory").is_dir()
     group = (GROUPS / "memory" if is_first_version else GROUPS) / f"hub-{os.getpid()}"
     name = "memory.limit_in_bytes" if is_first_version else "memory.max"
@@ -58,7 +58,7 @@ def limited(pids: list[int], megabytes: int) -> Iterator[bool]:
 
 
 async def sign_in(hub: Hub, name: str) -> tuple[int, int, float]:
-    """Sign in, again where the hub asks for that; return status, tries and seconds."""
+    """Sign in, and retry on request; return status, tries and seconds."""
     began = time.monotonic()
     for tries in range(1, 100):
         page = await call(hub.hub, "GET", "/hub/login")
@@ -81,7 +81,7 @@ async def sign_in(hub: Hub, name: str) -> tuple[int, int, float]:
 async def all_at_once(
     hub: Hub, people: int
 ) -> tuple[list[tuple[int, int, float]], float]:
-    """Return what each was answered, and the most memory meanwhile."""
+    """Return the result of each sign-in, and the peak memory meanwhile."""
     most = 0.0
     done = asyncio.gather(*(sign_in(hub, f"p{number}") for number in range(people)))
     while not done.done():

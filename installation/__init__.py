@@ -1,1 +1,1 @@
-"""Setting up this folder, and the services that tests need."""
+"""Installation of the hub in this folder, and of the services for its tests."""

@@ -1,4 +1,4 @@
-"""The commands of `start.py`: run the hub, test it, and look after its code."""
+"""The commands of `start.py`: run the hub, test it, check and format its code."""
 
 # ruff: noqa: S603, S606 - the programs are ours
 
@@ -42,7 +42,7 @@ database, secrets and logs in data. What is done already is not done again."""
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command; a failure ends with one line that says what to do."""
+    """Run one command; a failure ends with one line of advice."""
     try:
         return main(arguments)
     except subprocess.CalledProcessError as error:
@@ -68,15 +68,15 @@ def main(arguments: Sequence[str]) -> int:
         print(HELP, file=sys.stderr)
         return 2
     set_up()
-    # Whoever runs the hub like this restarts it often, and has notebooks open.
+    # Developers restart the hub often and have notebooks open.
     os.environ.setdefault("HUB_KEEP_SERVERS", "1")
     hub = [str(PYTHON), str(ROOT / "manage.py"), "hub", *arguments]
-    # The hub takes this process's place, so that signals reach it.
+    # The hub replaces this process, so that signals reach the hub.
     os.execv(hub[0], hub)
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Pass every test on SQLite, and on PostgreSQL all but the browser's and peer's."""
+    """Run all tests on SQLite, and all but those of browser and peer on PostgreSQL."""
     quick = "--quick" in arguments
     rest = [argument for argument in arguments if argument != "--quick"]
     set_up(tests=True)
@@ -88,11 +88,11 @@ def test(arguments: Sequence[str]) -> int:
             print("Tests on SQLite, without a browser and what is slow", flush=True)
             return _pytest([*pytest, "-m", "not slow and not browser"], env)
         env["CHROMIUM"] = find_chromium()
-        # Playwright brings a Node that lacks libraries of its own on a minimal
-        # machine; the proxy's Node has run already.
+        # Playwright's own Node lacks libraries on a minimal machine; the proxy's Node
+        # works already.
         env.setdefault("PLAYWRIGHT_NODEJS_PATH", node())
         install_oldest()
-        # Found before the first run, so that a machine without one hears it early.
+        # Looked for before the first run, so that a missing one is reported early.
         find_slurm()
         find_redis()
         find_docker()
@@ -108,7 +108,7 @@ def test(arguments: Sequence[str]) -> int:
 
 def _pytest(command: Sequence[str], env: dict[str, str]) -> int:
     status = subprocess.run(command, env=env, check=False).returncode
-    # Nothing was chosen from what the other database has run: not a failure.
+    # The selection had no tests for the second database, which is not a failure.
     return 0 if status == 5 and "TEST_DATABASE_URL" in env else status
 
 
@@ -151,7 +151,7 @@ def fmt() -> int:
 
 
 def lock() -> int:
-    """Write the lock files anew; they name no address to fetch from."""
+    """Write the lock files again; they contain no address for downloads."""
     set_up(tests=True)
     run([str(PYTHON), "-m", "pip", "install", "--quiet", "uv"])
     options = ["--generate-hashes", "--universal", "--no-emit-index-url"]

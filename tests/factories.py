@@ -1,7 +1,7 @@
 """Rows for tests: functions with keyword defaults, written straight to the database.
 
-They go through no action, so that a test of an action does not rest on another.
-Only tokens are issued as always: there is one way to make a secret.
+They call no actions, so that a test of one action does not depend on another. Only
+tokens are issued by their action, because only that makes a secret.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def make_role(
     groups: Iterable[Group] = (),
     services: Iterable[Service] = (),
 ) -> Role:
-    """Give a role to all these; a default role's scopes are the usual ones."""
+    """Give a role to users, groups and services; default roles have their scopes."""
     name = name or f"role-{next(_numbers)}"
     default = DEFAULT_ROLES.get(name, {})
     role, created = Role.objects.get_or_create(
@@ -53,7 +53,7 @@ def make_role(
 
 
 def make_default_roles() -> None:
-    """Have the roles that every hub has."""
+    """Create the default roles of every hub."""
     Role.objects.bulk_create(
         (
             Role(name=name, description=role["description"], scopes=role["scopes"])
@@ -75,7 +75,7 @@ def make_user(
 ) -> User:
     """Make a user with the roles that users have, or with exactly `roles`.
 
-    `scopes` come on top, through a role of this user's own.
+    `scopes` are added through a role of this user's own.
     """
     name = name or f"user-{next(_numbers)}"
     user = User(name=name, admin=admin, **fields)
@@ -112,7 +112,7 @@ def make_group(
     scopes: Iterable[str] = (),
     **fields: Any,
 ) -> Group:
-    """Make a group with members; `scopes` reach them through a role of the group."""
+    """Make a group with members, who get `scopes` through a role of the group."""
     group = Group.objects.create(name=name or f"group-{next(_numbers)}", **fields)
     group.users.add(*users)
     if scopes:
@@ -127,7 +127,7 @@ def make_service(
     scopes: Iterable[str] = (),
     **fields: Any,
 ) -> Service:
-    """Make a service; like every service it holds nothing that is not given."""
+    """Make a service, which has no scopes by default."""
     service = Service.objects.create(
         name=name or f"service-{next(_numbers)}", admin=admin, **fields
     )
@@ -145,7 +145,7 @@ def make_token(
     note: str = "",
     **options: Any,
 ) -> tuple[APIToken, str]:
-    """Issue a token and return it with its secret; `options` as `issue_token`."""
+    """Issue a token and return it with its secret; `options` are `issue_token`'s."""
     return issue_token(
         owner or make_user(),
         by=BY,
@@ -161,7 +161,7 @@ def make_client(
     service: Service | None = None,
     **fields: Any,
 ) -> OAuthClient:
-    """Make the OAuth client of a service, which is made with it if need be."""
+    """Make the OAuth client of a service, and the service if there is none."""
     if service is None and "server" not in fields:
         service = make_service(name)
     fields = {
@@ -176,7 +176,7 @@ def make_client(
 
 
 def make_server(user: User | None = None, name: str = "", **fields: Any) -> Server:
-    """Make a server that is stopped, unless `fields` say otherwise."""
+    """Make a server, stopped unless `fields` set another state."""
     return Server.objects.create(user=user or make_user(), name=name, **fields)
 
 
