@@ -19,14 +19,13 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from accounts.actions import normalise_name
-from accounts.admin import (
+from accounts.admin.belongings import (
     Belonging,
     belongings,
     besides,
     count_by,
-    named,
-    some_groups,
 )
+from accounts.admin.filters import named, some_groups
 from accounts.models import User
 from audit.models import Actor, Event
 from database.search import contains

@@ -12,7 +12,8 @@ from django.db.models import Q, QuerySet
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.admin import Belonging, RoleFilter, counted, note_owned
+from accounts.admin.belongings import Belonging, counted, note_owned
+from accounts.admin.filters import RoleFilter
 from audit.models import Actor
 from database.search import contains
 from services import actions

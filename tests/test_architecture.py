@@ -179,7 +179,7 @@ def test_scopes_are_compared_in_one_file():
 # and it is shown. Everything else asks `access`.
 READS_ADMIN = {
     "accounts/actions.py": "refuses to let others change administrators",
-    "accounts/admin.py": "shows it, and tells the action who asks",
+    "accounts/admin/users.py": "shows it, and tells the action who asks",
     "accounts/backends.py": "makes it agree with the configuration",
     "accounts/models.py": "declares it",
     "api/users.py": "tells the action who asks",
