@@ -1,8 +1,4 @@
-"""Actions on users and groups.
-
-Lists of names are sent to the database as one JSON text and become rows there, so that
-a thousand names cost little more than one.
-"""
+"""Actions on users."""
 
 # Tables and fragments in the statements are constants; every value is a parameter.
 # ruff: noqa: S608
@@ -10,148 +6,56 @@ a thousand names cost little more than one.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
-from urllib.parse import unquote
 
 from allauth.usersessions.models import UserSession
-from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models import Q
-from django.db.models.expressions import RawSQL
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from accounts.models import NAME_LENGTH, Group, Role, User
-from accounts.rights import members_among
-from audit.actions import MOST_NAMES, record, record_many
+from accounts.models import Role, User
+from accounts.naming import (
+    NAMES,
+    check_name,
+    check_names,
+    check_number,
+    insert_named,
+    names_as_rows,
+    normalise_name,
+    unknown_users,
+    users_of,
+)
+from audit.actions import record, record_many
 from audit.models import Actor
 from database.batches import HEAVY_ROWS, ROWS, Transaction, in_batches
 from database.locks import (
     Advisory,
     delete_all,
-    for_update,
     lock_all,
     lock_tree,
     locked,
     wait_for,
 )
-from scopes.access import Access
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from web.hooks import Hook
 
 # Return why a user can't be renamed or deleted now, a running server for instance, or
 # None.
 delete_blockers = Hook[[User], str | None]()
-
 # Called with the users who are being deactivated and the actor, in the transaction.
 pre_deactivate = Hook[[models.QuerySet[User], Actor], object]()
-
 # Called with the users who are being deleted and the actor, before the rows are deleted
 # and in the transaction.
 pre_delete = Hook[[list[User], Actor], object]()
 
-# Limits for one call: names, and memberships.
-MOST_NAMED = 10_000
-MOST_MEMBERSHIPS = 50_000
-# Names of one batch, which take one or two rows each, and memberships of one batch.
-NAMES = MOST_NAMES
-MEMBERSHIPS = 2_000
-
-# Size of a group's properties in characters of JSON, because a list shows many groups.
-MAX_PROPERTIES = 65_536
-
-# A JSON text of names as rows `t(key, value)`.
-NAMES_AS_ROWS = {
-    "sqlite": "json_each(%s) AS t",
-    "postgresql": (
-        "jsonb_array_elements_text(%s::jsonb) WITH ORDINALITY AS t(value, key)"
-    ),
-}
-
-
-# Names
-
-
-def normalise_name(name: str) -> str:
-    """Return a username as it is stored: lower case, then the configured map."""
-    lowered = name.lower()
-    return settings.HUB.username_map.get(lowered, lowered)
-
-
-def spellings(name: str) -> list[str]:
-    """Return the possible usernames for a typed name, the likeliest first.
-
-    Names are stored in the form of `normalise_name`, except those that programs created
-    with `POST /users/NAME`, which JupyterHub does not normalise. Addresses of the API
-    contain exact names.
-    """
-    name = name.strip()
-    return [] if "\0" in name else list(dict.fromkeys([name, normalise_name(name)]))
-
-
-def find_typed_user(
-    name: str, users: models.QuerySet[User] | None = None
-) -> User | None:
-    """Find a user, among all or these, by a typed name."""
-    wanted = spellings(name)
-    found = User.objects.all() if users is None else users
-    by_name = {user.name: user for user in found.filter(name__in=wanted)}
-    return next((by_name[each] for each in wanted if each in by_name), None)
-
-
-def is_valid_name(name: str) -> bool:
-    """Tell whether a username can be part of an address and matches the pattern."""
-    return (
-        bool(name)
-        and len(name) <= NAME_LENGTH
-        and "/" not in name
-        and "\0" not in name
-        and bool(unquote(name).strip("."))
-        and name == name.strip()
-        and (
-            not settings.HUB.username_pattern
-            or re.match(settings.HUB.username_pattern, name) is not None
-        )
-    )
-
-
-def check_name(name: str) -> None:
-    """Raise `Invalid` if this can't be a username."""
-    check_names([name])
-
-
-def check_number(names: Sequence[str], what: str) -> None:
-    """Raise `Invalid` if these are more names than one call may contain."""
-    if len(names) > MOST_NAMED:
-        raise Invalid(
-            f"{len(names)} {what} are too many for one call: name at most"
-            f" {MOST_NAMED}, and the others in further calls"
-        )
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raise `Invalid` with a list of all names that can't be usernames."""
-    bad = [name for name in names if not is_valid_name(name)]
-    if bad:
-        shown = ", ".join(name[:NAME_LENGTH] or "(empty)" for name in bad)
-        pattern = settings.HUB.username_pattern
-        raise Invalid(
-            f"Invalid username{'s' if len(bad) > 1 else ''}: {shown}",
-            hint=f"A name has 1 to {NAME_LENGTH} characters, no slash, no blank at its "
-            f"ends and not only dots{f', and matches {pattern}' if pattern else ''}.",
-        )
-
 
 # Users
-
-
 def create_user(
     name: str, *, admin: bool = False, by: Actor, by_admin: bool = False
 ) -> User:
@@ -204,14 +108,15 @@ def _require_admin(admin: bool, by: Actor, by_admin: bool) -> None:
 
 def _add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
     """Insert users that do not exist, and record their creation."""
-    ids = _insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
+    ids = insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
     if not ids:
         return {}
     roles = ["user", "admin"] if admin else ["user"]
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO accounts_user_roles (user_id, role_id) "
-            f"SELECT CAST(t.value AS bigint), r.id FROM {_rows()}, accounts_role r "
+            f"SELECT CAST(t.value AS bigint), r.id FROM {names_as_rows()}, "
+            "accounts_role r "
             f"WHERE r.name IN ({', '.join(['%s'] * len(roles))})",
             [json.dumps(list(ids.values())), *roles],
         )
@@ -422,22 +327,6 @@ def _set_active(
     return changed
 
 
-def users_of(ids: Iterable[int]) -> models.QuerySet[User]:
-    """Return users by ids, which may be more than a statement's parameters."""
-    rows = RawSQL(  # noqa: S611
-        f"SELECT CAST(t.value AS bigint) FROM {_rows()}", [json.dumps(list(ids))]
-    )
-    return User.objects.filter(pk__in=rows)
-
-
-def is_named(names: Iterable[str]) -> Q:
-    """Match rows by names, which may be more than a statement's parameters."""
-    rows = RawSQL(  # noqa: S611
-        f"SELECT t.value FROM {_rows()}", [json.dumps(list(names))]
-    )
-    return Q(name__in=rows)
-
-
 @transaction.atomic
 def delete_user(user: User, *, by: Actor) -> None:
     """Delete a user with tokens, memberships, servers and shares.
@@ -528,306 +417,6 @@ def refuse_own_deletion(user: User, by: Actor) -> None:
     """Raise `Invalid` if users try to delete themselves."""
     if by.kind == "user" and by.name == user.name:
         raise Invalid("Cannot delete yourself!")
-
-
-# Groups
-
-
-def create_group(
-    name: str, *, users: Iterable[str] = (), by: Actor, **fields: Any
-) -> Group:
-    """Create one group with its members."""
-    return create_groups([name], users=users, by=by, **fields)[0]
-
-
-def create_groups(
-    names: Iterable[str], *, users: Iterable[str] = (), by: Actor, **fields: Any
-) -> list[Group]:
-    """Create groups with the same members each.
-
-    Bad input creates none. As in JupyterHub, a name that exists stops the work, and the
-    groups before it in the list are created.
-    """
-    wanted = list(names)
-    if not wanted:
-        raise Invalid("Must specify at least one group to create")
-    members = list(users)
-    check_number(wanted, "groups")
-    check_number(members, "users")
-    if len(wanted) * len(members) > MOST_MEMBERSHIPS:
-        raise Invalid(
-            f"{len(wanted)} groups with {len(members)} members each are too many for"
-            f" one call, which makes at most {MOST_MEMBERSHIPS} memberships"
-        )
-    check_group_names(wanted)
-    # Checked without a lock first, because a name that exists needs none.
-    new = _until_taken(wanted)
-    known = list(_known_users(members).values())
-
-    first, rest = known[:NAMES], known[NAMES:]
-
-    def act(some: list[str]) -> list[Group]:
-        made = _add_groups(some, first, fields)
-        record_many(by, "group.create", "group", some, users=first)
-        return made
-
-    size = min(NAMES, MEMBERSHIPS // max(1, len(first)))
-    groups = [group for made in in_batches(new, act, size=size) for group in made]
-    for group in groups if rest else ():
-        add_members(group, rest, by=by)
-    if len(new) < len(wanted):
-        raise Conflict(f"Group {wanted[len(new)]} already exists")
-    return groups
-
-
-def check_group_names(names: Iterable[str]) -> None:
-    """Raise `Invalid` if one of these can't be the name of a group."""
-    for name in names:
-        if not name or len(name) > NAME_LENGTH or "\0" in name:
-            raise Invalid(
-                f"Invalid group name: {name[:NAME_LENGTH] or '(empty)'}. "
-                f"A name has 1 to {NAME_LENGTH} characters."
-            )
-
-
-def check_properties(properties: dict[str, Any]) -> None:
-    """Raise `Invalid` if these properties of a group are too large."""
-    if len(json.dumps(properties)) > MAX_PROPERTIES:
-        raise Invalid(
-            f"The properties of a group are at most {MAX_PROPERTIES} characters as"
-            " JSON: put less into them"
-        )
-
-
-def _until_taken(names: list[str]) -> list[str]:
-    """Return the names before the first that exists or is a duplicate."""
-    taken = set(Group.objects.filter(name__in=names).values_list("name", flat=True))
-    for position, name in enumerate(names):
-        if name in taken:
-            return names[:position]
-        taken.add(name)
-    return names
-
-
-def _add_groups(
-    names: list[str], known: list[str], fields: dict[str, Any]
-) -> list[Group]:
-    """Insert groups, none of which may exist, and their members."""
-    ids = _insert_named(Group(**fields), names)
-    for name in names:
-        if name not in ids:
-            # Another request created a group after the check.
-            raise Conflict(f"Group {name} already exists")
-    if known:
-        _insert_members(list(ids.values()), known)
-    return [Group(pk=ids[name], name=name, **fields) for name in names]
-
-
-def check_adding(access: Access, by: Actor, group: Group) -> None:
-    """Refuse to add members with a filtered `groups` if the group gives more rights.
-
-    Otherwise the caller could join the group to get these rights.
-    """
-    given = partial(group.scopes_for, by.name)
-    if not access.may_hand_out(given, "groups", members_among):
-        raise Forbidden(
-            f"The roles of group {group.name} give scopes that you lack; only those add"
-            " members who may change every group."
-        )
-
-
-def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
-    """Add users to a group, in batches; return the number of new members.
-
-    Nobody is added if one of the names has no user.
-    """
-
-    def act(some: list[tuple[int, str]]) -> int:
-        new = _insert_members([group.pk], [name for _, name in some])
-        return _record_members(by, "group.add_members", group, some, new)
-
-    known = _known_users(list(names))
-    return sum(in_batches(known.items(), act, size=NAMES))
-
-
-def remove_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
-    """Remove users from a group, in batches; return the number of removed members.
-
-    Nobody is removed if one of the names has no user.
-    """
-
-    def act(some: list[tuple[int, str]]) -> int:
-        gone = _delete_members(group, [pk for pk, _ in some])
-        return _record_members(by, "group.remove_members", group, some, gone)
-
-    known = _known_users(list(names))
-    return sum(in_batches(known.items(), act, size=NAMES))
-
-
-@transaction.atomic
-def set_properties(group: Group, properties: dict[str, Any], *, by: Actor) -> None:
-    """Replace all properties of a group."""
-    check_properties(properties)
-    current = locked(Group.objects.filter(pk=group.pk)).first()
-    if current is None:
-        raise NotFound(f"No such group: {group.name}")
-    # Compared as texts, because true and 1 are equal in Python.
-    before = {key: json.dumps(value) for key, value in current.properties.items()}
-    after = {key: json.dumps(value) for key, value in properties.items()}
-    group.properties = properties
-    if after == before:
-        return
-    Group.objects.filter(pk=group.pk).update(properties=properties)
-    # Properties may be private, so the audit log gets only the names of those that are
-    # set.
-    keys = sorted(key for key, text in after.items() if before.get(key) != text)
-    record(by, "group.set_properties", "group", group.name, keys=keys)
-
-
-@transaction.atomic
-def delete_group(group: Group, *, by: Actor) -> None:
-    """Delete a group; its members stay users."""
-    lock_tree(Group.objects.filter(pk=group.pk))
-    record(by, "group.delete", "group", group.name)
-    _, deleted = group.delete()
-    if not deleted.get(Group._meta.label):
-        raise NotFound(f"No such group: {group.name}")
-
-
-def delete_groups(
-    groups: models.QuerySet[Group],
-    *,
-    by: Actor,
-    within: Transaction = transaction.atomic,
-) -> int:
-    """Delete groups like `delete_group`, in batches; return their number."""
-
-    def act(ids: list[int]) -> int:
-        chosen = Group.objects.filter(pk__in=ids)
-        lock_tree(chosen)
-        for name in chosen.order_by("pk").values_list("name", flat=True):
-            record(by, "group.delete", "group", name)
-        _, deleted = chosen.delete()
-        return deleted.get(Group._meta.label, 0)
-
-    rows = groups.order_by()
-    giving = set(rows.filter(roles__name="admin").values_list("pk", flat=True))
-    # Groups whose deletion may be refused come in the first batch.
-    ids = sorted(
-        rows.values_list("pk", flat=True), key=lambda pk: (pk not in giving, pk)
-    )
-    return sum(in_batches(ids, act, size=HEAVY_ROWS, within=within))
-
-
-def unknown_users(names: Iterable[str]) -> list[str]:
-    """Return those of these usernames that no user has, in their order."""
-    wanted = list(names)
-    known = set(_ids_of_users(wanted).values())
-    return [name for name in wanted if normalise_name(name) not in known]
-
-
-def _insert_members(groups: list[int], names: list[str]) -> set[int]:
-    """Add users to groups; return the ids of those who were not in all of them."""
-    with connection.cursor() as cursor:
-        # Rows are inserted in the order of ids, so that two transactions with the same
-        # users wait for each other without a deadlock.
-        cursor.execute(
-            "INSERT INTO accounts_user_groups (user_id, group_id) "
-            f"SELECT DISTINCT u.id, g.id FROM {_rows()} "
-            "JOIN accounts_user u ON u.name = t.value "
-            "JOIN accounts_group g ON g.id IN "
-            f"(SELECT CAST(t.value AS bigint) FROM {_rows()}) "
-            "WHERE true ORDER BY u.id, g.id ON CONFLICT DO NOTHING RETURNING user_id",
-            [json.dumps(names), json.dumps(groups)],
-        )
-        return {pk for (pk,) in cursor.fetchall()}
-
-
-def _delete_members(group: Group, ids: list[int]) -> set[int]:
-    """Remove users from a group; return the ids of those who were members."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # In the same order as in `_insert_members`.
-            "DELETE FROM accounts_user_groups WHERE id IN "
-            "(SELECT id FROM accounts_user_groups WHERE group_id = %s "
-            f"AND user_id IN (SELECT CAST(t.value AS bigint) FROM {_rows()}) "
-            f"ORDER BY user_id{for_update()}) RETURNING user_id",
-            [group.pk, json.dumps(ids)],
-        )
-        return {pk for (pk,) in cursor.fetchall()}
-
-
-def _record_members(
-    by: Actor, act: str, group: Group, users: list[tuple[int, str]], changed: set[int]
-) -> int:
-    """Record the names of changed members, and return their number."""
-    if changed:
-        names = [name for pk, name in users if pk in changed]
-        record(by, act, "group", group.name, users=names)
-    return len(changed)
-
-
-def _known_users(names: list[str]) -> dict[int, str]:
-    """Return the ids and names of users; refuse names without a user."""
-    check_number(names, "users")
-    known = _ids_of_users(names)
-    if len(known) < len(set(names)):
-        there = set(known.values())
-        for name in map(normalise_name, names):
-            if name not in there:
-                raise Invalid(f"No such user: {name}")
-    return known
-
-
-def _ids_of_users(names: list[str]) -> dict[int, str]:
-    """Return ids and normalised names of users, in the order of the names."""
-    if not names:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT u.id, u.name FROM {_rows()} "
-            "JOIN accounts_user u ON u.name = t.value ORDER BY t.key",
-            [json.dumps([normalise_name(name) for name in names])],
-        )
-        return dict(cursor.fetchall())
-
-
-# Users and groups
-
-
-def _rows() -> str:
-    return NAMES_AS_ROWS[connection.vendor]
-
-
-def _insert_named(template: models.Model, names: list[str]) -> dict[str, int]:
-    """Insert one row per name as copies of `template`; return the ids of new rows.
-
-    Names that exist are skipped, also those that another transaction has just inserted.
-    """
-    meta = template._meta
-    fields = [
-        field
-        for field in meta.concrete_fields
-        if not field.primary_key and field.name != "name"
-    ]
-    columns = ", ".join(f'"{field.column}"' for field in fields)
-    values = [
-        field.get_db_prep_save(field.pre_save(template, True), connection)
-        for field in fields
-    ]
-    if len(names) > 1:
-        wait_for(
-            Advisory.USER_NAMES if isinstance(template, User) else Advisory.GROUP_NAMES
-        )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'INSERT INTO "{meta.db_table}" (name, {columns}) '
-            f"SELECT t.value, {', '.join(['%s'] * len(fields))} FROM {_rows()} "
-            "WHERE true ORDER BY t.key ON CONFLICT (name) DO NOTHING "
-            "RETURNING name, id",
-            [*values, json.dumps(names)],
-        )
-        return dict(cursor.fetchall())
 
 
 def _is_admin(by: Actor, by_admin: bool) -> bool:

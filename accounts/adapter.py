@@ -38,13 +38,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.crypto import salted_hmac
 
-from accounts.actions import make_user_of, normalise_name
+from accounts.actions import make_user_of
 from accounts.attempts import Attempt, TooMany, remember_browser
 from accounts.backends import admits, settle_account
 from accounts.callbacks import CallbackRequest
 from accounts.hashing import PASSWORD_MEMORY, Kind, ceiling
 from accounts.mail import deliver
 from accounts.models import User
+from accounts.naming import normalise_name
 from accounts.templatetags.browsers import browser
 from audit.actions import record
 from audit.models import Actor

@@ -16,13 +16,9 @@ from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest
 
 from accounts import system_accounts
-from accounts.actions import (
-    create_user,
-    is_valid_name,
-    normalise_name,
-    update_user,
-)
+from accounts.actions import create_user, update_user
 from accounts.models import User
+from accounts.naming import is_valid_name, normalise_name
 from audit.models import Actor
 from scopes.refusals import Conflict
 

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from django.conf import settings
 
-from accounts.actions import normalise_name
+from accounts.naming import normalise_name
 from web.outside import release_connection
 
 logger = logging.getLogger(__name__)

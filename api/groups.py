@@ -14,7 +14,7 @@ import orjson
 from django.http import HttpResponse
 from django.urls import path
 
-from accounts.actions import (
+from accounts.group_actions import (
     add_members,
     check_adding,
     create_groups,

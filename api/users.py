@@ -25,11 +25,11 @@ from accounts.actions import (
     create_user,
     create_users,
     delete_user,
-    normalise_name,
     refuse_own_deletion,
     update_user,
 )
 from accounts.models import User
+from accounts.naming import normalise_name
 from accounts.search import name_contains
 from api.base import APIRequest, HubAPIView, argument, empty
 from api.bodies import BodySerializer, Flag, Names, Object, Text, check_names

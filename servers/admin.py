@@ -18,7 +18,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from accounts.actions import normalise_name
 from accounts.admin.belongings import (
     Belonging,
     belongings,
@@ -27,6 +26,7 @@ from accounts.admin.belongings import (
 )
 from accounts.admin.filters import named, some_groups
 from accounts.models import User
+from accounts.naming import normalise_name
 from audit.models import Actor, Event
 from database.search import contains
 from scopes.access import Access

@@ -30,10 +30,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.actions import find_typed_user
 from accounts.admin.belongings import Belonging, belongings, count_by
 from accounts.admin.filters import named, some_groups, some_roles
 from accounts.models import Group, User
+from accounts.naming import find_typed_user
 from accounts.rights import members_among
 from audit.models import Actor
 from database.search import contains

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.timesince import timesince
 
-from accounts import actions
+from accounts import naming
 from accounts.models import Group, Role, User
 from database.search import contains
 from web.admin_base import (
@@ -27,7 +27,7 @@ OFFERED = 50
 
 def named(term: str) -> Q:
     """Match users whose name contains a word, or equals the normalised word."""
-    return contains(User, term, "name") | Q(name=actions.normalise_name(term))
+    return contains(User, term, "name") | Q(name=naming.normalise_name(term))
 
 
 def some_groups(request: Any) -> Iterable[str]:

@@ -16,12 +16,12 @@ from django.http import HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts import actions
-from accounts.actions import check_adding
+from accounts import group_actions, naming
 from accounts.admin.filters import MemberFilter, RoleFilter, some
 from accounts.admin.lists import few_enough, spelt
 from accounts.admin.users import DELETED
 from accounts.administrators import keep_administrator
+from accounts.group_actions import check_adding
 from accounts.models import Group, User
 from audit.models import Actor
 from database.locks import locked
@@ -148,7 +148,7 @@ class GroupAdmin(ScopedAdmin):
         data = form.cleaned_data
         added = self.known(request, data["add_members"])
         if not change:
-            group = actions.create_group(
+            group = group_actions.create_group(
                 data["name"],
                 users=added,
                 properties=data["properties"],
@@ -162,16 +162,16 @@ class GroupAdmin(ScopedAdmin):
         changes = form.changes({"properties": group.properties})
         if added:
             check_adding(request.user.access, by, group)
-            actions.add_members(group, added, by=by)
+            group_actions.add_members(group, added, by=by)
         if data.get("remove_members"):
             removed = self.known(request, data["remove_members"])
-            actions.remove_members(group, removed, by=by)
+            group_actions.remove_members(group, removed, by=by)
         if "properties" in changes:
-            actions.set_properties(group, changes["properties"], by=by)
+            group_actions.set_properties(group, changes["properties"], by=by)
 
     def known(self, request: Any, names: list[str]) -> list[str]:
         """Return the names that have a user; leave out others if that was chosen."""
-        missing = actions.unknown_users(names)
+        missing = naming.unknown_users(names)
         if not missing:
             return names
         known = [name for name in names if name not in set(missing)]
@@ -194,14 +194,14 @@ class GroupAdmin(ScopedAdmin):
 
     def delete_model(self, request: Any, obj: Group) -> None:
         with keep_administrator():
-            actions.delete_group(obj, by=Actor.of_request(request))
+            group_actions.delete_group(obj, by=Actor.of_request(request))
 
     @admin.action(description="Delete the selected groups", permissions=["delete"])
     def delete_groups(
         self, request: Any, queryset: QuerySet[Group]
     ) -> HttpResponse | None:
         def act(groups: QuerySet[Group]) -> str:
-            number = actions.delete_groups(
+            number = group_actions.delete_groups(
                 groups, by=Actor.of_request(request), within=keep_administrator
             )
             return f"Deleted {count_of(number, 'group')}."

@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.core.validators import validate_email
 
-from accounts import actions
+from accounts import naming
 from web.admin_base import (
     NamesField,
 )
@@ -95,10 +95,10 @@ def read_lines(lines: list[str]) -> list[Line]:
         parts = [
             part for part in re.split(r"[,;\t ]+", text.strip().strip('"')) if part
         ]
-        name = actions.normalise_name(parts[0].strip('"')) if parts else ""
+        name = naming.normalise_name(parts[0].strip('"')) if parts else ""
         email = parts[1].strip('"') if len(parts) > 1 else ""
         problem = ""
-        if not actions.is_valid_name(name):
+        if not naming.is_valid_name(name):
             problem = "is not a username"
         elif len(parts) > 2:
             problem = "has more than a name and an e-mail address"
@@ -112,7 +112,7 @@ def read_lines(lines: list[str]) -> list[Line]:
             continue
         found[key] = Line(name if not problem else text[:SHORT], email, False, problem)
     names = [line.name for line in found.values() if not line.problem]
-    there = set(names) - set(actions.unknown_users(names))
+    there = set(names) - set(naming.unknown_users(names))
     return [
         replace(line, exists=not line.problem and line.name in there)
         for line in found.values()

@@ -19,8 +19,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts import actions
-from accounts.actions import check_adding
+from accounts import actions, group_actions, naming
 from accounts.admin.belongings import (
     Belonging,
     belongings,
@@ -38,6 +37,7 @@ from accounts.admin.filters import (
 )
 from accounts.admin.lists import ListForm
 from accounts.administrators import keep_administrator
+from accounts.group_actions import check_adding
 from accounts.models import Group, User
 from accounts.rights import members_among
 from audit.models import Actor
@@ -242,7 +242,7 @@ class UserAdmin(ScopedAdmin):
             groups = changes.get("groups", Difference([], []))
         else:
             user = actions.create_user(
-                actions.normalise_name(data["name"]),
+                naming.normalise_name(data["name"]),
                 admin=data["admin"],
                 by=by,
                 by_admin=by_admin,
@@ -379,7 +379,7 @@ class UserAdmin(ScopedAdmin):
             if missing:
                 raise Invalid(f"No such group: {', '.join(sorted(missing))}")
             for group in groups:
-                actions.add_members(group, [line.name for line in people], by=by)
+                group_actions.add_members(group, [line.name for line in people], by=by)
             rows = []
             for line in context["new"]:
                 user = users.get(line.name)
@@ -586,6 +586,6 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
         raise Invalid(f"No such group: {', '.join(unknown)}")
     for name in added:
         check_adding(request.user.access, by, touched[name])
-        actions.add_members(touched[name], [user.name], by=by)
+        group_actions.add_members(touched[name], [user.name], by=by)
     for name in removed:
-        actions.remove_members(touched[name], [user.name], by=by)
+        group_actions.remove_members(touched[name], [user.name], by=by)

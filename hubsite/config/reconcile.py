@@ -22,21 +22,16 @@ from typing import Any
 
 from django.db import OperationalError, models, transaction
 
-from accounts.actions import (
-    MOST_NAMED,
+from accounts.actions import create_users, update_user
+from accounts.group_actions import (
     add_members,
     check_group_names,
-    check_names,
     check_properties,
     create_groups,
-    create_users,
-    is_named,
-    normalise_name,
     set_properties,
-    update_user,
-    users_of,
 )
 from accounts.models import Group, Role, User
+from accounts.naming import MOST_NAMED, check_names, is_named, normalise_name, users_of
 from audit.actions import record
 from audit.models import Actor
 from database.batches import batches, in_batches

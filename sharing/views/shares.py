@@ -16,9 +16,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.generic import View
 
-from accounts.actions import find_typed_user
 from accounts.mixins import SignedInMixin
 from accounts.models import User
+from accounts.naming import find_typed_user
 from scopes.grammar import describe
 from scopes.refusals import Forbidden, Refusal
 from servers.addresses import hub_path

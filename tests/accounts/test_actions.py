@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.db.models import QuerySet
 
-from accounts import actions
+from accounts import actions, group_actions, naming
 from accounts.models import Group, User
 from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -59,29 +59,29 @@ def events(action: str) -> list[Event]:
 def test_names_are_lower_cased_and_mapped(configured: Callable[..., None]) -> None:
     configured(username_map={"ada": "lovelace"})
 
-    assert actions.normalise_name("ADA") == "lovelace"
-    assert actions.normalise_name("Grace") == "grace"
+    assert naming.normalise_name("ADA") == "lovelace"
+    assert naming.normalise_name("Grace") == "grace"
 
 
 @pytest.mark.parametrize(
     "name", ["a", "günther", "a b", "a@b", "%2F", "a..b", "x" * 255]
 )
 def test_accepts_unusual_names(name: str) -> None:
-    actions.check_name(name)
+    naming.check_name(name)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", ".", "..", " a", "a\n", "a\0b", "x" * 256])
 def test_refuses_names_that_no_address_can_hold(name: str) -> None:
     with pytest.raises(Invalid, match="Invalid username"):
-        actions.check_name(name)
+        naming.check_name(name)
 
 
 def test_pattern_matches_from_the_start(configured: Callable[..., None]) -> None:
     configured(username_pattern="[a-z]+")
 
-    actions.check_name("abc1")
+    naming.check_name("abc1")
     with pytest.raises(Invalid) as caught:
-        actions.check_name("1abc")
+        naming.check_name("1abc")
     # Clients match the message; people are told more.
     assert caught.value.message == "Invalid username: 1abc"
     assert "matches [a-z]+." in caught.value.for_people
@@ -95,14 +95,14 @@ def test_a_name_that_is_typed_is_found_in_any_spelling(
     other = make_user("odd")
 
     for typed in ("librarian", "Librarian", " LIBRARIAN ", "The Librarian"):
-        assert actions.find_typed_user(typed) == librarian
+        assert naming.find_typed_user(typed) == librarian
     # As it stands comes first: programs may have made both.
-    assert actions.find_typed_user("Odd") == odd
-    assert actions.find_typed_user("ODD") == other
+    assert naming.find_typed_user("Odd") == odd
+    assert naming.find_typed_user("ODD") == other
     for typed in ("", "nobody", "libr", "x\0"):
-        assert actions.find_typed_user(typed) is None
+        assert naming.find_typed_user(typed) is None
     among = User.objects.exclude(name="librarian")
-    assert actions.find_typed_user("Librarian", among) is None
+    assert naming.find_typed_user("Librarian", among) is None
 
 
 # Creating users
@@ -324,7 +324,7 @@ def test_creates_groups_with_the_same_members() -> None:
     make_user("a")
     make_user("b")
 
-    groups = actions.create_groups(["x", "y z"], users=["A", "b"], by=BY)
+    groups = group_actions.create_groups(["x", "y z"], users=["A", "b"], by=BY)
 
     assert [group.name for group in groups] == ["x", "y z"]
     assert all(group.users.count() == 2 for group in groups)
@@ -335,7 +335,7 @@ def test_creates_groups_with_the_same_members() -> None:
 @pytest.mark.parametrize("name", ["", "x" * 256, "a\0"])
 def test_bad_group_name_creates_no_group(name: str) -> None:
     with pytest.raises(Invalid):
-        actions.create_groups(["good", name], by=BY)
+        group_actions.create_groups(["good", name], by=BY)
 
     assert not Group.objects.exists()
 
@@ -344,7 +344,7 @@ def test_unknown_member_creates_no_group() -> None:
     make_user("a")
 
     with pytest.raises(Invalid, match="No such user: nobody"):
-        actions.create_groups(["x", "y"], users=["a", "nobody"], by=BY)
+        group_actions.create_groups(["x", "y"], users=["a", "nobody"], by=BY)
 
     assert not Group.objects.exists()
 
@@ -353,14 +353,14 @@ def test_groups_before_one_that_exists_stay() -> None:
     make_group("b")
 
     with pytest.raises(Conflict, match="Group b already exists"):
-        actions.create_groups(["a", "b", "c"], by=BY)
+        group_actions.create_groups(["a", "b", "c"], by=BY)
 
     assert set(Group.objects.values_list("name", flat=True)) == {"a", "b"}
 
 
 def test_a_name_given_twice_conflicts_with_itself() -> None:
     with pytest.raises(Conflict):
-        actions.create_groups(["a", "a"], by=BY)
+        group_actions.create_groups(["a", "a"], by=BY)
 
     assert Group.objects.count() == 1
 
@@ -368,12 +368,14 @@ def test_a_name_given_twice_conflicts_with_itself() -> None:
 def test_members_are_added_once(alan: User, data301: Group) -> None:
     make_user("bob")
 
-    actions.add_members(data301, ["Alan", "bob", "bob"], by=BY)
+    group_actions.add_members(data301, ["Alan", "bob", "bob"], by=BY)
 
     assert set(data301.users.values_list("name", flat=True)) == {"alan", "bob"}
 
 
-@pytest.mark.parametrize("act", [actions.add_members, actions.remove_members])
+@pytest.mark.parametrize(
+    "act", [group_actions.add_members, group_actions.remove_members]
+)
 def test_unknown_user_changes_no_member(
     act: Callable[..., None], alan: User, mallory: User, data301: Group
 ) -> None:
@@ -387,7 +389,7 @@ def test_unknown_user_changes_no_member(
 def test_removing_a_stranger_is_no_matter(
     alan: User, mallory: User, data301: Group
 ) -> None:
-    actions.remove_members(data301, ["alan", "mallory"], by=BY)
+    group_actions.remove_members(data301, ["alan", "mallory"], by=BY)
 
     assert data301.users.count() == 0
 
@@ -399,20 +401,20 @@ def test_members_cost_the_same_for_few_and_for_many(
     users = [user.name for user in make_users(number)]
 
     with django_assert_num_queries(5):
-        actions.add_members(data301, users, by=BY)
+        group_actions.add_members(data301, users, by=BY)
 
 
 def test_a_group_that_is_gone_gets_no_properties(data301: Group) -> None:
     Group.objects.filter(pk=data301.pk).delete()
 
     with pytest.raises(NotFound, match="data301"):
-        actions.set_properties(data301, {"a": 1}, by=BY)
+        group_actions.set_properties(data301, {"a": 1}, by=BY)
     assert not events("group.set_properties")
 
 
 def test_properties_are_replaced(data301: Group) -> None:
-    actions.set_properties(data301, {"a": 1}, by=BY)
-    actions.set_properties(data301, {"b": None}, by=BY)
+    group_actions.set_properties(data301, {"a": 1}, by=BY)
+    group_actions.set_properties(data301, {"b": None}, by=BY)
 
     assert Group.objects.get().properties == {"b": None}
     # What properties hold may be private; the record keeps their names.
@@ -423,7 +425,7 @@ def test_properties_are_replaced(data301: Group) -> None:
 
 
 def test_members_outlive_their_group(alan: User, data301: Group) -> None:
-    actions.delete_group(data301, by=BY)
+    group_actions.delete_group(data301, by=BY)
 
     assert names() == {"alan"}
     assert not Group.objects.exists()

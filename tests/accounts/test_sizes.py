@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accounts import actions
+from accounts import actions, group_actions
 from accounts.models import Group, User
 from audit.models import Event
 from scopes.refusals import Invalid
@@ -26,7 +26,7 @@ def test_one_call_creates_a_limited_number_of_users() -> None:
 
 def test_one_call_creates_a_limited_number_of_groups() -> None:
     with pytest.raises(Invalid, match="10001 groups are too many"):
-        actions.create_groups(names(10_001), by=BY)
+        group_actions.create_groups(names(10_001), by=BY)
 
     assert not Group.objects.exists()
 
@@ -35,12 +35,14 @@ def test_one_call_makes_a_limited_number_of_memberships() -> None:
     make_users(60)
     users = [f"student{n:05}" for n in range(60)]
     with pytest.raises(Invalid, match="at most 50000 memberships"):
-        actions.create_groups(names(1_000), users=users, by=BY)
+        group_actions.create_groups(names(1_000), users=users, by=BY)
 
     assert not Group.objects.exists()
 
 
-@pytest.mark.parametrize("act", [actions.add_members, actions.remove_members])
+@pytest.mark.parametrize(
+    "act", [group_actions.add_members, group_actions.remove_members]
+)
 def test_one_call_names_a_limited_number_of_members(act: object) -> None:
     group = make_group("math")
     with pytest.raises(Invalid, match="10001 users are too many"):

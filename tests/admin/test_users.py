@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from django.urls import reverse
 
-from accounts.actions import create_groups, create_users
+from accounts.actions import create_users
+from accounts.group_actions import create_groups
 from accounts.models import User
 from audit.models import Actor, Event
 from tests.admin.conftest import rows, text

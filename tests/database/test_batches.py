@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import actions as accounts
+from accounts import group_actions
 from accounts.models import Group, User
 from audit.actions import MOST_NAMES
 from audit.models import Actor, Event
@@ -185,7 +186,9 @@ def delete_users(s: SimpleNamespace) -> int:
 def delete_groups(s: SimpleNamespace) -> int:
     for number in range(3 * HEAVY_ROWS):
         factories.make_group(f"g{number}", users=s.users[:10])
-    return accounts.delete_groups(Group.objects.filter(name__startswith="g"), by=BY)
+    return group_actions.delete_groups(
+        Group.objects.filter(name__startswith="g"), by=BY
+    )
 
 
 def configure(**declared: Any) -> None:
@@ -222,21 +225,21 @@ ACTS: dict[str, tuple[Callable[[SimpleNamespace], object], int]] = {
         2,
     ),
     "remove members": (
-        lambda s: accounts.remove_members(s.group, s.names, by=BY),
+        lambda s: group_actions.remove_members(s.group, s.names, by=BY),
         2,
     ),
     "add members": (
-        lambda s: accounts.add_members(
-            accounts.create_group("new", by=BY), s.names, by=BY
+        lambda s: group_actions.add_members(
+            group_actions.create_group("new", by=BY), s.names, by=BY
         ),
         3,
     ),
     "create a group": (
-        lambda s: accounts.create_group("new", users=s.names, by=BY),
+        lambda s: group_actions.create_group("new", users=s.names, by=BY),
         2,
     ),
     "create groups": (
-        lambda s: accounts.create_groups(
+        lambda s: group_actions.create_groups(
             [f"n{n}" for n in range(100)], users=s.names[:50], by=BY
         ),
         2,

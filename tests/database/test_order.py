@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import actions as accounts
+from accounts import group_actions
 from accounts.models import Group, User
 from audit.models import Actor
 from controller import cleanup, culler
@@ -210,17 +211,17 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "delete as an administrator": lambda s: accounts.delete_user(
         s.second, by=Actor("user", "ada")
     ),
-    "create groups": lambda s: accounts.create_groups(
+    "create groups": lambda s: group_actions.create_groups(
         ["a", "b"], users=["alan"], by=BY
     ),
-    "add members": lambda s: accounts.add_members(s.group, ["ada"], by=BY),
-    "remove members": lambda s: accounts.remove_members(s.group, ["alan"], by=BY),
-    "set properties": lambda s: accounts.set_properties(s.group, {"a": 1}, by=BY),
+    "add members": lambda s: group_actions.add_members(s.group, ["ada"], by=BY),
+    "remove members": lambda s: group_actions.remove_members(s.group, ["alan"], by=BY),
+    "set properties": lambda s: group_actions.set_properties(s.group, {"a": 1}, by=BY),
     "delete users": lambda s: accounts.delete_users(
         User.objects.exclude(pk=s.ada.pk), by=Actor("user", "ada")
     ),
-    "delete groups": lambda s: accounts.delete_groups(Group.objects.all(), by=BY),
-    "delete a group": lambda s: accounts.delete_group(s.group, by=BY),
+    "delete groups": lambda s: group_actions.delete_groups(Group.objects.all(), by=BY),
+    "delete a group": lambda s: group_actions.delete_group(s.group, by=BY),
     "share with a user": lambda s: sharing.grant_share(
         s.servers[3], s.alan, by=BY, access=s.ada.access
     ),

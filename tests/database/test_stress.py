@@ -17,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import actions as accounts
+from accounts import group_actions
 from accounts.administrators import keep_administrator
 from accounts.models import Group, Role, User
 from audit.models import Actor, Event
@@ -155,12 +156,14 @@ class Stress:
         names = [user.name for user in self.some(User.objects.all())]
         self.random.shuffle(names)
         group = self.one(Group.objects.all())
-        change = self.random.choice((accounts.add_members, accounts.remove_members))
+        change = self.random.choice(
+            (group_actions.add_members, group_actions.remove_members)
+        )
         change(group, names, by=BY)
 
     def regroup(self) -> None:
-        accounts.create_group(f"g{next(numbers)}", by=BY)
-        accounts.delete_group(self.one(Group.objects.exclude(name="math")), by=BY)
+        group_actions.create_group(f"g{next(numbers)}", by=BY)
+        group_actions.delete_group(self.one(Group.objects.exclude(name="math")), by=BY)
 
     def share(self) -> None:
         server = self.one(Server.objects.select_related("user"))
@@ -290,7 +293,7 @@ def test_nothing_breaks_under_stress(
     make_default_roles()
     make_user("ada", admin=True)
     accounts.create_users([f"n{next(numbers)}" for _ in range(USERS)], by=BY)
-    accounts.create_group("math", by=BY)
+    group_actions.create_group("math", by=BY)
     hub = replace(
         settings.HUB,
         admin_users=frozenset({"ada"}),

@@ -26,6 +26,7 @@ from django.db.models import F  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts import actions as accounts  # noqa: E402
+from accounts import group_actions  # noqa: E402
 from accounts.models import Group, Role, User  # noqa: E402
 from audit.models import Actor  # noqa: E402
 from oauth.grants import required_scopes  # noqa: E402
@@ -167,7 +168,7 @@ def create(kind, fields):
             write(user, key, value)
         return User.objects.get(pk=user.pk)
     if kind == "Group":
-        return accounts.create_groups([fields["name"]], by=BY)[0]
+        return group_actions.create_groups([fields["name"]], by=BY)[0]
     if kind == "Role":
         return Role.objects.create(
             name=fields["name"],

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 
-from accounts.actions import find_typed_user
+from accounts.naming import find_typed_user
 from audit.models import Actor
 from scopes.refusals import Refusal
 from tokens.actions import issue_token
