@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.debug import sensitive_variables
 from django.views.generic import DetailView, ListView
+from django.views.generic.edit import FormMixin
 
 from accounts.mixins import ScopeRequiredMixin
 from accounts.models import User
@@ -95,22 +96,28 @@ class TokenListView(OwnTokensMixin, ListView):
         return super().get_context_data(here="token", **kwargs)
 
 
-class RequestView(TokenListView):
+class RequestView(FormMixin, TokenListView):
     """Issues a token and shows its secret, in this one response and never again."""
 
     scope = "tokens"
+    form_class = TokenForm
 
     def get(self, request: HttpRequest) -> HttpResponse:
         # A GET request, from the address bar for instance, shows the form.
         return redirect("tokens:list")
 
-    @sensitive_variables("secret")
     def post(self, request: HttpRequest) -> HttpResponse:
         if not self.may_change():
             raise PermissionDenied("You may not request tokens of your own.")
-        form = TokenForm(request.POST, user=self.user, now=timezone.now())
-        if not form.is_valid():
-            return self.ask_again(form)
+        form = self.get_form()
+        return self.form_valid(form) if form.is_valid() else self.form_invalid(form)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"user": self.user, "now": timezone.now()}
+
+    @sensitive_variables("secret")
+    def form_valid(self, form: TokenForm) -> HttpResponse:
+        request = self.request
         form_id = form.cleaned_data["form_id"]
         answered = request.session.get(ANSWERED_FORMS, [])
         if form_id and form_id in answered:
@@ -127,12 +134,12 @@ class RequestView(TokenListView):
             )
         except Refusal as refusal:
             form.add_error(None, refusal.for_people)
-            return self.ask_again(form)
+            return self.form_invalid(form)
         if form_id:
             request.session[ANSWERED_FORMS] = [*answered, form_id][-MOST_FORMS:]
         return self.show(token, secret)
 
-    def ask_again(self, form: TokenForm) -> HttpResponse:
+    def form_invalid(self, form: TokenForm) -> HttpResponse:
         """Show the page with the input and its errors."""
         self.object_list = self.get_queryset()
         return self.render_to_response(self.get_context_data(form=form), status=400)
