@@ -1,6 +1,6 @@
 """Django settings, in Django's order; the values that can be configured come first.
 
-`jupyterhub_config.py` describes the hub (`HUB`, see `hubsite/config/schema.py`).
+`jupyterhub_config.py` describes the hub (`HUB`, see `hubsite/config/hub_config.py`).
 Variables `HUB_*` describe its site (`SITE`, see `hubsite/config/environment.py`).
 """
 

@@ -1,4 +1,4 @@
-"""What pages ask the controller, answered without one."""
+"""Replacements for the controller's responses to pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases for hubs that tests start as processes of their own."""
+"""Databases for hubs that tests start as separate processes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Ports for what tests start.
+"""Ports for processes of tests.
 
-Parallel tests must not be given the same ports, nor one whose owner has just ended:
-its test may still look whether anybody listens there. So each worker of the tests has a
-range of its own, goes through it in turn, and begins anywhere in it, since tests of
-another checkout may run beside. No range reaches those ports that the system gives to
-outgoing connections: one of them could be gone while a hub is down for a moment.
+Parallel tests must not get the same ports, nor a port whose owner has just ended,
+because its test may still check whether the port is open. So each worker of the tests
+has a range of its own, uses its ports in turn, and begins at a random one, because
+tests of another checkout may run at the same time. The ranges exclude the system's
+ports for outgoing connections, because one of them could be taken during a restart of a
+hub.
 """
 
 from __future__ import annotations

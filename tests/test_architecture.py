@@ -1,4 +1,4 @@
-"""The shape of the code: what may know what, and what must not be there at all."""
+"""The structure of the code: allowed imports, and forbidden code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Creating, changing and deleting users and groups."""
+"""Create, change and delete users and groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How failed attempts to sign in are limited, and what they tell of who exists."""
+"""Limits of failed sign-ins, which must not reveal who has an account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ceiling of Argon2: how much runs at once, and how the others wait."""
+"""The limit of concurrent Argon2 hashes, and the queue behind it."""
 
 from __future__ import annotations
 

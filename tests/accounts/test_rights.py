@@ -1,4 +1,4 @@
-"""Rights as the database holds them, and Django's permissions answered from them."""
+"""Rights from the database's rows, also through Django's `has_perm`."""
 
 from __future__ import annotations
 

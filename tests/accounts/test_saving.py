@@ -1,4 +1,4 @@
-"""Libraries and commands that save a user write back nothing that others changed."""
+"""Libraries and commands that save a user must not overwrite others' changes."""
 
 from __future__ import annotations
 

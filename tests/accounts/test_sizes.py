@@ -1,4 +1,4 @@
-"""How much one call may bring, and how it is recorded."""
+"""The most names in one call, and their events in the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of the admin, and what its pages say."""
+"""Helpers for tests of the admin: addresses, forms and texts of its pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A form changes what was changed in it, whatever happened since it was opened."""
+"""A form stores only edited fields, even if the row was changed meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OAuth clients in the admin: seen by whoever manages services, ended, not edited."""
+"""OAuth clients in the admin: visible to service managers, revoked, never edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets into the admin, and what it offers them."""
+"""Access to the admin, and its overview."""
 
 from __future__ import annotations
 

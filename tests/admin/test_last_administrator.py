@@ -1,4 +1,4 @@
-"""Somebody administers the hub, whatever is done on its pages."""
+"""The pages never remove the last administrator."""
 
 from __future__ import annotations
 

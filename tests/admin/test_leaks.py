@@ -1,4 +1,4 @@
-"""What the admin must not tell, whatever is written into its addresses."""
+"""Data that the admin must not reveal, with any parameters in its addresses."""
 
 from __future__ import annotations
 

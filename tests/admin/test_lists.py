@@ -1,4 +1,4 @@
-"""What all lists of the admin can do: search, sort, filter, export."""
+"""Features of all lists of the admin: search, order, filters, export."""
 
 from __future__ import annotations
 

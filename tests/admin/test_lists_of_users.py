@@ -1,4 +1,4 @@
-"""Many users at once: pasted, looked at, added, with links that are shown once."""
+"""Many users at once: pasted, previewed, added, with links that are shown once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services, roles, servers and the record in the admin."""
+"""Services, roles, servers and the audit log in the admin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists cost the same number of queries, whatever their length."""
+"""Lists need the same number of queries for any length."""
 
 from __future__ import annotations
 

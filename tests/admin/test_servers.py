@@ -1,4 +1,4 @@
-"""Servers in the admin: found by anything, started, stopped and opened in bulk."""
+"""Servers in the admin: searched, started, stopped and opened in bulk."""
 
 from __future__ import annotations
 

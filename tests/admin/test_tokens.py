@@ -1,4 +1,4 @@
-"""Tokens in the admin: every act on them, and never a secret but once."""
+"""Tokens in the admin: every action on them; a secret is shown only once."""
 
 from __future__ import annotations
 

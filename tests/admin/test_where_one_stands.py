@@ -1,4 +1,4 @@
-"""Acts from where a person stands: a user's row, a user's page, a token's page."""
+"""Actions on the pages of a user and of a token, and in a user's row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers of the API."""
+"""Fixtures of callers of the API."""
 
 from __future__ import annotations
 

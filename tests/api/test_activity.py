@@ -1,4 +1,4 @@
-"""Reports of when users and their servers were last active."""
+"""Reports of the last activity of users and their servers."""
 
 from __future__ import annotations
 

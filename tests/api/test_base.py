@@ -1,4 +1,4 @@
-"""What all addresses have in common, asked of a few."""
+"""Common behaviour of all addresses, tested at a few of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port that a batch job reports for the server that it runs."""
+"""The port that a batch job reports for its server."""
 
 from __future__ import annotations
 

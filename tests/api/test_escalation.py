@@ -1,4 +1,4 @@
-"""What no token may do, however it tries."""
+"""Ways to gain rights with a token, which must all fail."""
 
 from __future__ import annotations
 

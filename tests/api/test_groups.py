@@ -1,4 +1,4 @@
-"""Groups: what is shown of them, their members and properties."""
+"""Groups: their visible keys, members and properties."""
 
 from __future__ import annotations
 

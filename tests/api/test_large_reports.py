@@ -1,4 +1,4 @@
-"""A report of activity that is too large is refused before it costs anything."""
+"""A report of activity that is too large is refused before it is parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which users a list holds, in which order, on which page."""
+"""Lists of users: filters, order and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the API is whole, valid and open to everybody."""
+"""The OpenAPI description is complete, valid and public."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who may call what: every address and method of the API, by every kind of caller.
+"""Required scopes: every address and method, with every kind of caller.
 
-The table is written from the contract, not from the views. An address that is missing
-here fails the test, and so does one that is here and not in the hub.
+The table is made from JupyterHub's API, not from the views. An address that exists only
+in the table or only in the hub fails the test.
 """
 
 from __future__ import annotations

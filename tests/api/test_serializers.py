@@ -1,4 +1,4 @@
-"""Serializers say what goes in and out; answers that are made without them agree."""
+"""Serializers check input, and responses that are made without them agree with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting and stopping servers over the API, and what is told of it meanwhile."""
+"""Start and stop servers over the API, with progress and intermediate states."""
 
 from __future__ import annotations
 

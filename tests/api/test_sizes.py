@@ -1,4 +1,4 @@
-"""What a request may bring at most, and what a refusal leaves behind."""
+"""The limits of requests' sizes; a refusal changes nothing."""
 
 from __future__ import annotations
 

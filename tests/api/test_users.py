@@ -1,4 +1,4 @@
-"""Users: what is shown of them, and how they are created, changed and deleted."""
+"""Users: their visible keys, and how to create, change and delete them."""
 
 from __future__ import annotations
 

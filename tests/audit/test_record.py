@@ -1,4 +1,4 @@
-"""The record takes acts in, lets none go, and keeps no secret."""
+"""The audit log stores events, deletes none, and contains no secret."""
 
 from __future__ import annotations
 

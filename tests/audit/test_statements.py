@@ -1,4 +1,4 @@
-"""Reads with little around them, on connections that break."""
+"""Raw SQL reads, also on connections that break."""
 
 from __future__ import annotations
 

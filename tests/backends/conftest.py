@@ -1,4 +1,4 @@
-"""A site for each backend; what can't run on this machine says so in the summary."""
+"""A site for each backend; the summary lists those that can't run on this machine."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A real Docker daemon of its own on this machine, with an image made on the spot.
 
-The daemon shares nothing with one that may run already: socket, data and network
-bridge are private, and no firewall is touched. No registry is asked for anything:
-the image is a few empty folders, and what runs in a container is this machine's own
-`/usr` and Python environment, mounted read-only.
+The daemon shares nothing with another one on the machine: socket, data and network
+bridge are private, and no firewall is changed. No registry is used, because the image
+has only empty folders. Containers run this machine's own `/usr` and Python environment,
+mounted read-only.
 """
 
 from __future__ import annotations

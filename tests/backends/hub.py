@@ -1,4 +1,4 @@
-"""A hub in the parts that it consists of: web processes, proxy and controller.
+"""A hub in its separate parts: web processes, proxy and controller.
 
 No supervisor starts the controller again, so that a test decides when that happens.
 """

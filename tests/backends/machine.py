@@ -1,4 +1,4 @@
-"""What all backends need of the machine that tests run on."""
+"""Checks and helpers for the machine of the tests, common to all backends."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One site for each backend: its lines of `jupyterhub_config.py`, and what runs there.
+"""One site for each backend: its lines of `jupyterhub_config.py` and its programs.
 
 All sites start a real `jupyterhub-singleuser`, and for servers named `stub…` a program
-that is up at once. A server named `…slow` rests before its spawner does anything, so
-that a test can act at that moment.
+that is ready at once. The spawner of a server named `…slow` waits first, so that a test
+can act at that moment.
 """
 
 from __future__ import annotations

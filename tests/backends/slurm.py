@@ -1,10 +1,9 @@
 """A real Slurm cluster of three nodes on this machine.
 
 Debian's daemons with a private configuration: munge with a key of its own, one
-slurmctld, and a slurmd for each node, told apart by name and port. Nothing is read from
-or written to the machine's own Slurm. Whoever starts the cluster owns it: root needs no
-systemd and no control groups, and any other account can run it too; jobs then run as
-that account.
+slurmctld, and a slurmd for each node, with different names and ports. Nothing is read
+from or written to the machine's own Slurm. The cluster needs no systemd and no control
+groups. Any account can run it; without root, jobs run as that account.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a hub promises of its servers, kept by every backend.
+"""The promises of a hub about its servers, tested with every backend.
 
-Nothing here is imitated but what the backends say of themselves: the controller is a
-process that is killed, the proxy is configurable-http-proxy, and the server is
+All parts are real, except the stand-ins of the backends: the controller is a process
+that is killed, the proxy is configurable-http-proxy, and the server is
 `jupyterhub-singleuser`.
 """
 

@@ -1,7 +1,7 @@
-"""The stand-in for Kubernetes answers as a real kube-apiserver does.
+"""The stand-in for Kubernetes responds like a real kube-apiserver.
 
-Where `KUBE_APISERVER` and `ETCD` name the programs, the same is asked of the real one;
-what holds there and not here is a mistake of the stand-in.
+If `KUBE_APISERVER` and `ETCD` name the programs, the same tests run with the real one;
+a difference is a mistake of the stand-in.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real browser before a live hub, and what every page must stand.
+"""A real browser with a live hub, and the checks of every page.
 
 One browser serves the whole run; each test has windows of its own in it.
 """

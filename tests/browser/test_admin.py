@@ -1,4 +1,4 @@
-"""The admin in a browser: every page, before and after each act."""
+"""The admin in a browser: every page, before and after each action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cookies that a page on another port of the same host has set."""
+"""Cookies from a page on another port of the same host."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the page of another person's server can do, with and without hosts for users.
+"""Attacks by the page of another person's server, with and without hosts for users.
 
-Mallory's server is one that Ada may open. Its page tries to act in the hub as Ada. The
-servers sign visitors in with JupyterHub's own library.
+Ada may open Mallory's server, and its page tries to act in the hub as Ada. The servers
+sign visitors in with JupyterHub's own library.
 """
 
 from __future__ import annotations

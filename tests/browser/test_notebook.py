@@ -1,4 +1,4 @@
-"""From sign-in to the output of a notebook's cell, in a hub with everything real."""
+"""From sign-in to the output of a notebook's cell, with real programs only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in to a service: the page that asks, and the way back to the service."""
+"""Sign in to a service: the consent page, and the redirect to the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every page: readable by everyone, in both schemes, at both widths."""
+"""Every page is accessible, in light and dark, narrow and wide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages about servers: each as it looks in every state, and what its buttons do."""
+"""Pages about servers, in every state of a server, and their buttons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers and other people: sharing on the page, and in a hub with everything real."""
+"""Share servers on the page, and in a hub with real programs only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in and guarding an account, as a person does it."""
+"""Sign in and secure an account in a browser."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Starting servers in a hub with a real controller, below an address of its own.
+"""Start servers in a hub with a real controller and a base URL.
 
-The servers are stubs; what differs between people is said in the configuration.
+The servers are stubs; the configuration has the differences between people.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requesting, keeping and revoking a token: by mouse, by keyboard, without scripts."""
+"""Request, copy and revoke a token: by mouse, by keyboard, without scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that writes down what it was given, and answers if it has an address.
+"""A service that writes down its environment, and responds if it has an address.
 
 --note PATH     append a line of JSON with environment, user and process
 --child         start a process that stays when this one is killed

@@ -1,4 +1,4 @@
-"""A site for controllers: a database, a proxy's routes, and processes to look for."""
+"""A site for controllers: a database, the proxy's routes and its processes."""
 
 from __future__ import annotations
 

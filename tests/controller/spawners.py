@@ -1,4 +1,4 @@
-"""What tests of spawners start from: a configuration, a context, a loop to run in."""
+"""Fixtures for spawners: a configuration, a context and an event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller answers what web processes ask."""
+"""The controller's responses to calls of web processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noting activity from the proxy, and removing what is over."""
+"""Read activity from the proxy, and delete expired rows."""
 
 from __future__ import annotations
 

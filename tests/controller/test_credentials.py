@@ -1,4 +1,4 @@
-"""What a server proves itself with, from its start to its end."""
+"""A server's token and OAuth client, from its start to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in culler: what it decides, beside what the external one decides."""
+"""The built-in culler decides like the external one."""
 
 from __future__ import annotations
 

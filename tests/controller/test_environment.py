@@ -1,4 +1,4 @@
-"""What a server is given, beside what a JupyterHub 6.1.1 gave in the same place.
+"""The environment of a server, compared with a recorded one of JupyterHub 6.1.1.
 
 The records were made with `base_url` /jupyter/, the hub at 127.0.0.1:23101, a memory
 limit, a directory, a default URL, one allowed scope and one variable of the site; one

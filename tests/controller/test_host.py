@@ -1,4 +1,4 @@
-"""Hosting JupyterHub's spawners, without a database and without a controller.
+"""JupyterHub's spawners without a database and without a controller.
 
 These run against every release that is supported; see `test_oldest`.
 """

@@ -1,4 +1,4 @@
-"""A term of leadership: what runs in the background begins and ends with it."""
+"""A term of leadership: background tasks begin and end with the term."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A controller that does not lead any more does nothing any more."""
+"""A controller that has lost the leadership changes nothing any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the controller measures, and how it reaches whoever monitors the hub."""
+"""The controller's measurements, and how monitoring gets them."""
 
 from __future__ import annotations
 

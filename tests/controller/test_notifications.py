@@ -1,4 +1,4 @@
-"""Changes are heard soon, by everybody who waits, and cost nothing otherwise."""
+"""Waiting processes notice changes soon, and cost nothing without changes."""
 
 from __future__ import annotations
 

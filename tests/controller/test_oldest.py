@@ -1,4 +1,4 @@
-"""The same hosting on the oldest JupyterHub that is supported."""
+"""The same tests of spawners with the oldest supported JupyterHub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL does to a controller: sessions end, servers restart."""
+"""A controller when PostgreSQL ends sessions or restarts."""
 
 from __future__ import annotations
 

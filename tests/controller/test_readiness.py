@@ -1,4 +1,4 @@
-"""A server that answers is noticed at once, and so is one that has ended."""
+"""The controller notices at once that a server is ready, or has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding again what a start left behind whose controller was killed."""
+"""Find the processes of a start whose controller was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the texts are that spawners and hooks have people read."""
+"""Limits of the texts from spawners and hooks."""
 
 from __future__ import annotations
 

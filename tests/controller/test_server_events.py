@@ -1,4 +1,4 @@
-"""Events in JupyterHub's schema, by default and for handlers of a site's own."""
+"""Events in JupyterHub's schema, by default and for a site's own handlers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers are started, watched and stopped as their rows say."""
+"""Start, poll and stop servers according to their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Managed services: what they are given, and that they live and end with the hub."""
+"""Managed services: their environment, and their start and end with the hub."""
 
 from __future__ import annotations
 

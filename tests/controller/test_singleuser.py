@@ -1,6 +1,6 @@
 """A real `jupyterhub-singleuser`, and people who sign in to it through the hub.
 
-One server serves all steps of one test, for starting it costs seconds.
+One server is used for all steps of a test, because its start takes seconds.
 """
 
 from __future__ import annotations

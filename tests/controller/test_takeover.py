@@ -1,4 +1,4 @@
-"""Whatever happens to a controller, no server is lost and none is doubled."""
+"""Failures of a controller, after which no server is lost or doubled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests with several sessions of PostgreSQL; they belong to that half of a run."""
+"""Fixtures for tests with several sessions, which need PostgreSQL."""
 
 from __future__ import annotations
 

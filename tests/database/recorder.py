@@ -1,4 +1,4 @@
-"""What transactions lock, in the order in which they do, told by their statements."""
+"""Records the locks of transactions in their order, from the statements."""
 
 from __future__ import annotations
 

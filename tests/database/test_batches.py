@@ -1,4 +1,4 @@
-"""No transaction changes so many rows that others wait for it for long."""
+"""Changes of many rows are divided, so that other writers do not wait for long."""
 
 from __future__ import annotations
 

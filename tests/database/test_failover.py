@@ -1,4 +1,4 @@
-"""Sessions that PostgreSQL ends, as at a restart or when another server takes over."""
+"""Sessions that PostgreSQL ends, as at a restart or a failover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each action locks in the one order, told by the statements that it runs."""
+"""Each action locks in the common order, according to its statements."""
 
 from __future__ import annotations
 

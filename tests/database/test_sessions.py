@@ -1,4 +1,4 @@
-"""What one session of PostgreSQL does while another one holds a lock."""
+"""Sessions of PostgreSQL while another session holds a lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything at once, from eight threads: no deadlock, and nothing that must not be."""
+"""All actions at once from eight threads, without deadlocks or invalid rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages that are made from the code say what the code says, and no page errs."""
+"""Generated pages match the code, and the links and names on all pages exist."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Whatever a schema allows to be sent gets an answer that the schema knows.
+"""Every request that a schema allows gets a response that the schema allows.
 
-Two schemas are played against the hub, in this process and always with the same
-examples: its own, and the one that JupyterHub publishes (a copy stands beside this
-file). The latter is wrong or silent in places that clients never relied on; those are
-listed here with reasons, and nothing else is forgiven.
+The tests use two schemas, in this process and always with the same examples: the hub's
+own, and JupyterHub's published one (a copy is beside this file). The latter is wrong or
+incomplete in places that clients never used. These are listed here with reasons, and no
+other difference is accepted.
 """
 
 from __future__ import annotations

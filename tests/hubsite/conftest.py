@@ -1,4 +1,4 @@
-"""Hubs in processes of their own."""
+"""Hubs in separate processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A notebook server that goes on talking: `c.Spawner.cmd = [sys.executable, TALKER]`.
+"""A notebook server that sends without end: `c.Spawner.cmd = [sys.executable, TALKER]`.
 
     {prefix}api         its readiness
     {prefix}stream      a line ten times a second, without end

@@ -1,4 +1,4 @@
-"""What is refused before a view, as a page; and what an awaited part may not use."""
+"""Pages of requests refused before a view, and limits of deferred parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `jupyterhub_config.py` may say, and what it hears when it is wrong."""
+"""Settings of `jupyterhub_config.py`, and the errors of wrong ones."""
 
 from __future__ import annotations
 

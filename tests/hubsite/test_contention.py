@@ -1,6 +1,6 @@
-"""Hundreds of programs that want the same thing at the same moment.
+"""Hundreds of programs with the same request at the same moment.
 
-The hub has several web processes, so that nothing but the database decides.
+The hub has several web processes, so that only the database can serialise requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What monitoring reads, under JupyterHub's names."""
+"""The metrics for monitoring, with JupyterHub's names."""
 
 from __future__ import annotations
 

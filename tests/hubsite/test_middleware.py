@@ -1,4 +1,4 @@
-"""What every answer carries, which way requests take, and what the log says of them."""
+"""Headers of all responses, the routing of requests, and the access log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hubs whose configuration asks for what few do, as people and programs meet them."""
+"""Hubs with rare settings, in the view of people and programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at before the hub answers."""
+"""Checks before the hub serves requests."""
 
 from __future__ import annotations
 

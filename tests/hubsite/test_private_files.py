@@ -1,4 +1,4 @@
-"""Files that only the hub's account may read, and how long logs are kept."""
+"""Files that only the hub's account may read, and the number of old logs."""
 
 from __future__ import annotations
 

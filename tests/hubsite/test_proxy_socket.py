@@ -1,4 +1,4 @@
-"""Whose word counts for where a request comes from, in a hub with its proxy."""
+"""Trusted sources of clients' addresses, in a hub with its proxy."""
 
 from __future__ import annotations
 

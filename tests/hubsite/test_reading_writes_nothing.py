@@ -1,4 +1,4 @@
-"""No GET writes: each address of the hub is asked, as browser and as program."""
+"""No GET writes, at each address of the hub, from a browser and from a program."""
 
 from __future__ import annotations
 

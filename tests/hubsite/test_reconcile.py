@@ -1,4 +1,4 @@
-"""The database after a start, by what the configuration declares."""
+"""The rows after a start, according to the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits that several web processes share in Redis, and Redis that goes away."""
+"""Limits that several web processes share in Redis, and failures of Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the start says of settings: right advice, once, and nothing about what works."""
+"""Remarks at the start: fitting advice, once, and none about effective settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notebook servers, and who uses them, while the hub ends and starts again."""
+"""Notebook servers and their users while the hub restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What variables of the environment may say, and what the hub makes for itself."""
+"""Variables of the environment, and values that the hub generates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the hub says it reads of a configuration is read by some code."""
+"""Each declared setting of the configuration is used by some code."""
 
 from __future__ import annotations
 

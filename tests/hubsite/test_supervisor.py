@@ -1,4 +1,4 @@
-"""A whole hub, from its start to its end, with nothing left behind."""
+"""A whole hub, from its start to its end, which leaves no processes behind."""
 
 from __future__ import annotations
 

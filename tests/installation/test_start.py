@@ -1,4 +1,4 @@
-"""`start.py` on machines that lack something: each lack is told in one line."""
+"""`start.py` on incomplete machines, with one line for each problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that asks for consent, and the answers that go back to clients."""
+"""The consent page, and the redirects to clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients come, change and go with their services."""
+"""Clients are created, changed and deleted with their services."""
 
 from __future__ import annotations
 

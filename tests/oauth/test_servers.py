@@ -1,4 +1,4 @@
-"""Signing in to a server: its owner, somebody else, an administrator."""
+"""Sign in to a server: its owner, another user, an administrator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint where clients trade codes for tokens."""
+"""The endpoint where clients exchange codes for tokens."""
 
 from __future__ import annotations
 

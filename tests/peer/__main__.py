@@ -1,4 +1,4 @@
-"""Run JupyterHub's own tests against a hub of ours: `python -m tests.peer --help`."""
+"""Run JupyterHub's own tests against this hub: `python -m tests.peer --help`."""
 
 from __future__ import annotations
 

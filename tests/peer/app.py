@@ -1,4 +1,4 @@
-"""The stand-in for JupyterHub's application, and for a `MockHub` of a test's own."""
+"""The stand-in for JupyterHub's application, and for a test's own `MockHub`."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """Runs beside the hub: reads and changes its rows on request.
 
 One JSON object on each line of standard input, one on each line of standard output:
-`{"call": name, "args": [...]}` is answered by `{"value": ...}` or `{"error": kind,
-"message": text}`. An object of the hub is `{"$": [kind, id]}`. Changes go through the
-hub's own actions wherever there is one for them, so that only states that a hub can
-be in are made.
+the response to `{"call": name, "args": [...]}` is `{"value": ...}` or `{"error": kind,
+"message": text}`. An object of the hub is `{"$": [kind, id]}`. Changes use the hub's
+own actions if there is one, so that only valid states are made.
 """
 
 from __future__ import annotations

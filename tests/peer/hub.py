@@ -1,8 +1,8 @@
 """Runs the hub under test as a child process, and the bridge to its rows.
 
-A test changes settings of a hub that runs; here that means: before the next request
-the hub follows a configuration that says so. It reads that while it runs, or is started
-anew, depending on the setting.
+If a test changes settings of the running hub, the hub uses a changed configuration
+before the next request. Depending on the setting, the hub reads it while it runs, or is
+restarted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Loaded before JupyterHub: leaves out a library that takes long to load.
+"""Loaded before JupyterHub to leave out a library that takes long to load.
 
-JupyterHub's application loads jsonschema for its events, and that looks for a library
-with which to check addresses (`rfc3987_syntax`), which builds a parser as it is loaded.
-No test needs it, and jsonschema goes without it.
+JupyterHub's application imports jsonschema for its events, which imports a library to
+check addresses (`rfc3987_syntax`), which builds a parser at its import. No test needs
+that library, and jsonschema works without it.
 """
 
 import sys

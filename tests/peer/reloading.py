@@ -1,10 +1,10 @@
-"""Lets a hub that runs follow another configuration.
+"""Makes a running hub use another configuration.
 
-A start costs seconds of processor time, and hundreds of tests change one setting each.
-The configuration that this hub is given calls `listen`, so each of its processes opens
-a Unix socket; whoever connects has the process read its configuration once more.
-Only settings that are read at each use may change like that, and those that a start
-stores in rows and the controller acts upon: `hub.py` has their names.
+A start takes seconds of CPU time, and hundreds of tests change one setting each. The
+configuration of this hub calls `listen`, so that each of its processes opens a Unix
+socket; a connection makes the process read its configuration again. Only settings that
+are read at each use can be changed in this way, and those that a start stores in rows
+for the controller: `hub.py` has their names.
 """
 
 from __future__ import annotations

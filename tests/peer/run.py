@@ -1,4 +1,4 @@
-"""Which of JupyterHub's test files run against this hub, and how."""
+"""The test files of JupyterHub that run against this hub, and their options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JupyterHub's own tests, run against this hub: one test here for each of its files."""
+"""JupyterHub's own tests against this hub, one test here for each file."""
 
 from __future__ import annotations
 

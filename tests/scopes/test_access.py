@@ -1,4 +1,4 @@
-"""What an access holds, reaches and shows, and how two of them meet."""
+"""The rights of an access: scopes, reach and visible keys, and the join of two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vocabulary: what comes with what, default roles, custom scopes."""
+"""The definitions of scopes: implied scopes, default roles, custom scopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What raw scopes mean to a user, a service, and a token of an OAuth client."""
+"""The expansion of raw scopes for a user, a service and an OAuth client's token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A list and a detail page can't disagree: `limit` and `allows` over real rows."""
+"""A list and a detail page agree: `limit` and `allows` over real rows."""
 
 from __future__ import annotations
 

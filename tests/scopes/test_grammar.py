@@ -1,4 +1,4 @@
-"""How scopes are written, refused and put in words."""
+"""The syntax of scopes, their errors, and their descriptions."""
 
 from __future__ import annotations
 

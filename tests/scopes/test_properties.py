@@ -1,7 +1,7 @@
-"""What holds of any scopes at all.
+"""Properties that hold for any scopes.
 
-A small world with every membership decided lets "reaches" be asked of every object
-in it, so that two accesses can be compared by what they do, not how they are written.
+In a small set of objects with fixed memberships, the reach of an access can be computed
+for every object. So two accesses are compared by their effect, not by their scopes.
 """
 
 from __future__ import annotations

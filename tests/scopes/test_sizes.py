@@ -1,4 +1,4 @@
-"""What many scopes cost: time in proportion to their number, and memory with an end."""
+"""The cost of many scopes: time in proportion to their number, and limited memory."""
 
 from __future__ import annotations
 

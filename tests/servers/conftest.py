@@ -1,4 +1,4 @@
-"""Hubs whose users may name servers."""
+"""Hubs with named servers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A notebook server in small that signs its visitors in as JupyterHub's own does.
+"""A minimal notebook server with JupyterHub's own sign-in.
 
-With JupyterHub's library, unmodified; every page says whom it knows, and its own
-pages may hold any script, as those of a user's server may.
+It uses JupyterHub's unmodified library. Every page shows the signed-in user, and its
+own pages may contain any script, like those of a user's server.
 """
 
 from __future__ import annotations

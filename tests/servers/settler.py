@@ -1,7 +1,7 @@
-"""A controller for tests: it settles rows, and knows no processes.
+"""A controller for tests, which changes rows and starts no processes.
 
-It acts in the thread of whoever waits, at each look that is taken, so that a test's
-transaction sees all of it.
+It acts in the waiting thread at each read of the rows, so that a test's transaction
+sees all changes.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
-"""A notebook server that is none: a program which listens and answers.
+"""A replacement for a notebook server: a program that listens and responds.
 
 It reads from its environment what a single-user server reads, and starts in a few
 hundredths of a second. Used as `c.Spawner.cmd = [sys.executable, str(STUB)]`, with
 options in `c.Spawner.args`:
 
-    --wait SECONDS      sleep before listening: a server that answers late
+    --wait SECONDS      sleep before listening, like a slow server
     --hang              never listen
     --exit STATUS       end at once
-    --status STATUS     what `GET {prefix}api` is answered with, 200 otherwise
+    --status STATUS     the status of `GET {prefix}api`, by default 200
     --deaf              ignore SIGINT and SIGTERM: only SIGKILL ends it
     --linger SECONDS    take so long to end when told to
     --log PATH          write a line for each request to a file, or `-` for output
     --if-missing PATH   apply the options above only while there is no such file
 
-It answers below its prefix, each time with JSON:
+It responds below its prefix, always with JSON:
 
     {prefix}api         its readiness, to anybody
-    {prefix}env         what it was given, without its token
-    {prefix}hub/PATH    what the hub answers to its token at {JUPYTERHUB_API_URL}/PATH
+    {prefix}env         its environment, without its token
+    {prefix}hub/PATH    the hub's response to its token at {JUPYTERHUB_API_URL}/PATH
     anything else       method, path, headers and its process id
 """
 

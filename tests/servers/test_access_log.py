@@ -1,4 +1,4 @@
-"""What owners learn of who opened their servers."""
+"""The list of visitors for the owner of a server."""
 
 from __future__ import annotations
 

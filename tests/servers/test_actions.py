@@ -1,4 +1,4 @@
-"""Naming, editing and removing servers, starting and stopping them, one or many."""
+"""Name, edit and remove servers; start and stop one or many."""
 
 from __future__ import annotations
 

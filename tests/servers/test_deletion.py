@@ -1,4 +1,4 @@
-"""What is left of servers whose rows go."""
+"""The end of servers whose rows are deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes of a real proxy: of servers, of odd names, of what changes meanwhile."""
+"""Routes of a real proxy: of servers, of odd names, and during changes."""
 
 from __future__ import annotations
 

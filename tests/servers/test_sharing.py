@@ -1,4 +1,4 @@
-"""Sharing servers, by name and by code."""
+"""Share servers by name and by code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting on a loop: one look for all, whatever they wait for."""
+"""Wait on an event loop, with one query for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding services at run time, and taking them away."""
+"""Add and remove services at run time."""
 
 from __future__ import annotations
 

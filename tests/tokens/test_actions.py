@@ -1,4 +1,4 @@
-"""Issuing, storing, revoking and purging."""
+"""Issue, store, revoke and purge tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When tokens and users were last seen."""
+"""The last use of tokens and the last activity of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored of a secret."""
+"""The digests of secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of what the hub mints, and what the gate lets through."""
+"""The format of generated tokens, and the check before the query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many tokens a user may have, whoever asks for one more and wherever."""
+"""The most tokens of a user, for every way to request one."""
 
 from __future__ import annotations
 

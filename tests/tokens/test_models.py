@@ -1,4 +1,4 @@
-"""What must never be false about a token."""
+"""Constraints of tokens."""
 
 from __future__ import annotations
 

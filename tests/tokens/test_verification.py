@@ -1,4 +1,4 @@
-"""The one way in for tokens."""
+"""The verification of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A browser that keeps to the rules of forms, as people's browsers do."""
+"""A browser that follows the rules of forms, as real browsers do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hub's addresses as they are where it can mail links."""
+"""The hub's URLs with the pages for links in mails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each address leads."""
+"""Redirects, error pages and reports of browsers."""
 
 from __future__ import annotations
 

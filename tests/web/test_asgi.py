@@ -1,4 +1,4 @@
-"""How requests reach views: translated, limited, in the right thread, or streamed."""
+"""The way of requests to views: translation, limits, threads, streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies: what is read of them, from whom, for how long and in how much memory."""
+"""Limits of bodies: size, credentials, time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cookies of the hub's names that another program on the same host name has set."""
+"""Cookies with the hub's names from another program on the same host name."""
 
 from __future__ import annotations
 

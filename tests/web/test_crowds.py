@@ -1,4 +1,4 @@
-"""Sign-in in a crowd, without the cache, and by codes that are taken once."""
+"""Many sign-ins at once, sign-ins without the cache, and codes that count once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Home: who I am, and what is mine."""
+"""The page Home: the account and the person's servers."""
 
 from __future__ import annotations
 

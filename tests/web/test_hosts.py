@@ -1,4 +1,4 @@
-"""Under which address people reach the hub: one answer, wherever it is asked."""
+"""The public addresses of the hub, the same for all their uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that wait for others: which they are, and that nobody waits behind them."""
+"""Requests that wait for other systems do not block other requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new password by a link in a mail."""
+"""A new password through a link in a mail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching servers come and go, and stopping them."""
+"""Pages that show the progress of a start or stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What guards an account: password, second factor, sessions."""
+"""The security of an account: password, second factor, sessions."""
 
 from __future__ import annotations
 

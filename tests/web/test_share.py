@@ -1,4 +1,4 @@
-"""Invitations to servers of others, and what becomes of those that are accepted."""
+"""Invitations to other people's servers, and accepted ones."""
 
 from __future__ import annotations
 

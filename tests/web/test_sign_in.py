@@ -1,4 +1,4 @@
-"""Signing in with a name and a password."""
+"""Sign in with a name and a password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending sessions, and what ends with them."""
+"""End sessions, with their tokens."""
 
 from __future__ import annotations
 

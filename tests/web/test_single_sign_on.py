@@ -1,4 +1,4 @@
-"""Signing in by OpenID Connect, with a provider that runs in this process."""
+"""Sign in by OpenID Connect, with a provider in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting servers: at once, with options from an address, and with a form."""
+"""Start servers: at once, with options from an address, and with a form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the place of a server that does not answer."""
+"""The pages in place of a server that does not respond."""
 
 from __future__ import annotations
 

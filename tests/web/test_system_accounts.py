@@ -1,7 +1,7 @@
-"""Signing in with an account of the system: PAM's rules, and the system's groups.
+"""Sign in with a system account: PAM's rules, and the system's groups.
 
-The rules are real ones, in a folder of the test's own; only where the library looks for
-them is another place, so that the tests need not be root.
+The rules are real ones, but in a folder of the test instead of the library's, so that
+the tests do not need root.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pool of threads for an event loop: fair lines, results, errors, cancelled calls."""
+"""A pool of threads for an event loop: fair queues, results, errors, cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requesting, seeing and revoking tokens in the browser, without a script."""
+"""Request, list and revoke tokens in the browser, without a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that can't be used is told of, by programs and on pages."""
+"""Responses of the API and pages while the database can't be used."""
 
 from __future__ import annotations
 

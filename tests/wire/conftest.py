@@ -1,4 +1,4 @@
-"""Hubs that run as processes of their own, started as anybody would start them."""
+"""Hubs as separate processes, started by the ordinary command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hundreds of callers who ask for things at once."""
+"""Hundreds of callers with requests at once."""
 
 from __future__ import annotations
 

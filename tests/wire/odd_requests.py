@@ -1,8 +1,8 @@
-"""Odd requests to every address of the API, and what JupyterHub answers to them.
+"""Odd requests to every address of the API, and JupyterHub's responses to them.
 
-`python -m tests.wire.odd_requests` starts the JupyterHub that is installed, sends it
-all of them and writes the answers to `odd_requests.json`, with which
-`test_odd_requests.py` compares this hub's.
+`python -m tests.wire.odd_requests` starts the installed JupyterHub, sends all requests
+and writes the responses to `odd_requests.json`, with which `test_odd_requests.py`
+compares this hub's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Hundreds who ask for the same at once: one succeeds, the others are told so.
+"""Hundreds of equal requests at once, of which one succeeds and the others are refused.
 
-The hub runs as its own command with two web processes, on the database that the run
-was given.
+The hub runs as its own command with two web processes, on the database of the run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Many who start the same server, or more servers than there is room for, at once.
+"""Many starts of the same server at once, or more than the limit.
 
 The hub runs as its own command with two web processes and its controller, on the
-database that the run was given.
+database of the run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Odd requests to every address of the API are answered as JupyterHub answers them.
+"""Odd requests to every address of the API get JupyterHub's responses.
 
-The answers of JupyterHub are recorded (`odd_requests.py`): statuses are the same,
-answers have the same keys of the same types, and errors have one shape. Where
-JupyterHub fails with 500, this hub refuses with 400. Nothing is a 500 here.
+JupyterHub's responses are recorded (`odd_requests.py`). The statuses are the same,
+responses have the same keys of the same types, and errors have the same format. Where
+JupyterHub fails with 500, this hub responds with 400. No request results in a 500.
 """
 
 from __future__ import annotations

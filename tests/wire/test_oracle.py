@@ -1,9 +1,9 @@
-"""Our hub answers as a recorded JupyterHub does, scenario by scenario.
+"""The hub responds like a recorded JupyterHub, scenario by scenario.
 
-`tests/oracle/` holds the scenarios, what JupyterHub 6.1.1 answered, and the harness
-that compares; its README tells more. Each configuration is played once, by the real
-command, and each scenario is one test here. `--dist loadgroup` keeps a
-configuration's scenarios in one worker.
+`tests/oracle/` contains the scenarios, the responses of JupyterHub 6.1.1, and the
+program that compares; see its README. Each configuration is started once, with the real
+command, and each scenario is one test here. `--dist loadgroup` keeps a configuration's
+scenarios in one worker.
 """
 
 from __future__ import annotations

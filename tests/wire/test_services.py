@@ -1,4 +1,4 @@
-"""Programs of JupyterHub's packages, unmodified, run by the hub behind its proxy."""
+"""Unmodified programs of JupyterHub's packages, run by the hub behind its proxy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two services that say who asks, of JupyterHub's own classes and nothing else.
+"""Two services that identify the caller, with JupyterHub's own classes only.
 
-`whoami.py token` knows people by a token that they send, `whoami.py oauth` signs them
-in through the hub. All else is in the environment, as JupyterHub puts it there.
+`whoami.py token` identifies people by their tokens, `whoami.py oauth` signs them in
+through the hub. All other settings are in the environment, as set by JupyterHub.
 """
 
 from __future__ import annotations

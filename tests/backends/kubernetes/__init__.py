@@ -1,4 +1,4 @@
-"""Kubernetes as KubeSpawner meets it: an API, and nodes that run pods.
+"""Kubernetes for KubeSpawner: an API, and nodes that run pods.
 
 The API is a stand-in, unless the environment names a real kube-apiserver and its etcd:
 `KUBE_APISERVER` and `ETCD`, the paths of the two programs.

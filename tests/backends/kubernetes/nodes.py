@@ -1,8 +1,8 @@
-"""Scheduler and kubelet in one: runs pods as processes of this machine.
+"""Scheduler and kubelet in one, which run pods as processes of this machine.
 
-A client of the API like any other, so that the same serves beside the stand-in and
-beside a real kube-apiserver. It binds pods, runs the command of a pod's container,
-reports status and events, and honours deletion.
+They are an ordinary client of the API, so that they work with the stand-in and with a
+real kube-apiserver. They bind pods, run the commands of their containers, report status
+and events, and delete pods.
 """
 
 from __future__ import annotations

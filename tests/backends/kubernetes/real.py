@@ -1,4 +1,4 @@
-"""A real kube-apiserver with its etcd, where the environment names the programs."""
+"""A real kube-apiserver with its etcd, if the environment names the programs."""
 
 from __future__ import annotations
 

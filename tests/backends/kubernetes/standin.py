@@ -1,8 +1,8 @@
-"""A stand-in for kube-apiserver: what KubeSpawner uses of it, and no more.
+"""A stand-in for kube-apiserver with the calls that KubeSpawner uses.
 
-It answers for pods and events as the API does: list and watch with resource versions
-and selectors, create with validation and 409, binding, status, graceful deletion. It
-tests our idea of that API, not the API itself.
+It has pods and events like the API: list and watch with resource versions and
+selectors, create with validation and 409, binding, status, graceful deletion. It may
+differ from the real API, with which `test_kubernetes.py` compares it.
 """
 
 from __future__ import annotations

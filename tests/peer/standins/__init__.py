@@ -1,6 +1,6 @@
-"""What the tests take for JupyterHub's modules: stand-ins over the hub under test.
+"""Stand-ins over the hub under test for JupyterHub's modules.
 
-Nothing is kept here. Each attribute that a test reads is read from the hub's rows at
-that moment, each that it writes is written at once, so `commit()` has nothing to do.
-What a stand-in has not, a test can't use: it ends as not portable, with the name.
+Stand-ins store nothing. Attributes are read from the hub's rows at each use and written
+at once, so `commit()` does nothing. A test that uses an attribute without a stand-in
+ends as not portable, with the attribute's name.
 """

@@ -1,4 +1,4 @@
-"""Stands for the metrics of JupyterHub's module `metrics`."""
+"""Stand-in for the metrics of JupyterHub's module `metrics`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands for JupyterHub's module `orm`."""
+"""Stand-in for JupyterHub's module `orm`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of the hub, with what tests know of JupyterHub's."""
+"""Pages of the hub with the elements that JupyterHub's tests look for."""
 
 from __future__ import annotations
 

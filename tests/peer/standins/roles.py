@@ -1,4 +1,4 @@
-"""Stands for JupyterHub's module `roles`."""
+"""Stand-in for JupyterHub's module `roles`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the hub's database, and queries for them, as SQLAlchemy has them."""
+"""Rows of the hub's database, and queries for them in SQLAlchemy's form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands for JupyterHub's module `scopes`."""
+"""Stand-in for JupyterHub's module `scopes`."""
 
 from __future__ import annotations
 

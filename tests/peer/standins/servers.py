@@ -1,4 +1,4 @@
-"""`orm.Spawner` and `orm.Server`, and the objects that JupyterHub keeps beside them."""
+"""`orm.Spawner` and `orm.Server`, and JupyterHub's objects in memory beside them."""
 
 from __future__ import annotations
 

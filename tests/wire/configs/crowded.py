@@ -1,5 +1,5 @@
 # ruff: noqa: F821
-"""Servers that start slowly, and little room for them."""
+"""Servers that start slowly, with low limits."""
 
 c.JupyterHub.bind_url = "http://127.0.0.1:__PORT__"
 c.JupyterHub.hub_port = __HUB_PORT__
