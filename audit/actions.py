@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.db import transaction
 
 from audit.models import Actor, Event, Purge
 from database.statements import insert
+from web.redaction import SECRET, redact
 
 # Names in one row, because a page that shows the row reads all of them.
 MOST_NAMES = 1_000
@@ -25,11 +25,6 @@ SECRET_KEYS = frozenset({"secret", "password", "token", "api_token", "code", "di
 # People paste secrets in the wrong places, for instance into a note. A text that looks
 # like a secret of the hub, like the output of `openssl rand -hex 32` or like a digest
 # is blanked out, because more people read the audit log than may know the secret.
-SECRET = re.compile(
-    r"[0-9A-Za-z]+_[0-9A-Za-z]{12}_[0-9A-Za-z]{40,}"
-    r"|(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])"
-    r"|\$?argon2id?\$\S+|sha512:\d+:\S+"
-)
 WITHHELD = "(withheld: looks like a secret)"
 
 
@@ -103,7 +98,7 @@ def _parts(detail: dict[str, Any]) -> list[dict[str, Any]]:
 def _withheld(value: Any) -> Any:
     """Blank out secrets in each text separately, so that the value remains JSON."""
     if isinstance(value, str):
-        return SECRET.sub(WITHHELD, value)
+        return redact(value, WITHHELD)
     if isinstance(value, list):
         return [_withheld(each) for each in value]
     if isinstance(value, dict):

@@ -8,19 +8,14 @@ from typing import Any
 
 import structlog
 
-# The pattern of tokens in headers, addresses and forms; see tokens/format.py.
-SECRET = re.compile(
-    r"(?i)((?:authorization['\"]?\s*[:=]\s*['\"]?(?:token|bearer)\s+)"
-    r"|(?:\b(?:token|password|secret|code|_xsrf)['\"]?\s*[=:]\s*['\"]?))[^\s'\"&,;}]+"
-    r"|\b[a-z]{2,8}_[0-9A-Za-z]{12}_[0-9A-Za-z]{40,}"
-)
+from web.redaction import NAMED_SECRET, redact_named
 
 
 def conceal(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Replace everything in a line that looks like a secret."""
     for key, value in event.items():
-        if isinstance(value, str) and SECRET.search(value):
-            event[key] = SECRET.sub(lambda match: f"{match[1] or ''}[secret]", value)
+        if isinstance(value, str) and NAMED_SECRET.search(value):
+            event[key] = redact_named(value, "[secret]")
     return event
 
 
