@@ -218,6 +218,8 @@ class Records:
     ) -> bool:
         """Store that a start has failed; its secret is revoked."""
         with self.fenced():
+            # PostgreSQL checks the foreign keys of a row that is changed twice.
+            keep(User, row.context.user_id)
             server = self._locked(row)
             if server is None:
                 return False
@@ -247,9 +249,11 @@ class Records:
         """
         now = timezone.now()
         with self.fenced():
-            User.objects.filter(
-                Q(last_activity=None) | Q(last_activity__lt=now), pk=row.context.user_id
-            ).update(last_activity=now)
+            owner = User.objects.filter(pk=row.context.user_id)
+            # Also because the server is changed twice, see `settle_failed`.
+            lock_all(owner)
+            older = Q(last_activity=None) | Q(last_activity__lt=now)
+            owner.filter(older).update(last_activity=now)
             server = self._locked(row)
             if server is None:
                 return Outcome.OUTDATED

@@ -13,7 +13,6 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Concat
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import Role, User
@@ -207,11 +206,7 @@ def _revoke(server: Server, by: Actor, identifiers: Iterable[str] = ()) -> None:
         Q(pk=server.token_id) | Q(client_id__in=list(identifiers))
     )
     doomed = doomed.filter(revoked_at=None)
-    ids = list(doomed.values_list("pk", flat=True))
-    if ids:
-        now = timezone.now()
-        revoke_tokens(APIToken.objects.filter(pk__in=ids), by=by, now=now)
-        APIToken.objects.filter(pk__in=ids).update(expires_at=now)
+    revoke_tokens(doomed, by=by, expires=True)
 
 
 @transaction.atomic

@@ -212,12 +212,17 @@ def revoke_token(token: APIToken, *, by: Actor, now: datetime | None = None) -> 
 
 @transaction.atomic
 def revoke_tokens(
-    tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
+    tokens: QuerySet[APIToken],
+    *,
+    by: Actor,
+    now: datetime | None = None,
+    expires: bool = False,
 ) -> int:
     """Revoke exactly these tokens, in one transaction; return their number.
 
     This is for tokens that end together with something else, a session for instance.
-    For tokens that a person selected use `remove_tokens`.
+    For tokens that a person selected use `remove_tokens`. Tokens that expire as well
+    are deleted by the next purge.
     """
     # The ids are read first: PostgreSQL may join a queryset with itself row by row
     # while it has no statistics yet, which took minutes for a thousand tokens.
@@ -226,7 +231,15 @@ def revoke_tokens(
     revoked = 0
     for ids in batches(sorted(chosen), MOST_PURGED):
         doomed = APIToken.objects.filter(pk__in=ids, revoked_at=None)
-        revoked += _change(doomed, by, "revoke", revoked_at=now, revoked_by=by.label)
+        ended: dict[str, datetime | str | None] = {
+            "revoked_at": now,
+            "revoked_by": by.label,
+        }
+        if expires:
+            # In the same UPDATE: PostgreSQL checks all foreign keys of a row that a
+            # transaction changes twice, which locks the owners out of order.
+            ended["expires_at"] = now
+        revoked += _change(doomed, by, "revoke", **ended)
     return revoked
 
 

@@ -164,8 +164,6 @@ class Window:
         `but` names rules of axe that are left out; whoever does says why.
         """
         faults = []
-        if not self.page.evaluate("'axe' in window"):
-            self.page.evaluate(self.axe)
         for width in WIDTHS:
             self.page.set_viewport_size({"width": width, "height": 800})
             for scheme in SCHEMES:
@@ -177,18 +175,29 @@ class Window:
         assert not self.strangers, self.strangers
 
     def look(self, but: tuple[str, ...]) -> Iterator[str]:
-        found = self.page.evaluate(
+        try:
+            found = self.violations(but)
+        except PlaywrightError:
+            # A page about a start or a stop loads itself again when that ends.
+            self.page.wait_for_load_state()
+            found = self.violations(but)
+        for violation in found["violations"]:
+            for node in violation["nodes"]:
+                yield f"{violation['id']}: {node['html'][:200]}"
+        if self.page.evaluate(WIDER):
+            yield "the page is wider than the window"
+
+    def violations(self, but: tuple[str, ...]) -> Any:
+        """Run axe, which is put into the page first, and return what it found."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(self.axe)
+        return self.page.evaluate(
             """([levels, rules]) => axe.run(document, {
                 runOnly: {type: "tag", values: levels}, rules,
                 resultTypes: ["violations"],
             })""",
             [LEVELS, {rule: {"enabled": False} for rule in but}],
         )
-        for violation in found["violations"]:
-            for node in violation["nodes"]:
-                yield f"{violation['id']}: {node['html'][:200]}"
-        if self.page.evaluate(WIDER):
-            yield "the page is wider than the window"
 
 
 @pytest.fixture
