@@ -11,7 +11,8 @@ Three rules follow:
   other locks follow, `locked` takes them first.
 * A row with a foreign key locks the row that it points to when the transaction commits,
   because the foreign key is checked then. If the transaction holds other locks, `keep`
-  takes this lock at its place in the order.
+  takes this lock at its place in the order. PostgreSQL also checks the foreign keys of
+  a row that the transaction changes twice, even if they stay the same.
 * Functions of the configuration, requests to other programs and everything else that
   is slow run before the first lock.
 
