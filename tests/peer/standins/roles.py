@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jupyterhub.roles import get_default_roles as get_default_roles
+
 from tests.peer.hub import BridgeError
 from tests.peer.standins.orm import Role, Service, User
 from tests.peer.standins.rows import not_portable
