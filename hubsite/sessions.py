@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -41,7 +42,7 @@ class ActivityMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: Any) -> HttpResponse:
         response = self.get_response(request)
         # Reading the user would load the session, so this is done only if the session
         # is loaded already. The use of a token is recorded elsewhere.
@@ -55,4 +56,6 @@ class ActivityMiddleware:
             own = request.session.get(SESSION_ID)
             if own and own not in told and SESSION_ID_COOKIE not in response.cookies:
                 set_session_id_cookie(request, response)
+                # JupyterHub sets the XSRF cookie along with this one.
+                request.sets_session_cookies_again = True
         return response

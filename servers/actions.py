@@ -260,7 +260,7 @@ def _require_startable_name(
     allowed = settings.HUB.allow_existing_invalid_named_servers
     if allowed != "allow-start" and not is_server_name(name):
         raise Invalid(
-            f"Starting invalid server_name {name} is disabled, contact your "
+            f"Starting invalid server_name {name!r} is disabled, contact your "
             "administrator"
         )
     if display_name:
@@ -470,7 +470,7 @@ def _find(user: User, name: str) -> Server:
     if server is not None:
         return server
     if name:
-        raise NotFound(f"User {user.name} has no such server '{name}'")
+        raise NotFound(f"User {user.name} has no such server {name!r}")
     # Every user has a default server, whose row is created by the first change to it.
     return Server(user=user)
 

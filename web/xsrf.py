@@ -210,7 +210,10 @@ class XSRFMiddleware:
     @staticmethod
     def _set_cookie(request: HttpRequest, response: HttpResponse) -> None:
         token = get_token(request)
-        if not token or token in values_of(request, NAME) or NAME in response.cookies:
+        is_known = token in values_of(request, NAME)
+        if is_known and not getattr(request, "sets_session_cookies_again", False):
+            return
+        if not token or NAME in response.cookies:
             return
         response.set_cookie(
             NAME,

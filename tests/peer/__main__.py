@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     if arguments in (["-h"], ["--help"]):
         print(HELP, *FILES, sep="\n    ")
         return 0
-    files = [each for each in arguments if each.startswith("test_")]
+    files = [each for each in arguments if each.partition("::")[0].endswith(".py")]
     rest = [each for each in arguments if each not in files]
     with tempfile.TemporaryDirectory(prefix="peer-") as folder:
         template = make_template(Path(folder) / "data")

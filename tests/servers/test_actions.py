@@ -144,7 +144,7 @@ def test_a_server_with_an_older_name_starts_only_where_that_is_allowed(
     make_server(alan, "My_Lab")
     settings.HUB = replace(settings.HUB, allow_existing_invalid_named_servers=choice)
 
-    with pytest.raises(Invalid, match="Starting invalid server_name My_Lab is dis"):
+    with pytest.raises(Invalid, match="invalid server_name 'My_Lab' is disabled"):
         start_server(alan, "My_Lab", by=BY)
     assert not Server.objects.get().is_active
     delete_server(alan, "My_Lab", by=BY)

@@ -51,7 +51,9 @@ def test_a_browser_that_has_forgotten_the_id_of_its_session_is_told_again(
 
     cookie = response.cookies["jupyterhub-session-id"]
     assert (cookie.value, cookie["path"], cookie["max-age"]) == (told, "/", "")
-    assert "jupyterhub-session-id" not in browser.get("/hub/token").cookies
+    # As JupyterHub does, together with the XSRF cookie.
+    assert response.cookies["_xsrf"].value == browser.cookies["_xsrf"].value
+    assert not browser.get("/hub/token").cookies
 
 
 @pytest.mark.parametrize("value", ["foreign", "", '"odd', "0" * 32])
