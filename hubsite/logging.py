@@ -94,5 +94,9 @@ def configure(log_format: str, level: str) -> dict[str, Any]:
             # Refused requests are in the access log already.
             "django.request": {"level": "ERROR"},
             "django.security": {"level": "CRITICAL"},
+            # At DEBUG, the statements of all migrations would hide the remarks of a
+            # first start, and each optional variable of a page would be a traceback.
+            "django.db.backends.schema": {"level": "INFO"},
+            "django.template": {"level": "INFO"},
         },
     }
