@@ -41,6 +41,7 @@ ACTIONS: Final = {
     "token.disable": "disabled",
     "token.enable": "enabled",
     "token.expire": "removed expired",
+    "token.leak": "reported the leak of",
     "server.create": "created",
     "server.edit": "edited",
     "server.delete": "deleted",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from controller import (
     cleanup,
     culler,
+    leaks,
     metrics,
     retention,
     routing,
@@ -23,6 +24,7 @@ TASK_GROUP: tuple[Task, ...] = (
     # The first, because it measures the others.
     metrics.run,
     server_events.run,
+    leaks.run,
     culler.run,
     cleanup.run,
     retention.run,

@@ -30,6 +30,7 @@ from database.locks import delete_all, locked
 from oauth.models import OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from tokens.actions import purge_expired
+from tokens.leaks import purge_reports
 
 if TYPE_CHECKING:
     from controller.term import Term
@@ -207,6 +208,7 @@ def _delete_some(rows: QuerySet[Any]) -> int:
 # returns the number of rows.
 REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
     "tokens": partial(purge_expired, by=BY, most=BATCH),
+    "reports of leaks": partial(purge_reports, most=BATCH),
     "codes": _remove_codes,
     "invitations": _remove_invitations,
     "entries of sessions": _remove_entries_of_sessions,

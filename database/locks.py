@@ -76,6 +76,8 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "services_service",
     "servers_server",
     "tokens_apitoken",
+    "tokens_leakreport",
+    "tokens_leak",
     "oauth_oauthclient",
     "oauth_oauthcode",
     "servers_serverevent",

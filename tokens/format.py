@@ -39,13 +39,15 @@ FORM = re.compile(
 )
 
 
-def generate(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
-    """Generate a token; return it with its public id.
+def generate(
+    prefix: str, keys: Sequence[bytes], *, public_id: str = ""
+) -> tuple[str, str]:
+    """Generate a token; return it with its public id, by default a new one.
 
     The first of `keys` signs. Without keys the tag is random, which is accepted as long
     as there are none.
     """
-    public_id = _base62(secrets.token_bytes(16), PUBLIC_ID_LENGTH)
+    public_id = public_id or _base62(secrets.token_bytes(16), PUBLIC_ID_LENGTH)
     body = f"{prefix}_{public_id}_{_base62(secrets.token_bytes(32), SECRET_LENGTH)}"
     tag = _tag(body, keys[0] if keys else secrets.token_bytes(32))
     return f"{body}{tag}{_crc(body + tag)}", public_id
@@ -54,6 +56,14 @@ def generate(prefix: str, keys: Sequence[bytes]) -> tuple[str, str]:
 def is_ours(token: str) -> bool:
     """Tell whether a token has the format above, genuine or not."""
     return FORM.fullmatch(token) is not None
+
+
+def has_checksum(token: str) -> bool:
+    """Tell whether a text has the format above and the right checksum.
+
+    Anyone can compute this, so it says nothing about who made the token.
+    """
+    return is_ours(token) and _crc(token[:-CRC_LENGTH]) == token[-CRC_LENGTH:]
 
 
 def is_genuine(token: str, keys: Sequence[bytes]) -> bool:

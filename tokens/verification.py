@@ -210,7 +210,7 @@ def verify(secret: str) -> Bearer | None:
         # The format was checked before the secret was cached, and the check takes as
         # long as the query.
         public_id = bearer.public_id
-    elif not (public_id := _public_id(secret)):
+    elif not (public_id := public_id_of(secret)):
         return _refuse("forged")
     # The kind of a token's owner never changes.
     kind = "" if bearer is None else bearer.owner_kind
@@ -263,7 +263,7 @@ def look_for_lost_keys() -> None:
         )
 
 
-def _public_id(secret: str) -> str:
+def public_id_of(secret: str) -> str:
     """Return the public id of a token; empty if the token is forged."""
     if not format.is_ours(secret):
         return format.lookup_key(secret, keys.lookup_hash_key())

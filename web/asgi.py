@@ -32,7 +32,14 @@ from django.db import close_old_connections, connections
 from django.http import HttpResponse, JsonResponse
 
 from web.addresses import ForwardedHeaders, known_networks
-from web.bodies import BodyReader, ClientGoneError, Receive, RefusedError, discard
+from web.bodies import (
+    BodyReader,
+    ClientGoneError,
+    Receive,
+    RefusedError,
+    discard,
+    own_limit,
+)
 from web.deferred import CLIENT_GONE, Deferred
 from web.environ import Environ, make_environ, path_of
 from web.outside import OutsidePool, may_wait
@@ -78,7 +85,10 @@ class Application:
             return await self.pool.run(caller_of(environ), is_identified, environ)
 
         self.bodies = BodyReader(
-            settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.BODY_SECONDS, ask
+            settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            settings.BODY_SECONDS,
+            ask,
+            own_limit,
         )
         self.forwarded = ForwardedHeaders(known_networks())
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()

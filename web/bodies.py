@@ -4,6 +4,10 @@ A small body is read from every client. A larger one is read only if the request
 valid credentials, and if there is memory for it. At most `LARGE_BODIES` bodies of full
 size are in memory at once, at most one of each caller. A further one waits and is not
 read meanwhile.
+
+A view that needs no credentials may state a limit of its own for its bodies:
+
+    path("tokens/leaked", accepts_bodies(LeakedView.as_view(), 256 * 1024))
 """
 
 from __future__ import annotations
@@ -12,9 +16,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import wraps
 from typing import Any
 
-from web.environ import Environ
+from django.urls import Resolver404
+
+from web.environ import Environ, path_of
+from web.paths import find_view
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -22,6 +30,33 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 SMALL = 64 * 1024
 # Bodies of full size that one process keeps in memory at once.
 LARGE_BODIES = 4
+# The memory for bodies of views with a limit of their own, for all callers and for one.
+OPEN_MEMORY, OPEN_MEMORY_EACH = 8 * 1024 * 1024, 1024 * 1024
+
+MARK = "accepts_bodies"
+
+
+def accepts_bodies(view: Callable[..., Any], largest: int) -> Callable[..., Any]:
+    """Mark a view that reads bodies up to this size from clients without credentials.
+
+    Larger bodies are refused, with credentials or without.
+    """
+
+    @wraps(view)
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    setattr(marked, MARK, largest)
+    return marked
+
+
+def own_limit(environ: Environ) -> int | None:
+    """Return the limit that the view of a request states, if it states one."""
+    try:
+        view = find_view(path_of(environ)).func
+    except Resolver404:
+        return None
+    return getattr(view, MARK, None)
 
 
 class RefusedError(Exception):
@@ -40,6 +75,8 @@ class ClientGoneError(Exception):
 class BodyReader:
     """Reads bodies; `is_identified` returns whether a request's credentials are valid.
 
+    `own_limit` returns the limit of a view that needs none, see `accepts_bodies`.
+
     The client has `seconds` to send the body, and again as many after each quarter of
     `largest` bytes. So a large body may take longer, if the client sends at least a
     quarter of `largest` in `seconds`, and a client that stops sending is dropped soon.
@@ -50,11 +87,15 @@ class BodyReader:
         largest: int,
         seconds: float,
         is_identified: Callable[[Environ], Awaitable[bool]],
+        own_limit: Callable[[Environ], int | None] = lambda environ: None,
     ) -> None:
         self.largest = largest
         self.seconds = seconds
         self.is_identified = is_identified
+        self.own_limit = own_limit
         self.memory = Memory(largest * LARGE_BODIES, largest)
+        # Apart from the other, so that strangers can't use that up.
+        self.open_memory = Memory(OPEN_MEMORY, OPEN_MEMORY_EACH)
 
     @asynccontextmanager
     async def read(
@@ -68,8 +109,20 @@ class BodyReader:
             return
         # The server's parser may accept other lengths.
         size = self.largest if is_chunked or not length.isdigit() else int(length)
+        limit = self.own_limit(environ) if size > SMALL else None
+        if limit is not None:
+            # The body is read up to the limit, whatever size a header states.
+            if size > limit and not is_chunked:
+                raise too_large(limit)
+            address = environ["REMOTE_ADDR"]
+            async with self.open_memory.reserved(address, limit, self.seconds):
+                body, _ = await self.rest(receive, limit)
+                if len(body) > limit:
+                    raise too_large(limit)
+                yield body
+            return
         if size > self.largest:
-            raise self.too_large()
+            raise too_large(self.largest)
         if size > SMALL and not is_chunked:
             await self.require_credentials(environ)
             async with self.memory.reserved(caller, size, self.seconds):
@@ -117,7 +170,7 @@ class BodyReader:
                 408, f"The body did not arrive within {self.seconds:g} seconds."
             ) from None
         if size > self.largest:
-            raise self.too_large()
+            raise too_large(self.largest)
         return b"".join(parts), is_whole
 
     async def require_credentials(self, environ: Environ) -> None:
@@ -128,10 +181,11 @@ class BodyReader:
                 f"{SMALL} bytes is read.",
             )
 
-    def too_large(self) -> RefusedError:
-        return RefusedError(
-            413, f"The body is larger than {self.largest} bytes; send it in parts."
-        )
+
+def too_large(limit: int) -> RefusedError:
+    return RefusedError(
+        413, f"The body is larger than {limit} bytes; send it in parts."
+    )
 
 
 class Memory:

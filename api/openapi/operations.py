@@ -146,6 +146,11 @@ table.operations.update(
         "DELETE /users/{name}/tokens/{token_id}": Operation(
             "Revoke a token", {204: None}
         ),
+        "POST /tokens/leaked": Operation(
+            "Revoke leaked tokens; no token of one's own is needed",
+            {202: {"type": "object", "properties": {"message": TEXT}}},
+            refusals=(429, 503),
+        ),
         "GET /authorizations/token": Operation(
             "Nothing; name the token", {}, refusals=(404,), deprecated=True
         ),

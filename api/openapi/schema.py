@@ -145,7 +145,7 @@ def _subject(path: str) -> str:
         "authorizations": "older",
         "batchspawner": "servers",
     }
-    plural = ("users", "groups", "services", "shares")
+    plural = ("users", "groups", "services", "shares", "tokens")
     return known.get(first, first if first in plural else "hub")
 
 

@@ -463,6 +463,8 @@ PUBLIC = [
     ("POST", "oauth2/authorize", "oauth2/authorize", 302),
     # A client proves itself by its secret, and this one sends none.
     ("POST", "oauth2/token", "oauth2/token", 400),
+    # This one names no tokens.
+    ("POST", "tokens/leaked", "tokens/leaked", 400),
     ("GET", "openapi.json", "openapi.json", 200),
     ("GET", "openapi.yaml", "openapi.yaml", 200),
     ("GET", "authorizations/token", "authorizations/token", 404),

@@ -12,7 +12,13 @@ import pytest
 from accounts.models import User
 from hubsite.asgi import is_identified
 from tests.factories import make_token
-from web.bodies import SMALL, BodyReader, ClientGoneError, RefusedError
+from web.bodies import (
+    SMALL,
+    BodyReader,
+    ClientGoneError,
+    RefusedError,
+    own_limit,
+)
 
 LARGEST = 1_000_000
 
@@ -183,3 +189,56 @@ def test_tokens_and_sessions_identify_a_caller(alan: User, as_: Any) -> None:
     alan.save()
     assert not is_identified(environ(HTTP_AUTHORIZATION=f"token {secret}"))
     assert not is_identified(environ(HTTP_COOKIE=cookie))
+
+
+# Views with a limit of their own
+
+OWN = 3 * SMALL
+
+
+def open_reader() -> BodyReader:
+    async def is_known(environ: dict[str, Any]) -> bool:
+        return False
+
+    return BodyReader(LARGEST, 30, is_known, lambda environ: OWN)
+
+
+async def read_open(client: Client, length: int | None, address: str) -> bytes:
+    environ: dict[str, Any] = {"REMOTE_ADDR": address}
+    if length is None:
+        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+    else:
+        environ["CONTENT_LENGTH"] = str(length)
+    async with open_reader().read(environ, client.receive, "caller") as body:
+        return body
+
+
+@pytest.mark.parametrize("states_length", [True, False])
+def test_an_open_view_reads_bodies_up_to_its_own_limit(states_length: bool) -> None:
+    client = Client([b"x" * SMALL] * 3)
+
+    body = asyncio.run(read_open(client, OWN if states_length else None, "192.0.2.1"))
+
+    assert len(body) == OWN
+
+
+@pytest.mark.parametrize("states_length", [True, False])
+def test_an_open_view_reads_no_larger_body(states_length: bool) -> None:
+    client = Client([b"x" * SMALL] * 8)
+
+    with pytest.raises(RefusedError) as found:
+        length = 8 * SMALL if states_length else None
+        asyncio.run(read_open(client, length, "192.0.2.1"))
+
+    assert found.value.status == 413
+    assert str(OWN) in found.value.message
+    assert client.read <= (0 if states_length else 4 * SMALL)
+
+
+def test_the_address_of_leaked_tokens_has_a_limit_of_its_own() -> None:
+    def limit_of(path: str) -> int | None:
+        return own_limit({"PATH_INFO": path, "RAW_URI": path})
+
+    assert limit_of("/hub/api/tokens/leaked") == 512 * 1024
+    assert limit_of("/hub/api/users") is None
+    assert limit_of("/hub/api/nothing/here") is None
