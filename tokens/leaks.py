@@ -250,7 +250,7 @@ def recipients(token: APIToken) -> list[str]:
         return []
     users = User.objects.filter(is_active=True).exclude(email="")
     users = (
-        users.filter(pk=token.user_id)
+        users.filter(api_tokens=token)
         if token.service_id is None
         else users.filter(admin=True).order_by("pk")
     )
