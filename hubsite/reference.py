@@ -145,6 +145,8 @@ def _needs(operation: dict[str, Any]) -> str:
         return "none, not even a token"
     if operation["security"] == [{"session": []}]:
         return "a session"
+    if {"client": []} in operation["security"]:
+        return "any token, or an OAuth client"
     scopes = re.findall(r"`([^`]+)`", operation.get("description", ""))
     return ", ".join(f"`{scope}`" for scope in scopes) or "any token"
 

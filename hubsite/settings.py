@@ -442,6 +442,11 @@ SPECTACULAR_SETTINGS = {
                 "name": SESSION_COOKIE_NAME,
                 "description": "The session of a browser with someone signed in.",
             },
+            "client": {
+                "type": "http",
+                "scheme": "basic",
+                "description": "The id and the secret of an OAuth client.",
+            },
         }
     },
 }

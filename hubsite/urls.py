@@ -15,6 +15,7 @@ from hubsite.admin import site
 from hubsite.metrics import MetricsView
 from hubsite.pages import unavailable, views
 from hubsite.pages.home import HomeView
+from oauth.metadata import WELL_KNOWN, MetadataView
 from servers.limits import asks_for_limit
 
 base = unquote(settings.HUB.base_url).lstrip("/")
@@ -46,9 +47,14 @@ urlpatterns = [
     path(prefix, include("tokens.urls")),
     path(prefix, include("servers.urls")),
     path(prefix, include("sharing.urls")),
+    path(f"{prefix}{WELL_KNOWN}", MetadataView.as_view(), name="oauth-metadata"),
+    path(f"{base}{WELL_KNOWN}", MetadataView.as_view()),
     # Addresses outside of `hub/`, which JupyterHub redirects into it.
     path(prefix.rstrip("/"), views.to_hub_root),
     re_path(rf"^{re.escape(base)}(?!hub/)(?P<rest>.*)$", views.into_hub),
 ]
 if base:
-    urlpatterns.append(path(base.rstrip("/"), views.into_hub))
+    urlpatterns += [
+        path(f"{WELL_KNOWN}/{base.rstrip('/')}", MetadataView.as_view()),
+        path(base.rstrip("/"), views.into_hub),
+    ]

@@ -233,6 +233,24 @@ def verify(secret: str) -> Bearer | None:
     return bearer
 
 
+@sensitive_variables()
+def find_token(secret: str) -> APIToken | None:
+    """Return the row of a secret, in any state, after the secret was verified.
+
+    This is no authentication: the token may be expired, disabled or revoked.
+    """
+    if len(secret) > format.MAX_LENGTH or not secret.isascii():
+        return None
+    public_id = public_id_of(secret)
+    if not public_id:
+        return None
+    known = APIToken.objects.filter(public_id=public_id)
+    token = known.select_related("user", "service").first()
+    if token is None or not digests.matches(secret, token.digest):
+        return None
+    return token
+
+
 def forget() -> None:
     """Clear the cache of verified secrets and the state of lost keys."""
     global _held, _keys_are_lost

@@ -17,7 +17,7 @@ from drf_spectacular.plumbing import ComponentRegistry
 
 from api.base import HubAPIView
 from api.bodies import BodySerializer
-from api.openapi import operations  # noqa: F401  (fills the table)
+from api.openapi import oauth2, operations  # noqa: F401  (fill the table)
 from api.openapi.types import Operation, ref, table
 from api.permissions import AllowAny
 from api.serializers import SHAPES

@@ -21,6 +21,7 @@ from django.db.models import Q
 
 from controller.proxy.announced_proxy import announced_proxy
 from controller.proxy.client import MARK, ProxyClient, ProxyError, measured, origin
+from oauth.metadata import WELL_KNOWN
 from scopes.refusals import Invalid
 from servers.models import Server
 from services.models import Service
@@ -73,6 +74,9 @@ def lasting_routes() -> dict[str, Route]:
         for spec, target in hub.extra_routes.items()
     }
     routes[_hub_path()] = Route(_hub_target(), {"hub": True})
+    if _hub_path() != "/":
+        # Clients of OAuth2 look for the hub's description outside of the base URL.
+        routes[f"/{WELL_KNOWN}{_hub_path()}"] = Route(_hub_target(), {"hub": True})
     services = Service.objects.exclude(url=None).exclude(url="")
     for name, url in services.values_list("name", "url"):
         routes[_service_path(name)] = Route(origin(url or ""), {"service": name})

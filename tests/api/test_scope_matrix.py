@@ -465,6 +465,8 @@ PUBLIC = [
     ("POST", "oauth2/token", "oauth2/token", 400),
     # This one names no tokens.
     ("POST", "tokens/leaked", "tokens/leaked", 400),
+    ("POST", "oauth2/introspect", "oauth2/introspect", 400),
+    ("POST", "oauth2/revoke", "oauth2/revoke", 400),
     ("GET", "openapi.json", "openapi.json", 200),
     ("GET", "openapi.yaml", "openapi.yaml", 200),
     ("GET", "authorizations/token", "authorizations/token", 404),

@@ -108,7 +108,7 @@ def spawner_traits(section: str) -> set[str]:
 def test_scopes_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     for found in re.findall(r"[`\"]([a-z-]+(?::[a-z-]+)+)(?:![^`\"]*)?[`\"]", text):
-        if found.split(":")[0] in {"custom", "http", "https"}:
+        if found.split(":")[0] in {"custom", "http", "https", "urn"}:
             continue
         assert found in SCOPES, f"{found} is not a scope"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
@@ -64,6 +65,7 @@ def test_a_site_with_wishes(hub: RunningHub) -> None:
     site = Site(hub)
 
     _its_base_url_has_an_escape(site)
+    _its_oauth_server_is_found_outside_of_the_base_url(site)
     _its_headers_are_on_every_answer(site)
     _it_may_be_shown_in_a_frame(site)
     _its_cookies_go_along_in_a_frame(site)
@@ -88,6 +90,17 @@ def _its_base_url_has_an_escape(site: Site) -> None:
     # Whatever the proxy can't deliver, it asks the hub for a page about.
     response, page = site.ask(f"{BASE}hub/error/503?url={quote(BASE)}user/ada/")
     assert "does not answer" in page
+
+
+def _its_oauth_server_is_found_outside_of_the_base_url(site: Site) -> None:
+    issuer = f"http://127.0.0.1:{site.hub.port}{BASE}".rstrip("/")
+    name = ".well-known/oauth-authorization-server"
+    for path in (f"/{name}{BASE.rstrip('/')}", f"{BASE}{name}", f"{BASE}hub/{name}"):
+        response, text = site.ask(path)
+        assert response.status == 200, path
+        document = json.loads(text)
+        assert document["issuer"] == issuer
+        assert document["token_endpoint"] == f"{issuer}/hub/api/oauth2/token"
 
 
 def _its_headers_are_on_every_answer(site: Site) -> None:

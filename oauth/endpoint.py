@@ -1,0 +1,177 @@
+"""The base of OAuth2's endpoints for programs: forms in, JSON out, errors as in RFCs.
+
+A request has its parameters in a form in the body, each at most once. A client
+authenticates by HTTP Basic or by fields of the form (RFC 6749, 2.3.1), or not at all if
+the endpoint serves everybody. Errors are JSON with `error` and `error_description` (RFC
+6749, 5.2). No response may be cached.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import orjson
+from django.core.exceptions import (
+    BadRequest,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.debug import (
+    sensitive_post_parameters,
+    sensitive_variables,
+)
+from django.views.generic import View
+from oauthlib.common import Request
+from oauthlib.oauth2.rfc6749 import errors
+
+from oauth.actions import matches
+from oauth.clients import find_client
+from oauth.models import OAuthClient
+
+FORM: Final = "application/x-www-form-urlencoded"
+# The longest body; a signed token of a CI takes a few thousand bytes.
+MOST_BYTES: Final = 64_000
+
+UNREADABLE: Final = (
+    *(BadRequest, SuspiciousOperation),
+    *(UnreadablePostError, MultiPartParserError),
+)
+
+NO_STORE: Final = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "Pragma": "no-cache",
+}
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+@method_decorator(sensitive_post_parameters(), name="dispatch")
+class FormEndpoint(View):
+    """An endpoint that reads a form and answers in JSON."""
+
+    http_method_names = ["post", "options"]  # noqa: RUF012
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except errors.OAuth2Error as problem:
+            return refuse(request, problem)
+        except RequestDataTooBig:
+            return refuse(request, too_large())
+        except UNREADABLE:
+            return refuse(
+                request, errors.InvalidRequestError("The request could not be read.")
+            )
+
+    def http_method_not_allowed(
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        allowed = super().http_method_not_allowed(request, *args, **kwargs)
+        problem = errors.InvalidRequestError(
+            f"{request.method} is not supported here; send a form by POST.",
+            status_code=405,
+        )
+        response = refuse(request, problem)
+        response.headers["Allow"] = allowed.headers["Allow"]
+        return response
+
+
+def read_form(request: HttpRequest) -> Request:
+    """Return a form as oauthlib's request, or raise an error about its format."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if length.isdecimal() and int(length) > MOST_BYTES:
+        raise too_large()
+    kind = (request.content_type or "").lower()
+    if kind != FORM:
+        raise errors.InvalidRequestError(f"Send a form: Content-Type: {FORM}.")
+    if request.GET:
+        raise errors.InvalidRequestError(
+            "Send the parameters in the body, not in the address."
+        )
+    asked = Request(
+        request.path,
+        "POST",
+        # Rebuilt, because oauthlib fails at some input.
+        request.POST.urlencode(),
+        {"Content-Type": FORM, "Authorization": authorization(request)},
+    )
+    if asked.duplicate_params:
+        raise errors.InvalidRequestError("Send each parameter only once.")
+    asked.address = request.META.get("REMOTE_ADDR", "")
+    return asked
+
+
+def authorization(request: HttpRequest) -> str:
+    header: str = request.META.get("HTTP_AUTHORIZATION", "")
+    return header
+
+
+def answer(document: object, status: int = 200) -> HttpResponse:
+    """Return a document as JSON that nobody may cache."""
+    return HttpResponse(orjson.dumps(document), status=status, headers=NO_STORE)
+
+
+def refuse(request: HttpRequest, problem: errors.OAuth2Error) -> HttpResponse:
+    """Return the response to an error."""
+    said = {"error": problem.error, "error_description": problem.description}
+    response = answer(
+        {key: text for key, text in said.items() if text}, problem.status_code
+    )
+    if problem.status_code == 401:
+        scheme = authorization(request).partition(" ")[0].lower()
+        response.headers["WWW-Authenticate"] = (
+            'Basic realm="hub"'
+            if scheme == "basic"
+            else f'Bearer realm="hub", error="{problem.error}"'
+        )
+    if (seconds := getattr(problem, "retry_after", None)) is not None:
+        response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+def too_large() -> errors.OAuth2Error:
+    return errors.InvalidRequestError(
+        f"A form has at most {MOST_BYTES} bytes.", status_code=413
+    )
+
+
+@sensitive_variables()
+def authenticate_client(asked: Request) -> OAuthClient | None:
+    """Return the client that a request authenticates; None if it names no secret.
+
+    A client that fails to authenticate, or does so in two ways, is refused.
+    """
+    scheme, _, text = (asked.headers.get("Authorization") or "").partition(" ")
+    identifier, secret = asked.client_id, asked.client_secret
+    if scheme.lower() == "basic":
+        if secret is not None:
+            raise errors.InvalidRequestError(
+                "Authenticate in the header or in the body, not in both."
+            )
+        told, secret = _read_basic(text.strip())
+        if identifier is not None and identifier != told:
+            raise errors.InvalidRequestError("Header and body name different clients.")
+        identifier = told
+    if secret is None:
+        return None
+    client = find_client(identifier)
+    if client is None or not matches(client, secret):
+        raise errors.InvalidClientError("Unknown client, or a wrong secret.")
+    return client
+
+
+@sensitive_variables()
+def _read_basic(text: str) -> tuple[str, str]:
+    try:
+        pair = base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise errors.InvalidClientError("The header is not HTTP Basic.") from None
+    identifier, _, secret = pair.partition(":")
+    return unquote_plus(identifier), unquote_plus(secret)
