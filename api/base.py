@@ -50,6 +50,7 @@ from audit.models import Actor
 from scopes.access import EMPTY, Access
 from tokens.authentication import TokenAuthentication
 from tokens.verification import Bearer
+from web.bodies import SMALL, limits_bodies
 
 Scopes = str | tuple[str, ...] | type[BasePermission]
 
@@ -110,6 +111,17 @@ class HubAPIView(APIView):
     list_of: ClassVar[type[Model] | None] = None
 
     request: APIRequest
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        largest = {name.upper(): cls.largest_body(name.upper()) for name in METHODS}
+        return limits_bodies(super().as_view(**initkwargs), largest)
+
+    @classmethod
+    def largest_body(cls, method: str | None) -> int:
+        """Return the length in bytes of the longest body of a method."""
+        serializer_class = cls.serializer_classes.get(method or "")
+        return SMALL if serializer_class is None else serializer_class.largest
 
     def has_handler(self, method: str) -> bool:
         """Return whether the view has a handler for a method."""

@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from accounts.models import NAME_LENGTH
+from accounts.naming import MOST_NAMED
 from scopes.refusals import Invalid
+from web.bodies import SMALL
+
+# The longest body with names, in bytes: the most and longest names.
+LARGEST_WITH_NAMES = MOST_NAMED * NAME_LENGTH + SMALL
 
 
 class Strict(serializers.Field):
@@ -70,6 +76,8 @@ class BodySerializer(serializers.Serializer[Any]):
     is_required: ClassVar[bool] = True
     # Whether the OpenAPI description excludes further keys.
     is_closed: ClassVar[bool] = True
+    # The longest body in bytes.
+    largest: ClassVar[int] = SMALL
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         """Return the checked keys of a body, or raise `Invalid` with the reason."""

@@ -15,6 +15,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 from accounts.group_actions import (
+    MAX_PROPERTIES,
     add_members,
     check_adding,
     create_groups,
@@ -24,7 +25,13 @@ from accounts.group_actions import (
 )
 from accounts.models import Group
 from api.base import APIRequest, HubAPIView, empty
-from api.bodies import BodySerializer, Names, Text, check_names
+from api.bodies import (
+    LARGEST_WITH_NAMES,
+    BodySerializer,
+    Names,
+    Text,
+    check_names,
+)
 from api.jsontext import dialect
 from api.pagination import HubPagination
 from api.renderers import json_response
@@ -45,6 +52,7 @@ class GroupBodySerializer(BodySerializer):
     """
 
     noun = "group"
+    largest = LARGEST_WITH_NAMES
 
     name = Text()
     users = Names()
@@ -69,6 +77,7 @@ class NewGroupsSerializer(BodySerializer):
     """The names of new groups, and the members of all of them."""
 
     noun = "group"
+    largest = LARGEST_WITH_NAMES
 
     groups = Names(required=True)
     users = Names()
@@ -109,6 +118,8 @@ class PropertiesSerializer(BodySerializer):
     """Any properties."""
 
     is_closed = False
+    # Escapes and blanks do not count towards the limit of properties.
+    largest = 4 * MAX_PROPERTIES
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         if not isinstance(data, dict):

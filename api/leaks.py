@@ -37,6 +37,7 @@ class LeakedTokensSerializer(BodySerializer):
     """The strings that are believed to be tokens, at most a thousand."""
 
     noun = "leak"
+    largest = LARGEST
     is_closed = False
 
     credentials = serializers.ListField(

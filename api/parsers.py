@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 from rest_framework import parsers
 
-from scopes.refusals import Invalid
+from scopes.refusals import Invalid, Refusal
+from web.bodies import too_large
 
 # Databases and Python's own JSON fail at some greater depth; nobody needs as much.
 DEEPEST = 100
+# Most values in a body, counted by their separators. Parsing blocks all other threads,
+# and takes a millisecond for ten thousand values or a megabyte of text.
+MOST_VALUES = 150_000
 
 NO_JSON = "Invalid JSON in body of request"
 
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
+class TooLarge(Refusal):
+    """The body is longer than the limit of its address."""
+
+    status = 413
+
+
 class JSONParser(parsers.JSONParser):
     """Parses a body as JSON, whatever its content type."""
 
     media_type = "*/*"
-    # The longest body that is parsed; None means the hub's general limit.
-    max_size: ClassVar[int | None] = None
 
     def parse(
         self,
@@ -32,14 +40,17 @@ class JSONParser(parsers.JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Return the value of the body."""
+        """Return the value of the body, within the limit of the view."""
         body: bytes = stream.read()
-        if self.max_size is not None and len(body) > self.max_size:
-            # Parsing would block all other threads for a while.
-            raise Invalid(
-                f"The body is larger than the {self.max_size} bytes that are read "
-                "at this address; send it in parts"
-            )
+        context = parser_context or {}
+        # `web.bodies` has the same limit; other servers call Django without it.
+        if "view" in context:
+            largest = context["view"].largest_body(context["request"].method)
+            if len(body) > largest:
+                raise TooLarge(too_large(largest).message)
+        nested = body.count(b"[") + body.count(b"{")
+        if nested + body.count(b",") > MOST_VALUES:
+            raise Invalid(f"The body has more than {MOST_VALUES} values; send less")
         try:
             data = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:
@@ -47,7 +58,7 @@ class JSONParser(parsers.JSONParser):
         # The pattern is slower than all the rest, so it is used only if it may match.
         if b"\\u0000" in body and _ESCAPED_NUL.search(body):
             raise Invalid("The body holds a NUL character, which can't be stored")
-        if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(data):
+        if nested > DEEPEST and _is_deep(data):
             raise Invalid(f"The body is nested more than {DEEPEST} levels deep")
         return data
 

@@ -12,10 +12,18 @@ from django.urls import path
 from rest_framework.response import Response
 
 from api.base import APIRequest, HubAPIView, empty
-from api.bodies import BodySerializer, Flag, Names, Object, Text, check_names
+from api.bodies import (
+    BodySerializer,
+    Flag,
+    Names,
+    Object,
+    Text,
+    check_names,
+)
 from api.exceptions import error
 from controller.proxy.routes import publish_service, withdraw_service
 from scopes.access import Access, Target
+from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Invalid, NotFound
 from services.actions import create_service, delete_service, refuse_taken
 from services.models import Service
@@ -28,6 +36,7 @@ class ServiceBodySerializer(BodySerializer):
     """The fields of a service in a request; the address contains its name."""
 
     noun = "service"
+    largest = LARGEST_WITH_SCOPES
 
     name = Text()
     admin = Flag()

@@ -19,13 +19,19 @@ from rest_framework.response import Response
 
 from accounts.models import Group, User
 from api.base import APIRequest, HubAPIView, empty
-from api.bodies import BodySerializer, Names, Number, Text, check_names
+from api.bodies import (
+    BodySerializer,
+    Names,
+    Number,
+    Text,
+    check_names,
+)
 from api.groups import require_group
 from api.pagination import HubPagination
 from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
-from scopes.grammar import check_number
+from scopes.grammar import LARGEST_WITH_SCOPES, check_number
 from scopes.refusals import Invalid, NotFound
 from servers.models import Server, Share, ShareCode
 from servers.rights import server_target, user_target
@@ -50,6 +56,7 @@ class ShareBodySerializer(BodySerializer):
     """The recipient and the scopes of a share."""
 
     noun = "share"
+    largest = LARGEST_WITH_SCOPES
 
     user = Text()
     group = Text()
@@ -74,6 +81,7 @@ class CodeBodySerializer(BodySerializer):
 
     noun = "share code"
     is_required = False
+    largest = LARGEST_WITH_SCOPES
 
     expires_in = Number()
     scopes = Names()

@@ -38,6 +38,7 @@ from api.permissions import IsAuthenticated
 from audit.models import Actor
 from database.statements import first_row
 from scopes.access import Target
+from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.rights import user_target
 from tokens import activity
@@ -133,6 +134,7 @@ class NewTokenSerializer(OpenBodySerializer):
     """The fields of a new token; the action checks their values."""
 
     is_required = False
+    largest = LARGEST_WITH_SCOPES
 
     note = serializers.CharField(allow_null=True, required=False)
     expires_in = serializers.IntegerField(min_value=1, allow_null=True, required=False)

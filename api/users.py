@@ -32,10 +32,17 @@ from accounts.models import User
 from accounts.naming import normalise_name
 from accounts.search import name_contains
 from api.base import APIRequest, HubAPIView, argument, empty
-from api.bodies import BodySerializer, Flag, Names, Object, Text, check_names
+from api.bodies import (
+    LARGEST_WITH_NAMES,
+    BodySerializer,
+    Flag,
+    Names,
+    Object,
+    Text,
+    check_names,
+)
 from api.jsontext import dialect
 from api.pagination import HubPagination
-from api.parsers import JSONParser
 from api.renderers import json_response
 from api.servers import default_server, patience, server_json
 from database.statements import all_rows, first_row, vendor_in_use
@@ -100,6 +107,7 @@ class NewUsersSerializer(BodySerializer):
     """The names of new users, and the fields that all of them get."""
 
     noun = "user"
+    largest = LARGEST_WITH_NAMES
 
     usernames = Names(required=True)
     name = Text()
@@ -562,6 +570,7 @@ class ReportSerializer(BodySerializer):
     """The last activity of a user and of some servers."""
 
     is_closed = False
+    largest = LARGEST_REPORT
 
     last_activity = serializers.CharField(allow_null=True, required=False)
     servers = serializers.DictField(
@@ -572,18 +581,11 @@ class ReportSerializer(BodySerializer):
         return read_report(data, timezone.now())
 
 
-class ReportParser(JSONParser):
-    """Parses reports up to a length, because a longer one would take too long."""
-
-    max_size = LARGEST_REPORT
-
-
 class ActivityView(OneUserView):
     """Reports of the last activity of a user and of the user's servers."""
 
     scopes: ClassVar = {"POST": "users:activity"}
     serializer_classes: ClassVar = {"POST": ReportSerializer}
-    parser_classes = (ReportParser,)
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         row = first_row("SELECT id FROM accounts_user WHERE name = %s", (name,))

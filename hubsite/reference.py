@@ -12,12 +12,15 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+from accounts.naming import MOST_NAMED
 from api.openapi.schema import description
+from api.parsers import MOST_VALUES
 from hubsite.config.environment import variables
 from hubsite.config.hub_config import declared_fields
 from hubsite.config.unsupported import ADVICE
 from scopes.definitions import DEFAULT_ROLES, SCOPES
 from scopes.grammar import MAX_SCOPE_LENGTH, MAX_SCOPES
+from web.bodies import SMALL
 
 MADE = "<!-- Made by `python manage.py reference`; edit the code instead. -->"
 
@@ -125,8 +128,14 @@ def _endpoints() -> Iterable[str]:
     yield "One of several listed scopes is sufficient. Responses have only the keys"
     yield "that the caller's scopes show."
     yield ""
-    yield "| method and path | effect | scope | answers |"
-    yield "| --- | --- | --- | --- |"
+    yield "A body has at most as many bytes as the table says; a longer one is refused"
+    yield "with 413 and not read. Tokens, shares and services name at most"
+    yield f"{MAX_SCOPES:,} scopes of {MAX_SCOPE_LENGTH:,} characters, and lists have at"
+    yield f"most {MOST_NAMED:,} names. A body has at most {MOST_VALUES:,} values. Calls"
+    yield f"without a number ignore the body, and read at most {SMALL:,} bytes."
+    yield ""
+    yield "| method and path | effect | scope | body | answers |"
+    yield "| --- | --- | --- | ---: | --- |"
     for path, methods in sorted(schema["paths"].items()):
         for method, operation in methods.items():
             if method == "parameters":
@@ -136,7 +145,16 @@ def _endpoints() -> Iterable[str]:
             words = _cell(operation["summary"])
             if operation.get("deprecated"):
                 words += " (deprecated)"
-            yield f"| {call} | {words} | {_needs(operation)} | {answers} |"
+            body = _longest_body(operation)
+            yield f"| {call} | {words} | {_needs(operation)} | {body} | {answers} |"
+
+
+def _longest_body(operation: dict[str, Any]) -> str:
+    """Return the limit of a call's body from its OpenAPI description."""
+    found = re.search(
+        r"[0-9][0-9,]*", operation.get("requestBody", {}).get("description", "")
+    )
+    return found[0] if found else ""
 
 
 def _needs(operation: dict[str, Any]) -> str:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from django.urls import path
 
 from oauth import token_status, views
+from scopes.grammar import LARGEST_WITH_SCOPES
+from web.bodies import SMALL, limits_bodies
+
+
+def form(view: Callable[..., Any], largest: int = SMALL) -> Callable[..., Any]:
+    """Limit the form that a view reads."""
+    return limits_bodies(view, {"POST": largest})
+
 
 app_name = "oauth"
 urlpatterns = [
-    path("authorize", views.AuthorizeView.as_view(), name="authorize"),
-    path("token", views.TokenView.as_view(), name="token"),
-    path("introspect", token_status.IntrospectionView.as_view(), name="introspection"),
-    path("revoke", token_status.RevocationView.as_view(), name="revocation"),
+    path(
+        "authorize",
+        form(views.AuthorizeView.as_view(), LARGEST_WITH_SCOPES),
+        name="authorize",
+    ),
+    path("token", form(views.TokenView.as_view()), name="token"),
+    path(
+        "introspect",
+        form(token_status.IntrospectionView.as_view()),
+        name="introspection",
+    ),
+    path("revoke", form(token_status.RevocationView.as_view()), name="revocation"),
 ]

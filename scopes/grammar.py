@@ -7,7 +7,7 @@ The **metascopes** `self`, `inherit` and `(no_scope)` take no filter.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sized
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -23,6 +23,9 @@ SHORT_KINDS: Final = frozenset({"user", "server", "service"})
 MAX_SCOPES: Final = 1_000
 # The longest names of a user and of a server, with the scope before them.
 MAX_SCOPE_LENGTH: Final = 1_023
+# The longest body with scopes, in bytes: the most and longest scopes, twice, because
+# a body may contain escapes and blanks.
+LARGEST_WITH_SCOPES: Final = 2 * MAX_SCOPES * MAX_SCOPE_LENGTH
 
 # For these scopes a group filter means the group itself, for all others its members.
 GROUP_SCOPES: Final = frozenset(
@@ -79,17 +82,22 @@ def check_scopes(
         _check(text, holder)
 
 
+def check_count(texts: Sized, *, holder: str = "token") -> None:
+    """Refuse more scopes than a request may contain, without a look at any."""
+    if len(texts) > MAX_SCOPES:
+        raise Invalid(
+            f"{len(texts)} scopes for {holder} are too many: at most {MAX_SCOPES} can "
+            "be named. A filter for a group stands for all its members."
+        )
+
+
 def check_number(texts: Collection[str], *, holder: str = "token") -> None:
     """Refuse more scopes, or longer ones, than a request may contain.
 
     Code that reads scopes from a request calls this first, because each scope costs
     time and memory later.
     """
-    if len(texts) > MAX_SCOPES:
-        raise Invalid(
-            f"{len(texts)} scopes for {holder} are too many: at most {MAX_SCOPES} can "
-            "be named. A filter for a group stands for all its members."
-        )
+    check_count(texts, holder=holder)
     for text in texts:
         if len(text) > MAX_SCOPE_LENGTH:
             raise Invalid(

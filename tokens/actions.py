@@ -21,7 +21,7 @@ from database.locks import delete_all, locked
 from database.statements import insert
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
-from scopes.grammar import check_scopes
+from scopes.grammar import check_count, check_scopes
 from scopes.refusals import Conflict, Invalid
 from services.models import Service
 from tokens import digests, format, keys
@@ -310,6 +310,8 @@ def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
     """Return the raw scopes of a new token of `owner`, or refuse them."""
     if scopes is None:
         return [INHERIT]
+    if isinstance(scopes, list | tuple):
+        check_count(scopes)
     if not isinstance(scopes, list | tuple) or not all(
         isinstance(scope, str) for scope in scopes
     ):

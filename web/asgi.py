@@ -38,6 +38,7 @@ from web.bodies import (
     Receive,
     RefusedError,
     discard,
+    limit_of_method,
     own_limit,
 )
 from web.deferred import CLIENT_GONE, Deferred
@@ -89,6 +90,7 @@ class Application:
             settings.BODY_SECONDS,
             ask,
             own_limit,
+            limit_of_method,
         )
         self.forwarded = ForwardedHeaders(known_networks())
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()

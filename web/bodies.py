@@ -5,6 +5,9 @@ valid credentials, and if there is memory for it. At most `LARGE_BODIES` bodies 
 size are in memory at once, at most one of each caller. A further one waits and is not
 read meanwhile.
 
+Views that need less than the general limit state their own, with `limits_bodies`. A
+body that is longer is refused before it is read.
+
 A view that needs no credentials may state a limit of its own for its bodies:
 
     path("tokens/leaked", accepts_bodies(LeakedView.as_view(), 256 * 1024))
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any
@@ -34,6 +37,7 @@ LARGE_BODIES = 4
 OPEN_MEMORY, OPEN_MEMORY_EACH = 8 * 1024 * 1024, 1024 * 1024
 
 MARK = "accepts_bodies"
+LIMITS = "limits_bodies"
 
 
 def accepts_bodies(view: Callable[..., Any], largest: int) -> Callable[..., Any]:
@@ -59,6 +63,24 @@ def own_limit(environ: Environ) -> int | None:
     return getattr(view, MARK, None)
 
 
+def limits_bodies(
+    view: Callable[..., Any], largest: Mapping[str, int]
+) -> Callable[..., Any]:
+    """Set a view's longest bodies in bytes, by method; other methods read `SMALL`."""
+    setattr(view, LIMITS, largest)
+    return view
+
+
+def limit_of_method(environ: Environ) -> int | None:
+    """Return the limit that a view has set for the method of a request, if any."""
+    try:
+        view = find_view(path_of(environ)).func
+    except Resolver404:
+        return None
+    limits: Mapping[str, int] | None = getattr(view, LIMITS, None)
+    return None if limits is None else limits.get(environ["REQUEST_METHOD"], SMALL)
+
+
 class RefusedError(Exception):
     """A request that is answered without a view."""
 
@@ -75,7 +97,8 @@ class ClientGoneError(Exception):
 class BodyReader:
     """Reads bodies; `is_identified` returns whether a request's credentials are valid.
 
-    `own_limit` returns the limit of a view that needs none, see `accepts_bodies`.
+    `own_limit` returns the limit of a view that needs none, see `accepts_bodies`, and
+    `limit_of_method` that of any other, see `limits_bodies`.
 
     The client has `seconds` to send the body, and again as many after each quarter of
     `largest` bytes. So a large body may take longer, if the client sends at least a
@@ -88,11 +111,13 @@ class BodyReader:
         seconds: float,
         is_identified: Callable[[Environ], Awaitable[bool]],
         own_limit: Callable[[Environ], int | None] = lambda environ: None,
+        limit_of_method: Callable[[Environ], int | None] = lambda environ: None,
     ) -> None:
         self.largest = largest
         self.seconds = seconds
         self.is_identified = is_identified
         self.own_limit = own_limit
+        self.limit_of_method = limit_of_method
         self.memory = Memory(largest * LARGE_BODIES, largest)
         # Apart from the other, so that strangers can't use that up.
         self.open_memory = Memory(OPEN_MEMORY, OPEN_MEMORY_EACH)
@@ -116,37 +141,40 @@ class BodyReader:
                 raise too_large(limit)
             address = environ["REMOTE_ADDR"]
             async with self.open_memory.reserved(address, limit, self.seconds):
-                body, _ = await self.rest(receive, limit)
-                if len(body) > limit:
-                    raise too_large(limit)
+                body, _ = await self.rest(receive, limit, limit)
                 yield body
             return
-        if size > self.largest:
-            raise too_large(self.largest)
+        limit = self.limit_of_method(environ)
+        largest = self.largest if limit is None else min(self.largest, limit)
+        if is_chunked:
+            size = largest
+        if size > largest:
+            raise too_large(largest)
         if size > SMALL and not is_chunked:
             await self.require_credentials(environ)
             async with self.memory.reserved(caller, size, self.seconds):
-                body, _ = await self.rest(receive, self.largest)
+                body, _ = await self.rest(receive, largest, largest)
                 yield body
             return
-        begin, is_whole = await self.rest(receive, SMALL)
+        begin, is_whole = await self.rest(receive, SMALL, largest)
         if len(begin) <= SMALL:
             yield begin
             return
         await self.require_credentials(environ)
-        async with self.memory.reserved(caller, self.largest, self.seconds):
+        async with self.memory.reserved(caller, largest, self.seconds):
             if is_whole:
                 yield begin
                 return
-            body, _ = await self.rest(receive, self.largest, begin)
+            body, _ = await self.rest(receive, largest, largest, begin)
             yield body
 
     async def rest(
-        self, receive: Receive, enough: int, begin: bytes = b""
+        self, receive: Receive, enough: int, largest: int, begin: bytes = b""
     ) -> tuple[bytes, bool]:
         """Return a body of which `begin` is read, and whether that is all of it.
 
-        Reading ends early once there are more than `enough` bytes.
+        Reading ends early once there are more than `enough` bytes; more than `largest`
+        are refused.
         """
         parts, size, step = [begin], len(begin), len(begin)
         is_whole = False
@@ -169,8 +197,8 @@ class BodyReader:
             raise RefusedError(
                 408, f"The body did not arrive within {self.seconds:g} seconds."
             ) from None
-        if size > self.largest:
-            raise too_large(self.largest)
+        if size > largest:
+            raise too_large(largest)
         return b"".join(parts), is_whole
 
     async def require_credentials(self, environ: Environ) -> None:
@@ -184,7 +212,9 @@ class BodyReader:
 
 def too_large(limit: int) -> RefusedError:
     return RefusedError(
-        413, f"The body is larger than {limit} bytes; send it in parts."
+        413,
+        f"The body is larger than {limit} bytes, the limit of this address: send less, "
+        "or send it in parts.",
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from api.openapi.types import Schema, query, table
+from scopes.grammar import LARGEST_WITH_SCOPES
+from web.bodies import SMALL
 
 TEXT: Schema = {"type": "string"}
 NAMES: Schema = {"type": "array", "items": TEXT}
@@ -67,6 +69,7 @@ def _form(
             "operationId": f"post_oauth2_{name}",
             "summary": summary,
             "requestBody": {
+                "description": f"A form of at most {SMALL:,} bytes.",
                 "required": True,
                 "content": {
                     FORM: {
@@ -120,6 +123,7 @@ table.beside |= {
             "operationId": "post_oauth2_authorize",
             "summary": "Agree, as the page's form does",
             "requestBody": {
+                "description": f"A form of at most {LARGEST_WITH_SCOPES:,} bytes.",
                 "content": {
                     FORM: {
                         "schema": {
@@ -127,7 +131,7 @@ table.beside |= {
                             "properties": {"_xsrf": TEXT, "scopes": NAMES},
                         }
                     }
-                }
+                },
             },
             "responses": {**LED_ON, **REFUSED_PAGES},
         },

@@ -28,7 +28,7 @@ REFUSALS = {
     404: "There is no such thing, as far as the caller may know.",
     405: "This one can't be changed while the hub runs.",
     409: "It exists already, or has been changed meanwhile.",
-    413: "The body is larger than this hub reads.",
+    413: "The body is larger than this call reads.",
     429: "There is no room for it now; try again later.",
     500: "It was tried and failed; the message says why.",
     503: "What is needed for it does not answer; try again later.",
@@ -75,6 +75,7 @@ class HubSchema(AutoSchema):
             described["security"] = [{}]
         if body is not None:
             described["requestBody"] = {
+                "description": f"JSON of at most {body.largest:,} bytes.",
                 "required": body.is_required,
                 "content": {"application/json": {"schema": self.body_schema(body)}},
             }

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
+from django.test import RequestFactory
 
+from api.parsers import TooLarge
 from api.users import LARGEST_REPORT, MOST_REPORTED, ActivityView, read_report
 from scopes.refusals import Invalid
 
@@ -15,8 +17,9 @@ def test_a_large_body_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     body = b"{" + b" " * LARGEST_REPORT + b"}"
     (parser,) = ActivityView().get_parsers()
     monkeypatch.setattr("api.parsers.orjson.loads", lambda text: pytest.fail("parsed"))
-    with pytest.raises(Invalid, match="larger than"):
-        parser.parse(BytesIO(body))
+    context = {"view": ActivityView(), "request": RequestFactory().post("/")}
+    with pytest.raises(TooLarge, match="larger than"):
+        parser.parse(BytesIO(body), parser_context=context)
 
 
 def test_servers_are_counted_before_they_are_looked_at() -> None:
