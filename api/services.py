@@ -28,6 +28,7 @@ from scopes.refusals import Invalid, NotFound
 from services.actions import create_service, delete_service, refuse_taken
 from services.models import Service
 from tokens.actions import import_token
+from tokens.models import CreatedVia
 
 READ = ("read:services", "read:services:name", "read:roles:services")
 
@@ -167,6 +168,7 @@ class ServiceView(HubAPIView):
                     service,
                     secret,
                     note="given when the service was created",
+                    via=CreatedVia.API,
                     by=request.actor,
                 )
         publish_service(service)

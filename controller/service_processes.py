@@ -33,7 +33,7 @@ from controller.shutdown import die_with
 from oauth.actions import PREFIX, update_clients
 from services.models import Service
 from tokens.actions import issue_token, revoke_tokens
-from tokens.models import APIToken
+from tokens.models import APIToken, CreatedVia
 from web.hosts import public_origin, public_url, service_origin, service_path
 
 if TYPE_CHECKING:
@@ -118,9 +118,8 @@ def provide() -> list[Program]:
 def _end_tokens() -> None:
     """Revoke the tokens of earlier controllers, and mark them for the next purge."""
     issued = APIToken.objects.filter(
-        note=NOTE,
+        created_via=CreatedVia.SERVICE,
         service__isnull=False,
-        origin=APIToken.Origin.GENERATED,
         revoked_at=None,
     )
     if ids := list(issued.values_list("pk", flat=True)):
@@ -130,7 +129,9 @@ def _end_tokens() -> None:
 
 def _new(service: Service) -> str:
     """Issue a token for a service without one; it is the secret of its client, too."""
-    _, secret = issue_token(service, note=NOTE, by=BY, capped=False)
+    _, secret = issue_token(
+        service, note=NOTE, via=CreatedVia.SERVICE, by=BY, capped=False
+    )
     update_clients([service], {service.name: secret}, by=BY)
     return secret
 

@@ -30,7 +30,7 @@ from scopes.refusals import Invalid, NotFound
 from services.models import Service
 from tokens import digests, format, keys
 from tokens.actions import issue_token, revoke_tokens
-from tokens.models import APIToken
+from tokens.models import APIToken, CreatedVia
 from web.hosts import service_origin, service_path
 
 PREFIX: Final = "service-"
@@ -316,6 +316,7 @@ def redeem_code(promise: OAuthCode, *, by: Actor) -> tuple[APIToken, str]:
         expires_in=settings.HUB.oauth_token_expires_in or None,
         session_id=promise.session_id or None,
         client_id=promise.client.identifier,
+        via=CreatedVia.OAUTH,
         capped=False,
     )
 

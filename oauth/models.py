@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from scopes.access import Identity
 from services.models import Service
+from tokens.models import APIToken
 
 REDIRECT_URI_LENGTH = 1023
 
@@ -21,8 +22,8 @@ class OAuthClient(models.Model):
 
     Servers are in a room further right, so the column contains a name, `user/server`,
     and is no foreign key. The client's secret is the API token of the service or
-    server; only its digest is stored, and the lookup key that refuses wrong secrets
-    without Argon2. A client without them can't be used.
+    server, `secret`. Clients of older hubs have a digest of their own, and the lookup
+    key that refuses wrong secrets without Argon2. A client without any can't be used.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {"service": "service__name"}
@@ -35,6 +36,9 @@ class OAuthClient(models.Model):
     description = models.CharField(max_length=1023, blank=True)
     handle = models.CharField(max_length=32, blank=True)
     digest = models.CharField(max_length=255, blank=True)
+    secret = models.ForeignKey(
+        APIToken, models.SET_NULL, null=True, blank=True, related_name="secret_of"
+    )
     redirect_uri = models.CharField(max_length=REDIRECT_URI_LENGTH)
     allowed_scopes = models.JSONField(default=list, blank=True)
     service = models.OneToOneField(

@@ -26,7 +26,7 @@ from scopes.grammar import check_scopes
 from scopes.refusals import Conflict, Invalid
 from servers.models import Server
 from tokens.actions import import_token, issue_token, revoke_tokens
-from tokens.models import APIToken
+from tokens.models import APIToken, CreatedVia, Purpose
 from tokens.verification import verify
 
 CONTROLLER: Final = Actor.system("controller")
@@ -73,6 +73,8 @@ def issue_credentials(
         by=by,
         scopes=scopes,
         note=f"Server at {server.path}",
+        via=CreatedVia.SERVER,
+        purpose=Purpose.SERVER,
         capped=False,
         limited=False,
     )
@@ -107,6 +109,8 @@ def rehash(
             secret,
             note=f"Server at {server.path}",
             scopes=server_scopes(server, requested),
+            via=CreatedVia.SERVER,
+            purpose=Purpose.SERVER,
             by=by,
         )
     except Invalid:

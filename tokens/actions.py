@@ -25,7 +25,7 @@ from scopes.grammar import check_count, check_scopes
 from scopes.refusals import Conflict, Invalid
 from services.models import Service
 from tokens import digests, format, keys
-from tokens.models import APIToken
+from tokens.models import APIToken, CreatedVia, Purpose
 
 MAX_NOTE_LENGTH = 1023
 # A century; a later end is refused.
@@ -54,6 +54,8 @@ def issue_token(
     expires_in: int | None = None,
     session_id: str | None = None,
     client_id: str = "",
+    via: CreatedVia = CreatedVia.API,
+    purpose: Purpose | None = None,
     capped: bool = True,
     limited: bool = True,
     now: datetime | None = None,
@@ -84,6 +86,8 @@ def issue_token(
         origin=APIToken.Origin.GENERATED,
         note=note,
         scopes=scopes,
+        purpose=purpose or usual_purpose(owner, client_id, via),
+        created_via=via,
         client_id=client_id,
         session_id=session_id,
         created=now,
@@ -95,6 +99,16 @@ def issue_token(
             condition = has_room(owner, now)
         _store(token, owner, by, condition)
     return token, secret
+
+
+def usual_purpose(owner: User | Service, client_id: str, via: CreatedVia) -> Purpose:
+    """Return what a token is for, as far as its owner and its way show that."""
+    if client_id:
+        return Purpose.CLIENT
+    if isinstance(owner, Service):
+        return Purpose.SERVICE
+    by_hand = via in (CreatedVia.PAGE, CreatedVia.ADMIN)
+    return Purpose.PERSON if by_hand else Purpose.PROGRAM
 
 
 def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
@@ -144,6 +158,8 @@ def import_token(
     *,
     note: str = "",
     scopes: Sequence[str] = (INHERIT,),
+    via: CreatedVia = CreatedVia.CONFIG,
+    purpose: Purpose | None = None,
     by: Actor,
 ) -> APIToken:
     """Import `secret` as a token of `owner`, without end and with all the owner's
@@ -162,12 +178,15 @@ def import_token(
     known = APIToken.objects.filter(public_id=public_id).first()
     if known is not None:
         return known
+    is_service = isinstance(owner, Service)
     token = APIToken(
         public_id=public_id,
         digest=digests.digest(secret, APIToken.Origin.IMPORTED),
         origin=APIToken.Origin.IMPORTED,
         note=note,
         scopes=list(scopes),
+        purpose=purpose or (Purpose.SERVICE if is_service else Purpose.IMPORT),
+        created_via=via,
     )
     try:
         with transaction.atomic():
@@ -390,6 +409,7 @@ def _store(
         token.user = owner
     else:
         token.service = owner
+    token.created_by, token.created_address = by.label, by.address
     if not insert(token, *condition):
         # The limit applies to users only.
         raise _full(cast(User, owner))
@@ -402,6 +422,8 @@ def _store(
         owner=owner.name,
         owner_kind=token.owner_kind,
         origin=token.origin,
+        purpose=token.purpose,
+        via=token.created_via,
         note=token.note,
         scopes=token.scopes,
         client_id=token.client_id,

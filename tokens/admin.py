@@ -44,7 +44,7 @@ from services import admin as services_admin
 from services.models import Service
 from tokens import actions
 from tokens.forms import MAXIMUM, NEVER, lifetimes
-from tokens.models import APIToken
+from tokens.models import APIToken, CreatedVia
 from web.admin_base import (
     CaseFilter,
     ChosenFilter,
@@ -410,6 +410,7 @@ class APITokenAdmin(ScopedAdmin):
                     scopes=data["scopes"] or None,
                     note=data["note"],
                     expires_in=data["expires_in"],
+                    via=CreatedVia.ADMIN,
                 )
             except Refusal as refusal:
                 form.add_error(None, refusal.for_people)

@@ -63,7 +63,7 @@ HEAD: Final = (
     "CAST(t.scopes AS text) || ''",
     "t.client_id",
     "t.session_id",
-    "CASE WHEN substr(t.note, 1, 10) = 'Server at ' THEN 1 ELSE 0 END",
+    "CASE WHEN t.purpose = 'server' THEN 1 ELSE 0 END",
     "{client}",
     "{owner_kind}",
     "{owner_id}",

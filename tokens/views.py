@@ -22,7 +22,7 @@ from tokens import activity, clients
 from tokens.actions import issue_token, revoke_token
 from tokens.authorized_apps import applications
 from tokens.forms import TokenForm
-from tokens.models import APIToken, APITokenQuerySet
+from tokens.models import APIToken, APITokenQuerySet, CreatedVia
 from web.hosts import origin_of
 
 CURL = 'curl -H "Authorization: token {secret}" {api_url}/user'
@@ -131,6 +131,7 @@ class RequestView(FormMixin, TokenListView):
                 note=form.cleaned_data["note"],
                 expires_in=form.cleaned_data["expires_in"],
                 scopes=form.cleaned_data["token_scopes"],
+                via=CreatedVia.PAGE,
             )
         except Refusal as refusal:
             form.add_error(None, refusal.for_people)

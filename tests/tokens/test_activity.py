@@ -14,7 +14,7 @@ from accounts.models import User
 from services.models import Service
 from tests.factories import make_token
 from tokens import activity
-from tokens.models import APIToken
+from tokens.models import APIToken, Purpose
 from tokens.verification import verify
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -107,7 +107,7 @@ def test_every_use_counts_without_a_resolution(
 def test_servers_and_services_do_not_count_as_their_user(
     alan: User, ci: Service, clock: Any
 ) -> None:
-    of_server, server_secret = make_token(alan, note="Server at /user/alan/")
+    of_server, server_secret = make_token(alan, purpose=Purpose.SERVER)
     of_service, service_secret = make_token(ci)
 
     verify(server_secret)
@@ -116,6 +116,17 @@ def test_servers_and_services_do_not_count_as_their_user(
 
     assert seen(of_server) == seen(of_service) == NOON
     assert seen(alan) is None
+
+
+def test_note_of_a_server_does_not_make_a_token_of_a_server(
+    alan: User, clock: Any
+) -> None:
+    _, secret = make_token(alan, note="Server at /user/alan/")
+
+    verify(secret)
+    activity.flush()
+
+    assert seen(alan) == NOON
 
 
 def test_refused_tokens_leave_no_trace(alan: User, clock: Any) -> None:

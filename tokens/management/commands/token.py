@@ -15,6 +15,7 @@ from accounts.naming import find_typed_user
 from audit.models import Actor
 from scopes.refusals import Refusal
 from tokens.actions import issue_token
+from tokens.models import CreatedVia
 
 # Seconds of each unit of a lifetime.
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -84,6 +85,7 @@ class Command(BaseCommand):
                 note=options["note"],
                 expires_in=options["expires_in"],
                 scopes=options["scopes"],
+                via=CreatedVia.COMMAND,
                 capped=False,
             )
         except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""API tokens: the stored data, and which of them are valid."""
+"""Tokens and their secrets."""
 
 from __future__ import annotations
 
@@ -30,6 +30,35 @@ ENDED_KEPT = timedelta(days=90)
 # Tokens of OAuth clients, and those that ended with their server. No person requested
 # them, so they are not shown after their end.
 AUTOMATIC = ~Q(client_id="") | Q(revoked_at__gte=F("expires_at"))
+
+
+class Purpose(models.TextChoices):
+    """What a token is for. Nothing is recognised by its note, which anybody may write.
+
+    Rows of an older hub that runs beside this one have none; they count as a person's.
+    """
+
+    PERSON = "person", "a person"
+    PROGRAM = "program", "a program"
+    SERVER = "server", "a server"
+    SERVICE = "service", "a service"
+    CLIENT = "client", "an OAuth client"
+    IMPORT = "import", "an imported secret"
+
+
+class CreatedVia(models.TextChoices):
+    """The way in which a token came to be."""
+
+    PAGE = "page", "the Token page"
+    API = "api", "the API"
+    ADMIN = "admin", "Django admin"
+    CONFIG = "config", "the configuration"
+    COMMAND = "command", "the command line"
+    DEVICE = "device", "a device sign-in"
+    EXCHANGE = "exchange", "an exchange"
+    SERVER = "server", "the start of a server"
+    SERVICE = "service", "the start of a service"
+    OAUTH = "oauth", "an OAuth sign-in"
 
 
 class APITokenQuerySet(models.QuerySet["APIToken"]):
@@ -85,8 +114,14 @@ class APIToken(models.Model):
     `public_id` finds the row: a generated token contains it, for an imported secret it
     is a short keyed hash of the secret, the lookup key. `digest` is Argon2id over the
     whole token. `tag_key` is the id of the key of the tag, so that the loss of a key is
-    noticed. A revoked row is kept, so that a secret from the configuration can't come
-    back at a restart.
+    noticed. `fingerprint` finds the row by the SHA-256 of the whole token; it is a
+    keyed hash of that, and empty until the first use for tokens of older hubs. A
+    revoked row is kept, so that a secret from the configuration can't come back at a
+    restart.
+
+    A rotation gives the row another public id and digest, and keeps the earlier ones as
+    a `PreviousSecret`. `networks` (CIDR) and `rate_limit` (requests in a minute) are
+    null without a limit of the token's own.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {
@@ -114,6 +149,18 @@ class APIToken(models.Model):
     digest = models.CharField(max_length=255)
     origin = models.CharField(max_length=8, choices=Origin, default=Origin.GENERATED)
     tag_key = models.CharField(max_length=8, blank=True)
+    fingerprint = models.CharField(max_length=43, blank=True, default="", db_default="")
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    purpose = models.CharField(
+        max_length=8, choices=Purpose, blank=True, default="", db_default=""
+    )
+    created_via = models.CharField(
+        max_length=8, choices=CreatedVia, blank=True, default="", db_default=""
+    )
+    created_by = models.CharField(max_length=300, blank=True, default="", db_default="")
+    created_address = models.CharField(
+        max_length=64, blank=True, default="", db_default=""
+    )
     note = models.CharField(max_length=1023, blank=True)
     scopes = models.JSONField(default=list)
     client_id = models.CharField(max_length=255, blank=True, db_index=True)
@@ -122,9 +169,25 @@ class APIToken(models.Model):
     )
     created = models.DateTimeField(default=timezone.now)
     last_activity = models.DateTimeField(null=True, blank=True)
+    last_address = models.CharField(
+        max_length=64, blank=True, default="", db_default=""
+    )
+    last_agent = models.CharField(max_length=255, blank=True, default="", db_default="")
+    last_endpoint = models.CharField(
+        max_length=255, blank=True, default="", db_default=""
+    )
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    # Days before the expiry of which the owner was reminded last.
+    reminded_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    networks = models.JSONField(null=True, blank=True)
+    rate_limit = models.PositiveIntegerField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True)
     disabled_by = models.CharField(
+        max_length=300, blank=True, default="", db_default=""
+    )
+    frozen_at = models.DateTimeField(null=True, blank=True)
+    frozen_by = models.CharField(max_length=300, blank=True, default="", db_default="")
+    frozen_reason = models.CharField(
         max_length=300, blank=True, default="", db_default=""
     )
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -140,6 +203,7 @@ class APIToken(models.Model):
         indexes = (
             models.Index(fields=("expires_at", "id"), name="token_expires"),
             models.Index(fields=("created", "id"), name="token_created"),
+            models.Index(fields=("fingerprint",), name="token_fingerprint"),
             models.Index(
                 fields=("revoked_at", "disabled_at", "expires_at"), name="token_state"
             ),
@@ -205,51 +269,45 @@ class APIToken(models.Model):
         return token_access(self.scopes, owner, identity, client, members_among)
 
 
-class LeakReport(models.Model):
-    """Strings that somebody posted as leaked tokens; see `tokens.leaks`.
+class PreviousSecret(models.Model):
+    """A secret that a rotation replaced.
 
-    `body` holds them encrypted until the controller has handled the report. The row
-    stays for a while, because the reports of a network are counted.
+    It is valid until `ends_at`, so that programs change over without a failed call.
+    Afterwards it is a tripwire: whoever presents it holds a secret that was given away
+    or forgotten. `freezes` says that such a use freezes the token. `rotation_key` is a
+    keyed hash of the idempotency key of the rotation, so that a repeated request is
+    answered with the same new secret.
     """
 
-    received = models.DateTimeField(default=timezone.now)
-    address = models.CharField(max_length=64)
-    network = models.CharField(max_length=64)
-    size = models.PositiveIntegerField()
-    body = models.BinaryField()
-    handled_at = models.DateTimeField(null=True, blank=True)
-    found = models.PositiveIntegerField(default=0)
+    token = models.ForeignKey(APIToken, models.CASCADE, related_name="previous_secrets")
+    public_id = models.CharField(max_length=32, unique=True)
+    digest = models.CharField(max_length=255)
+    origin = models.CharField(max_length=8, choices=APIToken.Origin)
+    tag_key = models.CharField(max_length=8, blank=True)
+    fingerprint = models.CharField(max_length=43, blank=True)
+    replaced_at = models.DateTimeField(default=timezone.now)
+    replaced_by = models.CharField(max_length=300, blank=True)
+    ends_at = models.DateTimeField()
+    freezes = models.BooleanField(default=False)
+    rotation_key = models.CharField(max_length=43, blank=True)
+    tripped_at = models.DateTimeField(null=True, blank=True)
+    tripped_address = models.CharField(max_length=64, blank=True)
 
     class Meta:
         ordering = ("id",)
-        indexes = (
-            models.Index(fields=("network", "received"), name="leak_report_network"),
-            models.Index(
-                fields=("id",), condition=Q(handled_at=None), name="leak_report_waiting"
+        indexes = (models.Index(fields=("fingerprint",), name="previous_fingerprint"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(digest__startswith="$argon2id$"),
+                name="previous_secret_is_kept_as_argon2id",
+            ),
+            # A repeated rotation finds the first one.
+            models.UniqueConstraint(
+                fields=("token", "rotation_key"),
+                condition=~Q(rotation_key=""),
+                name="previous_secret_of_a_rotation",
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.size} strings from {self.address}"
-
-
-class Leak(models.Model):
-    """A token that was valid when it was reported as leaked, and was revoked.
-
-    `mail_due` is the time of the next attempt to mail the owner; null if no mail is to
-    be sent any more.
-    """
-
-    token = models.OneToOneField(APIToken, models.CASCADE, related_name="leak")
-    at = models.DateTimeField(default=timezone.now)
-    address = models.CharField(max_length=64)
-    source = models.CharField(max_length=500, blank=True)
-    mail_due = models.DateTimeField(null=True, blank=True, db_index=True)
-    mailed_at = models.DateTimeField(null=True, blank=True)
-    seen_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering = ("-id",)
-
-    def __str__(self) -> str:
-        return f"leak of {self.token_id}"
+        return f"earlier secret of a{self.token_id}"

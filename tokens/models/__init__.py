@@ -1,0 +1,32 @@
+"""API tokens: the stored data, and which of the tokens are valid."""
+
+from tokens.models.leak import Leak, LeakReport
+from tokens.models.policy import TokenPolicy, TokenPreferences, TokenRequest
+from tokens.models.token import (
+    AUTOMATIC,
+    ENDED_KEPT,
+    APIToken,
+    APITokenQuerySet,
+    CreatedVia,
+    PreviousSecret,
+    Purpose,
+)
+from tokens.models.usage import TokenDay, TokenOperation, TokenUse
+
+__all__ = [
+    "AUTOMATIC",
+    "ENDED_KEPT",
+    "APIToken",
+    "APITokenQuerySet",
+    "CreatedVia",
+    "Leak",
+    "LeakReport",
+    "PreviousSecret",
+    "Purpose",
+    "TokenDay",
+    "TokenOperation",
+    "TokenPolicy",
+    "TokenPreferences",
+    "TokenRequest",
+    "TokenUse",
+]
