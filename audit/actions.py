@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 
 from audit.models import Actor, Event, Purge
+from audit.sealing import allow_purge, delete_seals, shorten_chain
 from database.statements import insert
 from web.redaction import SECRET, redact
 
@@ -116,12 +117,17 @@ def purge_events(before: datetime, *, by: Actor) -> int:
     deleted = 0
     while batch := delete_events(before):
         deleted += batch
+    shorten_chain()
+    while delete_seals():
+        pass
     record_purge(before, deleted, by=by)
     return deleted
 
 
+@transaction.atomic
 def announce_purge(before: datetime, *, by: Actor) -> None:
-    """Announce that events from before a time may be deleted."""
+    """Announce and sign that events from before a time may be deleted."""
+    allow_purge(before)
     Purge.objects.create(before=before, actor_name=by.name)
 
 

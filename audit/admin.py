@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -12,8 +13,10 @@ from django.db.models.expressions import RawSQL
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from audit.chain import public_keys
 from audit.models import ACTIONS, Event
-from audit.rights import SCOPES, readable_events
+from audit.rights import EVERYTHING, SCOPES, readable_events
+from audit.sealing import state
 from web.admin_base import DASH, ScopedAdmin, moment
 
 
@@ -97,7 +100,8 @@ class EventAdmin(ScopedAdmin):
     search_help_text = "Any part of the name of an actor or a target"
     exported = ("at", "actor", "token", "address", "action", "target", "details")
 
-    list_display = ("when", "actor", "did", "target", "address")
+    list_display = ("when", "actor", "did", "target", "address", "sealed")
+    list_select_related = ("seal",)
     list_display_links = ("when",)
     list_filter = (
         TargetFilter,
@@ -115,14 +119,17 @@ class EventAdmin(ScopedAdmin):
         "action",
         "target",
         "what",
+        "place",
     )
 
     def changelist_view(
         self, request: Any, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        return super().changelist_view(
-            request, {"title": "Audit log", **(extra_context or {})}
-        )
+        context: dict[str, Any] = {"title": "Audit log"}
+        # The numbers are those of all events, also of those that others may not read.
+        if request.user.access.covers(EVERYTHING):
+            context |= chain_context()
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def has_view_permission(self, request: Any, obj: Model | None = None) -> bool:
         # The rights on one row are those of the queryset, because filters do not apply
@@ -162,3 +169,33 @@ class EventAdmin(ScopedAdmin):
             return DASH
         text = json.dumps(event.detail, indent=2, ensure_ascii=False)
         return format_html("<pre>{}</pre>", text)
+
+    @admin.display(description="Sealed")
+    def sealed(self, event: Event) -> str:
+        seal = getattr(event, "seal", None)
+        return str(seal.sequence) if seal is not None else "Not yet"
+
+    @admin.display(description="Sealed")
+    def place(self, event: Event) -> SafeString | str:
+        seal = getattr(event, "seal", None)
+        if seal is None:
+            return "Not yet"
+        return format_html(
+            "As number {}, hash <code>{}</code>",
+            seal.sequence,
+            bytes(seal.digest).hex(),
+        )
+
+
+def chain_context() -> dict[str, Any]:
+    """Return the state of the hash chain for the page."""
+    chain = state()
+    checkpoint = chain.checkpoint
+    return {
+        "chain": chain,
+        "checkpoint_at": (
+            moment(datetime.fromisoformat(checkpoint.at)) if checkpoint else ""
+        ),
+        "oldest": moment(chain.oldest) if chain.oldest else "",
+        "is_signed": checkpoint is None or checkpoint.is_signed(public_keys()),
+    }

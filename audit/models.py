@@ -2,7 +2,8 @@
 
 Rows are only added; triggers in the database enforce that for every program. A row
 contains the names of its actor and target instead of foreign keys, so that the row
-outlives both.
+outlives both. Seals chain the events by hashes, and signed checkpoints vouch for the
+seals; see `audit.chain`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ ACTIONS: Final = {
     "session.logout": "signed out",
     "session.refuse": "failed to sign in",
     "audit.purge": "deleted old events from the",
+    "audit.begin": "began a new hash chain of the",
 }
 
 
@@ -182,3 +184,64 @@ class Purge(models.Model):
 
     def __str__(self) -> str:
         return f"events before {self.before:%Y-%m-%d %H:%M}"
+
+
+class Seal(models.Model):
+    """The place of one event in the hash chain.
+
+    A seal outlives its event until all earlier events are purged too, so that the chain
+    has no gap; so its event may be gone, and there is no constraint.
+    """
+
+    sequence = models.BigIntegerField(primary_key=True)
+    event = models.OneToOneField(
+        Event, models.DO_NOTHING, db_constraint=False, related_name="seal"
+    )
+    # The time of the event, which says whether a purge may have deleted the event.
+    at = models.DateTimeField()
+    content = models.BinaryField(max_length=32)
+    digest = models.BinaryField(max_length=32)
+
+    class Meta:
+        ordering = ("sequence",)
+
+    def __str__(self) -> str:
+        return f"{self.sequence}"
+
+
+class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
+    def starts(self) -> CheckpointQuerySet:
+        """Checkpoints at which a chain begins; the latest counts."""
+        return self.exclude(kind=Checkpoint.Kind.SEAL).order_by("-pk")
+
+    def ends(self) -> CheckpointQuerySet:
+        """Checkpoints up to which events are sealed, the latest first."""
+        return self.exclude(kind=Checkpoint.Kind.PURGE).order_by("-sequence", "-pk")
+
+
+class Checkpoint(models.Model):
+    """A signed statement: the hash of the chain up to `sequence` is `digest`."""
+
+    class Kind(models.TextChoices):
+        # A chain begins here; `detail` has the events that were there before.
+        FIRST = "first"
+        # A batch of events was sealed.
+        SEAL = "seal"
+        # Events before the time in `detail` may be gone, and seals up to here are.
+        PURGE = "purge"
+
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    sequence = models.BigIntegerField(db_index=True)
+    digest = models.BinaryField(max_length=32)
+    at = models.DateTimeField()
+    detail = models.JSONField(default=dict)
+    public_key = models.CharField(max_length=64)
+    signature = models.CharField(max_length=128)
+
+    objects = CheckpointQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.sequence}"

@@ -15,6 +15,7 @@ from controller import (
     metrics,
     retention,
     routing,
+    sealing,
     server_events,
     service_processes,
 )
@@ -28,6 +29,7 @@ TASK_GROUP: tuple[Task, ...] = (
     culler.run,
     cleanup.run,
     retention.run,
+    sealing.run,
     service_processes.run,
     routing.run,
 )

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from audit.actions import BATCH, announce_purge, delete_events, record_purge
 from audit.models import Actor, Event
+from audit.sealing import delete_seals, shorten_chain
 
 if TYPE_CHECKING:
     from controller.term import Term
@@ -52,6 +53,9 @@ async def tidy(term: Term, now: datetime) -> None:
     deleted = 0
     while batch := await term.write(delete_events, before):
         deleted += batch
+        await asyncio.sleep(PAUSE)
+    await term.write(shorten_chain)
+    while await term.write(delete_seals):
         await asyncio.sleep(PAUSE)
     await term.write(record_purge, before, deleted, by=BY)
     logger.info("Deleted %s events that were older than %s days", deleted, days)

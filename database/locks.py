@@ -49,6 +49,8 @@ class Advisory(IntEnum):
     CONTROLLER = 7269
     # One replica applies the configuration to the database.
     CONFIGURATION = 7267
+    # Events of the audit log are sealed, one batch after the other.
+    AUDIT_CHAIN = 7273
     # Administrators lose rights one after the other.
     ADMINISTRATORS = 7272
     # Servers are counted against the limits, and started or stopped.
@@ -66,6 +68,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     Advisory.CONFIGURATION,
     # Every transaction of a controller begins with this row.
     "servers_leadership",
+    Advisory.AUDIT_CHAIN,
     Advisory.ADMINISTRATORS,
     Advisory.CAPACITIES,
     Advisory.USER_NAMES,

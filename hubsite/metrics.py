@@ -43,6 +43,7 @@ from accounts.models import User
 from api.authentication import SessionAuthentication
 from api.base import HubAPIView
 from api.permissions import AllowAny
+from audit.sealing import state
 from controller.proxy import client
 from hubsite.memberships import memberships
 from servers import limits
@@ -232,10 +233,37 @@ class DatabaseCollector(Collector):
             value=Server.objects.filter(ready=True).count(),
         )
         yield memberships(f"{PREFIX}_user_group_info", now)
+        yield from chain_gauges()
 
     def describe(self) -> Iterable[Metric]:
         # Called when the collector is registered, perhaps without a database.
         return ()
+
+
+def chain_gauges() -> Iterable[Metric]:
+    """Yield the state of the audit log's hash chain; alerts watch the oldest event."""
+    chain = state()
+    yield GaugeMetricFamily(
+        f"{PREFIX}_audit_sealed_events",
+        "The sequence number of the last sealed event of the audit log",
+        value=chain.sealed,
+    )
+    yield GaugeMetricFamily(
+        f"{PREFIX}_audit_unsealed_events",
+        "Events of the audit log that are not sealed yet",
+        value=chain.unsealed,
+    )
+    yield GaugeMetricFamily(
+        f"{PREFIX}_audit_oldest_unsealed_timestamp_seconds",
+        "The time of the oldest event that is not sealed yet; 0 without such an event",
+        value=chain.oldest.timestamp() if chain.oldest else 0,
+    )
+    checkpoint = chain.checkpoint
+    yield GaugeMetricFamily(
+        f"{PREFIX}_audit_checkpoint_timestamp_seconds",
+        "The time of the last signed checkpoint of the audit log; 0 without one",
+        value=datetime.fromisoformat(checkpoint.at).timestamp() if checkpoint else 0,
+    )
 
 
 def active_users(now: datetime) -> dict[str, int]:

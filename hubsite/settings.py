@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
+from django.utils.functional import SimpleLazyObject
 
 from hubsite import logging as hub_logging
 from hubsite.config import secrets
@@ -66,6 +67,14 @@ TOKEN_TAG_KEYS: list[bytes] = [
 # The key of the lookup keys of imported secrets. It must not change, because their rows
 # could not be found any more, so it is stored apart from the other keys.
 TOKEN_HANDLE_KEY = secrets.keep(DATA_DIR / "secrets" / "handle_key").encode()
+# The first key signs the checkpoints of the audit log, all keys verify them. The key is
+# generated at its first use, because most programs sign and verify none.
+AUDIT_KEYS: Any = SimpleLazyObject(
+    lambda: [
+        key.encode()
+        for key in SITE.audit_keys or [secrets.keep(DATA_DIR / "secrets" / "audit_key")]
+    ]
+)
 # The secret for changes of the proxy's routes. It is stored, so that the next hub can
 # change the routes of a proxy that outlives this one.
 PROXY_AUTH_TOKEN = (

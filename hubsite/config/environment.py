@@ -32,8 +32,8 @@ SOCKET_PATH_LIMIT = 100
 # Variables with secrets.
 SECRET_VARIABLES = (
     *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
-    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_EMAIL_PASSWORD"),
-    *("HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
+    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_AUDIT_KEYS"),
+    *("HUB_EMAIL_PASSWORD", "HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
 )
 
 
@@ -152,6 +152,10 @@ class Site(HasTraits):
     tag_keys = Keys(
         help="Keys of the tag in tokens, separated by commas: the first signs, "
         "all verify."
+    )
+    audit_keys = Keys(
+        help="Keys of the checkpoints of the audit log, separated by commas: the first "
+        "signs, all verify."
     )
     public_url = Address(help="The address at which people reach the hub.")
     proxy_socket = Text(

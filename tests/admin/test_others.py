@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from audit.actions import record
-from audit.models import Actor, Event
+from audit.models import Actor, Checkpoint, Event
+from audit.sealing import seal_events
 from services.models import Service
 from tests.admin.conftest import text
 from tests.factories import (
@@ -105,6 +106,32 @@ def test_record_can_be_read_and_nothing_else(as_, ada, pages):
     assert client.post(pages.of(event), {"action": "x"}).status_code == 403
     assert client.post(pages.of(event, "delete"), {"post": "yes"}).status_code == 403
     assert client.get(pages.add("audit_event")).status_code == 403
+
+
+def test_audit_log_shows_what_is_sealed(as_, ada, grace, pages):
+    record(BY, "user.create", "user", "alan")
+    client = as_(ada)
+    assert "Nothing is sealed yet." in text(client.get(pages.list("audit_event")))
+    seal_events()
+    sealed = Event.objects.latest("pk")
+    waiting = record(BY, "user.create", "user", "bob")
+
+    log = text(client.get(pages.list("audit_event")))
+
+    number = sealed.seal.sequence
+    head = bytes(Checkpoint.objects.ends()[0].digest).hex()
+    assert f"Sealed up to number {number}." in log
+    assert f"hash {head[:16]}…" in log
+    assert "Not sealed yet: 1, the oldest of" in log
+    assert f"As number {number}, hash {head}" in text(client.get(pages.of(sealed)))
+    assert "Not yet" in text(client.get(pages.of(waiting)))
+    # Numbers of all events are for people who may read all events.
+    assert "Sealed up to" not in text(as_(grace).get(pages.list("audit_event")))
+
+    Checkpoint.objects.update(signature="00" * 64)
+    assert "The last checkpoint is not signed by this hub" in text(
+        client.get(pages.list("audit_event"))
+    )
 
 
 def test_record_is_searched_and_filtered(as_, ada, pages):

@@ -17,6 +17,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import User
+from audit.actions import record
+from audit.models import Event
+from audit.sealing import seal_events
 from hubsite import memberships
 from hubsite.config.hub_config import HubConfig
 from hubsite.metrics import CONTROLLER, HANDLERS, handler_of
@@ -25,6 +28,7 @@ from servers.limits import Capacity
 from servers.metrics import ServerMetrics
 from tests.conftest import API
 from tests.factories import (
+    BY,
     make_server,
     make_service,
     make_token,
@@ -86,6 +90,25 @@ def test_gauges_are_counted_in_the_database(scrape: Any) -> None:
     assert found[("jupyterhub_active_users", "24h")] == 2
     assert found[("jupyterhub_active_users", "7d")] == 4
     assert found[("jupyterhub_active_users", "30d")] == 7
+
+
+def test_gauges_tell_the_state_of_the_audit_log(scrape: Any) -> None:
+    names = ("sealed_events", "unsealed_events")
+    times = ("oldest_unsealed_timestamp_seconds", "checkpoint_timestamp_seconds")
+    waiting = Event.objects.count()
+    found = scrape()
+    assert [found[(f"jupyterhub_audit_{name}",)] for name in names] == [0, waiting]
+    assert found[(f"jupyterhub_audit_{times[1]}",)] == 0
+    now = timezone.now()
+    seal_events(now=now)
+    found = scrape()
+    assert [found[(f"jupyterhub_audit_{name}",)] for name in names] == [waiting, 0]
+    assert found[(f"jupyterhub_audit_{times[0]}",)] == 0
+    assert found[(f"jupyterhub_audit_{times[1]}",)] == pytest.approx(now.timestamp())
+    event = record(BY, "user.create", "user", "ada")
+    assert scrape()[(f"jupyterhub_audit_{times[0]}",)] == pytest.approx(
+        event.at.timestamp()
+    )
 
 
 def test_requests_are_counted_by_the_names_of_jupyterhub(

@@ -189,6 +189,16 @@ def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
 
+def test_the_key_of_the_audit_log_is_made_at_its_first_use(tmp_path: Path) -> None:
+    expression = "s.AUDIT_KEYS[0]"
+    assert loaded(tmp_path, expression) == loaded(tmp_path, expression)
+    kept = tmp_path / "secrets" / "audit_key"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert loaded(tmp_path, expression, HUB_AUDIT_KEYS=f"{NEW},{OLD}") == str(
+        NEW.encode()
+    )
+
+
 def test_all_who_ask_for_a_secret_at_once_get_the_same(tmp_path: Path) -> None:
     path = tmp_path / "secrets" / "key"
     with ThreadPoolExecutor(16) as pool:
