@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from accounts.configured import refuse_names_with_rights
 from accounts.models import Role, User
 from accounts.naming import (
     NAMES,
@@ -65,6 +66,8 @@ def create_user(
     # Checked without a lock first, because a name that exists needs none.
     if User.objects.filter(name=name).exists():
         raise _has_user(name)
+    if not _is_admin(by, by_admin):
+        refuse_names_with_rights([name])
     with transaction.atomic():
         created = _add_users([name], admin=admin, by=by)
     if not created:
@@ -89,6 +92,8 @@ def create_users(
     check_names(wanted)
     _require_admin(admin, by, by_admin)
     new = unknown_users(wanted)
+    if not _is_admin(by, by_admin):
+        refuse_names_with_rights(new)
     created: dict[str, int] = {}
     for batch in in_batches(new, partial(_add_users, admin=admin, by=by), size=NAMES):
         created |= batch
@@ -158,6 +163,8 @@ def update_user(
     if admin and not trusted:
         raise Forbidden("Only admins can grant admin permissions")
     if new_name is not None:
+        if not trusted:
+            refuse_names_with_rights([new_name])
         _rename(user, new_name, by=by)
     if admin is not None:
         if admin != user.admin:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.db import connection, models, transaction
 
-from accounts.models import NAME_LENGTH, Group
+from accounts.configured import roles_of_group
+from accounts.models import NAME_LENGTH, Group, Role
 from accounts.naming import (
     NAMES,
     check_number,
@@ -30,7 +32,7 @@ from database.locks import (
     lock_tree,
     locked,
 )
-from scopes.access import Access
+from scopes.access import Access, Identity, expand
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 
 # Limit of memberships in one call, and of one batch.
@@ -121,17 +123,39 @@ def _add_groups(
     return [Group(pk=ids[name], name=name, **fields) for name in names]
 
 
-def check_adding(access: Access, by: Actor, group: Group) -> None:
-    """Refuse to add members with a filtered `groups` if the group gives more rights.
+def check_adding(access: Access, by: Actor, names: Sequence[str]) -> None:
+    """Refuse to add members with a filtered `groups` if a group gives more rights.
 
-    Otherwise the caller could join the group to get these rights.
+    Otherwise the caller could join the group to get these rights. The roles that the
+    configuration gives to a group of this name count as well, because a group that is
+    deleted and created again gets them at the next start.
     """
-    given = partial(group.scopes_for, by.name)
-    if not access.may_hand_out(given, "groups", members_among):
-        raise Forbidden(
-            f"The roles of group {group.name} give scopes that you lack; only those add"
-            " members who may change every group."
-        )
+    check_number(names, "groups")
+    if access.reach("groups") is None:
+        return
+    member = Identity("user", by.name)
+    for name, raws in _scopes_by_group(names).items():
+        given = partial(expand, raws, member)
+        if not access.may_hand_out(given, "groups", members_among):
+            raise Forbidden(
+                f"The roles of group {name} give scopes that you lack; only those add"
+                " members who may change every group."
+            )
+
+
+def _scopes_by_group(names: Sequence[str]) -> dict[str, set[str]]:
+    """Return the raw scopes that members have by each group of these names."""
+    found: dict[str, set[str]] = {}
+    held = Role.objects.filter(groups__name__in=names)
+    for name, scopes in held.values_list("groups__name", "scopes"):
+        found.setdefault(name, set()).update(scopes)
+    configured = {name: roles_of_group(name) for name in names}
+    roles = Role.objects.filter(name__in=set(chain.from_iterable(configured.values())))
+    scopes_of = dict(roles.values_list("name", "scopes"))
+    for name, given in configured.items():
+        for role in given:
+            found.setdefault(name, set()).update(scopes_of.get(role, ()))
+    return found
 
 
 def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:

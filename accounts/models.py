@@ -67,11 +67,6 @@ class Group(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def scopes_for(self, name: str) -> frozenset[str]:
-        """Return the expanded scopes that a member of this name has by the group."""
-        raws = self.roles.values_list("scopes", flat=True)
-        return expand(chain.from_iterable(raws), Identity("user", name))
-
 
 class UserManager(BaseUserManager["User"]):
     """Finds users by name for Django's authentication."""

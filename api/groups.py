@@ -231,9 +231,10 @@ class GroupsView(HubAPIView):
 
     def post(self, request: APIRequest) -> HttpResponse:
         data = self.read_body()
-        groups = create_groups(
-            data["groups"], users=data.get("users", []), by=request.actor
-        )
+        names, users = data["groups"], data.get("users", [])
+        if users:
+            check_adding(request.access, request.actor, names)
+        groups = create_groups(names, users=users, by=request.actor)
         rows = all_rows(
             f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
             f"FROM {dialect().elements('t')} "
@@ -293,6 +294,8 @@ class GroupView(OneGroupView):
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         users = self.read_body().get("users", [])
+        if users:
+            check_adding(request.access, request.actor, [name])
         create_groups([name], users=users, by=request.actor)
         return json_response(group_text(request, name), 201)
 
@@ -312,7 +315,7 @@ class MembersView(OneGroupView):
 
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         group, names = self.find(), self.read_body()["users"]
-        check_adding(request.access, request.actor, group)
+        check_adding(request.access, request.actor, [name])
         add_members(group, names, by=request.actor)
         return json_response(group_text(request, name))
 

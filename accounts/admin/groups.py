@@ -147,6 +147,9 @@ class GroupAdmin(ScopedAdmin):
         by = Actor.of_request(request)
         data = form.cleaned_data
         added = self.known(request, data["add_members"])
+        if added:
+            name = obj.name if change else data["name"]
+            check_adding(request.user.access, by, [name])
         if not change:
             group = group_actions.create_group(
                 data["name"],
@@ -161,7 +164,6 @@ class GroupAdmin(ScopedAdmin):
             raise NotFound(DELETED)
         changes = form.changes({"properties": group.properties})
         if added:
-            check_adding(request.user.access, by, group)
             group_actions.add_members(group, added, by=by)
         if data.get("remove_members"):
             removed = self.known(request, data["remove_members"])

@@ -584,8 +584,8 @@ def _change_groups(request: Any, user: User, groups: Difference) -> None:
     unknown = [name for name in added if name not in touched]
     if unknown:
         raise Invalid(f"No such group: {', '.join(unknown)}")
+    check_adding(request.user.access, by, added)
     for name in added:
-        check_adding(request.user.access, by, touched[name])
         group_actions.add_members(touched[name], [user.name], by=by)
     for name in removed:
         group_actions.remove_members(touched[name], [user.name], by=by)

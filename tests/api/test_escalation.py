@@ -307,6 +307,78 @@ def test_a_group_leader_adds_nobody_to_rights_beyond_their_own(
     assert reply.status_code == 200
 
 
+# The configuration gives rights by name
+
+
+@pytest.fixture
+def named(settings: Any) -> None:
+    """Name people with rights in the configuration who have no rows."""
+    make_role("grader", "read:hub")
+    settings.HUB = dataclasses.replace(
+        settings.HUB,
+        admin_users=frozenset({"boss"}),
+        load_groups={"graders": {"users": ["Grace"], "properties": {}}},
+        load_roles=(
+            {"name": "grader", "users": ["emmy"], "groups": ["graders"]},
+            {"name": "user", "users": ["student"]},
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", ["boss", "Boss", "emmy", "grace"])
+def test_only_administrators_give_a_name_that_has_rights(
+    name: str, named: None, ada: User, mallory: User, as_: Any, bearer: Any
+) -> None:
+    make_role("manager", "admin-ui", "admin:users", users=[mallory])
+    client = bearer(make_token(mallory)[1])
+    page = f"/hub/admin/accounts/user/{mallory.pk}/change/"
+
+    patched = client.patch(
+        f"{API}/users/mallory", {"name": name}, content_type="application/json"
+    )
+    assert_refused(patched, 403)
+    assert_refused(client.post(f"{API}/users", {"usernames": ["bob", name]}), 403)
+    if name.islower():
+        assert_refused(client.post(f"{API}/users/{name}", {}), 403)
+    form = {"name": name, "initial-name": "mallory", "groups": ""}
+    assert "gives rights to this name" in as_(mallory).post(page, form).content.decode()
+    form = {"name": name, "groups": ""}
+    added = as_(mallory).post("/hub/admin/accounts/user/add/", form)
+    assert "gives rights to this name" in added.content.decode()
+    assert set(User.objects.values_list("name", flat=True)) == {"ada", "mallory"}
+
+    admins = bearer(make_token(ada)[1])
+    assert admins.post(f"{API}/users/{name.lower()}", {}).status_code == 201
+
+
+def test_names_without_rights_are_free(named: None, mallory: User, bearer: Any) -> None:
+    make_role("manager", "admin:users", users=[mallory])
+    client = bearer(make_token(mallory)[1])
+
+    assert client.post(f"{API}/users/student", {}).status_code == 201
+    assert client.post(f"{API}/users/bob", {}).status_code == 201
+
+
+def test_a_group_made_again_gives_its_maker_no_configured_role(
+    named: None, leader: User, mallory: User, as_: Any, bearer: Any
+) -> None:
+    make_role("maker", "admin:groups!group=graders", "list:users", users=[leader])
+    client = bearer(make_token(leader)[1])
+    body = {"users": ["mallory"]}
+
+    assert_refused(client.post(f"{API}/groups/graders", body), 403)
+    page = as_(leader).post(
+        "/hub/admin/accounts/group/add/",
+        {"name": "graders", "properties": "{}", "add_members": "mallory"},
+    )
+    assert page.status_code in (200, 403)
+    assert not mallory.groups.exists()
+
+    assert client.post(f"{API}/groups/graders", {}).status_code == 201
+    assert_refused(client.post(f"{API}/groups/graders/users", body), 403)
+    assert not mallory.groups.exists()
+
+
 def test_the_admin_holds_to_the_same(leader: User, as_: Any, settings: Any) -> None:
     client = as_(leader)
     target = make_user("target", scopes=["read:hub"], groups=leader.groups.all())
