@@ -22,6 +22,7 @@ import secrets
 import string
 import zlib
 from collections.abc import Sequence
+from enum import Enum
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 PUBLIC_ID_LENGTH = 12
@@ -64,6 +65,30 @@ def has_checksum(token: str) -> bool:
     Anyone can compute this, so it says nothing about who made the token.
     """
     return is_ours(token) and _crc(token[:-CRC_LENGTH]) == token[-CRC_LENGTH:]
+
+
+class Looks(Enum):
+    """What a text looks like, according to `recognise`."""
+
+    OURS = "ours"
+    OTHER_PREFIX = "other-prefix"
+    DAMAGED = "damaged"
+    UNKNOWN = "unknown"
+
+
+def recognise(text: str, prefix: str) -> Looks:
+    """Tell what a text looks like, without any key; hub.js computes the same.
+
+    Tokens keep their prefix when the hub's changes, so another prefix may be an older
+    one or that of another hub.
+    """
+    token = text.strip()
+    if has_checksum(token):
+        same = token.startswith(f"{prefix}_")
+        return Looks.OURS if same else Looks.OTHER_PREFIX
+    if is_ours(token) or token.startswith(f"{prefix}_"):
+        return Looks.DAMAGED
+    return Looks.UNKNOWN
 
 
 def is_genuine(token: str, keys: Sequence[bytes]) -> bool:

@@ -22,6 +22,7 @@ from tokens import activity, clients
 from tokens.actions import issue_token, revoke_token
 from tokens.authorized_apps import applications
 from tokens.forms import TokenForm
+from tokens.leaks import unseen_by
 from tokens.models import APIToken, APITokenQuerySet, CreatedVia
 from web.hosts import origin_of
 
@@ -83,6 +84,7 @@ class TokenListView(OwnTokensMixin, ListView):
         return super().get_queryset().filter(client_id="").recent_first()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        kwargs["leaks"] = list(unseen_by(self.user))
         kwargs["applications"] = applications(super().get_queryset())
         ended = self.reached().recently_ended(timezone.now())
         kwargs["ended"] = list(ended[:ENDED_SHOWN])

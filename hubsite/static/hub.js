@@ -122,6 +122,37 @@
     }
   });
 
+  // Whether a string looks like a token, as tokens/format.py computes it.
+  const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  const checksum = (text) => {
+    let crc = 0xffffffff;
+    for (const sign of text) {
+      crc ^= sign.charCodeAt(0);
+      for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+    }
+    let number = (crc ^ 0xffffffff) >>> 0;
+    let digits = "";
+    for (let place = 0; place < 6; place++) {
+      digits = DIGITS[number % 62] + digits;
+      number = Math.floor(number / 62);
+    }
+    return digits;
+  };
+  const recognise = (text, prefix) => {
+    const isForm = /^[a-z][a-z0-9]{0,15}_[0-9A-Za-z]{12}_[0-9A-Za-z]{60}$/.test(text);
+    const isOfHub = text.startsWith(`${prefix}_`);
+    if (isForm && checksum(text.slice(0, -6)) === text.slice(-6)) return isOfHub ? "ours" : "other-prefix";
+    return isForm || isOfHub ? "damaged" : "unknown";
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target.closest("[data-token-check]");
+    if (!form || "reports" in (event.submitter?.dataset ?? {})) return;
+    event.preventDefault();
+    const text = form.querySelector("[data-token-found]").value.trim();
+    const found = recognise(text, form.dataset.prefix);
+    for (const result of form.querySelectorAll("[data-result]")) result.hidden = result.dataset.result !== found;
+  });
+
   document.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();

@@ -1,0 +1,44 @@
+"""The page that recognises tokens, with its script and without."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.factories import make_user
+from tokens import format
+from tokens.models import LeakReport
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_both_ways_recognise_the_same(window, transactional_db, scripts):
+    visit = window(make_user("ada"), java_script_enabled=scripts)
+    page = visit.open("/hub/token/found")
+    token = format.generate("hub", [b"of no hub"])[0]
+    strings = [
+        token,
+        f" {token} ",
+        format.generate("other9", [b"of no hub"])[0],
+        token[:-1],
+        f"{token[:-1]}{'0' if token[-1] != '0' else '1'}",
+        "something else",
+        *(format.generate("hub", [b"of no hub"])[0] for _ in range(3)),
+    ]
+    requests = []
+    page.on("request", lambda request: requests.append(request.method))
+
+    for string in strings:
+        page.get_by_label("The string").fill(string)
+        page.get_by_role("button", name="Check").click()
+        looks = format.recognise(string, "hub").value
+        page.locator(f"[data-result={looks}]").wait_for()
+        assert page.locator("[data-result]:visible").count() == 1
+
+    assert ("POST" in requests) is not scripts
+    if scripts:
+        visit.survey()
+    assert not LeakReport.objects.exists()
+    page.get_by_role("button", name="Report as leaked").click()
+    page.get_by_role("heading", name="Thank you").wait_for()
+    assert LeakReport.objects.count() == 1
+    if scripts:
+        visit.survey()
