@@ -15,8 +15,10 @@ from rest_framework.response import Response
 from accounts.models import User
 from api import users
 from api.base import APIRequest, HubAPIView
+from api.openapi.decorators import extend_schema
 from api.permissions import AllowAny, IsAuthenticated
 from api.renderers import json_response
+from api.serializers import TOKEN_OWNER, ErrorSerializer, UserSerializer
 from api.services import row_json, visible
 from scopes.access import Identity, identify
 from scopes.refusals import Forbidden, NotFound
@@ -30,6 +32,9 @@ class TokenLookupView(HubAPIView):
 
     scopes: ClassVar = {"GET": IsAuthenticated}
 
+    @extend_schema(
+        summary="Return the owner of a token", responses=TOKEN_OWNER, deprecated=True
+    )
     @sensitive_variables()
     def get(self, request: APIRequest, token: str) -> HttpResponse:
         require_token(request)
@@ -52,9 +57,19 @@ class TokenRequestView(HubAPIView):
     authentication_classes = (TokenAuthentication,)
     scopes: ClassVar = {"GET": AllowAny, "POST": AllowAny}
 
+    @extend_schema(
+        summary="Refused; add the token to the address",
+        responses={404: ErrorSerializer},
+        deprecated=True,
+    )
     def get(self, request: APIRequest) -> HttpResponse:
         raise NotFound("Name the token: /authorizations/token/:token")
 
+    @extend_schema(
+        summary="Refused; POST to /users/{name}/tokens instead",
+        responses={404: ErrorSerializer},
+        deprecated=True,
+    )
     def post(self, request: APIRequest) -> HttpResponse:
         raise NotFound("POST to /users/:user/tokens to request a token")
 
@@ -64,6 +79,11 @@ class CookieLookupView(HubAPIView):
 
     scopes: ClassVar = {"GET": IsAuthenticated}
 
+    @extend_schema(
+        summary="Return the user of a session",
+        responses=UserSerializer,
+        deprecated=True,
+    )
     def get(self, request: APIRequest, name: str, value: str = "") -> HttpResponse:
         require_token(request)
         user = None

@@ -30,8 +30,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 from django.http import HttpResponse
+from django.utils.functional import cached_property
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
@@ -43,6 +45,7 @@ from api import converters  # noqa: F401  (registers the converter of names)
 from api.authentication import SessionAuthentication
 from api.bodies import BodySerializer
 from api.negotiation import OnlyJSON
+from api.pagination import HubPagination
 from api.parsers import JSONParser
 from api.permissions import HasScope, NothingHere
 from api.renderers import JSONRenderer
@@ -109,6 +112,8 @@ class HubAPIView(APIView):
     # The format of the body for each method that reads one.
     serializer_classes: ClassVar[Mapping[str, type[BodySerializer]]] = {}
     list_of: ClassVar[type[Model] | None] = None
+    # The pages of a GET that returns a long list.
+    pagination_class: type[HubPagination] | None = None
 
     request: APIRequest
 
@@ -157,6 +162,13 @@ class HubAPIView(APIView):
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         return empty(200)
+
+    @cached_property
+    def paginator(self) -> HubPagination:
+        """The paginator of a list, as in DRF's generic views."""
+        if self.pagination_class is None:
+            raise ImproperlyConfigured(f"{type(self).__name__} returns no pages.")
+        return self.pagination_class()
 
     @property
     def body(self) -> Any:

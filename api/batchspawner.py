@@ -15,7 +15,9 @@ from rest_framework.response import Response
 
 from api.base import APIRequest, HubAPIView
 from api.bodies import BodySerializer
+from api.openapi.decorators import extend_schema
 from api.permissions import IsAuthenticated
+from api.serializers import MessageSerializer
 from scopes.refusals import Forbidden, Invalid
 from servers.batch import note_port, starting_server
 
@@ -40,6 +42,10 @@ class BatchSpawnerView(HubAPIView):
     scopes: ClassVar = {"POST": IsAuthenticated}
     serializer_classes: ClassVar = {"POST": PortSerializer}
 
+    @extend_schema(
+        summary="Report the port of the server of a batch job",
+        responses={201: MessageSerializer},
+    )
     def post(self, request: APIRequest) -> HttpResponse:
         if request.auth is None:
             raise Forbidden("Send the server's token in the Authorization header.")

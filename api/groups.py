@@ -33,8 +33,10 @@ from api.bodies import (
     check_names,
 )
 from api.jsontext import dialect
+from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.renderers import json_response
+from api.serializers import ErrorSerializer, GroupSerializer
 from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target
 from scopes.refusals import Invalid, NotFound
@@ -202,16 +204,14 @@ class GroupsView(HubAPIView):
     scopes: ClassVar = {"GET": "list:groups", "POST": "admin:groups"}
     serializer_classes: ClassVar = {"POST": NewGroupsSerializer}
     list_of = Group
+    pagination_class = HubPagination
 
+    @extend_schema(summary="List groups", responses=GroupSerializer(many=True))
     def get(self, request: APIRequest) -> HttpResponse:
-        page = HubPagination().read(request)
+        page = self.paginator.read(request)
         where, parameters = self.reached(request.access)
-        total = None
-        window = None
-        if page.offset:
-            total = self.count(where, parameters)
-            window = page.window(total)
-        backwards, offset, limit = window or (False, 0, page.limit)
+        total = self.count(where, parameters) if page.offset else None
+        backwards, offset, limit = page.window(total)
         order = "g.id DESC" if backwards else "g.id"
         rows = all_rows(
             f"SELECT {select(vendor_in_use(), sees_members(request.access))} "
@@ -229,6 +229,10 @@ class GroupsView(HubAPIView):
         texts = write_groups(rows, request.access)
         return page.json_response(f"[{','.join(texts)}]", total)
 
+    @extend_schema(
+        summary="Create groups",
+        responses={201: GroupSerializer(many=True), 409: ErrorSerializer},
+    )
     def post(self, request: APIRequest) -> HttpResponse:
         data = self.read_body()
         names, users = data["groups"], data.get("users", [])
@@ -289,9 +293,13 @@ class GroupView(OneGroupView):
     }
     serializer_classes: ClassVar = {"POST": NewGroupSerializer}
 
+    @extend_schema(summary="Return a group", responses=GroupSerializer)
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         return json_response(group_text(request, name))
 
+    @extend_schema(
+        summary="Create a group", responses={201: GroupSerializer, 409: ErrorSerializer}
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         users = self.read_body().get("users", [])
         if users:
@@ -299,6 +307,7 @@ class GroupView(OneGroupView):
         create_groups([name], users=users, by=request.actor)
         return json_response(group_text(request, name), 201)
 
+    @extend_schema(summary="Delete a group", responses={204: None})
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         delete_group(self.find(), by=request.actor)
         return empty()
@@ -313,12 +322,19 @@ class MembersView(OneGroupView):
         "DELETE": RemovedMembersSerializer,
     }
 
+    @extend_schema(
+        summary="Add members to a group",
+        responses={200: GroupSerializer, 409: ErrorSerializer},
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         group, names = self.find(), self.read_body()["users"]
         check_adding(request.access, request.actor, [name])
         add_members(group, names, by=request.actor)
         return json_response(group_text(request, name))
 
+    @extend_schema(
+        summary="Remove members from a group", responses={200: GroupSerializer}
+    )
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         group, names = self.find(), self.read_body()["users"]
         remove_members(group, names, by=request.actor)
@@ -331,6 +347,9 @@ class PropertiesView(OneGroupView):
     scopes: ClassVar = {"PUT": "groups"}
     serializer_classes: ClassVar = {"PUT": PropertiesSerializer}
 
+    @extend_schema(
+        summary="Replace the properties of a group", responses=GroupSerializer
+    )
     def put(self, request: APIRequest, name: str) -> HttpResponse:
         group, properties = self.find(), self.read_body()
         set_properties(group, properties, by=request.actor)

@@ -20,8 +20,16 @@ from rest_framework.response import Response
 from api.base import APIRequest, HubAPIView, empty
 from api.bodies import BodySerializer
 from api.exceptions import error
+from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.permissions import AllowAny
+from api.serializers import (
+    ROUTES,
+    ErrorSerializer,
+    InfoSerializer,
+    MessageSerializer,
+    VersionSerializer,
+)
 from controller.proxy.announced_proxy import announce_proxy
 from controller.proxy.client import ProxyError
 from controller.proxy.routes import check_routes, proxy, routes_by_spec
@@ -53,6 +61,7 @@ class RootView(HubAPIView):
     authentication_classes = (TokenAuthentication,)
     scopes: ClassVar = {"GET": AllowAny}
 
+    @extend_schema(summary="Return the version", responses=VersionSerializer)
     def get(self, request: APIRequest) -> HttpResponse:
         return Response({"version": settings.JUPYTERHUB_VERSION})
 
@@ -69,6 +78,9 @@ class InfoView(HubAPIView):
 
     scopes: ClassVar = {"GET": "read:hub"}
 
+    @extend_schema(
+        summary="Return the versions of the hub's components", responses=InfoSerializer
+    )
     def get(self, request: APIRequest) -> HttpResponse:
         hub = settings.HUB
         return Response(
@@ -103,6 +115,7 @@ class HealthView(HubAPIView):
     http_method_names = ["get", "head"]  # noqa: RUF012  (as Django's)
     scopes: ClassVar = {"GET": AllowAny}
 
+    @extend_schema(summary="Check that the hub responds", responses={200: None})
     def get(self, request: APIRequest) -> HttpResponse:
         return HttpResponse(content_type="text/html")
 
@@ -140,9 +153,14 @@ class ProxyView(HubAPIView):
 
     scopes: ClassVar = {"GET": "proxy", "POST": "proxy", "PATCH": "proxy"}
     serializer_classes: ClassVar = {"PATCH": AnnouncedProxySerializer}
+    pagination_class = HubPagination
 
+    @extend_schema(
+        summary="List the routes of the proxy",
+        responses={200: ROUTES, 503: ErrorSerializer},
+    )
     def get(self, request: APIRequest) -> HttpResponse:
-        page = HubPagination().read(request)
+        page = self.paginator.read(request)
         client = proxy()
         release_connection()
         try:
@@ -153,6 +171,10 @@ class ProxyView(HubAPIView):
         items = orjson.dumps({spec: routes[spec] for spec in specs}).decode()
         return page.json_response(items, len(routes))
 
+    @extend_schema(
+        summary="Check and repair the routes of the proxy",
+        responses={200: None, 503: ErrorSerializer},
+    )
     def post(self, request: APIRequest) -> HttpResponse:
         client = proxy()
         release_connection()
@@ -162,6 +184,9 @@ class ProxyView(HubAPIView):
             return error(503, str(problem))
         return empty(200)
 
+    @extend_schema(
+        summary="Use another proxy", responses={200: None, 503: ErrorSerializer}
+    )
     def patch(self, request: APIRequest) -> HttpResponse:
         """Use another proxy from now on, after sending it all routes."""
         body = self.read_body()
@@ -216,6 +241,9 @@ class ShutdownView(HubAPIView):
     scopes: ClassVar = {"POST": "shutdown"}
     serializer_classes: ClassVar = {"POST": ShutdownSerializer}
 
+    @extend_schema(
+        summary="Stop the hub", responses={202: MessageSerializer, 503: ErrorSerializer}
+    )
     def post(self, request: APIRequest) -> HttpResponse:
         body = self.read_body()
         if not stop_hub(servers=body.get("servers"), proxy=body.get("proxy")):

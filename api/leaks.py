@@ -18,7 +18,9 @@ from rest_framework.response import Response
 
 from api.base import APIRequest, HubAPIView
 from api.bodies import BodySerializer
+from api.openapi.decorators import extend_schema
 from api.permissions import AllowAny
+from api.serializers import ErrorSerializer, MessageSerializer
 from scopes.refusals import Invalid
 from tokens.leaks import MOST, Finding, receive
 from web.bodies import accepts_bodies
@@ -80,6 +82,14 @@ class LeakedTokensView(HubAPIView):
     scopes: ClassVar = {"POST": AllowAny}
     serializer_classes: ClassVar = {"POST": LeakedTokensSerializer}
 
+    @extend_schema(
+        summary="Revoke leaked tokens; no credential is needed",
+        responses={
+            202: MessageSerializer,
+            429: ErrorSerializer,
+            503: ErrorSerializer,
+        },
+    )
     @sensitive_variables()
     def post(self, request: APIRequest) -> HttpResponse:
         receive(self.read_body(), address=request.META.get("REMOTE_ADDR", ""))

@@ -105,6 +105,36 @@ class HubPagination(LimitOffsetPagination):
         address = self.request.build_absolute_uri(self.request.path)
         return f"{address}?{urlencode(parameters, doseq=True)}"
 
+    # The description of the API
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": self.offset_query_param,
+                "in": "query",
+                "description": "The number of rows to skip.",
+                "schema": {"type": "integer", "default": 0},
+            },
+            {
+                "name": self.limit_query_param,
+                "in": "query",
+                "description": "The number of rows to return, at most "
+                f"{settings.HUB.api_page_max_limit}.",
+                "schema": {"type": "integer"},
+            },
+        ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        envelope = {
+            "type": "object",
+            "required": ["items", "_pagination"],
+            "properties": {
+                "items": schema,
+                "_pagination": {"$ref": "#/components/schemas/Pagination"},
+            },
+        }
+        return envelope if self.always_enveloped else {"oneOf": [schema, envelope]}
+
     # Lists whose JSON the database makes
 
     def total_after(self, read: int) -> int | None:
@@ -113,9 +143,12 @@ class HubPagination(LimitOffsetPagination):
             return None
         return self.offset + read
 
-    def window(self, total: int) -> Window:
-        """Return the rows to read from the nearer end, because skipping is slow."""
-        if self.offset <= total // 2:
+    def window(self, total: int | None) -> Window:
+        """Return the rows to read from the nearer end, because skipping is slow.
+
+        The length of the list is needed only for a page that is not the first one.
+        """
+        if total is None or self.offset <= total // 2:
             return Window(False, self.offset, self.limit)
         after = total - self.offset - self.limit
         return Window(True, max(after, 0), max(self.limit + min(after, 0), 0))

@@ -206,38 +206,85 @@ def shape(name: str, says: str, **fields: serializers.Field[Any, Any, Any, Any])
     return type(name, (Shape,), {"__doc__": says, **fields})
 
 
+class VersionSerializer(Shape):
+    """The version of JupyterHub's API."""
+
+    version = text()
+
+
+class MessageSerializer(Shape):
+    """What the hub does now."""
+
+    message = text()
+
+
 ComponentSerializer = shape(
     "ComponentSerializer",
     "A class, and the version of its package.",
     **{"class": text(), "version": text()},
 )
-RouteSerializer = shape(
-    "RouteSerializer",
-    "A route of the proxy.",
-    routespec=text(),
-    target=text(),
-    data=serializers.DictField(),
-)
 
-CALLER = PolymorphicProxySerializer(
-    component_name="Caller",
-    serializers=[CallingUserSerializer, CallingServiceSerializer],
-    resource_type_field_name=None,
-)
 
-SHAPES: tuple[Any, ...] = (
-    ErrorSerializer,
-    PaginationSerializer,
-    UserSerializer,
-    ServerSerializer,
-    GroupSerializer,
-    ServiceSerializer,
-    CALLER,
-    TokenSerializer,
-    IssuedTokenSerializer,
-    ShareSerializer,
-    ShareCodeSerializer,
-    IssuedShareCodeSerializer,
-    ComponentSerializer,
-    RouteSerializer,
-)
+class InfoSerializer(Shape):
+    """The versions of the hub's components."""
+
+    version = text()
+    python = text()
+    sys_executable = text()
+    spawner = ComponentSerializer()
+    authenticator = ComponentSerializer()
+
+
+class TokenListSerializer(Shape):
+    """Tokens of a user; the position of the page is present if it was requested."""
+
+    api_tokens = TokenSerializer(many=True)
+    _pagination = PaginationSerializer(required=False, label="_pagination")
+
+
+class RouteSerializer(Shape):
+    """A route of the proxy."""
+
+    routespec = text()
+    target = text()
+    data = serializers.DictField()  # type: ignore[assignment]
+
+
+class ObjectsByName(Shape):
+    """An object whose keys are names, and whose values have the shape of `child`."""
+
+    component_name: str
+    child: type[Shape]
+
+
+class ServicesByName(ObjectsByName):
+    """Services by name."""
+
+    component_name = "ServicesByName"
+    child = ServiceSerializer
+
+
+class RoutesByName(ObjectsByName):
+    """Routes of the proxy by the paths that they serve."""
+
+    component_name = "RoutesByName"
+    child = RouteSerializer
+
+
+class RoutesPageSerializer(Shape):
+    """One page of the routes of the proxy."""
+
+    items = RoutesByName()
+    _pagination = PaginationSerializer(label="_pagination")
+
+
+def one_of(name: str, *shapes: Any) -> PolymorphicProxySerializer:
+    """Return the description of a response with one of several shapes."""
+    return PolymorphicProxySerializer(
+        component_name=name, serializers=list(shapes), resource_type_field_name=None
+    )
+
+
+CALLER = one_of("Caller", CallingUserSerializer, CallingServiceSerializer)
+TOKEN_OWNER = one_of("TokenOwner", UserSerializer, ServiceSerializer)
+ROUTES = one_of("Routes", RoutesByName, RoutesPageSerializer)

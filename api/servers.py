@@ -17,6 +17,7 @@ from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
+from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -24,6 +25,8 @@ from accounts.models import User
 from api.base import APIRequest, HubAPIView, empty
 from api.bodies import BodySerializer, OpenBodySerializer
 from api.exceptions import error
+from api.openapi.decorators import extend_schema
+from api.serializers import ErrorSerializer, ServerSerializer
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.actions import (
@@ -210,6 +213,7 @@ class ServerView(OneServerView):
         "DELETE": StopSerializer,
     }
 
+    @extend_schema(summary="Return a server", responses=ServerSerializer)
     def get(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
         server = Server.objects.filter(user=user, name=self.server_name).first()
@@ -217,6 +221,10 @@ class ServerView(OneServerView):
             raise NotFound(f"{user.name} has no server named {self.server_name!r}")
         return self.show(user, server or default_server(user))
 
+    @extend_schema(
+        summary="Create a server without starting it",
+        responses={201: ServerSerializer, 409: ErrorSerializer},
+    )
     def put(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
         # An existing server is refused before the body is read.
@@ -226,6 +234,16 @@ class ServerView(OneServerView):
         )
         return self.show(user, server, 201)
 
+    @extend_schema(
+        summary="Start a server; create it if it does not exist",
+        responses={
+            201: None,
+            202: None,
+            409: ErrorSerializer,
+            429: ErrorSerializer,
+            500: ErrorSerializer,
+        },
+    )
     def post(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user, options = self.require_owner(), self.read_body()
         start = partial(self.start, user, options)
@@ -270,12 +288,20 @@ class ServerView(OneServerView):
             return error(server.failure_status or 500, "Internal Server Error")
         return error(server.failure_status or 500, server.failure or "Spawn failed")
 
+    @extend_schema(
+        summary="Rename or edit a stopped server",
+        responses={200: ServerSerializer, 409: ErrorSerializer},
+    )
     def patch(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user = self.require_owner()
         changes = self.read_body()
         server = edit_server(user, self.server_name, **changes, by=request.actor)
         return self.show(user, server)
 
+    @extend_schema(
+        summary="Stop a server, and delete it on request",
+        responses={202: None, 204: None},
+    )
     def delete(self, request: APIRequest, **kwargs: str) -> HttpResponse:
         user, name = self.require_owner(), self.server_name
         remove = bool(self.read_body().get("remove"))
@@ -307,6 +333,10 @@ class ProgressView(OneServerView):
 
     scopes: ClassVar = {"GET": "read:servers"}
 
+    @extend_schema(
+        summary="Stream the progress of a start as server-sent events",
+        responses={(200, "text/event-stream"): OpenApiTypes.STR, 400: ErrorSerializer},
+    )
     def get(self, request: APIRequest, **kwargs: str) -> HttpResponseBase:
         user, name = self.require_owner(), self.server_name
         server = Server.objects.filter(user=user, name=name).first()
@@ -356,6 +386,11 @@ class AdminAccessView(HubAPIView):
     def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
+    @extend_schema(
+        summary="Refused; administrators use the scope access:servers",
+        responses={403: ErrorSerializer},
+        deprecated=True,
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         raise Forbidden("admin access to user servers disabled")
 

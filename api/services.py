@@ -21,6 +21,8 @@ from api.bodies import (
     check_names,
 )
 from api.exceptions import error
+from api.openapi.decorators import extend_schema
+from api.serializers import ErrorSerializer, ServicesByName, ServiceSerializer
 from controller.proxy.routes import publish_service, withdraw_service
 from scopes.access import Access, Target
 from scopes.grammar import LARGEST_WITH_SCOPES
@@ -118,6 +120,7 @@ class ServicesView(HubAPIView):
     scopes: ClassVar = {"GET": "list:services"}
     list_of = Service
 
+    @extend_schema(summary="List services by name", responses=ServicesByName)
     def get(self, request: APIRequest) -> HttpResponse:
         services = request.access.limit("list:services", queryset=Service.objects.all())
         return Response(
@@ -144,12 +147,17 @@ class ServiceView(HubAPIView):
     def find(self) -> Service | None:
         return Service.objects.filter(name=self.kwargs["name"]).first()
 
+    @extend_schema(summary="Return a service", responses=ServiceSerializer)
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         service = self.find()
         if service is None:
             raise NotFound(f"No such service: {name}")
         return Response(service_json(service, visible(request.access, service)))
 
+    @extend_schema(
+        summary="Create a service",
+        responses={201: ServiceSerializer, 409: ErrorSerializer},
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         fields = self.read_body()
         secret = fields.pop("api_token", "")
@@ -174,6 +182,9 @@ class ServiceView(HubAPIView):
         publish_service(service)
         return Response(service_json(service, visible(request.access, service)), 201)
 
+    @extend_schema(
+        summary="Delete a service", responses={200: None, 405: ErrorSerializer}
+    )
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         service = self.find()
         if service is None:

@@ -15,6 +15,7 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.response import Response
 
 from accounts.models import Group, User
@@ -27,7 +28,13 @@ from api.bodies import (
     check_names,
 )
 from api.groups import require_group
+from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
+from api.serializers import (
+    IssuedShareCodeSerializer,
+    ShareCodeSerializer,
+    ShareSerializer,
+)
 from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
@@ -171,14 +178,28 @@ def paged(
     return paginator.get_paginated_response([to_json(row) for row in page])
 
 
+# A share without scopes is deleted, and the response is an empty object.
+LEFT_OF_SHARE = {
+    "oneOf": [
+        {"$ref": "#/components/schemas/Share"},
+        {"type": "object", "maxProperties": 0},
+    ]
+}
+
+
 class OwnerSharesView(HubAPIView):
     """All shares of the servers of one user."""
 
     scopes: ClassVar = {"GET": "read:shares"}
+    pagination_class = EnvelopedPagination
 
     def get_permission_object(self) -> Target:
         return user_target(self.kwargs["owner"])
 
+    @extend_schema(
+        summary="List the shares of all servers of a user",
+        responses=ShareSerializer(many=True),
+    )
     def get(self, request: APIRequest, owner: str) -> HttpResponse:
         shares = shares_for_wire().filter(server__user=require_user(owner))
         return paged(request, shares, share_json)
@@ -197,16 +218,24 @@ class ServerSharesView(HubAPIView):
         "POST": ShareBodySerializer,
         "PATCH": ShareBodySerializer,
     }
+    pagination_class = EnvelopedPagination
 
     def get_permission_object(self) -> Target:
         return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
 
+    @extend_schema(
+        summary="List the shares of a server", responses=ShareSerializer(many=True)
+    )
     def get(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
         return paged(request, shares_for_wire().filter(server_id=server.pk), share_json)
 
+    @extend_schema(
+        summary="Share a server with a user or a group",
+        responses={200: ShareSerializer},
+    )
     def post(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
@@ -221,6 +250,7 @@ class ServerSharesView(HubAPIView):
         )
         return Response(share_json(share))
 
+    @extend_schema(summary="Remove scopes from a share", responses={200: LEFT_OF_SHARE})
     def patch(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
@@ -235,6 +265,7 @@ class ServerSharesView(HubAPIView):
             share = revoke_share(share, scopes=body["scopes"], by=request.actor)
         return Response(share_json(share) if share else {})
 
+    @extend_schema(summary="Revoke all shares of a server", responses={204: None})
     def delete(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
@@ -246,10 +277,15 @@ class OwnerCodesView(HubAPIView):
     """All share codes of the servers of one user."""
 
     scopes: ClassVar = {"GET": "read:shares"}
+    pagination_class = EnvelopedPagination
 
     def get_permission_object(self) -> Target:
         return user_target(self.kwargs["owner"])
 
+    @extend_schema(
+        summary="List the share codes of all servers of a user",
+        responses=ShareCodeSerializer(many=True),
+    )
     def get(self, request: APIRequest, owner: str) -> HttpResponse:
         codes = codes_for_wire().filter(server__user=require_user(owner))
         return paged(request, codes, code_json)
@@ -260,16 +296,24 @@ class ServerCodesView(HubAPIView):
 
     scopes: ClassVar = {"GET": "read:shares", "POST": "shares", "DELETE": "shares"}
     serializer_classes: ClassVar = {"POST": CodeBodySerializer}
+    pagination_class = EnvelopedPagination
 
     def get_permission_object(self) -> Target:
         return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
 
+    @extend_schema(
+        summary="List the share codes of a server",
+        responses=ShareCodeSerializer(many=True),
+    )
     def get(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         server = require_server(owner, server_name)
         return paged(request, codes_for_wire().filter(server_id=server.pk), code_json)
 
+    @extend_schema(
+        summary="Issue a share code", responses={200: IssuedShareCodeSerializer}
+    )
     def post(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
@@ -279,6 +323,14 @@ class ServerCodesView(HubAPIView):
         )
         return Response(issued_json(invitation, code))
 
+    @extend_schema(
+        summary="Revoke one share code, or all of them",
+        parameters=[
+            OpenApiParameter("id", description="The id of the code."),
+            OpenApiParameter("code", description="The code itself."),
+        ],
+        responses={204: None},
+    )
     def delete(
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
@@ -304,10 +356,14 @@ class UserSharedView(HubAPIView):
     """The shares with one user, directly or through a group."""
 
     scopes: ClassVar = {"GET": "read:users:shares"}
+    pagination_class = EnvelopedPagination
 
     def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
+    @extend_schema(
+        summary="List the shares with a user", responses=ShareSerializer(many=True)
+    )
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         user = require_user(name)
         mine = Q(user=user) | Q(group__in=user.groups.values("pk"))
@@ -334,11 +390,13 @@ class SharedServerView(HubAPIView):
             )
         return share
 
+    @extend_schema(summary="Return a share", responses=ShareSerializer)
     def get(
         self, request: APIRequest, name: str, owner: str, server_name: str = ""
     ) -> HttpResponse:
         return Response(share_json(self.find(name, owner, server_name)))
 
+    @extend_schema(summary="Leave a share", responses={204: None})
     def delete(
         self, request: APIRequest, name: str, owner: str, server_name: str = ""
     ) -> HttpResponse:
@@ -363,10 +421,14 @@ class GroupSharedView(HubAPIView):
     """The shares with one group."""
 
     scopes: ClassVar = {"GET": "read:groups:shares"}
+    pagination_class = EnvelopedPagination
 
     def get_permission_object(self) -> Target:
         return Target(group=self.kwargs["name"])
 
+    @extend_schema(
+        summary="List the shares with a group", responses=ShareSerializer(many=True)
+    )
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         shares = shares_for_wire().filter(group=require_group(name))
         return paged(request, shares, share_json)

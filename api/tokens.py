@@ -33,8 +33,15 @@ from api.authentication import SessionAuthentication
 from api.base import APIRequest, HubAPIView, body_of, empty
 from api.bodies import OpenBodySerializer
 from api.exceptions import OUT_OF_REACH
+from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.permissions import IsAuthenticated
+from api.serializers import (
+    ErrorSerializer,
+    IssuedTokenSerializer,
+    TokenListSerializer,
+    TokenSerializer,
+)
 from audit.models import Actor
 from database.statements import first_row
 from scopes.access import Target
@@ -206,6 +213,7 @@ class UserTokensView(HubAPIView):
     )
     scopes: ClassVar = {"GET": "read:tokens", "POST": "tokens"}
     serializer_classes: ClassVar = {"POST": NewTokenSerializer}
+    pagination_class = HubPagination
 
     def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
@@ -216,12 +224,13 @@ class UserTokensView(HubAPIView):
             return [IsAuthenticated()]
         return super().get_permissions()
 
+    @extend_schema(summary="List the tokens of a user", responses=TokenListSerializer)
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         activity.flush()
         owner = find_owner(name)
         if owner is None:
             raise NotFound(f"No such user: {name}")
-        page = HubPagination().read(request)
+        page = self.paginator.read(request)
         rows = (
             APIToken.objects.owned_by(owner.user)
             .active(timezone.now())
@@ -236,6 +245,10 @@ class UserTokensView(HubAPIView):
             answer["_pagination"] = page.get_pagination()
         return Response(answer)
 
+    @extend_schema(
+        summary="Issue a token",
+        responses={201: IssuedTokenSerializer, 409: ErrorSerializer},
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         body = self.read_body()
         owner = find_owner(name)
@@ -274,6 +287,7 @@ class UserTokenView(HubAPIView):
     def get_permission_object(self) -> Target:
         return user_target(self.kwargs["name"])
 
+    @extend_schema(summary="Return a token", responses=TokenSerializer)
     def get(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
         activity.flush()
         token = self.find(name, token_id)
@@ -284,6 +298,7 @@ class UserTokenView(HubAPIView):
         clients = describe([token.client_id])
         return Response(token_json(token, owner, clients[token.client_id]))
 
+    @extend_schema(summary="Revoke a token", responses={204: None})
     def delete(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
         revoke_token(self.find(name, token_id), by=request.actor)
         return empty()

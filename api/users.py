@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
@@ -19,7 +19,9 @@ import orjson
 from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
+from rest_framework.filters import BaseFilterBackend
 
 from accounts.actions import (
     create_user,
@@ -42,8 +44,10 @@ from api.bodies import (
     check_names,
 )
 from api.jsontext import dialect
-from api.pagination import HubPagination
+from api.openapi.decorators import extend_schema
+from api.pagination import HubPagination, Window
 from api.renderers import json_response
+from api.serializers import ErrorSerializer, UserSerializer
 from api.servers import default_server, patience, server_json
 from database.statements import all_rows, first_row, vendor_in_use
 from scopes.access import Access, Target, View
@@ -344,59 +348,127 @@ ORDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The users of a request's list: a WHERE clause with its parameters."""
+    """Selected users: the conditions of a WHERE clause, its parameters, the order."""
 
-    where: str
-    parameters: list[Any]
+    conditions: tuple[str, ...] = ()
+    parameters: tuple[Any, ...] = ()
+    order: str = ""
+    reverse: str = ""
 
     @classmethod
-    def of(cls, request: APIRequest) -> Selection:
-        conditions: list[str] = []
-        parameters: list[Any] = []
-        if request.access.reach("list:users") is not None:
-            reached = request.access.limit("list:users", queryset=User.objects.all())
-            statement, values = reached.order_by().values("pk").query.sql_with_params()
-            conditions.append(f"u.id IN ({statement})")
-            parameters += values
-        state = argument(request, "state")
-        if state in STATES:
-            conditions.append(STATES[state])
-        elif state:
-            raise Invalid(
-                f"Unrecognized state filter: '{state}'; use {', '.join(STATES)}"
-            )
-        if part := argument(request, "name_filter"):
-            condition, patterns = name_contains(part)
-            conditions.append(condition)
-            parameters += patterns
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        return cls(where, parameters)
+    def reached_by(cls, access: Access) -> Selection:
+        """Return all users that may be listed with this access."""
+        if access.reach("list:users") is None:
+            return cls()
+        reached = access.limit("list:users", queryset=User.objects.all())
+        statement, values = reached.order_by().values("pk").query.sql_with_params()
+        return cls().filter(f"u.id IN ({statement})", *values)
+
+    def filter(self, condition: str, *parameters: Any) -> Selection:
+        return replace(
+            self,
+            conditions=(*self.conditions, condition),
+            parameters=(*self.parameters, *parameters),
+        )
+
+    @property
+    def where(self) -> str:
+        return f"WHERE {' AND '.join(self.conditions)}" if self.conditions else ""
 
     def count(self) -> int:
         statement = f"SELECT count(*) FROM accounts_user u {self.where}"
         ((count,),) = all_rows(statement, self.parameters)
         return count
 
-    def read(
-        self, selected: str, order: str, limit: int, offset: int
-    ) -> list[tuple[Any, ...]]:
+    def read(self, selected: str, window: Window) -> list[tuple[Any, ...]]:
+        order = self.reverse if window.backwards else self.order
         # The page is selected first, with an index if there is one, so that roles,
         # groups and servers are read for its rows only.
-        return all_rows(
+        rows = all_rows(
             f"SELECT {selected} FROM accounts_user u WHERE u.id IN "
             f"(SELECT u.id FROM accounts_user u {self.where} ORDER BY {order} "
             f"LIMIT %s OFFSET %s) ORDER BY {order}",
-            [*self.parameters, limit, offset],
+            [*self.parameters, window.limit, window.offset],
         )
+        if window.backwards:
+            rows.reverse()
+        return rows
 
 
-def order_of(request: APIRequest) -> tuple[str, str]:
-    """Return the requested order and its reverse, as SQL."""
-    sort = argument(request, "sort", "id")
-    order = ORDERS.get(sort.removeprefix("-"))
-    if order is None:
-        raise Invalid(f"sort must be 'id', 'name', or 'last_activity', not '{sort}'")
-    return order[::-1] if sort.startswith("-") else order
+class UserOrdering(BaseFilterBackend):
+    """Sets the requested order of a `Selection`."""
+
+    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
+        sort = argument(request, "sort", "id")
+        order = ORDERS.get(sort.removeprefix("-"))
+        if order is None:
+            raise Invalid(
+                f"sort must be 'id', 'name', or 'last_activity', not '{sort}'"
+            )
+        forward, reverse = order[::-1] if sort.startswith("-") else order
+        return replace(queryset, order=forward, reverse=reverse)
+
+    def get_schema_operation_parameters(self, view: Any) -> Any:
+        orders = [f"{sign}{key}" for key in ORDERS for sign in ("", "-")]
+        return [
+            {
+                "name": "sort",
+                "in": "query",
+                "description": "The order; a minus sign reverses it.",
+                "schema": {"type": "string", "enum": orders},
+            }
+        ]
+
+
+class StateFilter(BaseFilterBackend):
+    """Limits a `Selection` to users whose servers have a state."""
+
+    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
+        state = argument(request, "state")
+        if not state:
+            return queryset
+        if state not in STATES:
+            raise Invalid(
+                f"Unrecognized state filter: '{state}'; use {', '.join(STATES)}"
+            )
+        return queryset.filter(STATES[state])
+
+    def get_schema_operation_parameters(self, view: Any) -> Any:
+        return [
+            {
+                "name": "state",
+                "in": "query",
+                "description": "The state of the users' servers.",
+                "schema": {"type": "string", "enum": ["", *STATES]},
+            }
+        ]
+
+
+class NameFilter(BaseFilterBackend):
+    """Limits a `Selection` to users whose names contain a text."""
+
+    def filter_queryset(self, request: Any, queryset: Any, view: Any) -> Any:
+        part = argument(request, "name_filter")
+        if not part:
+            return queryset
+        condition, patterns = name_contains(part)
+        return queryset.filter(condition, *patterns)
+
+    def get_schema_operation_parameters(self, view: Any) -> Any:
+        return [
+            {
+                "name": "name_filter",
+                "in": "query",
+                "description": "A part of the users' names; letter case is ignored.",
+                "schema": {"type": "string"},
+            }
+        ]
+
+
+STOPPED = OpenApiParameter(
+    "include_stopped_servers",
+    description="Include stopped servers; any value but 0 and false means yes.",
+)
 
 
 class UsersView(HubAPIView):
@@ -405,37 +477,36 @@ class UsersView(HubAPIView):
     scopes: ClassVar = {"GET": "list:users", "POST": "admin:users"}
     serializer_classes: ClassVar = {"POST": NewUsersSerializer}
     list_of = User
+    pagination_class = HubPagination
+    filter_backends = (UserOrdering, StateFilter, NameFilter)
 
+    @extend_schema(
+        summary="List users", parameters=[STOPPED], responses=UserSerializer(many=True)
+    )
     def get(self, request: APIRequest) -> HttpResponse:
-        page = HubPagination().read(request)
-        order, reverse = order_of(request)
-        selection = Selection.of(request)
+        page = self.paginator.read(request)
+        selection = Selection.reached_by(request.access)
+        for backend in self.filter_backends:
+            selection = backend().filter_queryset(request, selection, self)
         with_stopped = wants_stopped(request)
         writer, selected = (
             UserWriter(request.access, with_stopped),
             select(with_stopped),
         )
         activity.flush()
-        total = None
-        if page.offset:
-            total = selection.count()
-            window = page.window(total)
-            rows = selection.read(
-                selected,
-                reverse if window.backwards else order,
-                window.limit,
-                window.offset,
-            )
-            if window.backwards:
-                rows.reverse()
-        else:
-            rows = selection.read(selected, order, page.limit, 0)
+        total = selection.count() if page.offset else None
+        rows = selection.read(selected, page.window(total))
+        if total is None:
             total = page.total_after(len(rows))
-            if total is None and page.enveloped:
-                total = selection.count()
+        if total is None and page.enveloped:
+            total = selection.count()
         texts = writer.write(rows)
         return page.json_response(f"[{','.join(texts)}]", total)
 
+    @extend_schema(
+        summary="Create users; existing ones are skipped",
+        responses={201: UserSerializer(many=True), 409: ErrorSerializer},
+    )
     def post(self, request: APIRequest) -> HttpResponse:
         data = self.read_body()
         names, admin = data["usernames"], data.get("admin", False)
@@ -503,15 +574,25 @@ class UserView(OneUserView):
         "PATCH": ChangedUserSerializer,
     }
 
+    @extend_schema(
+        summary="Return a user", parameters=[STOPPED], responses=UserSerializer
+    )
     def get(self, request: APIRequest, name: str) -> HttpResponse:
         return json_response(user_text(request, name))
 
+    @extend_schema(
+        summary="Create a user", responses={201: UserSerializer, 409: ErrorSerializer}
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         data = self.read_body()
         admin = data.get("admin", False)
         create_user(name, admin=admin, by=request.actor, by_admin=is_admin(request))
         return json_response(user_text(request, name), 201)
 
+    @extend_schema(
+        summary="Rename a user, or change the administrator flag",
+        responses={200: UserSerializer, 409: ErrorSerializer},
+    )
     def patch(self, request: APIRequest, name: str) -> HttpResponse:
         data = self.read_body()
         user = update_user(
@@ -523,6 +604,7 @@ class UserView(OneUserView):
         )
         return json_response(user_text(request, user.name))
 
+    @extend_schema(summary="Delete a user", responses={204: None, 400: ErrorSerializer})
     def delete(self, request: APIRequest, name: str) -> HttpResponse:
         user = self.find()
         refuse_own_deletion(user, request.actor)
@@ -585,6 +667,10 @@ class ActivityView(OneUserView):
     scopes: ClassVar = {"POST": "users:activity"}
     serializer_classes: ClassVar = {"POST": ReportSerializer}
 
+    @extend_schema(
+        summary="Report the last activity of a user and of the user's servers",
+        responses={200: None},
+    )
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         row = first_row("SELECT id FROM accounts_user WHERE name = %s", (name,))
         if row is None:

@@ -17,8 +17,10 @@ from django.urls import path
 
 from api.base import APIRequest, HubAPIView
 from api.jsontext import dialect
+from api.openapi.decorators import extend_schema
 from api.permissions import IsAuthenticated
 from api.renderers import json_response
+from api.serializers import CALLER
 from api.services import prefix
 from api.users import COLUMNS, GROUPS, UserWriter, columns, select
 from scopes.access import Access, Identity, Target, identify
@@ -55,6 +57,7 @@ class WhoAmIView(HubAPIView):
 
     scopes: ClassVar = {"GET": IsAuthenticated}
 
+    @extend_schema(summary="Return the caller", responses=CALLER)
     def get(self, request: APIRequest) -> HttpResponse:
         if request.auth is None:
             return json_response(text_of_session(request))

@@ -7,7 +7,6 @@ Variables `HUB_*` describe its site (`SITE`, see `hubsite/config/environment.py`
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -423,7 +422,8 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": JUPYTERHUB_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
-    "SCHEMA_PATH_PREFIX": re.escape(f"{HUB_PATH}api"),
+    "SCHEMA_PATH_PREFIX": "",
+    "SCHEMA_PATH_PREFIX_INSERT": f"{HUB_PATH}api",
     # The few enumerations are described where they are used.
     "POSTPROCESSING_HOOKS": [],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

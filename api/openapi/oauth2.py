@@ -1,15 +1,18 @@
-"""The input and output of OAuth2's addresses in `oauth/`.
+"""The description of OAuth2's addresses in `oauth/`.
 
-They are a page, and endpoints with forms and with their own format of errors.
+They are a page, and endpoints with forms and with their own format of errors
+(RFC 6749). They are not views of Django REST framework, so nothing is derived.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from api.openapi.types import Schema, query, table
 from scopes.grammar import LARGEST_WITH_SCOPES
 from web.bodies import SMALL
+
+Schema = Mapping[str, Any]
 
 TEXT: Schema = {"type": "string"}
 NAMES: Schema = {"type": "array", "items": TEXT}
@@ -18,8 +21,13 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def _parameter(name: str, description: str, **schema: Any) -> Schema:
-    needed = name in ("client_id", "response_type")
-    return {**query(name, description, **schema), "required": needed}
+    return {
+        "name": name,
+        "in": "query",
+        "description": description,
+        "required": name in ("client_id", "response_type"),
+        "schema": {**TEXT, **schema},
+    }
 
 
 PAGE_OF_HTML: Schema = {"text/html": {"schema": TEXT}}
@@ -32,21 +40,23 @@ AUTHORIZE: Schema = {
     "tags": ["oauth2"],
     "security": [{"session": []}],
     "parameters": [
-        _parameter("client_id", "Which client asks."),
-        _parameter("response_type", "What it asks for.", enum=["code"]),
-        _parameter("redirect_uri", "Where to send the code; exactly as registered."),
-        _parameter("scope", "Raw scopes, separated by blanks; all it may, if unsaid."),
-        _parameter("state", "Sent back as it is."),
-        _parameter("code_challenge", "PKCE's challenge."),
-        _parameter("code_challenge_method", "How it is made.", enum=["S256", "plain"]),
+        _parameter("client_id", "The id of the client."),
+        _parameter("response_type", "The kind of response.", enum=["code"]),
+        _parameter("redirect_uri", "The address for the code; exactly as registered."),
+        _parameter(
+            "scope", "Raw scopes, separated by blanks; by default all allowed scopes."
+        ),
+        _parameter("state", "Returned unchanged."),
+        _parameter("code_challenge", "The challenge of PKCE."),
+        _parameter("code_challenge_method", "Its method.", enum=["S256", "plain"]),
     ],
 }
 REFUSALS = {
-    "400": "A request that is not understood, or not granted; `error` says which.",
-    "401": "The client did not prove itself.",
+    "400": "The request is invalid or refused; `error` has the reason.",
+    "401": "The client's secret is missing or wrong.",
     "413": "The form is larger than 64,000 bytes.",
     "429": "Too many requests; try again later.",
-    "503": "What is needed for it does not answer; try again later.",
+    "503": "The hub can't process the request now; try again later.",
 }
 CLIENT: dict[str, Schema] = {"client_id": TEXT, "client_secret": TEXT}
 
@@ -99,29 +109,30 @@ def _form(
 
 
 REFUSED_PAGES = {
-    "400": {"description": "The client is not known.", "content": PAGE_OF_HTML},
-    "403": {"description": "Not for this person.", "content": PAGE_OF_HTML},
+    "400": {"description": "The client is unknown.", "content": PAGE_OF_HTML},
+    "403": {"description": "The user may not use it.", "content": PAGE_OF_HTML},
 }
-LED_ON: Schema = {"302": {"description": "To sign-in, or back to the client."}}
-table.beside |= {
+REDIRECT: Schema = {"302": {"description": "Redirects to sign-in, or to the client."}}
+# Operations by address and method.
+OAUTH2: dict[str, dict[str, Schema]] = {
     "/oauth2/authorize": {
         "get": {
             **AUTHORIZE,
             "operationId": "get_oauth2_authorize",
-            "summary": "Ask whether a client may act for whoever is signed in",
+            "summary": "Ask the user to authorize a client",
             "responses": {
                 "200": {
-                    "description": "The page that asks.",
+                    "description": "The page with the question.",
                     "content": PAGE_OF_HTML,
                 },
-                **LED_ON,
+                **REDIRECT,
                 **REFUSED_PAGES,
             },
         },
         "post": {
             **AUTHORIZE,
             "operationId": "post_oauth2_authorize",
-            "summary": "Agree, as the page's form does",
+            "summary": "Authorize a client, as the form of the page does",
             "requestBody": {
                 "description": f"A form of at most {LARGEST_WITH_SCOPES:,} bytes.",
                 "content": {
@@ -133,12 +144,12 @@ table.beside |= {
                     }
                 },
             },
-            "responses": {**LED_ON, **REFUSED_PAGES},
+            "responses": {**REDIRECT, **REFUSED_PAGES},
         },
     },
     "/oauth2/token": _form(
         "token",
-        "Trade a code for an access token",
+        "Exchange a code for an access token",
         {
             **CLIENT,
             "grant_type": {"type": "string", "enum": ["authorization_code"]},
@@ -161,7 +172,7 @@ table.beside |= {
     ),
     "/oauth2/introspect": _form(
         "introspect",
-        "Whether a token is active, whose it is, and what it may do",
+        "Return the owner and the scopes of a token, if it is active",
         {**CLIENT, "token": TEXT, "token_type_hint": TEXT},
         {
             "type": "object",

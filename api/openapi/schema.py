@@ -1,42 +1,91 @@
 """The OpenAPI description of every address.
 
-drf-spectacular describes input and output from the serializers. This module adds the
-data of the view (the scopes, the possible refusals and the names in the address), and
-from the table in `operations.py` the texts that can't be derived.
+Views state a summary, parameters and responses with `extend_schema`. This module adds
+what follows from a view: the body of each method, the scopes, the common refusals, and
+the names in the address.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.urls import get_resolver
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry
+from drf_spectacular.utils import Direction, OpenApiParameter
 
-from api.base import HubAPIView
+from api.base import METHODS, UnknownView
 from api.bodies import BodySerializer
-from api.openapi import oauth2, operations  # noqa: F401  (fill the table)
-from api.openapi.types import Operation, ref, table
+from api.checks import views_below
+from api.openapi.decorators import apply_descriptions
+from api.openapi.oauth2 import OAUTH2
 from api.permissions import AllowAny
-from api.serializers import SHAPES
+from api.serializers import ErrorSerializer, PaginationSerializer
 
-REFUSALS = {
-    400: "The request makes no sense as it stands; the message says why.",
-    403: "Missing or invalid credentials, or a scope that is not held.",
-    404: "There is no such thing, as far as the caller may know.",
-    405: "This one can't be changed while the hub runs.",
-    409: "It exists already, or has been changed meanwhile.",
+STATUSES = {
+    200: "Done.",
+    201: "Done.",
+    202: "Accepted; the operation continues after the response.",
+    204: "Done.",
+    400: "The request is invalid; the message says why.",
+    403: "The credential is missing or invalid, or lacks a scope.",
+    404: "There is no such object, or the scopes do not reach it.",
+    405: "The object can't be changed while the hub runs.",
+    409: "The object exists already, or has been changed meanwhile.",
     413: "The body is larger than this call reads.",
-    429: "There is no room for it now; try again later.",
-    500: "It was tried and failed; the message says why.",
-    503: "What is needed for it does not answer; try again later.",
+    429: "A limit is reached; try again later.",
+    500: "The operation has failed; the message says why.",
+    503: "Another program that is needed does not respond; try again later.",
+}
+# The groups of operations by the first part of their address.
+TAGS = {
+    "users": "users",
+    "groups": "groups",
+    "services": "services",
+    "shares": "shares",
+    "tokens": "tokens",
+    "share-codes": "shares",
+    "authorizations": "older",
+    "batchspawner": "servers",
+}
+# These parts of an address decide its group before the first one does.
+NOUNS = {
+    "tokens": "tokens",
+    "servers": "servers",
+    "server": "servers",
+    "shared": "shares",
 }
 
 
+class ObjectsByNameExtension(OpenApiSerializerExtension):
+    """Describes an object whose keys are names."""
+
+    target_class = "api.serializers.ObjectsByName"
+    match_subclasses = True
+
+    def get_name(self, auto_schema: AutoSchema, direction: Direction) -> str | None:
+        name: str = self.target.component_name
+        return name
+
+    def map_serializer(
+        self, auto_schema: AutoSchema, direction: Direction
+    ) -> dict[str, Any]:
+        child = auto_schema.resolve_serializer(self.target.child, direction)
+        return {"type": "object", "additionalProperties": child.ref}
+
+
 class HubSchema(AutoSchema):
-    """Describes a method of a view from the table and from the view's scopes."""
+    """Describes one method of a view, with the data that the view implies."""
+
+    view: Any
+
+    def is_excluded(self) -> bool:
+        return isinstance(self.view, UnknownView)
 
     def get_operation(
         self,
@@ -46,42 +95,52 @@ class HubSchema(AutoSchema):
         method: str,
         registry: ComponentRegistry,
     ) -> dict[str, Any] | None:
-        operation = table.find(method, path)
-        if operation is None or not isinstance(self.view, HubAPIView):
+        if method.upper() != "GET":
+            # Only GET returns pages of a list, and filters them.
+            self.view.pagination_class = None
+        operation = super().get_operation(
+            path, path_regex, path_prefix, method, registry
+        )
+        if operation is None:
             return None
-        self.registry, self.path, self.method = registry, path, method.upper()
-        for shape in SHAPES:
-            self.resolve_serializer(shape, "response")
-        need = self.view.scopes[method.upper()]
-        if isinstance(need, str):
-            need = (need,)
-        body = self.view.serializer_classes.get(method.upper())
-        parameters = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in _names_in(path)
-        ]
-        described: dict[str, Any] = {
-            "operationId": _identifier(method, path),
-            "summary": operation.summary,
-            "tags": [_subject(path)],
-            "parameters": [*parameters, *operation.query],
-            "responses": self.responses(operation, need, bool(parameters), body),
-        }
-        if isinstance(need, tuple):
-            described["description"] = f"Needs {_either(need)}."
-        if need is not AllowAny:
-            described["security"] = [{"token": []}, {"session": []}]
-        else:
-            described["security"] = [{}]
+        body = self.view.serializer_classes.get(self.method)
         if body is not None:
-            described["requestBody"] = {
+            operation["requestBody"] = {
                 "description": f"JSON of at most {body.largest:,} bytes.",
                 "required": body.is_required,
                 "content": {"application/json": {"schema": self.body_schema(body)}},
             }
-        if operation.deprecated:
-            described["deprecated"] = True
-        return described
+        self.resolve_serializer(PaginationSerializer, "response")
+        refusal = {
+            "application/json": {
+                "schema": self.resolve_serializer(ErrorSerializer, "response").ref
+            }
+        }
+        responses = operation["responses"]
+        for status in self.common_refusals(operation):
+            responses.setdefault(str(status), {"content": refusal})
+        for status, response in responses.items():
+            response["description"] = STATUSES[int(status)]
+        operation["responses"] = dict(sorted(responses.items()))
+        return operation
+
+    def common_refusals(self, operation: dict[str, Any]) -> Iterator[int]:
+        """Yield the refusals that follow from the parts of a request."""
+        places = {parameter["in"] for parameter in operation.get("parameters", ())}
+        if "requestBody" in operation:
+            yield 413
+        if "requestBody" in operation or "query" in places:
+            yield 400
+        if self.needed_scopes is not AllowAny:
+            yield 403
+        if "path" in places:
+            yield 404
+
+    @property
+    def needed_scopes(self) -> Any:
+        """The scopes of which the method needs one, or a permission class."""
+        needed = self.view.scopes[self.method]
+        return (needed,) if isinstance(needed, str) else needed
 
     def body_schema(self, body: type[BodySerializer]) -> Any:
         """Return the schema of a serializer for bodies."""
@@ -93,78 +152,70 @@ class HubSchema(AutoSchema):
             component.schema["additionalProperties"] = False
         return component.ref
 
-    @staticmethod
-    def responses(
-        operation: Operation, need: Any, names_something: bool, body: object
-    ) -> dict[str, Any]:
-        """Return all responses: the table's, and the refusals of every such method."""
-        refusals = set(operation.refusals)
-        if need is not AllowAny:
-            refusals.add(403)
-        if names_something:
-            refusals.add(404)
-        if body is not None:
-            refusals.update((400, 413))
-        if operation.query:
-            refusals.add(400)
-        answers: dict[str, Any] = {}
-        for status, schema in operation.answers.items():
-            done = "Accepted; it will be done." if status == 202 else "Done."
-            answer: dict[str, Any] = {"description": done}
-            if schema is not None:
-                answer["content"] = {operation.media_type: {"schema": schema}}
-            answers[str(status)] = answer
-        for status in sorted(refusals):
-            answers[str(status)] = {
-                "description": REFUSALS[status],
-                "content": {"application/json": {"schema": ref("Error")}},
-            }
-        return answers
+    def get_request_serializer(self) -> None:
+        """Return nothing, because `get_operation` adds the body, also for DELETE."""
+
+    def get_override_parameters(self) -> list[Any]:
+        """Return the names in the address and, for a list, the parameters of a page."""
+        parameters = [
+            OpenApiParameter(part[1:-1], location=OpenApiParameter.PATH)
+            for part in self.path.split("/")
+            if part.startswith("{")
+        ]
+        if self.view.pagination_class is not None:
+            parameters += [
+                OpenApiParameter(
+                    parameter["name"],
+                    parameter["schema"],
+                    description=parameter["description"],
+                )
+                for parameter in self.view.paginator.get_schema_operation_parameters(
+                    self.view
+                )
+            ]
+        return parameters
+
+    def get_filter_backends(self) -> list[Any]:
+        return super().get_filter_backends() if self.method == "GET" else []
+
+    def get_operation_id(self) -> str:
+        words = self.path.replace("{", "").replace("}", "").split("/")
+        # An empty name at the end is the default server's.
+        ending = ["default"] if self.path.endswith("/") and len(words) > 2 else []
+        return "_".join([self.method.lower(), *filter(None, words), *ending]).replace(
+            "-", "_"
+        )
+
+    def get_tags(self) -> list[str]:
+        first, *rest = self.path.strip("/").split("/")
+        for noun, tag in NOUNS.items():
+            if noun in rest:
+                return [tag]
+        return [TAGS.get(first, "hub")]
+
+    def get_description(self) -> str:  # type: ignore[override]
+        needed = self.needed_scopes
+        if not isinstance(needed, tuple):
+            return ""
+        quoted = [f"`{scope}`" for scope in needed]
+        if len(quoted) == 1:
+            return f"Needs scope {quoted[0]}."
+        return f"Needs any of the scopes {', '.join(quoted)}."
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        if self.needed_scopes is AllowAny:
+            return [{}]
+        return [{"token": []}, {"session": []}]
 
 
-def _names_in(path: str) -> list[str]:
-    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
-
-
-def _identifier(method: str, path: str) -> str:
-    prefix = f"{settings.HUB_PATH}api"
-    words = path.removeprefix(prefix).replace("{", "").replace("}", "").split("/")
-    # An empty name at the end is the default server's.
-    ending = ["default"] if path.endswith("/") and len(words) > 2 else []
-    return "_".join([method.lower(), *filter(None, words), *ending]).replace("-", "_")
-
-
-def _subject(path: str) -> str:
-    prefix = f"{settings.HUB_PATH}api"
-    first, *rest = path.removeprefix(prefix).strip("/").split("/")
-    for noun in ("tokens", "servers", "server", "shared"):
-        if noun in rest:
-            return {"server": "servers", "shared": "shares"}.get(noun, noun)
-    known = {
-        "share-codes": "shares",
-        "user": "hub",
-        "authorizations": "older",
-        "batchspawner": "servers",
-    }
-    plural = ("users", "groups", "services", "shares", "tokens")
-    return known.get(first, first if first in plural else "hub")
-
-
-def _either(scopes: tuple[str, ...]) -> str:
-    quoted = [f"`{scope}`" for scope in scopes]
-    if len(quoted) == 1:
-        return f"scope {quoted[0]}"
-    return f"any of the scopes {', '.join(quoted)}"
-
-
-def _without_marks(value: Any) -> Any:
+def without_marks(value: Any) -> Any:
     """Remove the marks with which drf-spectacular finds enumerations to name."""
     if isinstance(value, list):
-        return [_without_marks(each) for each in value]
+        return [without_marks(each) for each in value]
     if not isinstance(value, dict):
         return value
     return {
-        key: _without_marks(each)
+        key: without_marks(each)
         for key, each in value.items()
         if key != "x-spec-enum-id"
     }
@@ -173,9 +224,17 @@ def _without_marks(value: Any) -> Any:
 @cache
 def description() -> dict[str, Any]:
     """Return the description of the whole API, which is computed once."""
-    found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
-    prefix = f"{settings.HUB_PATH}api"
-    found = _without_marks(found)
-    for address, methods in table.beside.items():
-        found["paths"][f"{prefix}{address}"] = methods
+    views = set(views_below(get_resolver("api.urls").url_patterns))
+    apply_descriptions(
+        getattr(view, method)
+        for view in views
+        for method in METHODS
+        if hasattr(view, method)
+    )
+    found: dict[str, Any] = SchemaGenerator(urlconf="api.urls").get_schema(
+        request=None, public=True
+    )
+    found = without_marks(found)
+    for address, methods in OAUTH2.items():
+        found["paths"][f"{settings.HUB_PATH}api{address}"] = methods
     return found

@@ -11,8 +11,8 @@ from django.urls import URLPattern, get_resolver
 from drf_spectacular.validation import validate_schema
 
 from api.base import HubAPIView, UnknownView
+from api.openapi.oauth2 import OAUTH2
 from api.openapi.schema import description
-from api.openapi.types import table
 from tests.conftest import API
 
 
@@ -31,7 +31,6 @@ def methods_and_addresses() -> set[str]:
 
 
 def test_every_method_of_every_address_is_described() -> None:
-    assert set(table.operations) == methods_and_addresses()
     paths = description()["paths"]
     described = {
         f"{method.upper()} {path.removeprefix(API)}"
@@ -40,14 +39,42 @@ def test_every_method_of_every_address_is_described() -> None:
     }
     beside = {
         f"{method.upper()} {path}"
-        for path, methods in table.beside.items()
+        for path, methods in OAUTH2.items()
         for method in methods
     }
     assert beside == {
         *("GET /oauth2/authorize", "POST /oauth2/authorize", "POST /oauth2/token"),
         *("POST /oauth2/introspect", "POST /oauth2/revoke"),
     }
-    assert described == set(table.operations) | beside
+    assert described == methods_and_addresses() | beside
+
+
+def test_every_operation_has_a_summary_and_describes_its_responses() -> None:
+    for path, operations in description()["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("summary"), f"{method} {path}"
+            assert all(each["description"] for each in operation["responses"].values())
+
+
+def test_bodies_are_those_of_the_serializers() -> None:
+    paths = description()["paths"]
+    removal = paths[f"{API}/groups/{{name}}/users"]["delete"]["requestBody"]
+
+    assert removal["required"]
+    assert removal["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/RemovedMembers"
+    }
+
+
+def test_only_get_has_the_parameters_of_a_list() -> None:
+    users = description()["paths"][f"{API}/users"]
+    names = {parameter["name"] for parameter in users["get"]["parameters"]}
+
+    assert names == {
+        *("sort", "state", "name_filter", "include_stopped_servers"),
+        *("offset", "limit"),
+    }
+    assert "parameters" not in users["post"]
 
 
 def test_the_description_is_valid() -> None:
@@ -73,7 +100,7 @@ def test_operations_have_names_of_their_own() -> None:
     assert len(names) == len(set(names))
 
 
-def test_scopes_are_told() -> None:
+def test_descriptions_name_the_scopes() -> None:
     operation = description()["paths"][f"{API}/users/{{name}}"]["delete"]
 
     assert "`delete:users`" in operation["description"]
