@@ -6,6 +6,9 @@ hashes wait in a queue in the order of arrival. Secrets of tokens and clients go
 passwords, and passwords never take the last core, so that a class that signs in leaves
 capacity for programs.
 
+A password is hashed in a thread of lower priority, because it takes a core for as long
+as dozens of other requests, which go first if there is no core to spare.
+
 A thread that has its turn keeps it for all its hashes until the turn ends, so a turn
 may be taken before anything else of a sign-in is done.
 """
@@ -15,17 +18,22 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import connection
 
 from scopes.refusals import Unavailable
+from web.outside import finish
+
+T = TypeVar("T")
 
 # Argon2id for passwords: OWASP recommends 19 MiB and two passes at least; 46 MiB and
 # two passes are more than twice that, and take a core for some 60 ms.
@@ -37,6 +45,11 @@ PASSWORD_MEMORY: Final = 46 * 1024  # KiB
 MOST_WAITING: Final = 200
 PATIENCE: Final = 30.0
 RETRY_AFTER: Final = 5
+
+# How much lower the priority of threads that hash passwords is, in steps of `nice`. Ten
+# steps are a tenth of the time of others, if all wait for one core.
+NICER: Final = 10
+LOWEST: Final = 19
 
 CROWDED: Final = (
     "Many people are signing in at this moment. Try again in a few seconds."
@@ -171,6 +184,27 @@ def memory_here() -> int:
 ceiling = ceiling_for(cores_here(), memory_here(), settings.WEB_PROCESSES)
 
 
+def in_background(call: Callable[..., T], *args: Any) -> T:
+    """Call a function in a thread of lower priority, and wait for its result.
+
+    Each call has a thread of its own, because a process may not raise the priority
+    of a thread again.
+    """
+    result: Future[T] = Future()
+
+    def run() -> None:
+        # In a container that forbids this, threads are equal.
+        with suppress(OSError):
+            # On Linux, priorities belong to threads.
+            thread = threading.get_native_id()
+            nice = os.getpriority(os.PRIO_PROCESS, thread) + NICER
+            os.setpriority(os.PRIO_PROCESS, thread, min(nice, LOWEST))
+        finish(result, partial(call, *args))
+
+    threading.Thread(target=run, name="hash", daemon=True).start()
+    return result.result()
+
+
 class PasswordHasher(Argon2PasswordHasher):
     """Django's Argon2id, within the limit, with one thread for each hash.
 
@@ -183,12 +217,12 @@ class PasswordHasher(Argon2PasswordHasher):
 
     def encode(self, password: str, salt: str) -> str:
         with ceiling.turn(Kind.PASSWORD, self.memory_cost):
-            return str(super().encode(password, salt))
+            return str(in_background(super().encode, password, salt))
 
     def verify(self, password: str, encoded: str) -> bool:
         memory = self._memory_of(encoded)
         with ceiling.turn(Kind.PASSWORD, memory):
-            return bool(super().verify(password, encoded))
+            return bool(in_background(super().verify, password, encoded))
 
     def _memory_of(self, encoded: str) -> int:
         parameters: Any = self.decode(encoded)["params"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -9,11 +10,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.hashers import check_password, identify_hasher, make_password
+from django.contrib.auth.hashers import (
+    Argon2PasswordHasher,
+    check_password,
+    identify_hasher,
+    make_password,
+)
 from django.db import connection, transaction
 
 from accounts import hashing
-from accounts.hashing import PASSWORD_MEMORY, Ceiling, Kind, ceiling_for
+from accounts.hashing import (
+    LOWEST,
+    NICER,
+    PASSWORD_MEMORY,
+    Ceiling,
+    Kind,
+    PasswordHasher,
+    ceiling_for,
+)
 from scopes.refusals import Unavailable
 from tests.test_architecture import sources
 
@@ -235,6 +249,37 @@ def test_passwords_are_hashed_within_the_ceiling(
     assert check_password("correct horse", stored)
     assert not check_password("wrong", stored)
     assert used == [(Kind.PASSWORD, PASSWORD_MEMORY)] * 3
+
+
+def test_passwords_are_hashed_at_a_lower_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    priorities: list[int] = []
+
+    def encode(self: object, password: str, salt: str) -> str:
+        priorities.append(priority())
+        return password[::-1]
+
+    before = priority()
+    monkeypatch.setattr(Argon2PasswordHasher, "encode", encode)
+
+    assert PasswordHasher().encode("correct", "salt") == "tcerroc"
+    assert priorities == [min(before + NICER, LOWEST)]
+    assert priority() == before
+
+
+def test_a_failure_to_hash_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(self: object, password: str, salt: str) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Argon2PasswordHasher, "encode", encode)
+
+    with pytest.raises(ZeroDivisionError):
+        PasswordHasher().encode("correct", "salt")
+    assert not hashing.ceiling.running
 
 
 def test_older_digests_are_verified_and_renewed() -> None:
