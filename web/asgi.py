@@ -37,7 +37,6 @@ from web.bodies import (
     ClientGoneError,
     Receive,
     RefusedError,
-    discard,
     limit_of_method,
     own_limit,
 )
@@ -52,6 +51,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 # Seconds in which a refused client may finish sending and read the response.
 LINGER = 2.0
+# Seconds between two parts of a refused body, for each such body at this time. So they
+# all take a small share of the event loop, however fast they arrive.
+PAUSE = 0.001
 # Seconds until a client that was refused because of overload may try again.
 RETRY_AFTER = "5"
 
@@ -92,6 +94,7 @@ class Application:
             own_limit,
             limit_of_method,
         )
+        self.discarding = 0
         self.forwarded = ForwardedHeaders(known_networks())
         self.api_prefix = f"{settings.HUB.base_url}hub/api/".encode()
 
@@ -135,7 +138,8 @@ class Application:
                 reason=refused.message,
                 address=environ["REMOTE_ADDR"],
             )
-            await send_and_close(await self.refuse(environ, refused), receive, send)
+            response = await self.refuse(environ, refused)
+            await self.send_and_close(response, receive, send)
             return
         if isinstance(response, Deferred):
             response = await settled(response, receive)
@@ -153,6 +157,33 @@ class Application:
                 address = environ["REMOTE_ADDR"]
                 return await self.outside.run(address, self.call_outside, environ)
             return await self.pool.run(caller, self.call, environ)
+
+    async def send_and_close(
+        self, response: HttpResponse, receive: Receive, send: Send
+    ) -> None:
+        """Send a whole response, let the client finish, then close the connection."""
+        response["Connection"] = "close"
+        await send(head_of(response))
+        message = {"type": "http.response.body", "body": response.content}
+        await send(message | {"more_body": True})
+        await self.discard(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def discard(self, receive: Receive) -> None:
+        """Read a refused body to its end, or for `LINGER` seconds, and discard it.
+
+        A connection that is closed while its client still sends is reset, and the
+        client may lose the response.
+        """
+        self.discarding += 1
+        try:
+            async with asyncio.timeout(LINGER):
+                while (await receive()).get("more_body"):
+                    await asyncio.sleep(PAUSE * self.discarding)
+        except TimeoutError:
+            pass
+        finally:
+            self.discarding -= 1
 
     async def refuse(self, environ: Environ, refused: RefusedError) -> HttpResponse:
         """Return a page for a browser that loads a page, and JSON for programs."""
@@ -256,16 +287,6 @@ async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def send_and_close(response: HttpResponse, receive: Receive, send: Send) -> None:
-    """Send a whole response, let the client finish, then close the connection."""
-    response["Connection"] = "close"
-    await send(head_of(response))
-    message = {"type": "http.response.body", "body": response.content}
-    await send(message | {"more_body": True})
-    await discard(receive, LINGER)
-    await send({"type": "http.response.body", "body": b""})
 
 
 def head_of(response: Any) -> dict[str, Any]:

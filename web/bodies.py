@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
@@ -252,16 +252,3 @@ class Memory:
             self.taken -= Counter({caller: size})
             async with self.changed:
                 self.changed.notify_all()
-
-
-async def discard(receive: Receive, seconds: float) -> None:
-    """Read a refused body to its end, or for so many seconds, and discard it.
-
-    A connection that is closed while its client still sends is reset, and the client
-    may lose the response.
-    """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while (message := await receive())["type"] == "http.request":
-                if not message.get("more_body"):
-                    return

@@ -8,10 +8,12 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from django.core.wsgi import get_wsgi_application
 
 from accounts.models import User
 from hubsite.asgi import is_identified
 from tests.factories import make_token
+from web.asgi import Application
 from web.bodies import (
     SMALL,
     BodyReader,
@@ -242,3 +244,33 @@ def test_the_address_of_leaked_tokens_has_a_limit_of_its_own() -> None:
     assert limit_of("/hub/api/tokens/leaked") == 512 * 1024
     assert limit_of("/hub/api/users") is None
     assert limit_of("/hub/api/nothing/here") is None
+
+
+# Refused bodies
+
+
+def test_many_refused_bodies_are_discarded_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One part each, and again only after a pause for each of the others.
+    monkeypatch.setattr("web.asgi.PAUSE", 3600.0)
+    monkeypatch.setattr("web.asgi.LINGER", 0.05)
+    application = Application(get_wsgi_application())
+    clients = [Client([b"x" * SMALL] * 100) for _ in range(20)]
+
+    async def discard_all() -> None:
+        await asyncio.gather(*(application.discard(c.receive) for c in clients))
+
+    asyncio.run(discard_all())
+
+    assert [client.read for client in clients] == [SMALL] * 20
+    assert application.discarding == 0
+
+
+def test_a_refused_body_is_discarded_to_its_end() -> None:
+    application = Application(get_wsgi_application())
+    client = Client([b"x" * SMALL] * 100)
+
+    asyncio.run(application.discard(client.receive))
+
+    assert not client.parts
