@@ -20,13 +20,13 @@ ALWAYS = (
     "test_metrics.py",
     "test_services.py",
     "test_services_auth.py",
+    "test_proxy.py",
 )
 FILES = (
     *ALWAYS,
     "test_api.py",
     "test_named_servers.py",
     "test_pages.py",
-    "test_proxy.py",
     "test_auth_expiry.py",
     "test_objects.py",
 )
