@@ -11,9 +11,12 @@ class ApiConfig(AppConfig):
 
     def ready(self) -> None:
         """Register callbacks of other rooms; views can't be imported any earlier."""
+        from api.catalogue import operations
         from api.checks import check_views_state_scopes
         from api.whoami import facts
+        from tokens.operations import list_operations
         from tokens.verification import register_facts
 
         register(check_views_state_scopes, Tags.security)
         register_facts(facts)
+        list_operations.connect(operations)

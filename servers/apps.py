@@ -22,7 +22,9 @@ class ServersConfig(AppConfig):
             shared_with_groups,
             shared_with_user,
         )
+        from servers.suggestions import names_of_servers
         from tokens.actions import uncounted_tokens
+        from tokens.suggestions import suggesters
 
         register_source(shared_with_user, read_shares)
         register_source(shared_with_groups, read_shares, sessions_only=True)
@@ -32,5 +34,6 @@ class ServersConfig(AppConfig):
         post_logout.connect(stop_servers_at_sign_out)
         landing_pages.connect(path_of_running)
         post_login.connect(know_default_server)
+        suggesters["server"] = names_of_servers
         if NOT_OF_A_SERVER not in uncounted_tokens:
             uncounted_tokens.append(NOT_OF_A_SERVER)

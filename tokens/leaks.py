@@ -42,7 +42,7 @@ from database.locks import delete_all, locked
 from database.notifications import announce
 from database.statements import insert
 from scopes.refusals import Busy, Unavailable
-from tokens import digests, format, keys, verification
+from tokens import digests, format, verification
 from tokens.actions import MIN_IMPORTED_LENGTH, revoke_tokens
 from tokens.models import APIToken, Leak, LeakReport
 from web.hooks import Hook
@@ -276,7 +276,7 @@ def message_for(pk: int) -> EmailMessage | None:
         "token": found.token,
         "owner": found.token.owner,
         "is_service": found.token.service_id is not None,
-        "start": visible_start(found.token),
+        "start": f"{found.token.visible_start}…" if found.token.visible_start else "",
         "site_name": settings.SITE_NAME or "Hub",
         "link": f"{address.rstrip('/')}/hub/token" if address else "",
     }
@@ -286,16 +286,6 @@ def message_for(pk: int) -> EmailMessage | None:
     return EmailMessage(
         " ".join(subject.split()), body.strip() + "\n", to=to[:1], bcc=to[1:]
     )
-
-
-def visible_start(token: APIToken) -> str:
-    """Return the beginning of a token that lists may show; imported secrets have none.
-
-    The prefix may be another one for tokens from before its change.
-    """
-    if token.origin != APIToken.Origin.GENERATED:
-        return ""
-    return f"{keys.prefix()}_{token.public_id}_…"
 
 
 def note_mail(pk: int, *, is_sent: bool, now: datetime | None = None) -> None:

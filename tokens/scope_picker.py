@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from accounts.models import User
-from scopes.definitions import NO_SCOPE, SCOPES
+from scopes.definitions import NO_SCOPE, SCOPES, implied
 from scopes.grammar import RawScope, describe
+from tokens.presets import relative
 
 GROUPS = {
     "servers": "Servers",
@@ -34,7 +37,13 @@ RESOURCES = (
 
 ORDER = {name: number for number, name in enumerate(SCOPES)}
 
-Choice = tuple[str, str]
+
+class Choice(NamedTuple):
+    """A scope on the page, its description, and the offered scopes it contains."""
+
+    scope: str
+    words: str
+    contains: tuple[str, ...] = ()
 
 
 def offer(user: User) -> list[tuple[str, list[Choice]]]:
@@ -45,13 +54,22 @@ def offer(user: User) -> list[tuple[str, list[Choice]]]:
     means the same user after a renaming.
     """
     groups: dict[str, list[Choice]] = {label: [] for label in GROUPS.values()}
-    for scope in sorted(map(RawScope.parse, user.access.scopes), key=_place):
-        if scope.kind == "user" and scope.value == user.name:
-            scope = RawScope(scope.name, "user")
+    held = {relative(scope, user) for scope in user.access.scopes}
+    for scope in sorted(map(RawScope.parse, held), key=_place):
         words = describe(str(scope), to_owner=True)
-        groups[GROUPS[_resource(scope.name)]].append((str(scope), words))
-    groups[GROUPS["hub"]].append((NO_SCOPE, describe(NO_SCOPE)))
+        contains = sorted(
+            held
+            & {str(RawScope(name, scope.kind, scope.value)) for name in _within(scope)}
+        )
+        choice = Choice(str(scope), words, tuple(contains))
+        groups[GROUPS[_resource(scope.name)]].append(choice)
+    groups[GROUPS["hub"]].append(Choice(NO_SCOPE, describe(NO_SCOPE)))
     return [(label, choices) for label, choices in groups.items() if choices]
+
+
+def _within(scope: RawScope) -> frozenset[str]:
+    """Return the names of the scopes that a scope contains, besides itself."""
+    return implied(scope.name) - {scope.name}
 
 
 def _resource(name: str) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tokens import leak_views, views
+from tokens import leak_views, new_token, views
 
 app_name = "tokens"
 urlpatterns = [
     path("token", views.TokenListView.as_view(), name="list"),
-    path("token/request", views.RequestView.as_view(), name="request"),
+    path("token/selected", views.SelectedView.as_view(), name="selected"),
+    path("token/new", new_token.NewTokenView.as_view(), name="new"),
+    # An earlier address of the form, for pages that were left open.
+    path("token/request", new_token.NewTokenView.as_view()),
+    path("token/new/names", new_token.SuggestView.as_view(), name="suggest"),
     path("token/found", leak_views.FoundTokenView.as_view(), name="found"),
     path("token/report", leak_views.ReportView.as_view(), name="report"),
     path("token/reported", leak_views.ReportedView.as_view(), name="reported"),

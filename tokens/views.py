@@ -1,52 +1,35 @@
-"""The pages on which users request, list and revoke their tokens."""
+"""The pages on which users list, select and revoke their tokens."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
-from django.views.decorators.debug import sensitive_variables
+from django.views import View
 from django.views.generic import DetailView, ListView
-from django.views.generic.edit import FormMixin
 
 from accounts.mixins import ScopeRequiredMixin
 from accounts.models import User
-from scopes.refusals import Refusal
 from tokens import activity, clients
-from tokens.actions import issue_token, revoke_token
-from tokens.authorized_apps import applications
-from tokens.forms import TokenForm
-from tokens.leaks import unseen_by
-from tokens.models import APIToken, APITokenQuerySet, CreatedVia
-from web.hosts import origin_of
-
-CURL = 'curl -H "Authorization: token {secret}" {api_url}/user'
-
-PYTHON = """\
-import requests
-
-api_url = "{api_url}"
-token = "{secret}"
-
-reply = requests.get(
-    f"{{api_url}}/user", headers={{"Authorization": f"token {{token}}"}}
+from tokens.actions import (
+    disable_tokens,
+    enable_tokens,
+    remove_tokens,
+    revoke_token,
 )
-reply.raise_for_status()
-print(reply.json())
-"""
+from tokens.authorized_apps import applications
+from tokens.leaks import unseen_by
+from tokens.lists import TokenFilterForm
+from tokens.models import APIToken, APITokenQuerySet
 
-
-# Ids of this session's forms for which a token was issued.
-ANSWERED_FORMS = "tokens_answered_forms"
-MOST_FORMS = 20
 # Most ended tokens, shown below the others.
 ENDED_SHOWN = 50
+# Most tokens that one form selects.
+MOST_SELECTED = 500
 
 
 class OwnTokensMixin(ScopeRequiredMixin):
@@ -72,7 +55,7 @@ class OwnTokensMixin(ScopeRequiredMixin):
 
 
 class TokenListView(OwnTokensMixin, ListView):
-    """The user's valid tokens, and the form to request another."""
+    """The user's valid tokens, searched, filtered and sorted by the query."""
 
     scope = "read:tokens"
     template_name = "tokens/list.html"
@@ -81,7 +64,9 @@ class TokenListView(OwnTokensMixin, ListView):
 
     def get_queryset(self) -> APITokenQuerySet:
         activity.flush()
-        return super().get_queryset().filter(client_id="").recent_first()
+        self.filter_form = TokenFilterForm(self.request.GET)
+        requested = super().get_queryset().filter(client_id="")
+        return self.filter_form.apply(requested, timezone.now())
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         kwargs["leaks"] = list(unseen_by(self.user))
@@ -89,83 +74,56 @@ class TokenListView(OwnTokensMixin, ListView):
         ended = self.reached().recently_ended(timezone.now())
         kwargs["ended"] = list(ended[:ENDED_SHOWN])
         kwargs["ended_count"] = ended.count() if kwargs["ended"] else 0
-        if self.may_change():
-            kwargs = {
-                "form": TokenForm(user=self.user, now=timezone.now()),
-                "may_change": True,
-                **kwargs,
-            }
+        kwargs |= {
+            "may_change": self.may_change(),
+            "filter_form": self.filter_form,
+            "is_filtered": self.filter_form.is_filtered,
+            "query_string": self.filter_form.query_string,
+        }
         return super().get_context_data(here="token", **kwargs)
 
 
-class RequestView(FormMixin, TokenListView):
-    """Issues a token and shows its secret, in this one response and never again."""
+class SelectedView(OwnTokensMixin, View):
+    """Revokes, disables or enables the tokens that were selected in the list.
+
+    A revocation can't be undone, so a page asks first.
+    """
 
     scope = "tokens"
-    form_class = TokenForm
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        # A GET request, from the address bar for instance, shows the form.
         return redirect("tokens:list")
 
     def post(self, request: HttpRequest) -> HttpResponse:
         if not self.may_change():
-            raise PermissionDenied("You may not request tokens of your own.")
-        form = self.get_form()
-        return self.form_valid(form) if form.is_valid() else self.form_invalid(form)
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        return super().get_form_kwargs() | {"user": self.user, "now": timezone.now()}
-
-    @sensitive_variables("secret")
-    def form_valid(self, form: TokenForm) -> HttpResponse:
-        request = self.request
-        form_id = form.cleaned_data["form_id"]
-        answered = request.session.get(ANSWERED_FORMS, [])
-        if form_id and form_id in answered:
-            # The page with a secret was loaded again.
-            messages.info(request, "This form has already issued its token.")
+            raise PermissionDenied("You may not change tokens of your own.")
+        ids = [int(pk) for pk in request.POST.getlist("token") if pk.isdecimal()]
+        selected = self.get_queryset().filter(client_id="", pk__in=ids[:MOST_SELECTED])
+        action = request.POST.get("action", "")
+        number = selected.count()
+        if not number:
+            messages.warning(request, "No token was selected.")
             return redirect("tokens:list")
-        try:
-            token, secret = issue_token(
-                self.user,
-                by=self.actor,
-                note=form.cleaned_data["note"],
-                expires_in=form.cleaned_data["expires_in"],
-                scopes=form.cleaned_data["token_scopes"],
-                via=CreatedVia.PAGE,
-            )
-        except Refusal as refusal:
-            form.add_error(None, refusal.for_people)
-            return self.form_invalid(form)
-        if form_id:
-            request.session[ANSWERED_FORMS] = [*answered, form_id][-MOST_FORMS:]
-        return self.show(token, secret)
+        if action == "revoke" and "confirmed" not in request.POST:
+            context = {"tokens": selected.recent_first(), "here": "token"}
+            return render(request, "tokens/revoke_selected.html", context)
+        return self.act(action, selected)
 
-    def form_invalid(self, form: TokenForm) -> HttpResponse:
-        """Show the page with the input and its errors."""
-        self.object_list = self.get_queryset()
-        return self.render_to_response(self.get_context_data(form=form), status=400)
-
-    @sensitive_variables("secret", "context")
-    def show(self, token: APIToken, secret: str) -> HttpResponse:
-        """Show a secret, which no cache, session or message may contain."""
-        api_url = self.api_url()
-        context = {
-            "token": token,
-            "secret": secret,
-            "curl": CURL.format(api_url=api_url, secret=secret),
-            "python": PYTHON.format(api_url=api_url, secret=secret),
+    def act(self, action: str, selected: APITokenQuerySet) -> HttpResponseRedirect:
+        """Change the selected tokens and say how many were changed."""
+        acts = {
+            "revoke": (remove_tokens, "Revoked"),
+            "disable": (disable_tokens, "Disabled"),
+            "enable": (enable_tokens, "Enabled"),
         }
-        response = self.response_class(
-            request=self.request, template="tokens/issued.html", context=context
-        )
-        add_never_cache_headers(response)
-        return response
-
-    def api_url(self) -> str:
-        """Return the address of the API from the view of the client."""
-        return f"{origin_of(self.request)}{settings.HUB.base_url}hub/api"
+        if action not in acts:
+            messages.warning(self.request, "Choose what to do with the tokens.")
+            return redirect("tokens:list")
+        function, done = acts[action]
+        changed = function(selected, by=self.actor)
+        words = f"{changed} token{'' if changed == 1 else 's'}"
+        messages.success(self.request, f"{done} {words}.")
+        return redirect("tokens:list")
 
 
 class RevokeView(OwnTokensMixin, DetailView):

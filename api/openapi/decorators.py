@@ -28,5 +28,13 @@ def apply_descriptions(handlers: Iterable[Any]) -> None:
     from drf_spectacular import utils
 
     for handler in handlers:
-        if options := vars(handler).pop("schema_options", None):
+        options = vars(handler).get("schema_options")
+        if options and not vars(handler).get("is_described"):
             utils.extend_schema(**options)(handler)
+            handler.is_described = True
+
+
+def summary_of(handler: Any) -> str:
+    """Return the summary that `extend_schema` gave a handler, or an empty text."""
+    summary: str = vars(handler).get("schema_options", {}).get("summary", "")
+    return summary

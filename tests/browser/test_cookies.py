@@ -60,7 +60,7 @@ def test_a_neighbours_cookies_close_nothing(
     page.goto(f"{host}:{neighbour}/")
     page.evaluate(PLANT, [NAMES, ["/hub/token", "/hub/logout", "/hub/api", "/"]])
 
-    visit.open("/hub/token")
+    visit.open("/hub/token/new")
     page.get_by_label("Note").fill("in spite of the neighbour")
     page.get_by_role("button", name="Request new API token").click()
     page.locator("#secret").wait_for()

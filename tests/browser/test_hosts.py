@@ -51,7 +51,7 @@ ISSUE = """async ([hub, proof]) => {
         _xsrf: proof, note: "stolen", expires_in: "3600", permissions: "everything",
     });
     try {
-        const response = await fetch(`${hub}/hub/token/request`, {
+        const response = await fetch(`${hub}/hub/token/new`, {
             method: "POST", credentials: "include", body,
         });
         return [response.status, await response.text()];

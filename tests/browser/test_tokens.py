@@ -8,7 +8,7 @@ import sys
 import pytest
 import requests
 
-from tests.factories import make_user
+from tests.factories import make_token, make_user
 from tokens.models import APIToken
 
 ROOM = """select => {
@@ -36,11 +36,12 @@ def may_call(live_server, secret):
     return reply.status_code == 200
 
 
-def said_by(lines):
+def said_by(lines, secret):
     """Run lines that were copied from a page, without the hub's own modules."""
     done = subprocess.run(
         [sys.executable, "-I", "-c", lines],
         cwd="/",
+        env={"JUPYTERHUB_API_TOKEN": secret},
         capture_output=True,
         text=True,
         timeout=60,
@@ -55,14 +56,17 @@ def test_from_request_to_revocation(window, person, live_server, scripts):
     visit = window(person, java_script_enabled=scripts)
     page = visit.open("/hub/home")
     page.get_by_role("link", name="Token", exact=True).click()
+    page.get_by_role("button", name="New token").click()
     page.get_by_label("Note").fill("Weekly report")
     page.get_by_label("Token expires in").select_option(index=1)
     page.get_by_role("button", name="Request new API token").click()
 
     secret = page.get_by_label("Token", exact=True).input_value()
     assert may_call(live_server, secret)
-    assert secret in page.locator("#curl").inner_text()
-    assert "'name': 'ada'" in said_by(page.locator("#python").inner_text())
+    for name in ("curl", "python", "read", "keyring"):
+        assert secret not in page.locator(f"#{name}").inner_text()
+    assert secret in page.locator("#env").inner_text()
+    assert "'name': 'ada'" in said_by(page.locator("#python").inner_text(), secret)
     if scripts:
         visit.survey()
 
@@ -83,7 +87,7 @@ def test_from_request_to_revocation(window, person, live_server, scripts):
 
 def test_copying_the_secret(window, person):
     visit = window(person, permissions=["clipboard-read", "clipboard-write"])
-    page = visit.open("/hub/token")
+    page = visit.open("/hub/token/new")
     page.get_by_label("Note").fill("To copy")
     page.get_by_role("button", name="Request new API token").click()
 
@@ -99,7 +103,7 @@ def test_copying_the_secret(window, person):
 
 def test_a_mistake_is_explained_and_loses_nothing(window, person):
     visit = window(person)
-    page = visit.open("/hub/token")
+    page = visit.open("/hub/token/new")
     page.get_by_label("Note").fill("Keep this text")
     page.get_by_label("Only the permissions chosen below").check()
     page.get_by_label("Further scopes").fill("no:such:scope")
@@ -118,7 +122,7 @@ def test_a_mistake_is_explained_and_loses_nothing(window, person):
 
 
 def test_lifetimes_fit_on_a_phone(window, person):
-    page = window(person).open("/hub/token")
+    page = window(person).open("/hub/token/new")
     page.set_viewport_size({"width": 320, "height": 800})
 
     assert page.get_by_label("Token expires in").evaluate(ROOM) >= 0
@@ -126,7 +130,7 @@ def test_lifetimes_fit_on_a_phone(window, person):
 
 def test_by_keyboard_alone(window, person, live_server):
     visit = window(person)
-    page = visit.open("/hub/token")
+    page = visit.open("/hub/token/new")
 
     def tab_to(name):
         for _ in range(60):
@@ -168,3 +172,55 @@ def test_by_keyboard_alone(window, person, live_server):
     page.get_by_text("You have no tokens.").wait_for()
 
     assert not may_call(live_server, secret)
+
+
+def test_permissions_are_chosen_with_a_script(window, person):
+    visit = window(person)
+    page = visit.open("/hub/token/new")
+    page.get_by_label("Only the permissions chosen below").check()
+    page.get_by_label("Search permissions").fill("stop")
+    page.get_by_label("See, start and stop servers").check()
+
+    # What it contains is shown as selected, and is not sent.
+    page.get_by_label("Search permissions").fill("servers")
+    contained = page.locator('[value="delete:servers!user"]')
+    assert contained.is_checked()
+    assert contained.is_disabled()
+    operations = page.locator("#operations")
+    operations.get_by_text("25 API operations").wait_for()
+    operations.locator("summary").filter(has_text="/users").click()
+    operations.get_by_text("Stop a server").first.wait_for()
+    visit.survey()
+
+    page.get_by_label("Name", exact=True).fill("ada/lab")
+    page.get_by_label("For one", exact=True).select_option("server")
+    page.locator("#filtered_name").select_option("access:servers")
+    page.get_by_role("button", name="Add", exact=True).click()
+    written = page.get_by_label("Further scopes")
+    assert written.input_value() == "access:servers!server=ada/lab"
+    page.get_by_role("button", name="Request new API token").click()
+    page.get_by_role("heading", name="Your new token").wait_for()
+
+    assert APIToken.objects.get().scopes == [
+        "servers!user",
+        "access:servers!server=ada/lab",
+    ]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_many_tokens_are_selected_and_revoked(window, person, scripts):
+    for number in range(120):
+        make_token(person, note=f"job {number}")
+    visit = window(person, java_script_enabled=scripts)
+    page = visit.open("/hub/token?q=job+11&sort=note")
+    if scripts:
+        visit.survey()
+        page.get_by_label("Select all on this page").check()
+    else:
+        for box in page.get_by_label("Select job").all():
+            box.check()
+    page.get_by_role("button", name="Revoke selected").click()
+    page.get_by_role("button", name="Revoke 11 tokens").click()
+
+    page.get_by_text("Revoked 11 tokens.").wait_for()
+    assert APIToken.objects.filter(revoked_at=None).count() == 109

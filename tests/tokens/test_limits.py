@@ -63,7 +63,7 @@ def test_the_api_refuses(full: Any, ada: User, alan: User) -> None:
 
 def test_the_page_refuses(full: Any, alan: User, as_: Any) -> None:
     form = {"note": "", "expires_in": "3600", "permissions": "everything"}
-    reply = as_(alan).post("/hub/token/request", form)
+    reply = as_(alan).post("/hub/token/new", form)
 
     assert reply.status_code == 400
     assert WORDS in reply.content.decode()

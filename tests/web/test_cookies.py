@@ -79,7 +79,7 @@ def crowded(browser, foreign, request):
 def test_foreign_cookies_close_nothing(crowded, browser):
     assert crowded.sign_in().status_code == 302
     assert crowded.get("/hub/home").status_code == 200
-    reply = crowded.submit("/hub/token", "/hub/token/request", **REQUEST)
+    reply = crowded.submit("/hub/token/new", "/hub/token/new", **REQUEST)
     assert reply.status_code == 200
     xsrf = browser.cookies[XSRF].value
     headers = {**FETCH, "x-xsrftoken": xsrf}
@@ -105,7 +105,7 @@ def test_a_value_alone_proves_nothing_where_only_a_foreign_cookie_is(browser, fo
     theirs = foreign[0].partition("=")[2]
 
     for value in (own, theirs):
-        reply = crowded.post("/hub/token/request", {"_xsrf": value, "note": "x"})
+        reply = crowded.post("/hub/token/new", {"_xsrf": value, "note": "x"})
         assert reply.status_code == 403
 
 

@@ -102,9 +102,9 @@ def test_an_absolute_next_address_of_the_hub_is_kept(
 def test_lines_to_copy_name_the_public_address(https: Browser) -> None:
     https.force_login(User.objects.get(name="ada"))
 
-    answers = {"note": "x", "expires_in": "3600", "permissions": "everything"}
-    form = {"_xsrf": https.xsrf_of(https.get("/hub/token")), **answers}
-    page = https.post("/hub/token/request", form)
+    answers = {"note": "x", "expires_in": "3600", "permissions": "read"}
+    form = {"_xsrf": https.xsrf_of(https.get("/hub/token/new")), **answers}
+    page = https.post("/hub/token/new", form)
 
     assert f"{PUBLIC}/hub/api" in page.content.decode()
     assert "http://" not in page.content.decode()
@@ -365,7 +365,7 @@ def test_a_script_of_another_page_reads_no_page(
     response = browser.get(path, headers={**ATTACK, "sec-fetch-mode": mode})
 
     assert response.status_code == 403
-    assert "/hub/token/request" not in response.content.decode()
+    assert "/hub/token/new" not in response.content.decode()
 
 
 def test_a_script_of_another_page_reads_no_api(browser: Browser) -> None:
@@ -405,7 +405,7 @@ def test_a_script_is_shown_nothing_in_the_place_of_a_stopped_server(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/hub/nothing", "/hub/token", "/hub/token/request", "/hub/error/503"),
+        *("/hub/nothing", "/hub/token", "/hub/token/new", "/hub/error/503"),
         *("/hub/api/oauth2/authorize", "/hub/security/csp-report", "/hub/api/docs/"),
         *("/hub/metrics", "/hub/login", "/hub/user/grace/", "/hub/admin/nothing"),
     ],

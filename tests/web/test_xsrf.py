@@ -25,7 +25,7 @@ def xsrf(signed_in):
 
 
 def test_forms_carry_the_wires_name(signed_in):
-    page = signed_in.get("/hub/token").content.decode()
+    page = signed_in.get("/hub/token/new").content.decode()
 
     assert 'name="_xsrf"' in page
     assert "csrfmiddlewaretoken" not in page
@@ -39,7 +39,7 @@ def test_the_admins_forms_carry_it_as_well(signed_in):
 
 
 def test_pages_refuse_a_post_without_it(signed_in):
-    response = signed_in.post("/hub/token/request", {"note": "forged"})
+    response = signed_in.post("/hub/token/new", {"note": "forged"})
 
     assert response.status_code == 403
     assert "expired" in response.content.decode()

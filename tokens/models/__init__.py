@@ -5,6 +5,7 @@ from tokens.models.policy import TokenPolicy, TokenPreferences, TokenRequest
 from tokens.models.token import (
     AUTOMATIC,
     ENDED_KEPT,
+    SOON,
     APIToken,
     APITokenQuerySet,
     CreatedVia,
@@ -16,6 +17,7 @@ from tokens.models.usage import TokenDay, TokenOperation, TokenUse
 __all__ = [
     "AUTOMATIC",
     "ENDED_KEPT",
+    "SOON",
     "APIToken",
     "APITokenQuerySet",
     "CreatedVia",

@@ -23,10 +23,12 @@ from scopes.access import EMPTY, Access, Identity, token_access
 from scopes.definitions import NO_SCOPE
 from scopes.grammar import describe
 from services.models import Service
-from tokens import clients
+from tokens import clients, keys
 
 # How long an ended token is shown on its owner's page.
 ENDED_KEPT = timedelta(days=90)
+# A token that ends within this time is shown as expiring soon.
+SOON = timedelta(days=7)
 # Tokens of OAuth clients, and those that ended with their server. No person requested
 # them, so they are not shown after their end.
 AUTOMATIC = ~Q(client_id="") | Q(revoked_at__gte=F("expires_at"))
@@ -238,6 +240,24 @@ class APIToken(models.Model):
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def expires_soon(self) -> bool:
+        """Whether a valid token ends within a week."""
+        if self.expires_at is None:
+            return False
+        return not self.is_expired and self.expires_at <= timezone.now() + SOON
+
+    @property
+    def is_ended(self) -> bool:
+        return self.revoked_at is not None or self.is_expired
+
+    @property
+    def visible_start(self) -> str:
+        """The part of the token before its secret; empty for an imported secret."""
+        if self.origin != self.Origin.GENERATED:
+            return ""
+        return f"{keys.prefix()}_{self.public_id}_"
 
     @property
     def scopes_in_words(self) -> list[str]:
