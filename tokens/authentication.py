@@ -15,6 +15,12 @@ from tokens.verification import Bearer, verify
 HEADER = re.compile(r"(?:token|bearer)\s+(\S+)", re.IGNORECASE)
 
 
+def secret_in(header: str | None) -> str:
+    """Return the token in an `Authorization` header; empty if there is none."""
+    match = None if header is None else HEADER.fullmatch(header)
+    return "" if match is None else match[1]
+
+
 class TokenAuthentication(BaseAuthentication):
     """Identifies the owner of a request's token.
 
@@ -25,13 +31,8 @@ class TokenAuthentication(BaseAuthentication):
 
     @sensitive_variables()
     def authenticate(self, request: HttpRequest | Any) -> tuple[Any, Bearer] | None:
-        header = request.META.get("HTTP_AUTHORIZATION")
-        if header is None:
-            return None
-        match = HEADER.fullmatch(header)
-        if match is None:
-            return None
-        bearer = verify(match[1])
+        secret = secret_in(request.META.get("HTTP_AUTHORIZATION"))
+        bearer = verify(secret) if secret else None
         if bearer is None:
             return None
         return SimpleLazyObject(lambda: bearer.owner), bearer

@@ -65,7 +65,9 @@ class Application:
 
     `is_identified` is called in a thread and returns whether a request's credentials
     are valid. `refused_page`, also called in a thread, returns the page of a refusal
-    for browsers. `on_start` and `on_stop` are called when the server starts and stops.
+    for browsers. `is_forged` returns, on the event loop, whether a request's token is
+    known to be forged, and `refuse_forged` the response to such a request if no view is
+    needed for it. `on_start` and `on_stop` are called when the server starts and stops.
     """
 
     def __init__(
@@ -73,11 +75,14 @@ class Application:
         handler: WSGIHandler,
         *,
         is_identified: Callable[[Environ], bool] = lambda environ: True,
+        is_forged: Callable[[Environ], bool] = lambda environ: False,
+        refuse_forged: Callable[[Environ], HttpResponse | None] = lambda environ: None,
         refused_page: Callable[[RefusedError], HttpResponse] | None = None,
         on_start: Callable[[], None] = lambda: None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.handler = handler
+        self.is_forged, self.refuse_forged = is_forged, refuse_forged
         self.refused_page = refused_page
         self.on_start, self.on_stop = on_start, on_stop
         threads: int = settings.WEB_THREADS
@@ -147,8 +152,11 @@ class Application:
 
     async def respond(self, environ: Environ, receive: Receive) -> HttpResponse:
         """Read the body, wait for a thread and call the view."""
-        caller = caller_of(environ)
+        is_forged = self.is_forged(environ)
+        caller = caller_of(environ, by_credential=not is_forged)
         async with self.bodies.read(environ, receive, caller) as body:
+            if is_forged and (refused := self.refuse_forged(environ)) is not None:
+                return refused
             if body:
                 environ["wsgi.input"] = BytesIO(body)
                 environ["CONTENT_LENGTH"] = str(len(body))
@@ -247,13 +255,15 @@ def ignore(status: str, headers: Any, *problem: Any) -> Callable[[bytes], object
     return lambda data: None
 
 
-def caller_of(environ: Environ) -> str:
+def caller_of(environ: Environ, *, by_credential: bool = True) -> str:
     """Return the key of the caller: the credential, or else address and path.
 
     The path is included so that a health check does not wait behind sign-ins from the
-    same network.
+    same network. A client that invents credentials is one caller, not many.
     """
-    credential = environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE")
+    credential = by_credential and (
+        environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE")
+    )
     return str(credential or f"{environ['REMOTE_ADDR']} {environ['PATH_INFO']}")
 
 
