@@ -51,7 +51,7 @@ from audit.actions import record
 from audit.models import Actor
 from web.hooks import Hook
 from web.hosts import hub_domain, local_path, public_origin
-from web.outside import release_connection
+from web.outside import begin_to_wait, release_connection
 
 logger = structlog.get_logger(__name__)
 
@@ -146,6 +146,7 @@ class AccountAdapter(DefaultAccountAdapter):
         """
         if settings.HUB.authenticator_class != "local":
             return self._attempt(request, **credentials)
+        begin_to_wait()
         with ceiling.turn(Kind.PASSWORD, PASSWORD_MEMORY):
             return self._attempt(request, **credentials)
 

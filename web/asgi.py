@@ -53,7 +53,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 LINGER = 2.0
 # Seconds between two parts of a refused body, for each such body at this time. So they
 # all take a small share of the event loop, however fast they arrive.
-PAUSE = 0.001
+PAUSE = 0.005
 # Seconds until a client that was refused because of overload may try again.
 RETRY_AFTER = "5"
 

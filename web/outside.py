@@ -7,7 +7,8 @@ Other systems may be slow or hang. Views that wait for them are marked in their 
 
 Such requests run in threads of their own, with a limit on their number and time. So
 they can't use up the threads of other requests. While they wait they hold no database
-connection (`release_connection`).
+connection (`release_connection`). Before that, few of them compute at once, because
+Python runs one thread at a time, and other requests would wait for all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial, wraps
-from threading import Thread
+from threading import Semaphore, Thread, local
 from typing import Any, TypeVar
 
 import structlog
@@ -37,6 +38,10 @@ QUEUE = 200
 PATIENCE = 60.0
 # Most abandoned calls that have not returned; while there are as many, none is made.
 MOST_STUCK = 48
+
+# Requests that compute at once before they wait, and seconds until one goes on anyway.
+COMPUTING = 2
+POLITENESS = 0.25
 
 MARK = "waits_for_others"
 
@@ -94,6 +99,24 @@ class Turns:
                 del self.lines[caller]
 
 
+class Place:
+    """A request's place among those that compute, until it waits for another system."""
+
+    def __init__(self, places: Semaphore) -> None:
+        self.places = places
+        # A request that found no place in time computes without one.
+        self.is_taken = places.acquire(timeout=POLITENESS)
+
+    def leave(self) -> None:
+        if self.is_taken:
+            self.is_taken = False
+            self.places.release()
+
+
+# The place of the request in this thread.
+here = local()
+
+
 class OutsidePool:
     """The threads of requests that wait for other systems.
 
@@ -111,6 +134,7 @@ class OutsidePool:
         most_stuck: int = MOST_STUCK,
     ) -> None:
         self.places = asyncio.Semaphore(threads)
+        self.computing = Semaphore(COMPUTING)
         self.turns = Turns(max(1, threads // 2))
         self.most = threads + queue
         self.patience = patience
@@ -153,7 +177,9 @@ class OutsidePool:
         # So that the result of an abandoned call is not cancelled.
         result.set_running_or_notify_cancel()
         # At its end, the process does not wait for daemon threads.
-        Thread(target=finish, args=(result, call), name="outside", daemon=True).start()
+        Thread(
+            target=self.work, args=(result, call), name="outside", daemon=True
+        ).start()
         try:
             return await asyncio.wrap_future(result)
         except asyncio.CancelledError:
@@ -161,6 +187,13 @@ class OutsidePool:
             logger.warning("a call to another service does not return", all=self.stuck)
             result.add_done_callback(lambda _: self.tell_returned(loop))
             raise
+
+    def work(self, result: Future[T], call: Callable[[], T]) -> None:
+        here.place = Place(self.computing)
+        try:
+            finish(result, call)
+        finally:
+            here.place.leave()
 
     def tell_returned(self, loop: asyncio.AbstractEventLoop) -> None:
         def count() -> None:
@@ -179,10 +212,18 @@ def finish(result: Future[T], call: Callable[[], T]) -> None:
         result.set_exception(error)
 
 
+def begin_to_wait() -> None:
+    """Let another request of the pool compute while this one waits."""
+    place: Place | None = getattr(here, "place", None)
+    if place is not None:
+        place.leave()
+
+
 def release_connection() -> None:
     """Close this thread's database connection before it waits for another system.
 
     In a transaction the connection stays open. Only tests may wait inside of one.
     """
+    begin_to_wait()
     if not connection.in_atomic_block:
         connection.close()

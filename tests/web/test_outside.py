@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -18,6 +20,7 @@ from accounts.models import User
 from audit.models import Actor
 from servers.limits import limit_of_names
 from tests.factories import make_token
+from web import outside
 from web.asgi import Application
 from web.bodies import RefusedError
 from web.outside import MARK, OutsidePool, may_wait
@@ -248,3 +251,64 @@ def test_a_proxy_is_asked_without_a_connection(
 
     assert answer.status_code == 503
     assert found and all(found)
+
+
+# Computing
+
+
+def gather(pool: OutsidePool, *calls: Callable[[], object]) -> list[object]:
+    """Run calls of different callers in a pool at the same time."""
+
+    async def all_at_once() -> list[object]:
+        named = enumerate(calls)
+        return await asyncio.gather(*(pool.run(str(who), call) for who, call in named))
+
+    return asyncio.run(all_at_once())
+
+
+def test_few_requests_compute_at_once_until_they_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outside, "POLITENESS", 60.0)
+    lock, computing, most, waiting = threading.Lock(), 0, 0, threading.Barrier(8)
+
+    def count(change: int) -> None:
+        nonlocal computing, most
+        with lock:
+            computing += change
+            most = max(most, computing)
+
+    def call() -> None:
+        count(1)
+        # So that the others would run if they could.
+        time.sleep(0.005)
+        count(-1)
+        outside.begin_to_wait()
+        # All wait at the same time, because nobody who waits has a place.
+        waiting.wait(60)
+
+    gather(OutsidePool(threads=8), *[call] * 8)
+
+    assert most <= outside.COMPUTING
+
+
+def test_a_request_computes_anyway_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outside, "POLITENESS", 0.01)
+    # These requests compute until all of them do.
+    together = threading.Barrier(4)
+
+    gather(OutsidePool(threads=4), *[lambda: together.wait(60)] * 4)
+
+
+def test_a_place_is_free_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "POLITENESS", 60.0)
+    pool = OutsidePool(threads=4)
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    for _ in range(outside.COMPUTING + 1):
+        with pytest.raises(ZeroDivisionError):
+            gather(pool, fail)
