@@ -521,7 +521,7 @@ class MockHub:
             "ConfigurableHTTPProxy.auth_token": proxy.auth_token,
             "ConfigurableHTTPProxy.should_start": proxy.should_start,
         }
-        app.http_server = SimpleNamespace(stop=app.peer.stop)
+        app.http_server = SimpleNamespace(stop=app.peer.end)
         return app
 
     @classmethod

@@ -302,13 +302,22 @@ class Hub:
             for left in self.sockets.glob("*"):
                 left.unlink()
 
+    def end(self) -> None:
+        """End the hub with all its servers, which it would keep for its next start."""
+        if self.bridge is not None and self.is_up():
+            self.ask("stop_all")
+            deadline = time.monotonic() + PATIENCE
+            while self.ask("counts")["active"] and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self.stop()
+
     def is_up(self) -> bool:
         process = self.bridge if self.only_rows else self.process
         return process is not None and process.poll() is None
 
     def remove(self) -> None:
         """End everything and remove what it left, unless that is to be looked at."""
-        self.stop()
+        self.end()
         shutil.rmtree(self.sockets, ignore_errors=True)
         if not os.environ.get("PEER_KEEP"):
             shutil.rmtree(self.folder, ignore_errors=True)

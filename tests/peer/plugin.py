@@ -107,6 +107,8 @@ def replace_in(module):
 
 # This hub knows a browser again by a cookie that JupyterHub has not.
 KNOWN_BROWSER = "jupyterhub-known-browser"
+# The route to the hub's description for OAuth2 clients, outside of the base URL.
+DESCRIPTION = "/.well-known/oauth-authorization-server/"
 
 
 class OtherCookies(DefaultCookiePolicy):
@@ -175,7 +177,7 @@ _json = requests.Response.json
 
 
 def json_of_both(response, **options):
-    """Read JSON without the keys of a server's state that are this hub's own."""
+    """Read JSON without keys of a server's state, and routes, that JupyterHub lacks."""
     found = _json(response, **options)
     if not os.environ.get("PEER_STRICT"):
         forget(found)
@@ -187,6 +189,8 @@ def forget(value):
         state = value.get("state")
         if isinstance(state, dict):
             state.pop("pid_started", None)
+        for key in [key for key in value if key.startswith(DESCRIPTION)]:
+            del value[key]
         value = value.values()
     elif not isinstance(value, list):
         return

@@ -32,7 +32,7 @@ TABLE = ROOT / "docs" / "how-to" / "moving-from-jupyterhub.md"
 class Difference:
     """Requests that are answered otherwise on purpose, and how."""
 
-    # Whole names of requests, after the address: "PATCH /users/{user}".
+    # A pattern of whole names, such as "PATCH /users/{user}: name: long text".
     requests: str
     theirs: tuple[int, ...]
     ours: int
