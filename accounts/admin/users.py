@@ -378,6 +378,7 @@ class UserAdmin(ScopedAdmin):
             missing = set(context["groups"]) - {group.name for group in groups}
             if missing:
                 raise Invalid(f"No such group: {', '.join(sorted(missing))}")
+            check_adding(request.user.access, by, [group.name for group in groups])
             for group in groups:
                 group_actions.add_members(group, [line.name for line in people], by=by)
             rows = []

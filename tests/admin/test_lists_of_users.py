@@ -156,3 +156,21 @@ def test_a_list_in_the_field_for_one_name_is_refused(as_, ada, pages, pasted):
 
     assert "This is more than one name" in text(reply)
     assert names() == {"ada"}
+
+
+@pytest.mark.parametrize("people", ["mallory", "emmy", "emmy\nmallory"])
+def test_a_list_adds_nobody_to_rights_that_the_manager_lacks(
+    as_, mallory, page, people
+):
+    graders = make_group("graders", scopes=["read:hub"])
+    scopes = ["admin-ui", "admin:users", "groups!group=graders"]
+    manager = make_user("manager", scopes=scopes)
+    before = names()
+
+    reply = as_(manager).post(
+        page, {"people": people, "groups": "graders", "_add": "yes"}
+    )
+
+    assert "give scopes that you lack" in text(reply)
+    assert not graders.users.exists()
+    assert names() == before
