@@ -20,7 +20,7 @@ DEFAULT_CONFIG = "jupyterhub_config.py"
 OWN_COMMANDS = frozenset(
     {
         *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
-        *("changepassword", "audit"),
+        *("changepassword", "audit", "leak_drill", "revocation_drill"),
     }
 )
 
