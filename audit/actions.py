@@ -44,10 +44,7 @@ def record(
         raise ValueError(
             f"The audit log keeps no secrets: {', '.join(sorted(mistaken))}"
         )
-    text = json.dumps(detail, default=str)
-    kept = json.loads(text)
-    if SECRET.search(text):
-        kept = _withheld(kept)
+    kept = without_secrets(detail)
     events = [
         Event(
             actor_kind=by.kind,
@@ -74,6 +71,13 @@ def record_many(
         record(by, action, kind, names[0], **detail)
     elif names:
         record(by, action, kind, "", names=names, **detail)
+
+
+def without_secrets(detail: dict[str, Any]) -> dict[str, Any]:
+    """Return the values as JSON, with all that looks like a secret blanked out."""
+    text = json.dumps(detail, default=str)
+    kept: dict[str, Any] = json.loads(text)
+    return _withheld(kept) if SECRET.search(text) else kept
 
 
 def _parts(detail: dict[str, Any]) -> list[dict[str, Any]]:

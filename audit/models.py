@@ -42,6 +42,8 @@ ACTIONS: Final = {
     "token.disable": "disabled",
     "token.enable": "enabled",
     "token.expire": "removed expired",
+    "token.use": "used",
+    "token.use_lost": "could not record all uses of",
     "token.leak": "reported the leak of",
     "server.create": "created",
     "server.edit": "edited",

@@ -20,6 +20,7 @@ from django.urls import Resolver404
 from api.base import HubAPIView
 from api.exceptions import MISSING_CREDENTIALS, error
 from api.permissions import AllowAny
+from audit import uses
 from hubsite.cookies import SessionCookieMiddleware
 from hubsite.middleware import HubMiddleware
 from hubsite.pages.unavailable import BUSY, page
@@ -104,7 +105,14 @@ headers = HubMiddleware(signed_in)
 def start() -> None:
     """Start the background tasks of a web process."""
     activity.start()
+    uses.start()
     verification.look_for_lost_keys()
+
+
+def stop() -> None:
+    """End the background tasks, and write what they have not written yet."""
+    activity.stop()
+    uses.stop()
 
 
 application = Application(
@@ -114,5 +122,5 @@ application = Application(
     refuse_forged=refuse_forged,
     refused_page=refused_page,
     on_start=start,
-    on_stop=activity.stop,
+    on_stop=stop,
 )

@@ -27,6 +27,7 @@ from django.template.response import SimpleTemplateResponse
 from django.utils.cache import get_conditional_response
 
 from api.exceptions import exception_handler
+from audit import uses
 from hubsite.config.response_settings import CookieOptions
 from hubsite.logging import conceal
 from hubsite.metrics import observe_request
@@ -118,6 +119,8 @@ class HubMiddleware:
         self.add_headers(response, is_api)
         took = time.perf_counter() - began
         observe_request(request, response, took)
+        if uses.are_recorded():
+            note_use(request, response.status_code)
         if self.log is not None and not self.is_routine(request, response):
             self.write_line(request, response, took)
         return response
@@ -211,6 +214,14 @@ def tag(request: HttpRequest, response: Any) -> Any:
         # Without this header the browser hides the 304 from a foreign page.
         answer.headers[ALLOW_ORIGIN] = origin
     return answer
+
+
+def note_use(request: HttpRequest, status: int) -> None:
+    """Have the use of the request's token recorded in the audit log."""
+    actor = getattr(request, "actor", None)
+    if actor is not None and actor.token_id is not None:
+        agent = request.META.get("HTTP_USER_AGENT", "")
+        uses.note(actor, request.method or "", shown_path(request), status, agent)
 
 
 def shown_path(request: HttpRequest) -> str:

@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 
 from accounts.models import Group, User
 from accounts.rights import access_of
+from audit import uses
 from database.notifications import Watcher
 from scopes.definitions import SCOPES, implied
 from services.models import Service
@@ -95,6 +96,7 @@ def forget() -> None:
     """
     verification.forget()
     activity.forget()
+    uses.forget()
     if SCOPES.keys() != BUILT_IN:
         for name in SCOPES.keys() - BUILT_IN:
             del SCOPES[name]

@@ -44,6 +44,7 @@ from hubsite.config.values import (
     text,
     text_or_function,
     texts_by_text,
+    token_use,
     tornado_settings,
     whole,
     whole_or_function,
@@ -341,6 +342,13 @@ class HubConfig:
         whole,
         365,
         "Days for which events stay in the audit log; 0: for ever.",
+    )
+    audit_token_use: str | int = setting(
+        "Hub.audit_token_use",
+        token_use,
+        "off",
+        'Which uses of API tokens are events of the audit log: `"off"`, `"complete"`, '
+        "or a number: the first use of each token and then one in so many.",
     )
     oauth_token_expires_in: int = setting(
         "JupyterHub.oauth_token_expires_in", whole, 14 * 86400, "Life of OAuth tokens."

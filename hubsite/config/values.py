@@ -31,6 +31,17 @@ def whole_or_function(value: Any) -> Any:
     return value if callable(value) else whole(value)
 
 
+def token_use(value: Any) -> str | int:
+    """Accept `off`, `complete` or a number, of which 0 and 1 mean the same."""
+    if value in ("off", "complete") and isinstance(value, str):
+        return value
+    try:
+        number = whole(value)
+    except ValueError:
+        raise ValueError("'off', 'complete' or a whole number") from None
+    return {0: "off", 1: "complete"}.get(number, number)
+
+
 def public_address(value: Any) -> str:
     """Accept an address on the web; without a scheme it gets https."""
     address = text(value).strip()
