@@ -16,7 +16,7 @@ higher ids.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -29,10 +29,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 from django.conf import settings
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
 
-from audit.models import Checkpoint, Event
+from audit.models import Checkpoint
+from database.statements import vendor_in_use
 
 # The digest before the first event.
 BEGINNING: Final = bytes(32)
@@ -48,9 +47,14 @@ VALUES: Final = (
 # Hashes
 
 
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), check_circular=False
+).encode
+
+
 def encode(value: Any) -> bytes:
     """Return the one form of a JSON value that is hashed and signed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return _encode(value).encode("ascii")
 
 
 def moment(at: datetime) -> str:
@@ -71,15 +75,38 @@ def link(
     return sha256(text.encode("ascii")).digest()
 
 
-def stored_values(
-    events: QuerySet[Event],
-) -> Iterable[tuple[int, datetime, tuple[Any, ...]]]:
-    """Yield id, time and hashed values of events, as they are in the database."""
-    columns = ("pk", "at", *VALUES[1:-1])
-    # As text, because a row that somebody changed may contain no valid JSON.
-    rows = events.annotate(text=Cast("detail", TextField()))
-    for pk, at, *rest, text in rows.values_list(*columns, "text"):
-        yield pk, at, (moment(at), *rest, parse(text))
+# Columns as they are hashed. Their text is read, because a row that somebody changed
+# may contain no valid JSON, and because objects of a million times take long.
+_TIMES: Final = {
+    "sqlite": "{} || ''",
+    "postgresql": "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')",
+}
+_EVENT: Final = (
+    *("e.actor_kind", "e.actor_name", "e.token_id", "e.address", "e.action"),
+    *("e.target_kind", "e.target_name", "CAST(e.detail AS text) || ''"),
+)
+
+
+def time_column(name: str) -> str:
+    """Return the SQL of a time whose text `time_of` understands."""
+    return _TIMES[vendor_in_use()].format(name)
+
+
+def event_columns() -> str:
+    """Return the SQL of the hashed columns of an event `e`, for `values_of`."""
+    return ", ".join((time_column("e.at"), *_EVENT))
+
+
+def time_of(text: str) -> str:
+    """Return a time of the database as it is hashed; see `moment`."""
+    fraction = "" if len(text) > len("2026-01-01 00:00:00") else ".000000"
+    return f"{text[:10]}T{text[11:]}{fraction}+00:00"
+
+
+def values_of(columns: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the hashed values of an event from its columns."""
+    at, *rest, detail = columns
+    return (time_of(at), *rest, parse(detail))
 
 
 def parse(text: str) -> Any:

@@ -7,6 +7,7 @@ the order of the chain, the events without a seal, and a line that ends the file
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +20,10 @@ from audit.chain import (
     content_of,
     moment,
     public_keys,
-    stored_values,
 )
-from audit.models import Checkpoint, Event
-from audit.sealing import unsealed
-from audit.verification import CHUNK, Row, Waiting, seal_chunks
+from audit.models import Checkpoint
+from audit.sealing import unsealed_values
+from audit.verification import CHUNK, Row, Waiting, sealed_rows
 
 FORMAT: Final = 1
 # Most bytes in a line of an export; an event names at most a thousand rows.
@@ -50,21 +50,17 @@ def export_lines() -> Iterator[dict[str, Any]]:
     yield from (each.line for each in statements)
     up_to = max((each.sequence for each in statements), default=0)
     number = 0
-    for chunk in seal_chunks(-1, up_to):
-        rows = Event.objects.filter(pk__in=[row.event_id for row in chunk])
-        events = {pk: values for pk, _, values in stored_values(rows.order_by())}
-        for row in chunk:
-            number += 1
-            yield sealed_line(row, events.get(row.event_id))
-    floor = 0
-    while True:
-        last = floor
-        for pk, _, values in stored_values(unsealed(floor)[:CHUNK]):
-            number += 1
+    for row, sealed in sealed_rows(-1, up_to):
+        number += 1
+        yield sealed_line(row, sealed)
+    floor, batch = 0, CHUNK
+    while batch == CHUNK:
+        batch = 0
+        for pk, values in unsealed_values(floor, CHUNK):
+            batch += 1
             floor = pk
             yield {"type": "unsealed", "id": pk, **named(values)}
-        if floor == last:
-            break
+        number += batch
     yield {"type": "end", "events": number}
 
 
@@ -89,6 +85,7 @@ class ExportSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._totals: tuple[Waiting, int] | None = None
         for line in self._lines():
             if line.get("type") != "audit" or line.get("format") != FORMAT:
                 raise ExportError(f"{path} is not an export of the audit log")
@@ -109,39 +106,40 @@ class ExportSource:
         return found
 
     def rows(self, after: int, up_to: int, *, events: bool = True) -> Iterator[Row]:
-        for line in self._lines():
-            if line.get("type") not in ("event", "gone"):
-                continue
-            row = self._row(line)
-            if after < row.sequence <= up_to:
-                yield row
-
-    def waiting(self) -> Waiting:
-        """Count the events without a seal, and check that the file is complete."""
-        number, counted, oldest = 0, 0, ""
+        number, counted, highest, oldest = 0, 0, 0, ""
         last: dict[str, Any] = {}
         for line in self._lines():
             kind = line.get("type")
-            number += kind in ("event", "gone", "unsealed")
+            last = line
             if kind == "unsealed":
+                number += 1
                 counted += 1
                 at = str(line.get("at"))
                 oldest = min(oldest or at, at)
-            last = line
+            elif kind in ("event", "gone"):
+                number += 1
+                row = self._row(line)
+                highest = max(highest, row.sequence)
+                if after < row.sequence <= up_to:
+                    yield row
         if last.get("type") != "end" or last.get("events") != number:
             raise ExportError(
                 f"{self.path} is not complete: it has {number:,} events, and"
                 f" {last.get('events', 'no')} according to its last line"
             )
-        return Waiting(counted, oldest)
+        self._totals = Waiting(counted, oldest), highest
+
+    def waiting(self) -> Waiting:
+        return self._read_totals()[0]
 
     def last_sequence(self) -> int:
-        found = (
-            self._row(line).sequence
-            for line in self._lines()
-            if line.get("type") in ("event", "gone")
-        )
-        return max(found, default=0)
+        return self._read_totals()[1]
+
+    def _read_totals(self) -> tuple[Waiting, int]:
+        """Return what a whole pass through the file counts."""
+        while self._totals is None:
+            deque(self.rows(0, 0), maxlen=0)
+        return self._totals
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:

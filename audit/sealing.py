@@ -6,9 +6,10 @@ its successor and the command line never extend the chain from the same place.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet
@@ -18,14 +19,16 @@ from audit.chain import (
     BEGINNING,
     Statement,
     content_of,
+    event_columns,
     link,
     moment,
     public_keys,
     sign,
-    stored_values,
+    values_of,
 )
 from audit.models import Checkpoint, Event, Seal
 from database.locks import Advisory, wait_for
+from database.statements import all_rows
 
 # Events that one transaction seals, so that other writers wait briefly.
 BATCH: Final = 1_000
@@ -57,6 +60,17 @@ def unsealed(floor: int = 0) -> QuerySet[Event]:
     return Event.objects.filter(~Exists(seals), pk__gt=floor).order_by("pk")
 
 
+def unsealed_values(floor: int, most: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Yield ids and hashed values of the first events without a seal."""
+    statement = (
+        f"SELECT e.id, {event_columns()} FROM audit_event e WHERE e.id > %s"  # noqa: S608
+        " AND NOT EXISTS (SELECT 1 FROM audit_seal s WHERE s.event_id = e.id)"
+        " ORDER BY e.id LIMIT %s"
+    )
+    for pk, *columns in all_rows(statement, (floor, most)):
+        yield pk, values_of(columns)
+
+
 @transaction.atomic
 def seal_events(
     floor: int = 0, most: int = BATCH, *, now: datetime | None = None
@@ -77,10 +91,11 @@ def seal_events(
     sequence, digest = head.sequence, bytes(head.digest)
     seals = []
     last_id = floor
-    for pk, at, values in stored_values(unsealed(floor)[:most]):
+    for pk, values in unsealed_values(floor, most):
         sequence += 1
         content = content_of(values)
-        digest = link(digest, sequence, pk, moment(at), content)
+        digest = link(digest, sequence, pk, values[0], content)
+        at = datetime.fromisoformat(values[0])
         seals.append(
             Seal(sequence=sequence, event_id=pk, at=at, content=content, digest=digest)
         )

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from django.db.models import Count, Max, Min
 
 from audit.chain import (
     Statement,
     content_of,
+    event_columns,
     link,
     moment,
-    stored_values,
+    time_column,
+    time_of,
+    values_of,
 )
-from audit.models import Checkpoint, Event, Seal
+from audit.models import Checkpoint, Seal
 from audit.sealing import unsealed
+from database.statements import all_rows
 
 # Findings that are described; all are counted.
 MOST: Final = 20
@@ -394,24 +398,10 @@ class DatabaseSource:
         return [Statement.of(row) for row in Checkpoint.objects.order_by("pk")]
 
     def rows(self, after: int, up_to: int, *, events: bool = True) -> Iterator[Row]:
-        for chunk in seal_chunks(after, up_to):
-            found = {}
-            if events:
-                rows = Event.objects.filter(pk__in=[row.event_id for row in chunk])
-                found = {
-                    pk: (values[0], content_of(values))
-                    for pk, _, values in stored_values(rows.order_by())
-                }
-            for row in chunk:
-                yield row._replace(
-                    **dict(
-                        zip(
-                            ("event_at", "event_content"),
-                            found.get(row.event_id, ("", b"")),
-                            strict=True,
-                        )
-                    )
-                )
+        for row, values in sealed_rows(after, up_to):
+            if events and values is not None:
+                row = row._replace(event_at=values[0], event_content=content_of(values))
+            yield row
 
     def waiting(self) -> Waiting:
         found = unsealed().aggregate(number=Count("pk"), oldest=Min("at"))
@@ -422,21 +412,22 @@ class DatabaseSource:
         return Seal.objects.aggregate(last=Max("sequence"))["last"] or 0
 
 
-def seal_chunks(after: int, up_to: int) -> Iterator[list[Row]]:
-    """Yield seals in lists, with few of them in memory."""
-    columns = ("sequence", "event_id", "at", "content", "digest")
+def sealed_rows(after: int, up_to: int) -> Iterator[tuple[Row, tuple[Any, ...] | None]]:
+    """Yield seals with the values of their events, with few of them in memory."""
+    statement = (
+        f"SELECT s.sequence, s.event_id, {time_column('s.at')}, s.content, s.digest,"  # noqa: S608
+        f" e.id, {event_columns()} FROM audit_seal s"
+        " LEFT JOIN audit_event e ON e.id = s.event_id"
+        f" WHERE s.sequence > %s AND s.sequence <= %s ORDER BY s.sequence LIMIT {CHUNK}"
+    )
     while True:
-        seals = Seal.objects.filter(sequence__gt=after, sequence__lte=up_to)
-        chunk = [
-            Row(sequence, event_id, moment(at), bytes(content), bytes(digest))
-            for sequence, event_id, at, content, digest in seals.order_by(
-                "sequence"
-            ).values_list(*columns)[:CHUNK]
-        ]
-        if not chunk:
+        found = all_rows(statement, (after, up_to))
+        for sequence, event_id, at, content, digest, pk, *columns in found:
+            row = Row(sequence, event_id, time_of(at), bytes(content), bytes(digest))
+            yield row, None if pk is None else values_of(columns)
+        if len(found) < CHUNK:
             return
-        yield chunk
-        after = chunk[-1].sequence
+        after = found[-1][0]
 
 
 def verify_database(trusted: Sequence[str], kept: Iterable[Statement] = ()) -> Report:

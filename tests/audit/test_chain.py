@@ -26,11 +26,10 @@ from audit.chain import (
     moment,
     public_keys,
     sign,
-    stored_values,
 )
 from audit.models import Checkpoint, Event, Seal
 from audit.sealing import ChainChanged, begin_anew, seal_events, state
-from audit.verification import Report, verify_database
+from audit.verification import Report, sealed_rows, verify_database
 from controller.leadership import Lost
 from controller.records import Records, take_over
 from tests.factories import BY
@@ -89,10 +88,12 @@ def forge(*sequences: int) -> None:
         seal = Seal.objects.get(pk=n)
         before = Seal.objects.filter(pk=n - 1).first()
         previous = bytes(before.digest) if before else BEGINNING
-        rows = stored_values(Event.objects.filter(pk=seal.event_id))
-        ((_, at, values),) = rows
+        ((_, values),) = [
+            (row, values) for row, values in sealed_rows(n - 1, n) if values is not None
+        ]
+        at = values[0]
         content = content_of(values)
-        digest = link(previous, n, seal.event_id, moment(at), content)
+        digest = link(previous, n, seal.event_id, at, content)
         Seal.objects.filter(pk=n).update(at=at, content=content, digest=digest)
 
 
