@@ -31,6 +31,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections, connections
 from django.http import HttpResponse, JsonResponse
 
+from database.statements import vendor_in_use
 from web.addresses import ForwardedHeaders, known_networks
 from web.bodies import (
     BodyReader,
@@ -86,7 +87,9 @@ class Application:
         self.refused_page = refused_page
         self.on_start, self.on_stop = on_start, on_stop
         threads: int = settings.WEB_THREADS
-        self.pool = FairThreads(threads, max(1, threads // 4), "web")
+        # Calls wait for PostgreSQL most of the time, but hardly ever for SQLite.
+        at_once = 1 if vendor_in_use() == "sqlite" else max(2, threads // 2)
+        self.pool = FairThreads(threads, max(1, threads // 4), "web", at_once)
         self.outside = OutsidePool()
 
         async def ask(environ: Environ) -> bool:
