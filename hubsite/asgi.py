@@ -27,6 +27,7 @@ from hubsite.pages.unavailable import BUSY, page
 from hubsite.pages.views import TITLES
 from tokens import activity, verification
 from tokens.authentication import TokenAuthentication, secret_in
+from tokens.networks import WrongNetwork
 from web.asgi import Application
 from web.bodies import RefusedError
 from web.environ import Environ, path_of
@@ -37,8 +38,11 @@ def is_identified(environ: Environ) -> bool:
     """Return whether a request has a valid token, or the session of an active user."""
     close_old_connections()
     request = WSGIRequest(environ)
-    if TokenAuthentication().authenticate(request) is not None:
-        return True
+    try:
+        if TokenAuthentication().authenticate(request) is not None:
+            return True
+    except WrongNetwork:
+        return False
     return bool(with_session(request).status_code == 200)
 
 

@@ -34,6 +34,7 @@ from scopes.access import Target
 from tokens.actions import revoke_tokens
 from tokens.authentication import HEADER
 from tokens.models import APIToken
+from tokens.networks import WrongNetwork
 from tokens.verification import Bearer, find_token, verify
 
 
@@ -56,7 +57,10 @@ class StatusValidator(RequestValidator):
                 raise errors.InvalidRequestError(
                     "Authenticate as a client or with a token, not both."
                 )
-            request.bearer = verify(match[1])
+            try:
+                request.bearer = verify(match[1], request.address)
+            except WrongNetwork as refusal:
+                raise InvalidToken(refusal.message) from None
             if request.bearer is None:
                 raise InvalidToken("The token in the header is not valid.")
         return request.client is not None or request.bearer is not None

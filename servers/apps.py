@@ -16,14 +16,8 @@ class ServersConfig(AppConfig):
         )
         from servers.deletion import release_servers_of
         from servers.models import path_of_running
-        from servers.rights import (
-            NOT_OF_A_SERVER,
-            read_shares,
-            shared_with_groups,
-            shared_with_user,
-        )
+        from servers.rights import read_shares, shared_with_groups, shared_with_user
         from servers.suggestions import names_of_servers
-        from tokens.actions import uncounted_tokens
         from tokens.suggestions import suggesters
 
         register_source(shared_with_user, read_shares)
@@ -35,5 +29,3 @@ class ServersConfig(AppConfig):
         landing_pages.connect(path_of_running)
         post_login.connect(know_default_server)
         suggesters["server"] = names_of_servers
-        if NOT_OF_A_SERVER not in uncounted_tokens:
-            uncounted_tokens.append(NOT_OF_A_SERVER)

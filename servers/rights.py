@@ -16,10 +16,6 @@ SHARED_SERVERS = (
 )
 
 
-# Leaves out the tokens `h` that servers use for the hub.
-NOT_OF_A_SERVER = "NOT EXISTS (SELECT 1 FROM servers_server s WHERE s.token_id = h.id)"
-
-
 def shared_with_user(kind: str, vendor: str) -> str | None:
     """Return an SQL expression for the shares with a user."""
     if kind != "user":

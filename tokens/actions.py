@@ -1,9 +1,16 @@
-"""Actions on tokens: issue, import, disable, revoke and purge."""
+"""Actions on tokens: issue, import, change, rotate, disable, revoke and purge.
+
+Each change of a token is one function here, which records it in the audit log. The
+policy for the owner is asked here, too, so that no way to a token leads around it.
+"""
 
 from __future__ import annotations
 
+import hmac
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -11,6 +18,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import Role, User
 from accounts.rights import members_among
@@ -22,24 +30,32 @@ from database.statements import insert
 from scopes.access import Identity, expand
 from scopes.definitions import INHERIT
 from scopes.grammar import check_count, check_scopes
-from scopes.refusals import Conflict, Invalid
+from scopes.refusals import Conflict, Forbidden, Invalid
 from services.models import Service
-from tokens import digests, format, keys
-from tokens.models import APIToken, CreatedVia, Purpose
+from tokens import digests, format, keys, policy
+from tokens.models import APIToken, CreatedVia, PreviousSecret, Purpose
+from tokens.networks import check_networks, covers
+from tokens.policy import Policy
 
 MAX_NOTE_LENGTH = 1023
 # A century; a later end is refused.
 MAX_EXPIRES_IN = 100 * 365 * 86_400
-
-# SQL conditions on tokens `h`; each leaves out tokens that the hub issues by itself,
-# such as those of servers. Rooms to the right append theirs in `AppConfig.ready()`.
-uncounted_tokens: list[str] = []
 
 # Tokens that one transaction deletes, so that other writers wait briefly.
 MOST_PURGED = 500
 
 # Most scopes in the message of a refusal.
 MOST_NAMED = 100
+
+# The SQL condition of a hub without policies.
+NO_POLICIES = "NOT EXISTS (SELECT 1 FROM tokens_tokenpolicy)"
+
+# Seconds for which the earlier secret stays valid after a rotation.
+USUAL_OVERLAP = 86_400
+LONGEST_OVERLAP = 30 * 86_400
+MAX_ROTATION_KEY_LENGTH = 255
+# Requests in a minute that a limit may allow; more is as good as none.
+HIGHEST_RATE = 1_000_000
 
 # JupyterHub accepts supplied tokens from this length on.
 MIN_IMPORTED_LENGTH = 8
@@ -56,6 +72,9 @@ def issue_token(
     client_id: str = "",
     via: CreatedVia = CreatedVia.API,
     purpose: Purpose | None = None,
+    networks: Sequence[str] | None = None,
+    rate_limit: int | None = None,
+    is_approved: bool = False,
     capped: bool = True,
     limited: bool = True,
     now: datetime | None = None,
@@ -68,37 +87,99 @@ def issue_token(
     `capped` by the configured maximum. Tokens that the hub issues by itself are not
     `limited` in number. Scopes for an OAuth client were limited when they were granted,
     and are limited again at every use, because nobody would see a refusal there.
+
+    The policy for the owner applies to all but tokens of servers and of the processes
+    of services. A token for an OAuth client is made to fit it, because its user chose
+    nothing. `is_approved` says that an administrator approved the scopes.
     """
     now = now or timezone.now()
-    if client_id and scopes is not None:
-        check_scopes(scopes)
-        scopes = list(scopes)
-    else:
-        scopes = check_token_scopes(owner, scopes)
-    check_note(note)
-    expires_in = check_expires_in(expires_in, capped=capped)
+    asked = _Asked(
+        scopes=scopes,
+        note=note,
+        expires_in=expires_in,
+        networks=check_networks(networks),
+        client_id=client_id,
+        is_approved=is_approved,
+        capped=capped,
+    )
     tag_keys = keys.tag_keys()
-    secret, public_id = format.generate(keys.prefix(), tag_keys)
     token = APIToken(
-        public_id=public_id,
         tag_key=format.key_id(tag_keys[0]) if tag_keys else "",
-        digest=digests.digest(secret, APIToken.Origin.GENERATED),
         origin=APIToken.Origin.GENERATED,
         note=note,
-        scopes=scopes,
+        rate_limit=check_rate_limit(rate_limit),
         purpose=purpose or usual_purpose(owner, client_id, via),
         created_via=via,
         client_id=client_id,
         session_id=session_id,
         created=now,
-        expires_at=None if expires_in is None else now + timedelta(seconds=expires_in),
     )
+    _fit(token, owner, asked, policy.NO_POLICY)
+    secret, token.public_id = format.generate(keys.prefix(), tag_keys)
+    token.digest = digests.digest(secret, APIToken.Origin.GENERATED)
+    token.fingerprint = digests.fingerprint(secret)
+    counts = limited and not client_id and isinstance(owner, User)
+
+    def room(rules: Policy) -> tuple[str, list[Any]]:
+        return has_room(cast(User, owner), now, rules) if counts else ("", [])
+
     with transaction.atomic():
-        condition: tuple[str, list[Any]] = ("", [])
-        if limited and not client_id and isinstance(owner, User):
-            condition = has_room(owner, now)
-        _store(token, owner, by, condition)
+        if via in (CreatedVia.SERVER, CreatedVia.SERVICE):
+            is_stored = _store(token, owner, by, room(policy.NO_POLICY))
+            rules = policy.NO_POLICY
+        else:
+            # Most hubs have no policies: then this one statement is enough.
+            text, values = room(policy.NO_POLICY)
+            without = f"{text} AND {NO_POLICIES}" if text else NO_POLICIES
+            is_stored = _store(token, owner, by, (without, values))
+            if not is_stored:
+                rules = policy.policy_for(owner)
+                _fit(token, owner, asked, rules)
+                is_stored = _store(token, owner, by, room(rules))
+        if not is_stored:
+            # The limit applies to users only.
+            raise _full(cast(User, owner), rules)
     return token, secret
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of a new token, before its policy."""
+
+    scopes: Sequence[str] | None
+    note: str
+    expires_in: int | None
+    networks: list[str] | None
+    client_id: str
+    is_approved: bool
+    capped: bool
+
+
+def _fit(token: APIToken, owner: User | Service, asked: _Asked, rules: Policy) -> None:
+    """Set what a policy limits in a new token, or refuse the token."""
+    scopes, expires_in = asked.scopes, asked.expires_in
+    if asked.client_id and scopes is not None:
+        check_scopes(scopes)
+        scopes = policy.within_ceiling(rules, owner, scopes)
+    else:
+        scopes = check_token_scopes(owner, scopes)
+        policy.check_ceiling(rules, owner, scopes)
+    check_note(asked.note)
+    if expires_in is None and rules:
+        usual = check_expires_in(None, capped=asked.capped)
+        expires_in = policy.usual_expiry(rules, usual)
+    expires_in = check_expires_in(expires_in, capped=asked.capped)
+    if asked.client_id:
+        expires_in = policy.least(expires_in, rules.max_expires_in)
+    else:
+        policy.check_note(rules, asked.note)
+        policy.check_expiry(rules, expires_in)
+        if not asked.is_approved:
+            policy.check_approval(rules, owner, scopes)
+    life = None if expires_in is None else timedelta(seconds=expires_in)
+    token.scopes = scopes
+    token.expires_at = None if life is None else token.created + life
+    token.networks = policy.check_networks(rules, asked.networks)
 
 
 def usual_purpose(owner: User | Service, client_id: str, via: CreatedVia) -> Purpose:
@@ -111,37 +192,53 @@ def usual_purpose(owner: User | Service, client_id: str, via: CreatedVia) -> Pur
     return Purpose.PERSON if by_hand else Purpose.PROGRAM
 
 
-def has_room(user: User, now: datetime) -> tuple[str, list[Any]]:
+def has_room(
+    user: User, now: datetime, rules: Policy | None = None
+) -> tuple[str, list[Any]]:
     """Return the condition, in SQL, under which a user may have one more token.
 
     Tokens that the hub issued by itself, for servers and OAuth clients, are not
     counted, and neither are those of the configuration. The condition is part of the
     statement that stores the token, so that two requests at once are both counted.
     """
-    limit = limit_of(user)
-    if not limit:
+    limit = limit_of(user, rules)
+    if limit is None:
         return "", []
-    apart = "".join(f" AND {condition}" for condition in uncounted_tokens)
     # No more rows than the limit are read, however many there are.
     condition = (
-        "(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h"  # noqa: S608
-        " WHERE h.user_id = %s AND h.client_id = '' AND h.origin = 'minted'"
+        "(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h"
+        " WHERE h.user_id = %s AND h.purpose IN ('person', 'program', '')"
         " AND h.revoked_at IS NULL"
-        f" AND (h.expires_at IS NULL OR h.expires_at > %s){apart} LIMIT %s) held) < %s"
+        " AND (h.expires_at IS NULL OR h.expires_at > %s) LIMIT %s) held) < %s"
     )
     moment = connection.ops.adapt_datetimefield_value(now)
     return condition, [user.pk, moment, limit, limit]
 
 
-def _full(user: User) -> Conflict:
+def _full(user: User, rules: Policy) -> Conflict:
+    limit = limit_of(user, rules)
+    if limit is not None and limit == rules.max_tokens:
+        return Conflict(
+            f"User {user.name} has {limit} active tokens, as many as allowed by"
+            f" {rules.source}: revoke some that are not needed, or use one of them."
+        )
     return Conflict(
-        f"User {user.name} has {limit_of(user)} active tokens, as many as one user"
+        f"User {user.name} has {limit} active tokens, as many as one user"
         " may have: revoke some that are not needed, or use one of them. An"
         " administrator can raise the limit (c.Hub.token_limit_per_user)."
     )
 
 
-def limit_of(user: User) -> int:
+def limit_of(user: User, rules: Policy | None = None) -> int | None:
+    """Return the number of tokens that a user may have; None means no limit.
+
+    Of the limits of the configuration the highest applies, and beyond that the policy.
+    """
+    configured = _configured_limit(user) or None
+    return policy.least(configured, None if rules is None else rules.max_tokens)
+
+
+def _configured_limit(user: User) -> int:
     """Return the highest limit that applies to a user; 0 means no limit."""
     hub = settings.HUB
     limits = [hub.token_limit_per_user]
@@ -175,13 +272,14 @@ def import_token(
     if format.is_ours(secret):
         return _find_generated(secret)
     public_id = format.lookup_key(secret, keys.lookup_hash_key())
-    known = APIToken.objects.filter(public_id=public_id).first()
+    known = _known(public_id)
     if known is not None:
         return known
     is_service = isinstance(owner, Service)
     token = APIToken(
         public_id=public_id,
         digest=digests.digest(secret, APIToken.Origin.IMPORTED),
+        fingerprint=digests.fingerprint(secret),
         origin=APIToken.Origin.IMPORTED,
         note=note,
         scopes=list(scopes),
@@ -285,6 +383,234 @@ def remove_tokens(
     )
 
 
+def rename_token(token: APIToken, note: str, *, by: Actor) -> APIToken:
+    """Change the note of a token, which only people read."""
+    check_note(note)
+    with _changing(token) as current:
+        policy.check_note(policy.policy_for(current.owner), note)
+        _set(current, by, "rename", note=note)
+    return current
+
+
+def narrow_token(token: APIToken, scopes: Sequence[str], *, by: Actor) -> APIToken:
+    """Take scopes from a token; scopes beyond its present ones are refused."""
+    scopes = _checked_scopes(scopes)
+    with _changing(token) as current:
+        beyond = _beyond(current, scopes)
+        if beyond:
+            raise Invalid(
+                f"The token does not have {policy.named(beyond)}, and narrowing only"
+                " takes scopes away."
+            )
+        _set(current, by, "narrow", scopes=scopes)
+    return current
+
+
+def change_scopes(
+    token: APIToken, scopes: Sequence[str], *, by: Actor, is_approved: bool = False
+) -> APIToken:
+    """Give a token other scopes, narrower or wider ones.
+
+    Wider ones follow the rules for a new token, and no token widens itself.
+    """
+    scopes = _checked_scopes(scopes)
+    with _changing(token) as current:
+        if not _beyond(current, scopes):
+            _set(current, by, "narrow", scopes=scopes)
+            return current
+        _refuse_itself(current, by, "give itself more scopes")
+        owner = current.owner
+        scopes = check_token_scopes(owner, scopes)
+        rules = policy.policy_for(owner)
+        policy.check_ceiling(rules, owner, scopes)
+        if not is_approved:
+            policy.check_approval(rules, owner, scopes)
+        _set(current, by, "widen", scopes=scopes)
+    return current
+
+
+def extend_token(
+    token: APIToken,
+    expires_in: int | None,
+    *,
+    by: Actor,
+    now: datetime | None = None,
+) -> APIToken:
+    """Let a token expire this many seconds from now, or never; sooner or later.
+
+    A later end follows the rules for a new token, and no token extends itself. The
+    whole life of the token counts, from its creation.
+    """
+    now = now or timezone.now()
+    with _changing(token, now) as current:
+        expires_in = check_expires_in(expires_in)
+        ends = None if expires_in is None else now + timedelta(seconds=expires_in)
+        before = current.expires_at
+        if before is not None and (ends is None or ends > before):
+            _refuse_itself(current, by, "extend its own life")
+            lived = int((now - current.created).total_seconds())
+            life = None if expires_in is None else lived + expires_in
+            policy.check_expiry(policy.policy_for(current.owner), life)
+        _set(current, by, "extend", expires_at=ends, reminded_days=None)
+    return current
+
+
+def set_limits(
+    token: APIToken,
+    *,
+    networks: Sequence[str] | None,
+    rate_limit: int | None,
+    by: Actor,
+) -> APIToken:
+    """Set from which networks, and how often in a minute, a token may be used.
+
+    None lifts a limit. A token may limit itself, but not lift its limits.
+    """
+    allowed = check_networks(networks)
+    rate_limit = check_rate_limit(rate_limit)
+    with _changing(token) as current:
+        allowed = policy.check_networks(policy.policy_for(current.owner), allowed)
+        before = current.rate_limit
+        is_lifted = not covers(current.networks, allowed) or (
+            before is not None and (rate_limit is None or rate_limit > before)
+        )
+        if is_lifted:
+            _refuse_itself(current, by, "lift its own limits")
+        _set(current, by, "limit", networks=allowed, rate_limit=rate_limit)
+    return current
+
+
+@sensitive_variables("secret", "seed", "key")
+def rotate_token(
+    token: APIToken,
+    *,
+    by: Actor,
+    overlap: int = USUAL_OVERLAP,
+    key: str = "",
+    freezes: bool = False,
+    now: datetime | None = None,
+) -> tuple[APIToken, str]:
+    """Give a token a new secret; return both.
+
+    The earlier secret stays valid for `overlap` seconds. Its later use raises an alarm
+    and, if so wished, `freezes` the token. Id, scopes and history stay.
+
+    A repeated call with the same idempotency `key` returns the same new secret, and
+    changes nothing: a program that lost the response repeats its call without danger.
+    The secret is made of the key and of a key of the hub, and is not stored for that.
+    """
+    if isinstance(overlap, bool) or not isinstance(overlap, int):
+        raise Invalid("overlap must be a number of seconds")
+    if not 0 <= overlap <= LONGEST_OVERLAP:
+        raise Invalid(f"overlap must be from 0 to {LONGEST_OVERLAP} seconds")
+    if not isinstance(key, str) or len(key) > MAX_ROTATION_KEY_LENGTH:
+        raise Invalid(
+            f"An idempotency key is a text of {MAX_ROTATION_KEY_LENGTH} characters at"
+            " most"
+        )
+    now = now or timezone.now()
+    tag_keys = keys.tag_keys()
+    with _changing(token, now) as current:
+        if current.purpose in (Purpose.SERVER, Purpose.CLIENT):
+            raise Conflict(
+                "This token can't be rotated, because its program could not be told the"
+                " new secret: it ends with its server or its sign-in."
+            )
+        rotation_key = digests.keyed(keys.derived("rotation key"), key) if key else ""
+        if rotation_key:
+            first = current.previous_secrets.filter(rotation_key=rotation_key).first()
+            if first is not None:
+                return current, _same_secret(current, first, key)
+        seed = _seed(current.pk, current.public_id, key) if key else b""
+        secret, public_id = format.generate(keys.prefix(), tag_keys, seed=seed)
+        ends_at = now + timedelta(seconds=overlap)
+        # A shorter overlap applies to still earlier secrets, too.
+        current.previous_secrets.filter(ends_at__gt=ends_at).update(ends_at=ends_at)
+        PreviousSecret.objects.create(
+            token=current,
+            public_id=current.public_id,
+            digest=current.digest,
+            origin=current.origin,
+            tag_key=current.tag_key,
+            fingerprint=current.fingerprint,
+            replaced_at=now,
+            replaced_by=by.label,
+            ends_at=ends_at,
+            freezes=freezes,
+            rotation_key=rotation_key,
+        )
+        changed = {
+            "public_id": public_id,
+            "digest": digests.digest(secret, APIToken.Origin.GENERATED),
+            "origin": APIToken.Origin.GENERATED,
+            "tag_key": format.key_id(tag_keys[0]) if tag_keys else "",
+            "fingerprint": digests.fingerprint(secret),
+            "rotated_at": now,
+        }
+        for name, value in changed.items():
+            setattr(current, name, value)
+        current.save(update_fields=list(changed))
+        record(
+            by,
+            "token.rotate",
+            "token",
+            str(current),
+            names=[str(current)],
+            overlap=overlap,
+            freezes=freezes,
+        )
+    return current, secret
+
+
+@sensitive_variables("secret", "key")
+def _same_secret(token: APIToken, first: PreviousSecret, key: str) -> str:
+    """Return the secret that the first call with a key returned."""
+    seed = _seed(token.pk, first.public_id, key)
+    secret, _ = format.generate(
+        keys.prefix(), keys.tag_keys(), seed=seed, public_id=token.public_id
+    )
+    if not digests.matches(secret, token.digest):
+        raise Conflict(
+            "This rotation was made already, and the token was rotated again since, or"
+            " the hub has other keys now. Rotate it with another idempotency key."
+        )
+    return secret
+
+
+def _seed(pk: int, public_id: str, key: str) -> bytes:
+    text = f"{pk} {public_id} {key}"
+    return hmac.digest(keys.derived("rotation"), text.encode(), "sha256")
+
+
+def freeze_tokens(
+    tokens: QuerySet[APIToken], *, by: Actor, reason: str, now: datetime | None = None
+) -> int:
+    """Freeze these tokens after an alarm; return the number of changes.
+
+    A frozen token works again once a person has looked into the matter.
+    """
+    running = Q(frozen_at=None, revoked_at=None)
+    now = now or timezone.now()
+    return _change_in_batches(
+        tokens,
+        running,
+        by,
+        "freeze",
+        frozen_at=now,
+        frozen_by=by.label,
+        frozen_reason=reason[:300],
+    )
+
+
+def unfreeze_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
+    """End the freeze of these tokens; return the number of changes."""
+    _refuse_among(tokens, by, "unfreeze itself")
+    frozen = Q(frozen_at__isnull=False, revoked_at=None)
+    return _change_in_batches(
+        tokens, frozen, by, "unfreeze", frozen_at=None, frozen_by="", frozen_reason=""
+    )
+
+
 def disable_tokens(
     tokens: QuerySet[APIToken], *, by: Actor, now: datetime | None = None
 ) -> int:
@@ -301,6 +627,7 @@ def disable_tokens(
 
 def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
     """Enable these tokens, in batches; return the number of changes."""
+    _refuse_among(tokens, by, "enable itself")
     paused = Q(disabled_at__isnull=False, revoked_at=None)
     return _change_in_batches(
         tokens, paused, by, "enable", disabled_at=None, disabled_by=""
@@ -374,6 +701,17 @@ def check_expires_in(expires_in: Any, *, capped: bool = True) -> int | None:
     return expires_in
 
 
+def check_rate_limit(rate_limit: Any) -> int | None:
+    """Return the requests that a token may make in a minute; None is no limit."""
+    if rate_limit is None:
+        return None
+    if isinstance(rate_limit, bool) or not isinstance(rate_limit, int):
+        raise Invalid("rate_limit must be null or a number of requests in a minute")
+    if not 1 <= rate_limit <= HIGHEST_RATE:
+        raise Invalid(f"rate_limit must be from 1 to {HIGHEST_RATE} or null")
+    return rate_limit
+
+
 def check_note(note: Any) -> None:
     """Refuse a value that can't be a note."""
     if not isinstance(note, str):
@@ -404,15 +742,15 @@ def _store(
     owner: User | Service,
     by: Actor,
     condition: tuple[str, list[Any]] = ("", []),
-) -> None:
+) -> bool:
+    """Store a new token, if the condition in SQL holds; tell whether it does."""
     if isinstance(owner, User):
         token.user = owner
     else:
         token.service = owner
     token.created_by, token.created_address = by.label, by.address
     if not insert(token, *condition):
-        # The limit applies to users only.
-        raise _full(cast(User, owner))
+        return False
     expires_at = token.expires_at
     record(
         by,
@@ -429,6 +767,68 @@ def _store(
         client_id=token.client_id,
         expires_at=None if expires_at is None else expires_at.isoformat(),
     )
+    return True
+
+
+@contextmanager
+def _changing(token: APIToken, now: datetime | None = None) -> Iterator[APIToken]:
+    """Lock a token that is in force, in a transaction; give its present row."""
+    with transaction.atomic():
+        rows = APIToken.objects.select_related("user", "service").filter(pk=token.pk)
+        current = locked(rows.active(now or timezone.now())).first()
+        if current is None:
+            raise Conflict("This token has been revoked or has expired.")
+        yield current
+
+
+def _set(token: APIToken, by: Actor, act: str, **columns: Any) -> None:
+    """Set columns of one token and record the change with the values before."""
+    changed = {
+        name: value for name, value in columns.items() if getattr(token, name) != value
+    }
+    if not changed:
+        return
+    before = {name: getattr(token, name) for name in changed}
+    for name, value in changed.items():
+        setattr(token, name, value)
+    token.save(update_fields=list(changed))
+    record(
+        by,
+        f"token.{act}",
+        "token",
+        str(token),
+        names=[str(token)],
+        before=before,
+        after=changed,
+    )
+
+
+def _checked_scopes(scopes: Any) -> list[str]:
+    if not isinstance(scopes, list | tuple) or not all(
+        isinstance(scope, str) for scope in scopes
+    ):
+        raise Invalid("token scopes must be a list of strings")
+    check_scopes(scopes)
+    return list(dict.fromkeys(scopes))
+
+
+def _beyond(token: APIToken, scopes: list[str]) -> frozenset[str]:
+    """Return the wanted scopes, expanded, that a token does not have."""
+    if INHERIT in scopes:
+        return frozenset() if INHERIT in token.scopes else frozenset({INHERIT})
+    identity = Identity(token.owner_kind, token.owner.name)
+    return token.access.lacking(expand(scopes, identity), members_among)
+
+
+def _refuse_itself(token: APIToken, by: Actor, act: str) -> None:
+    """Refuse a change that a token may not make of itself."""
+    if by.token_id == token.pk:
+        raise Forbidden(f"A token can't {act}: sign in, or use another token.")
+
+
+def _refuse_among(tokens: QuerySet[APIToken], by: Actor, act: str) -> None:
+    if by.token_id is not None and tokens.filter(pk=by.token_id).exists():
+        raise Forbidden(f"A token can't {act}: sign in, or use another token.")
 
 
 def _change(
@@ -460,13 +860,26 @@ def _change_in_batches(
 
 
 def _find_generated(secret: str) -> APIToken:
-    known = APIToken.objects.filter(public_id=format.public_id(secret)).first()
-    if known is None or not digests.matches(secret, known.digest):
+    public_id = format.public_id(secret)
+    stored = [
+        *APIToken.objects.filter(public_id=public_id).values_list("pk", "digest"),
+        *PreviousSecret.objects.filter(public_id=public_id).values_list(
+            "token_id", "digest"
+        ),
+    ]
+    known = [pk for pk, digest in stored if digests.matches(secret, digest)]
+    if not known:
         raise Invalid(
             "This token has the form of those that a hub mints, but this hub has not"
             " minted it. `openssl rand -hex 32` makes one that can be brought."
         )
-    return known
+    return APIToken.objects.get(pk=known[0])
+
+
+def _known(public_id: str) -> APIToken | None:
+    """Return the token with this public id, also of an earlier secret."""
+    earlier = PreviousSecret.objects.filter(public_id=public_id).values("token")
+    return APIToken.objects.filter(Q(public_id=public_id) | Q(pk__in=earlier)).first()
 
 
 def _only(names: list[str]) -> str:

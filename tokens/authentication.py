@@ -26,13 +26,15 @@ class TokenAuthentication(BaseAuthentication):
 
     A header of another form is ignored, and a refused token counts as no token, because
     the request may still have a cookie. So this raises no error, and there is no
-    `WWW-Authenticate`, which would turn the response into a 401.
+    `WWW-Authenticate`, which would turn the response into a 401. Only a valid token
+    from a wrong network raises `WrongNetwork`.
     """
 
     @sensitive_variables()
     def authenticate(self, request: HttpRequest | Any) -> tuple[Any, Bearer] | None:
         secret = secret_in(request.META.get("HTTP_AUTHORIZATION"))
-        bearer = verify(secret) if secret else None
+        address = request.META.get("REMOTE_ADDR", "")
+        bearer = verify(secret, address) if secret else None
         if bearer is None:
             return None
         return SimpleLazyObject(lambda: bearer.owner), bearer

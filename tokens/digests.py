@@ -8,10 +8,15 @@ the limit of `accounts.hashing`.
 
 from __future__ import annotations
 
+import hmac
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from accounts.hashing import Kind, ceiling
+from tokens import keys
 from tokens.models import APIToken
 
 PROFILES = {
@@ -44,3 +49,23 @@ def matches(secret: str, stored: str) -> bool:
 def is_outdated(stored: str, origin: str) -> bool:
     """Tell whether a digest has other parameters than the current ones."""
     return PROFILES[APIToken.Origin(origin)].check_needs_rehash(stored)
+
+
+def fingerprint(secret: str) -> str:
+    """Return the value that finds the row of a secret by the secret's SHA-256."""
+    return fingerprint_of(sha256(secret.encode()).hexdigest())
+
+
+def fingerprint_of(sha256_in_hex: str) -> str:
+    """Return the same from the SHA-256 alone, which logs of others may contain.
+
+    Without the key nobody can compare stored fingerprints with guessed secrets.
+    """
+    key = keys.derived("fingerprint")
+    return keyed(key, sha256_in_hex.lower())
+
+
+def keyed(key: bytes, text: str) -> str:
+    """Return a keyed hash of a text, as 43 characters."""
+    mac = hmac.digest(key, text.encode(), "sha256")
+    return urlsafe_b64encode(mac).decode().rstrip("=")

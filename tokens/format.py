@@ -41,15 +41,18 @@ FORM = re.compile(
 
 
 def generate(
-    prefix: str, keys: Sequence[bytes], *, public_id: str = ""
+    prefix: str, keys: Sequence[bytes], *, public_id: str = "", seed: bytes = b""
 ) -> tuple[str, str]:
     """Generate a token; return it with its public id, by default a new one.
+
+    The secret is random, or made of the 32 random bytes of `seed`.
 
     The first of `keys` signs. Without keys the tag is random, which is accepted as long
     as there are none.
     """
     public_id = public_id or _base62(secrets.token_bytes(16), PUBLIC_ID_LENGTH)
-    body = f"{prefix}_{public_id}_{_base62(secrets.token_bytes(32), SECRET_LENGTH)}"
+    secret = _base62(seed or secrets.token_bytes(32), SECRET_LENGTH)
+    body = f"{prefix}_{public_id}_{secret}"
     tag = _tag(body, keys[0] if keys else secrets.token_bytes(32))
     return f"{body}{tag}{_crc(body + tag)}", public_id
 

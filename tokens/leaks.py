@@ -44,7 +44,7 @@ from database.statements import insert
 from scopes.refusals import Busy, Unavailable
 from tokens import digests, format, verification
 from tokens.actions import MIN_IMPORTED_LENGTH, revoke_tokens
-from tokens.models import APIToken, Leak, LeakReport
+from tokens.models import APIToken, Leak, LeakReport, PreviousSecret
 from web.hooks import Hook
 from web.redaction import redact
 
@@ -165,9 +165,17 @@ def find_leaked(report: LeakReport) -> list[Leaked]:
     if not wanted:
         return []
     found = APIToken.objects.filter(public_id__in=wanted).order_by("pk")
+    # An earlier secret gives access, too, until its overlap ends.
+    earlier = PreviousSecret.objects.filter(
+        public_id__in=wanted, ends_at__gt=timezone.now()
+    ).order_by("pk")
+    stored = [
+        *found.values_list("pk", "public_id", "digest"),
+        *earlier.values_list("token_id", "public_id", "digest"),
+    ]
     return [
         Leaked(pk, source)
-        for pk, public_id, digest in found.values_list("pk", "public_id", "digest")
+        for pk, public_id, digest in stored
         for secret, source in wanted[public_id].items()
         if digests.matches(secret, digest)
     ]

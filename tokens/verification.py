@@ -5,12 +5,16 @@ The order of the steps makes it safe:
 1. the format. A forged token of our format costs neither a query nor Argon2, unless
    keys were lost: then the digest alone decides.
 2. one query for the row, its owner and the rights of both.
-3. the state. Revoked, disabled, expired, owner inactive: refused before the cache of
-   this process is used, so that processes need no notification.
+3. the state. Revoked, disabled, frozen, expired, owner inactive: refused before the
+   cache of this process is used, so that processes need no notification.
 4. the digest. A match is cached together with the row as it was read: a changed row is
    read anew, a changed digest is verified anew.
+5. the networks of the token. Who has the right secret is told which they are.
 
-From outside all refusals look alike; the reason is in the debug log.
+A rotation gives the row another public id. An earlier secret is found by the same
+query, is valid for a while, and is a tripwire afterwards.
+
+From outside all refusals but the last look alike; the reason is in the debug log.
 """
 
 from __future__ import annotations
@@ -35,8 +39,8 @@ from audit.models import Actor
 from database.statements import first_row, vendor_in_use
 from scopes.access import Access
 from services.models import Service
-from tokens import activity, clients, digests, format, keys
-from tokens.models import APIToken
+from tokens import activity, clients, digests, format, keys, networks, tripwire
+from tokens.models import APIToken, PreviousSecret, Purpose
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,7 @@ Row = Sequence[Any]
 DEAD: Final = (
     "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
     " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
+    " WHEN t.frozen_at IS NOT NULL THEN 'frozen'"
     " WHEN {inactive} THEN 'inactive owner' END"
 )
 # The beginning of each row; the owner's rights and then the facts follow.
@@ -63,14 +68,18 @@ HEAD: Final = (
     "CAST(t.scopes AS text) || ''",
     "t.client_id",
     "t.session_id",
-    "CASE WHEN t.purpose = 'server' THEN 1 ELSE 0 END",
+    "t.purpose",
+    "CAST(t.networks AS text) || ''",
+    "t.rate_limit",
+    "CASE WHEN t.fingerprint = '' THEN 1 ELSE 0 END",
     "{client}",
     "{owner_kind}",
     "{owner_id}",
     "{owner_name}",
 )
 ID, DIGEST, ORIGIN, SCOPES, CLIENT_ID, SESSION_ID = range(6)
-OF_SERVER, CLIENT, OWNER_KIND, OWNER_ID, OWNER_NAME = range(6, 11)
+PURPOSE, NETWORKS, RATE_LIMIT, HAS_NO_FINGERPRINT = range(6, 10)
+CLIENT, OWNER_KIND, OWNER_ID, OWNER_NAME = range(10, 14)
 # Columns of an owner before its rights, for each kind of owner.
 OWNER: Final = {
     "user": {
@@ -119,12 +128,16 @@ class Bearer:
     __slots__ = (
         "access",
         "client_id",
-        "is_of_server",
+        "digest",
         "memo",
+        "networks",
         "owner_id",
         "owner_kind",
         "owner_name",
+        "previous_id",
         "public_id",
+        "purpose",
+        "rate_limit",
         "row",
         "session_id",
         "settled",
@@ -137,17 +150,29 @@ class Bearer:
     settled: bool
     memo: dict[Any, Any]
 
-    def __init__(self, text: str, row: Row, public_id: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        row: Row,
+        public_id: str,
+        digest: str,
+        previous_id: int | None = None,
+    ) -> None:
         self.text = text
         self.row = row
+        # Of the secret that was presented, which may be an earlier one.
         self.public_id = public_id
+        self.digest = digest
+        self.previous_id = previous_id
         self.token_id: int = row[ID]
         self.owner_kind: str = row[OWNER_KIND]
         self.owner_id: int = row[OWNER_ID]
         self.owner_name: str = row[OWNER_NAME]
         self.session_id: str | None = row[SESSION_ID]
         self.client_id: str = row[CLIENT_ID]
-        self.is_of_server = bool(row[OF_SERVER])
+        self.purpose: str = row[PURPOSE]
+        self.networks: list[str] | None = orjson.loads(row[NETWORKS] or "null")
+        self.rate_limit: int | None = row[RATE_LIMIT]
         texts = row[len(HEAD) : len(HEAD) + len(columns("user"))]
         rights = within_reach(self.client_id, texts)
         self.access, self.settled = access_of_token(
@@ -197,10 +222,12 @@ _flights: dict[bytes, threading.Lock] = {}
 
 
 @sensitive_variables()
-def verify(secret: str) -> Bearer | None:
+def verify(secret: str, address: str | None = None) -> Bearer | None:
     """Return the bearer of this secret; None for any reason of refusal.
 
-    Its use is noted for `last_activity`.
+    `address` is that of the client; without one, as for a service that asks about the
+    token of a visitor, the networks are not compared. The use of the token is noted
+    for `last_activity`.
     """
     if len(secret) > format.MAX_LENGTH or not secret.isascii():
         return _refuse("no token")
@@ -214,21 +241,38 @@ def verify(secret: str) -> Bearer | None:
         return _refuse("forged")
     # The kind of a token's owner never changes.
     kind = "" if bearer is None else bearer.owner_kind
-    found = first_row(_statement(vendor_in_use(), kind), (public_id,))
+    found = None
+    if bearer is not None and bearer.previous_id is None:
+        found = first_row(_statement(vendor_in_use(), kind), (public_id,))
+    if found is None:
+        # A new secret for this process, or one that was replaced since.
+        statement = _statement(vendor_in_use(), kind, with_previous=True)
+        found = first_row(statement, (public_id,) * 3)
     if found is None:
         return _refuse("unknown")
-    dead, expires_at, text = found
+    dead, expires_at, text, *previous = found
+    previous_id, previous_digest, ends_at = previous or (None, None, None)
     if dead:
         return _refuse(dead)
     now = time.time()
     if expires_at and expires_at <= _text(now):
         return _refuse("expired")
-    if bearer is None or bearer.text != text or not bearer.settled:
-        bearer = _admit(secret, mac, text, public_id)
+    if (
+        bearer is None
+        or bearer.text != text
+        or bearer.previous_id != previous_id
+        or not bearer.settled
+    ):
+        bearer = _admit(secret, mac, text, public_id, previous_id, previous_digest)
         if bearer is None:
             return _refuse("wrong secret")
+    if ends_at and ends_at <= _text(now):
+        tripwire.trip(bearer.previous_id or 0, address or "")
+        return _refuse("replaced")
+    if bearer.networks is not None and address is not None:
+        networks.require(bearer.networks, address)
     activity.tokens.note(bearer.token_id, now)
-    if bearer.owner_kind == "user" and not bearer.is_of_server:
+    if bearer.owner_kind == "user" and bearer.purpose != Purpose.SERVER:
         activity.users.note(bearer.owner_id, now)
     return bearer
 
@@ -249,7 +293,8 @@ def is_forged(secret: str) -> bool:
 def find_token(secret: str) -> APIToken | None:
     """Return the row of a secret, in any state, after the secret was verified.
 
-    This is no authentication: the token may be expired, disabled or revoked.
+    This is no authentication: the token may be expired, disabled or revoked. An earlier
+    secret counts until its overlap ends.
     """
     if len(secret) > format.MAX_LENGTH or not secret.isascii():
         return None
@@ -258,9 +303,15 @@ def find_token(secret: str) -> APIToken | None:
         return None
     known = APIToken.objects.filter(public_id=public_id)
     token = known.select_related("user", "service").first()
-    if token is None or not digests.matches(secret, token.digest):
+    if token is not None:
+        return token if digests.matches(secret, token.digest) else None
+    replaced = PreviousSecret.objects.filter(
+        public_id=public_id, ends_at__gt=timezone.now()
+    )
+    earlier = replaced.select_related("token__user", "token__service").first()
+    if earlier is None or not digests.matches(secret, earlier.digest):
         return None
-    return token
+    return earlier.token
 
 
 def forget() -> None:
@@ -270,6 +321,7 @@ def forget() -> None:
         _proved.clear()
         _held = 0
     _keys_are_lost = False
+    tripwire.forget()
 
 
 def look_for_lost_keys() -> None:
@@ -280,11 +332,13 @@ def look_for_lost_keys() -> None:
     """
     global _keys_are_lost
     known = [format.key_id(key) for key in keys.tag_keys()]
-    _keys_are_lost = (
-        APIToken.objects.active(timezone.now())
-        .filter(origin=APIToken.Origin.GENERATED)
+    now = timezone.now()
+    replaced = PreviousSecret.objects.filter(ends_at__gt=now, token__revoked_at=None)
+    _keys_are_lost = any(
+        rows.filter(origin=APIToken.Origin.GENERATED)
         .exclude(tag_key__in=known)
         .exists()
+        for rows in (APIToken.objects.active(now), replaced)
     )
     if _keys_are_lost:
         logger.warning(
@@ -309,24 +363,40 @@ def _refuse(reason: str) -> Bearer | None:
     return None
 
 
-def _admit(secret: str, mac: bytes, text: str, public_id: str) -> Bearer | None:
-    """Return a bearer from a row, after the secret was verified."""
+@sensitive_variables()
+def _admit(
+    secret: str,
+    mac: bytes,
+    text: str,
+    public_id: str,
+    previous_id: int | None,
+    previous_digest: str | None,
+) -> Bearer | None:
+    """Return a bearer from a row, after the secret was verified.
+
+    An earlier secret has an id and a digest of its own.
+    """
     row: Row = orjson.loads(text)
-    if not _is_proved(mac, row):
+    digest = previous_digest or row[DIGEST]
+    if not _is_proved(mac, row, digest):
         lock = _flights.setdefault(mac, threading.Lock())
         try:
             with lock:
-                if not _is_proved(mac, row):
-                    if not digests.matches(secret, row[DIGEST]):
+                if not _is_proved(mac, row, digest):
+                    if not digests.matches(secret, digest):
                         return None
-                    row = _renew_digest(secret, row)
+                    if previous_id is None:
+                        row = _renew(secret, row)
+                        digest = row[DIGEST]
                     # Cached before the lock is released, so that the next waiter does
                     # not verify the same secret again.
                     with _memory:
-                        _remember(mac, Bearer(text, row, public_id))
+                        _remember(
+                            mac, Bearer(text, row, public_id, digest, previous_id)
+                        )
         finally:
             _flights.pop(mac, None)
-    bearer = Bearer(text, row, public_id)
+    bearer = Bearer(text, row, public_id, digest, previous_id)
     with _memory:
         _remember(mac, bearer)
     return bearer
@@ -344,39 +414,46 @@ def _remember(mac: bytes, bearer: Bearer) -> None:
         _held -= _proved.pop(next(iter(_proved))).weight
 
 
-def _is_proved(mac: bytes, row: Row) -> bool:
+def _is_proved(mac: bytes, row: Row, digest: str) -> bool:
     known = _proved.get(mac)
-    return (
-        known is not None
-        and known.row[ID] == row[ID]
-        and known.row[DIGEST] == row[DIGEST]
-    )
+    return known is not None and known.row[ID] == row[ID] and known.digest == digest
 
 
-def _renew_digest(secret: str, row: Row) -> Row:
-    """Store a digest with current parameters if the stored one has others."""
-    if not digests.is_outdated(row[DIGEST], row[ORIGIN]):
+@sensitive_variables("secret", "changed")
+def _renew(secret: str, row: Row) -> Row:
+    """Store a digest with current parameters if the stored one has others.
+
+    A row of an older hub gets its fingerprint, too.
+    """
+    changed = {}
+    if digests.is_outdated(row[DIGEST], row[ORIGIN]):
+        changed["digest"] = digests.digest(secret, row[ORIGIN])
+    if row[HAS_NO_FINGERPRINT]:
+        changed["fingerprint"] = digests.fingerprint(secret)
+    if not changed:
         return row
-    renewed = digests.digest(secret, row[ORIGIN])
-    APIToken.objects.filter(pk=row[ID], digest=row[DIGEST]).update(digest=renewed)
-    return (*row[:DIGEST], renewed, *row[DIGEST + 1 :])
+    APIToken.objects.filter(pk=row[ID], digest=row[DIGEST]).update(**changed)
+    return (*row[:DIGEST], changed.get("digest", row[DIGEST]), *row[DIGEST + 1 :])
 
 
 @cache
-def _statement(vendor: str, kind: str = "") -> str:
+def _statement(vendor: str, kind: str = "", *, with_previous: bool = False) -> str:
     """Return the query: columns that may refuse the token, and all else as one text.
 
     The text is compared at every request and parsed only after a change. With columns,
     most of the time would go into making objects of them. The columns are the same for
     any owner and for one `kind`; the latter is shorter, and PostgreSQL prepares every
     part of a query, used or not.
+
+    `with_previous` finds the token of an earlier secret as well, and adds the id, the
+    digest and the end of that. Its parameter is the public id, three times.
     """
     is_postgresql = vendor == "postgresql"
-    expires_at = (
-        "to_char(t.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-        if is_postgresql
-        else "t.expires_at || ''"
-    )
+
+    def moment(column: str) -> str:
+        if is_postgresql:
+            return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+        return f"{column} || ''"
 
     def of_owner(of_user: str, of_service: str) -> str:
         # Only the owner's own expressions are evaluated, never both.
@@ -403,9 +480,20 @@ def _statement(vendor: str, kind: str = "") -> str:
         if kind
         else " ".join(f"LEFT JOIN {table}" for table in OWNER_TABLE.values())
     )
+    wanted = f"{DEAD.format(**owner)}, {moment('t.expires_at')}, {array}"
+    if not with_previous:
+        return (
+            f"SELECT {wanted} FROM tokens_apitoken t {joins}"  # noqa: S608
+            " WHERE t.public_id = %s"
+        )
     return (
-        f"SELECT {DEAD.format(**owner)}, {expires_at}, {array}"  # noqa: S608
-        f" FROM tokens_apitoken t {joins} WHERE t.public_id = %s"
+        f"SELECT {wanted}, p.id, p.digest, {moment('p.ends_at')}"  # noqa: S608
+        f" FROM tokens_apitoken t {joins}"
+        " LEFT JOIN tokens_previoussecret p"
+        " ON p.public_id = %s AND p.token_id = t.id"
+        " WHERE t.id = COALESCE("
+        "(SELECT id FROM tokens_apitoken WHERE public_id = %s),"
+        " (SELECT token_id FROM tokens_previoussecret WHERE public_id = %s))"
     )
 
 

@@ -31,6 +31,7 @@ from servers.models import Server, server_path
 from servers.rights import server_target
 from servers.views.pages import find_server, in_words, require_server_scope
 from tokens.authentication import TokenAuthentication
+from tokens.networks import WrongNetwork
 from web.deferred import Deferred
 from web.hosts import origin_of, user_origin
 from web.paths import decoded_once, spelt_address, spelt_path
@@ -53,7 +54,10 @@ class StoppedServerView(View):
     def dispatch(
         self, request: HttpRequest, owner: str, rest: str = ""
     ) -> HttpResponse:
-        presented = TokenAuthentication().authenticate(request)
+        try:
+            presented = TokenAuthentication().authenticate(request)
+        except WrongNetwork as refusal:
+            raise PermissionDenied(refusal.message) from None
         if request.method not in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
             if presented is None and request.method != "OPTIONS":
                 self.require_own_script(request)

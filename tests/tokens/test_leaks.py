@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit.models import Event
-from tests.factories import make_service, make_token, make_user
+from tests.factories import BY, make_service, make_token, make_user
 from tokens import actions, digests, format, leaks, verification
 from tokens.leaks import Finding
 from tokens.models import APIToken, Leak, LeakReport
@@ -52,6 +52,21 @@ def test_a_warm_cache_does_not_keep_a_leaked_token() -> None:
     report(secret)
 
     assert verification.verify(secret) is None
+
+
+def test_both_secrets_count_after_a_rotation() -> None:
+    token, earlier = make_token()
+    other, ended = make_token()
+    actions.rotate_token(token, by=BY, overlap=60)
+    actions.rotate_token(other, by=BY, overlap=0)
+
+    assert report(earlier, ended) == 1
+
+    assert verification.verify(earlier) is None
+    token.refresh_from_db()
+    other.refresh_from_db()
+    assert token.revoked_at is not None
+    assert other.revoked_at is None
 
 
 def test_the_whole_token_is_needed() -> None:

@@ -17,12 +17,11 @@ from tests.factories import (
     BY,
     make_group,
     make_role,
-    make_server,
     make_service,
     make_token,
 )
 from tokens.actions import import_token, revoke_token
-from tokens.models import APIToken
+from tokens.models import APIToken, Purpose
 
 pytestmark = pytest.mark.django_db
 
@@ -101,8 +100,7 @@ def test_an_expired_token_makes_room(full: list[APIToken], alan: User) -> None:
 def test_tokens_that_nobody_asked_for_are_not_counted(alan: User) -> None:
     for number in range(5):
         make_token(alan, client_id="service-portal", scopes=["read:users!user"])
-        token, _ = make_token(alan, note="Server at /user/alan/", limited=False)
-        make_server(alan, f"lab-{number}", token=token)
+        make_token(alan, purpose=Purpose.SERVER, limited=False)
         import_token(alan, f"brought-secret-{number}", by=BY)
 
     for _ in range(3):
