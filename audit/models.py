@@ -61,6 +61,8 @@ ACTIONS: Final = {
     "server.stop": "stopped",
     "server.open": "opened",
     "client.end": "ended",
+    "device.approve": "approved a device for",
+    "device.deny": "denied a device for",
     "proxy.announce": "registered",
     "share.grant": "shared",
     "share.revoke": "stopped sharing",

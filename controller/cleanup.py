@@ -27,7 +27,7 @@ from controller.proxy.client import ProxyError
 from controller.proxy.routes import proxy
 from database.batches import batches
 from database.locks import delete_all, locked
-from oauth.models import OAuthCode
+from oauth.models import DeviceRequest, OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from tokens.actions import purge_expired
 from tokens.leaks import purge_reports
@@ -168,6 +168,10 @@ def _remove_codes(now: datetime) -> int:
     return _delete_some(OAuthCode.objects.expired(now))
 
 
+def _remove_device_requests(now: datetime) -> int:
+    return _delete_some(DeviceRequest.objects.outdated(now))
+
+
 def _remove_invitations(now: datetime) -> int:
     return _delete_some(ShareCode.objects.filter(expires_at__lte=now))
 
@@ -210,6 +214,7 @@ REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
     "tokens": partial(purge_expired, by=BY, most=BATCH),
     "reports of leaks": partial(purge_reports, most=BATCH),
     "codes": _remove_codes,
+    "requests of devices": _remove_device_requests,
     "invitations": _remove_invitations,
     "entries of sessions": _remove_entries_of_sessions,
     "sessions": _remove_sessions,

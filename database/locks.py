@@ -81,6 +81,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "tokens_apitoken",
     "oauth_oauthclient",
     "oauth_oauthcode",
+    "oauth_devicerequest",
     "tokens_leakreport",
     "tokens_leak",
     "tokens_previoussecret",

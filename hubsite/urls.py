@@ -16,6 +16,7 @@ from hubsite.metrics import MetricsView
 from hubsite.pages import unavailable, views
 from hubsite.pages.home import HomeView
 from oauth.metadata import WELL_KNOWN, MetadataView
+from oauth.urls import pages as device_pages
 from servers.limits import asks_for_limit
 
 base = unquote(settings.HUB.base_url).lstrip("/")
@@ -45,6 +46,7 @@ urlpatterns = [
     path(prefix, include(sign_in)),
     path(prefix, include("accounts.urls")),
     path(prefix, include("tokens.urls")),
+    path(prefix, include(device_pages)),
     path(prefix, include("servers.urls")),
     path(prefix, include("sharing.urls")),
     path(f"{prefix}{WELL_KNOWN}", MetadataView.as_view(), name="oauth-metadata"),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -34,10 +36,9 @@ from oauthlib.oauth2.rfc6749 import errors
 from oauth.actions import matches
 from oauth.clients import find_client
 from oauth.models import OAuthClient
+from web.bodies import SMALL
 
 FORM: Final = "application/x-www-form-urlencoded"
-# The longest body; a signed token of a CI takes a few thousand bytes.
-MOST_BYTES: Final = 64_000
 
 UNREADABLE: Final = (
     *(BadRequest, SuspiciousOperation),
@@ -59,16 +60,7 @@ class FormEndpoint(View):
     http_method_names = ["post", "options"]  # noqa: RUF012
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except errors.OAuth2Error as problem:
-            return refuse(request, problem)
-        except RequestDataTooBig:
-            return refuse(request, too_large())
-        except UNREADABLE:
-            return refuse(
-                request, errors.InvalidRequestError("The request could not be read.")
-            )
+        return in_json(request, partial(super().dispatch, request, *args, **kwargs))
 
     def http_method_not_allowed(
         self, request: HttpRequest, *args: Any, **kwargs: Any
@@ -83,10 +75,24 @@ class FormEndpoint(View):
         return response
 
 
+def in_json(request: HttpRequest, call: Callable[[], Any]) -> Any:
+    """Return the result of a call, or the response to an error in the call."""
+    try:
+        return call()
+    except errors.OAuth2Error as problem:
+        return refuse(request, problem)
+    except RequestDataTooBig:
+        return refuse(request, too_large())
+    except UNREADABLE:
+        return refuse(
+            request, errors.InvalidRequestError("The request could not be read.")
+        )
+
+
 def read_form(request: HttpRequest) -> Request:
     """Return a form as oauthlib's request, or raise an error about its format."""
     length = request.META.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal() and int(length) > MOST_BYTES:
+    if length.isdecimal() and int(length) > SMALL:
         raise too_large()
     kind = (request.content_type or "").lower()
     if kind != FORM:
@@ -104,6 +110,9 @@ def read_form(request: HttpRequest) -> Request:
     )
     if asked.duplicate_params:
         raise errors.InvalidRequestError("Send each parameter only once.")
+    # oauthlib would take these from the form.
+    for name in ("client", "user", "scopes", "promise", "bearer"):
+        setattr(asked, name, None)
     asked.address = request.META.get("REMOTE_ADDR", "")
     return asked
 
@@ -138,7 +147,7 @@ def refuse(request: HttpRequest, problem: errors.OAuth2Error) -> HttpResponse:
 
 def too_large() -> errors.OAuth2Error:
     return errors.InvalidRequestError(
-        f"A form has at most {MOST_BYTES} bytes.", status_code=413
+        f"A form has at most {SMALL} bytes.", status_code=413
     )
 
 

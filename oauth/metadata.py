@@ -26,6 +26,8 @@ BODY: Final = "client_secret_post"
 BASIC: Final = "client_secret_basic"
 NONE: Final = "none"
 
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+
 
 def issuer_of(request: HttpRequest) -> str:
     """Return the hub's identifier: its address, without a slash at the end."""
@@ -35,11 +37,19 @@ def issuer_of(request: HttpRequest) -> str:
 def describe_server(request: HttpRequest) -> dict[str, Any]:
     """Return the metadata for the address at which a client asks."""
     hub = f"{issuer_of(request)}/hub"
-    return {
+    grants, methods = ["authorization_code"], [BODY]
+    described: dict[str, Any] = {}
+    if settings.HUB.device_sign_in:
+        grants.append(DEVICE_CODE)
+        methods.append(NONE)
+        described["device_authorization_endpoint"] = (
+            f"{hub}/api/oauth2/device_authorization"
+        )
+    return described | {
         "issuer": issuer_of(request),
         "authorization_endpoint": f"{hub}/api/oauth2/authorize",
         "token_endpoint": f"{hub}/api/oauth2/token",
-        "token_endpoint_auth_methods_supported": [BODY],
+        "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint": f"{hub}/api/oauth2/revoke",
         "revocation_endpoint_auth_methods_supported": [BASIC, BODY, NONE],
         "introspection_endpoint": f"{hub}/api/oauth2/introspect",
@@ -47,7 +57,7 @@ def describe_server(request: HttpRequest) -> dict[str, Any]:
         "introspection_endpoint_auth_methods_supported": [BASIC, BODY, "Bearer"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code"],
+        "grant_types_supported": grants,
         "code_challenge_methods_supported": ["plain", "S256"],
         "scopes_supported": sorted(SCOPES),
         "service_documentation": f"{hub}/api/docs/",

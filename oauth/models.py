@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -15,6 +15,10 @@ from services.models import Service
 from tokens.models import APIToken
 
 REDIRECT_URI_LENGTH = 1023
+PROGRAM_LENGTH = 64
+DEVICE_LENGTH = 100
+# How long an expired request is kept, so that its device learns of the end.
+DEVICE_REQUEST_KEPT = timedelta(minutes=10)
 
 
 class OAuthClient(models.Model):
@@ -128,3 +132,72 @@ class OAuthCode(models.Model):
 
     def __str__(self) -> str:
         return f"code {self.pk} for {self.client_id}"
+
+
+class DeviceRequestQuerySet(models.QuerySet["DeviceRequest"]):
+    """Requests of devices by condition."""
+
+    def active(self, now: datetime) -> DeviceRequestQuerySet:
+        return self.filter(expires_at__gt=now)
+
+    def undecided(self, now: datetime) -> DeviceRequestQuerySet:
+        """Return those about which a person may still decide."""
+        return self.active(now).filter(approved_at=None, denied_at=None)
+
+    def outdated(self, now: datetime) -> DeviceRequestQuerySet:
+        """Return those that expired long enough ago that no device asks any more."""
+        return self.filter(expires_at__lte=now - DEVICE_REQUEST_KEPT)
+
+
+class DeviceRequest(models.Model):
+    """A program's request for a token, which a person decides in a browser (RFC 8628).
+
+    Two secrets belong to it, stored as keyed hashes: the device code, with which the
+    program fetches the token, and the short user code, which the person types. The
+    token is issued when the program fetches it, so no secret waits in the database.
+
+    `program` and `device` are what the program says of itself, and nobody has verified
+    them. `asked` are the raw scopes that the program names, `scopes` and `lifetime`
+    what the person has agreed to.
+    """
+
+    handle = models.CharField(max_length=64, unique=True)
+    user_handle = models.CharField(max_length=64, unique=True)
+    program = models.CharField(max_length=PROGRAM_LENGTH)
+    device = models.CharField(max_length=DEVICE_LENGTH, blank=True)
+    asked = models.JSONField(default=list, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    network = models.CharField(max_length=64, blank=True, db_index=True)
+    created = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_index=True)
+    # Seconds that the program has to wait between two questions.
+    interval = models.PositiveSmallIntegerField(default=5)
+    polled_at = models.DateTimeField(null=True, blank=True)
+    user = models.ForeignKey(
+        User, models.CASCADE, null=True, blank=True, related_name="device_requests"
+    )
+    scopes = models.JSONField(default=list, blank=True)
+    lifetime = models.PositiveBigIntegerField(null=True, blank=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
+    denied_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager[DeviceRequest]] = (
+        DeviceRequestQuerySet.as_manager()
+    )
+
+    class Meta:
+        verbose_name = "device request"
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(approved_at=None) | Q(denied_at=None),
+                name="device_request_has_one_decision",
+            ),
+            models.CheckConstraint(
+                condition=Q(approved_at=None) | Q(user__isnull=False),
+                name="device_request_is_approved_by_a_user",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"request {self.pk} of {self.program}"

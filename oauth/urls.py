@@ -7,7 +7,7 @@ from typing import Any
 
 from django.urls import path
 
-from oauth import token_status, views
+from oauth import device_grant, device_pages, token_status, views
 from scopes.grammar import LARGEST_WITH_SCOPES
 from web.bodies import SMALL, limits_bodies
 
@@ -24,6 +24,11 @@ urlpatterns = [
         form(views.AuthorizeView.as_view(), LARGEST_WITH_SCOPES),
         name="authorize",
     ),
+    path(
+        "device_authorization",
+        form(device_grant.DeviceAuthorizationView.as_view()),
+        name="device-authorization",
+    ),
     path("token", form(views.TokenView.as_view()), name="token"),
     path(
         "introspect",
@@ -32,3 +37,12 @@ urlpatterns = [
     ),
     path("revoke", form(token_status.RevocationView.as_view()), name="revocation"),
 ]
+
+# Below `hub/`.
+pages = (
+    [
+        path("device", form(device_pages.DeviceView.as_view()), name="device"),
+        path("device/decide", form(device_pages.DecideView.as_view()), name="decide"),
+    ],
+    "devices",
+)

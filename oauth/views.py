@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -24,7 +25,9 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from accounts.adapter import SESSION_ID, begin_single_sign_on
 from accounts.mixins import SignedInMixin
+from oauth import device_grant
 from oauth.actions import issue_code, sweep_codes
+from oauth.endpoint import in_json
 from oauth.grants import (
     IDENTIFY_ALONE,
     grant,
@@ -33,10 +36,13 @@ from oauth.grants import (
     read_consent,
     required_scopes,
 )
+from oauth.metadata import DEVICE_CODE
 from oauth.models import OAuthClient
 from oauth.validator import grant_type, token_handler
 from scopes.grammar import describe
 from scopes.refusals import Invalid
+
+OTHER_GRANTS: Final = {DEVICE_CODE: device_grant.answer_poll}
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -147,6 +153,10 @@ class TokenView(View):
 
     @sensitive_variables()
     def post(self, request: HttpRequest) -> HttpResponse:
+        # The other grants are additions to JupyterHub's endpoint.
+        answer = OTHER_GRANTS.get(request.POST.get("grant_type", ""))
+        if answer is not None:
+            return in_json(request, partial(answer, request))
         asked = Request(request.path, "POST", request.POST.urlencode())
         asked.address = request.META.get("REMOTE_ADDR", "")
         sweep_codes(timezone.now())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from oauth.metadata import DEVICE_CODE
 from scopes.grammar import LARGEST_WITH_SCOPES
 from web.bodies import SMALL
 
@@ -54,7 +55,7 @@ AUTHORIZE: Schema = {
 REFUSALS = {
     "400": "The request is invalid or refused; `error` has the reason.",
     "401": "The client's secret is missing or wrong.",
-    "413": "The form is larger than 64,000 bytes.",
+    "413": "The form is too large.",
     "429": "Too many requests; try again later.",
     "503": "The hub can't process the request now; try again later.",
 }
@@ -149,17 +150,21 @@ OAUTH2: dict[str, dict[str, Schema]] = {
     },
     "/oauth2/token": _form(
         "token",
-        "Exchange a code for an access token",
+        "Exchange a code, of a browser or of a device, for an access token",
         {
             **CLIENT,
-            "grant_type": {"type": "string", "enum": ["authorization_code"]},
+            "grant_type": {
+                "type": "string",
+                "enum": ["authorization_code", DEVICE_CODE],
+            },
             "code": TEXT,
             "redirect_uri": TEXT,
             "code_verifier": TEXT,
+            "device_code": TEXT,
         },
         {
             "type": "object",
-            "required": ["access_token", "expires_in", "token_type", "scope"],
+            "required": ["access_token", "token_type", "scope"],
             "properties": {
                 "access_token": TEXT,
                 "expires_in": NUMBER,
@@ -167,8 +172,31 @@ OAUTH2: dict[str, dict[str, Schema]] = {
                 "scope": TEXT,
             },
         },
-        required=("client_id", "client_secret", "grant_type", "code"),
+        required=("grant_type",),
         refusals=("400", "401"),
+    ),
+    "/oauth2/device_authorization": _form(
+        "device_authorization",
+        "Ask for the codes with which a person lets a device in",
+        {"client_id": TEXT, "scope": TEXT, "device_name": TEXT},
+        {
+            "type": "object",
+            "required": [
+                *("device_code", "user_code"),
+                *("verification_uri", "verification_uri_complete"),
+                *("expires_in", "interval"),
+            ],
+            "properties": {
+                "device_code": TEXT,
+                "user_code": TEXT,
+                "verification_uri": TEXT,
+                "verification_uri_complete": TEXT,
+                "expires_in": NUMBER,
+                "interval": NUMBER,
+            },
+        },
+        required=("client_id",),
+        refusals=("400", "401", "413", "429"),
     ),
     "/oauth2/introspect": _form(
         "introspect",

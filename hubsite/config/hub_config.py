@@ -356,6 +356,13 @@ class HubConfig:
     oauth_require_pkce: bool = setting(
         "JupyterHub.oauth_require_pkce", flag, False, "Whether OAuth needs PKCE."
     )
+    device_sign_in: bool = setting(
+        "Hub.device_sign_in",
+        flag,
+        True,
+        "Whether programs may get tokens by a code that a person confirms in the "
+        "browser (RFC 8628).",
+    )
     api_page_default_limit: int = setting(
         "JupyterHub.api_page_default_limit",
         whole,

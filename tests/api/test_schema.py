@@ -45,6 +45,7 @@ def test_every_method_of_every_address_is_described() -> None:
     assert beside == {
         *("GET /oauth2/authorize", "POST /oauth2/authorize", "POST /oauth2/token"),
         *("POST /oauth2/introspect", "POST /oauth2/revoke"),
+        "POST /oauth2/device_authorization",
     }
     assert described == methods_and_addresses() | beside
 

@@ -466,6 +466,7 @@ PUBLIC = [
     # This one names no tokens.
     ("POST", "tokens/leaked", "tokens/leaked", 400),
     ("POST", "oauth2/introspect", "oauth2/introspect", 400),
+    ("POST", "oauth2/device_authorization", "oauth2/device_authorization", 400),
     ("POST", "oauth2/revoke", "oauth2/revoke", 400),
     ("GET", "openapi.json", "openapi.json", 200),
     ("GET", "openapi.yaml", "openapi.yaml", 200),

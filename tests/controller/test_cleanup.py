@@ -20,12 +20,13 @@ from accounts.models import User
 from controller import cleanup as housekeeping
 from controller.cleanup import raise_activity, read_uses
 from controller.proxy.client import ProxyError
-from oauth.models import OAuthCode
+from oauth.models import DeviceRequest, OAuthCode
 from servers.models import Server, ServerEvent, ShareCode
 from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
 from tokens.actions import purge_expired
-from tokens.models import APIToken
+from tokens.leaks import purge_reports
+from tokens.models import APIToken, LeakReport
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -162,7 +163,13 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
     kept_token, _ = make_token(ada)
     type(token).objects.filter(pk=token.pk).update(expires_at=now - years)
     client = make_client()
+    for moment in (now - years, now):
+        LeakReport.objects.create(received=moment, size=1, body=b"", handled_at=moment)
     for sign in (-1, 1):
+        DeviceRequest.objects.create(
+            **{"handle": str(sign), "user_handle": str(sign), "program": "hub-token"},
+            expires_at=now + sign * hour,
+        )
         OAuthCode.objects.create(
             handle=str(sign), client=client, user=ada, expires_at=now + sign * hour
         )
@@ -190,14 +197,18 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
 
     assert removed == {
         "tokens": 1,
+        "reports of leaks": 1,
         "codes": 1,
+        "requests of devices": 1,
         "invitations": 1,
         "entries of sessions": 1,
         "sessions": 1,
         "events": 1,
     }
     assert list(type(token).objects.all()) == [kept_token]
+    assert LeakReport.objects.get().received == now
     assert OAuthCode.objects.get().handle == "1"
+    assert DeviceRequest.objects.get().handle == "1"
     assert ShareCode.objects.get().public_id == "1"
     assert Session.objects.get().session_key == "key1"
     assert set(UserSession.objects.values_list("session_key", flat=True)) == {
@@ -227,6 +238,10 @@ def test_removes_little_at_once(
     client, server = make_client(), make_server(ada)
     for number in range(5):
         make_token(ada)
+        LeakReport.objects.create(received=past, size=1, body=b"", handled_at=past)
+        DeviceRequest.objects.create(
+            **{"handle": f"{number}", "user_handle": f"{number}", "expires_at": past}
+        )
         OAuthCode.objects.create(
             handle=str(number), client=client, user=ada, expires_at=past
         )
@@ -245,6 +260,9 @@ def test_removes_little_at_once(
         housekeeping.REMOVALS,
         "tokens",
         partial(purge_expired, by=housekeeping.BY, most=2),
+    )
+    monkeypatch.setitem(
+        housekeeping.REMOVALS, "reports of leaks", partial(purge_reports, most=2)
     )
     here = Here()
 

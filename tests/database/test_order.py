@@ -26,6 +26,7 @@ from controller.spawners.failures import SpawnFailed
 from database.locks import ORDER, Advisory
 from hubsite.config.reconcile import reconcile
 from oauth import actions as oauth
+from oauth import device_actions as devices
 from oauth.models import OAuthClient, OAuthCode
 from servers import actions
 from servers.activity import note_activity
@@ -151,6 +152,21 @@ def reconfigure(scene: SimpleNamespace) -> None:
     scene.recorder = recorder
 
 
+def decide_about_a_device(scene: SimpleNamespace) -> None:
+    codes = devices.ask(program="hub-token")
+    request = devices.find_undecided(codes.user_code, timezone.now())
+    assert request
+    devices.deny(request, by=BY)
+    codes = devices.ask(program="hub-token")
+    request = devices.find_undecided(codes.user_code, timezone.now())
+    assert request
+    devices.approve(request, scene.grace, scopes=["inherit"], lifetime=60, by=BY)
+    request = devices.find_by_device_code(codes.device_code, "hub-token")
+    assert request
+    devices.redeem(request, by=BY)
+    devices.sweep(timezone.now() + timedelta(hours=1))
+
+
 def redeem(scene: SimpleNamespace) -> None:
     promise = oauth.find_code(scene.code, scene.client, timezone.now())
     assert promise is not None
@@ -241,6 +257,7 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
         s.client, s.grace, redirect_uri="/x", scopes=[], by=BY
     ),
     "redeem a code": redeem,
+    "decide about a device": decide_about_a_device,
     "end clients": lambda s: oauth.delete_clients(OAuthClient.objects.all(), by=BY),
     "add a service": add_service,
     "delete a service": remove_service,
