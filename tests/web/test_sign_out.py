@@ -23,7 +23,7 @@ def person():
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_leads_to_sign_in_and_takes_the_cookies_back(person, browser, method):
     browser.sign_in("ada")
-    page = browser.get("/hub/token")
+    page = browser.get("/hub/token/new")
 
     fields = {"_xsrf": browser.xsrf_of(page)} if method == "post" else {}
     response = getattr(browser, method)("/hub/logout", fields)
