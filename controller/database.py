@@ -15,6 +15,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db import connections as all_connections
 
 from controller.leadership import Lost
+from database.backoff import Backoff
 from database.failures import passes
 
 log = structlog.get_logger("hub.controller")
@@ -45,7 +46,7 @@ class Database:
         connection to PostgreSQL breaks, because then it is unknown whether the
         transaction was committed and whether the lock is still held.
         """
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 return await self._run_once(partial(do, *args, **keywords))
@@ -53,8 +54,7 @@ class Database:
                 if not passes(error):
                     raise
                 log.warning("The database can't be used", reason=first_line(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await backoff.sleep()
 
     async def _run_once(self, do: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()

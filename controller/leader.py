@@ -20,6 +20,7 @@ from controller.leadership import Lost
 from controller.server_reconciler import ServerReconciler
 from controller.spawners.loading import Hosting
 from controller.term import Task, Term
+from database.backoff import Backoff
 from database.notifications import Changes
 
 log = structlog.get_logger("hub.controller")
@@ -117,7 +118,7 @@ class Leader(Term):
             self.spawn(self._handle(call))
 
     async def _keep(self, reconciler: ServerReconciler) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while True:
                 try:
@@ -126,8 +127,7 @@ class Leader(Term):
                     raise
                 except Exception:
                     log.exception("Keeping a server", server_id=reconciler.server_id)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await backoff.sleep()
         finally:
             del self.reconcilers[reconciler.server_id]
             # A new generation may have come while the reconciler was ending.
@@ -146,7 +146,7 @@ class Leader(Term):
             await self.ask(self.records.delete_old_calls)
 
     async def _keep_going(self, function: Task) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             began = time.monotonic()
             try:
@@ -158,9 +158,8 @@ class Leader(Term):
             except Exception:
                 log.exception("A task failed", task=function.__module__)
             if time.monotonic() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+                backoff.reset()
+            await backoff.sleep()
 
     async def _leave(self) -> None:
         """Cancel all tasks; servers keep running."""

@@ -12,7 +12,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from prometheus_client import (
@@ -24,9 +24,11 @@ from prometheus_client import (
     start_http_server,
 )
 
+from controller.pids import beginning
 from controller.proxy import client
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.spawn_context import SpawnContext
+from database.backoff import Backoff
 from servers.metrics import ServerMetrics
 from servers.models import Server
 
@@ -147,10 +149,9 @@ async def run(term: Term) -> None:
 
 async def _measure_adoption(term: Term, figures: Exposition) -> None:
     began = time.monotonic()
-    pause = 0.05
+    backoff = Backoff(0.05, 2, factor=1.5)
     while await term.ask(_is_checking):
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, 2)
+        await backoff.sleep()
     figures.metrics.adoption.observe(time.monotonic() - began)
     figures.changed = True
 
@@ -179,8 +180,8 @@ async def _publish(figures: Exposition) -> None:
 def seconds_since_start() -> float:
     """Return the age of this process in seconds; 0 if the system has no such figure."""
     try:
-        fields: Any = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(time.clock_gettime(time.CLOCK_BOOTTIME) - ticks, 0)
-    except (OSError, AttributeError, LookupError, ValueError):
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        ticks = beginning(os.getpid())
+        return 0.0 if ticks is None else max(now - ticks / os.sysconf("SC_CLK_TCK"), 0)
+    except (AttributeError, OSError, ValueError):
         return 0.0

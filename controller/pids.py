@@ -1,10 +1,14 @@
-"""Whether a process is alive, and when it began, because process ids are reused.
+"""Processes of this machine: whether one is alive, its start, and its environment.
+
+Process ids are reused, so a process is identified by its id and its start.
 
 Standard library only and no Django, because the supervisor imports this module too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -22,3 +26,13 @@ def beginning(pid: int) -> int | None:
     fields = stat.rpartition(b")")[2].split()
     state, threads, began = fields[0], int(fields[17]), int(fields[19])
     return None if state in (b"Z", b"X") and threads <= 1 else began
+
+
+def with_variable(name: str, value: str) -> Iterator[int]:
+    """Yield the ids of processes that have a variable in their environment."""
+    entry = f"{name}={value}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        # Some processes end meanwhile, and some belong to other accounts.
+        with suppress(OSError):
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)

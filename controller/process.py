@@ -22,6 +22,7 @@ from controller.leadership import Lock, Lost, new_lock
 from controller.records import take_over
 from controller.spawners.loading import Hosting
 from controller.term import Task, TooManyFailures
+from database.backoff import Backoff
 
 log = structlog.get_logger("hub.controller")
 
@@ -68,7 +69,7 @@ class Process:
         # ignore SIGINT, and all servers would inherit that.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             loop.add_signal_handler(number, self._on_signal, number)
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             began = time.monotonic()
             try:
@@ -76,19 +77,23 @@ class Process:
                 return 0
             except Lost as lost:
                 if time.monotonic() - began > WELL:
-                    pause = FIRST_PAUSE
-                log.warning("Not leading", reason=str(lost), next_try=f"in {pause:g} s")
+                    backoff.reset()
+                log.warning(
+                    "Not leading",
+                    reason=str(lost),
+                    next_try=f"in {backoff.pause:g} s",
+                )
             except TooManyFailures as failures:
                 log.critical("The controller ends", reason=str(failures))
                 return 1
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(backoff.pause):
                     await self.ending.wait()
                     if not self.stops_servers:
                         return 0
                     await self.leaving.wait()
                     return 0
-            pause = min(pause * 2, LONGEST_PAUSE)
+            backoff.grow()
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGUSR1:

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from database.backoff import Backoff
+
 # Seconds between two tries; the first ones come sooner.
 FIRST_INTERVAL, INTERVAL = 0.03, 0.1
 # Seconds that one try may take, because the first response of a server may be slow.
@@ -61,22 +63,21 @@ async def until_ready(
 
 
 async def _until_answer(url: str) -> None:
-    interval = FIRST_INTERVAL
+    backoff = Backoff(FIRST_INTERVAL, INTERVAL, factor=1.5)
     while True:
         began = time.monotonic()
         with suppress(OSError, ValueError, EOFError, TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 if await status_of(url) < 500:
                     return
-        await asyncio.sleep(max(0.0, interval - (time.monotonic() - began)))
-        interval = min(interval * 1.5, INTERVAL)
+        await asyncio.sleep(max(0.0, backoff.pause - (time.monotonic() - began)))
+        backoff.grow()
 
 
 async def _until_ended(poll: Callable[[], Awaitable[int | None]]) -> int:
-    pause = FIRST_POLL
+    backoff = Backoff(FIRST_POLL, LONGEST_POLL, factor=1.5)
     while True:
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, LONGEST_POLL)
+        await backoff.sleep()
         # An error of `poll` may be temporary, and the time is limited anyway.
         with suppress(Exception):
             status = await poll()

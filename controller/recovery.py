@@ -13,11 +13,11 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from controller.pids import with_variable
 from controller.spawners.kinds import COMMENT, VARIABLE, is_local, is_slurm, submits
 
 if TYPE_CHECKING:
@@ -52,15 +52,7 @@ async def find_and_end(hosted: HostedSpawner, attempt: str) -> bool:
 
 def processes_of(attempt: str) -> set[int]:
     """Return the ids of the processes of an attempt, and of their descendants."""
-    entry = f"{VARIABLE}={attempt}".encode()
-    found = set()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            # Some processes end meanwhile, and some belong to other accounts.
-            with suppress(OSError):
-                if entry in (folder / "environ").read_bytes().split(b"\0"):
-                    found.add(int(folder.name))
-    return found
+    return set(with_variable(VARIABLE, attempt)) - {os.getpid()}
 
 
 async def _end_processes(attempt: str) -> bool:

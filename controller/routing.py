@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from django.db import DatabaseError
 
 from controller.proxy.client import ProxyError
 from controller.proxy.routes import check_routes, in_thread, proxy
+from database.backoff import Backoff
 
 if TYPE_CHECKING:
     from controller.term import Term
@@ -34,21 +36,24 @@ async def run(term: Term) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(CHECK_ROUTES, asked.set)
-    pause = 0.0
+    backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+    failing = False
     try:
         while True:
             asked.clear()
             problem = await _check()
-            if problem and not pause:
+            if problem and not failing:
                 logger.warning("The proxy's routes can't be checked: %s", problem)
-            elif pause and not problem:
+            elif failing and not problem:
                 logger.info("The proxy has its routes again")
-            pause = min(pause * 2 or FIRST_PAUSE, LONGEST_PAUSE) if problem else 0.0
-            try:
-                async with asyncio.timeout(pause or _interval()):
+            failing = bool(problem)
+            if not failing:
+                backoff.reset()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff.pause if failing else _interval()):
                     await asked.wait()
-            except TimeoutError:
-                pass
+            if failing:
+                backoff.grow()
     finally:
         loop.remove_signal_handler(CHECK_ROUTES)
         # Without a handler the signal would end the process.

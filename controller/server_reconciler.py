@@ -28,6 +28,7 @@ from controller.proxy.client import ProxyError
 from controller.readiness import NotReady, until_ready
 from controller.records import Outcome, Records, Row
 from controller.spawners.failures import SpawnFailed
+from database.backoff import Backoff
 from servers.credentials import Requested
 from servers.models import Server
 from servers.progress import cancelled_event, failed_event, ready_event
@@ -327,7 +328,7 @@ class ServerReconciler:
 
         An unknown state is no reason to end the server.
         """
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 async with asyncio.timeout(POLL_PATIENCE):
@@ -338,8 +339,7 @@ class ServerReconciler:
                     server=self.row.context.label,
                     reason=str(problem) or type(problem).__name__,
                 )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await backoff.sleep()
 
     # Watching
 
@@ -433,7 +433,8 @@ class ServerReconciler:
     ) -> HostedSpawner:
         """Stop the process, with at most so many tries; 0 means without limit."""
         state, url = spawner.state(), spawner.url
-        pause, tried = FIRST_PAUSE, 0
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        tried = 0
         while True:
             try:
                 async with asyncio.timeout(STOP_PATIENCE):
@@ -456,8 +457,8 @@ class ServerReconciler:
                 if tried == tries:
                     log.error("It is left alone", server=self.row.context.label)
                     return spawner
-            await asyncio.sleep(pause)
-            pause, now = min(pause * 2, LONGEST_PAUSE), True
+            await backoff.sleep()
+            now = True
             # The spawner of the failed try may have lost the id of its process.
             context = replace(
                 self.row.context, state=state, url=url or self.row.context.url

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,9 +26,11 @@ from django.db.models import Q
 from django.utils import timezone
 
 from audit.models import Actor
+from controller.pids import with_variable
 from controller.readiness import status_of
 from controller.search_path import with_own_programs
 from controller.shutdown import die_with
+from database.backoff import Backoff
 from oauth.actions import PREFIX, update_clients
 from services.models import Service
 from tokens.actions import issue_token, revoke_tokens
@@ -207,7 +208,7 @@ class Runner:
 
     def __init__(self, term: Term, program: Program) -> None:
         self.term, self.program = term, program
-        self.pause = FIRST_PAUSE
+        self.backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
     async def run(self) -> None:
         name = self.program.name
@@ -218,15 +219,14 @@ class Runner:
             except (OSError, KeyError, ValueError) as error:
                 outcome = f"can't be started: {error}"
             if time.monotonic() - began > WELL:
-                self.pause = FIRST_PAUSE
+                self.backoff.reset()
             log.error(
                 f"Service {name} {outcome}",
                 service=name,
                 command=self.program.command,
-                next_start=f"in {self.pause:g} s",
+                next_start=f"in {self.backoff.pause:g} s",
             )
-            await asyncio.sleep(self.pause)
-            self.pause = min(self.pause * 2, LONGEST_PAUSE)
+            await self.backoff.sleep()
 
     async def _run_once(self) -> int:
         program = self.program
@@ -290,7 +290,7 @@ def end_leftovers() -> None:
     for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + patience
         for pid in list(_leftovers()):
-            log.warning("Ending what a service has left", pid=pid)
+            log.warning("Ending a process that a service has left", pid=pid)
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
         while any(_leftovers()) and time.monotonic() < deadline:
@@ -298,12 +298,7 @@ def end_leftovers() -> None:
 
 
 def _leftovers() -> Iterator[int]:
-    entry = f"{VARIABLE}={settings.DATA_DIR}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        # Some processes end meanwhile, and some belong to other accounts.
-        with suppress(OSError):
-            if entry in (folder / "environ").read_bytes().split(b"\0"):
-                yield int(folder.name)
+    return with_variable(VARIABLE, str(settings.DATA_DIR))
 
 
 # Whether services answer

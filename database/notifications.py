@@ -22,6 +22,8 @@ from weakref import WeakKeyDictionary
 
 from django.db import connection, connections
 
+from database.backoff import Backoff
+
 if TYPE_CHECKING:
     from asyncinotify import Inotify
 
@@ -134,17 +136,18 @@ class Watcher:
             if connection.vendor == "postgresql"
             else self._watch_sqlite
         )
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while self._waiters:
             began = self.count
             try:
                 await watch()
             except Exception as error:
                 if self.count > began + 1:
-                    pause = FIRST_PAUSE
-                logger.warning("Changes are not heard for %.1f s: %s", pause, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                    backoff.reset()
+                logger.warning(
+                    "Changes are not noticed for %.1f s: %s", backoff.pause, error
+                )
+                await backoff.sleep()
                 # Changes may have been missed meanwhile, so waiters read now.
                 self._notify()
 

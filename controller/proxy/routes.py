@@ -21,6 +21,7 @@ from django.db.models import Q
 
 from controller.proxy.announced_proxy import announced_proxy
 from controller.proxy.client import MARK, ProxyClient, ProxyError, measured, origin
+from database.backoff import Backoff
 from oauth.metadata import WELL_KNOWN
 from scopes.refusals import Invalid
 from servers.models import Server
@@ -194,16 +195,15 @@ async def withdraw_server(server: Server) -> None:
 async def _with_retries(change: Callable[[], None]) -> None:
     """Make a change in a thread; retry temporary failures."""
     deadline = time.monotonic() + PATIENCE
-    pause = FIRST_PAUSE
+    backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     while True:
         try:
             return await in_thread(change)
         except (ProxyError, OperationalError) as problem:
             lasting = isinstance(problem, ProxyError) and not problem.passing
-            if lasting or time.monotonic() + pause > deadline:
+            if lasting or time.monotonic() + backoff.pause > deadline:
                 raise
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+        await backoff.sleep()
 
 
 async def in_thread(change: Callable[[], None]) -> None:

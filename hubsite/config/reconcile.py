@@ -34,6 +34,7 @@ from accounts.models import Group, Role, User
 from accounts.naming import MOST_NAMED, check_names, is_named, normalise_name, users_of
 from audit.actions import record
 from audit.models import Actor
+from database.backoff import Backoff
 from database.batches import batches, in_batches
 from database.failures import is_conflict
 from database.locks import Advisory, delete_all, keep, lock_all, patience, wait_for
@@ -56,8 +57,9 @@ NOTE = "from config"
 # Seconds of waiting for locks of others: half of the time after which PostgreSQL looks
 # for a deadlock.
 GIVE_WAY = 0.5
-# Seconds before the next try.
-PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2, 3.2, 3.2, 3.2)
+# Tries, and seconds between two of them.
+TRIES = 10
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.2
 
 
 def reconcile(hub: HubConfig) -> list[str]:
@@ -77,7 +79,8 @@ class Reconciliation:
         self.remarks: list[str] = []
 
     def run(self) -> list[str]:
-        for pause in PAUSES:
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        for _ in range(TRIES):
             # A row may be locked by a request that waits for a lock of this
             # transaction. This one gives up long before the database would end one of
             # them, and starts again.
@@ -87,7 +90,8 @@ class Reconciliation:
                 if not is_conflict(error):
                     raise
             self.remarks = []
-            time.sleep(pause)
+            time.sleep(backoff.pause)
+            backoff.grow()
         raise ConfigError(
             "Others keep the database locked, so that nothing of the configuration was "
             "stored: try again once they are done"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from controller.shutdown import die_with
+from database.backoff import Backoff
 
 # Seconds for which lines are gathered, because each wake-up costs more than many lines.
 PIPE_SIZE = 1 << 20
@@ -27,7 +28,7 @@ LOG_LIMIT = 20 << 20
 # Full files that are kept of each log: `web.log.1` is the newest. The settings describe
 # it, but are not imported here; a wrong value stops the web process.
 LOGS_KEPT = 5
-FIRST_PAUSE = 0.2
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 # The proxy colours its lines even in a file.
 COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
@@ -168,7 +169,7 @@ class Child:
         self.process: Running
         self.output: IO[bytes] | None = None
         self.started = 0.0
-        self.pause = FIRST_PAUSE
+        self.backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
     def start(self, pass_fds: tuple[int, ...] = ()) -> None:
         self.started = time.monotonic()

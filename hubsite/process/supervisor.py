@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from controller.proxy.client import ProxyClient, ProxyError
 from controller.shutdown import SUPERVISOR, read_shutdown
 from hubsite.process import proxy_process
-from hubsite.process.children import FIRST_PAUSE, Child, OwnLog, PipedLog
+from hubsite.process.children import Child, OwnLog, PipedLog
 
 ROOT = Path(__file__).resolve().parents[2]
 # Stages of the end; the children of a stage end at once, the proxy as the last.
@@ -45,7 +45,6 @@ GATHER = 0.05
 LOOK = 0.5
 # Seconds until the signal to stop servers is sent again.
 REMIND = 0.3
-LONGEST_PAUSE = 30.0
 # Seconds after which a start counts as successful, so the next one needs no delay.
 WELL = 60.0
 
@@ -296,10 +295,10 @@ class Supervisor:
 
     def restart(self, child: Child, status: int) -> None:
         if time.monotonic() - child.started > WELL:
-            child.pause = FIRST_PAUSE
+            child.backoff.reset()
         self.log_line(
             f"WARNING: The {child.name} process ended ({status}), "
-            f"starting it again in {child.pause:g} s"
+            f"starting it again in {child.backoff.pause:g} s"
         )
 
         def again() -> None:
@@ -313,8 +312,8 @@ class Supervisor:
                 self.routed = False
                 self.add_routes()
 
-        self.later(child.pause, again)
-        child.pause = min(child.pause * 2, LONGEST_PAUSE)
+        self.later(child.backoff.pause, again)
+        child.backoff.grow()
 
     # Start
 
