@@ -1,0 +1,280 @@
+"""The page of one token: what it shows, and the forms that change the token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.adapter import PROVEN_AT
+from accounts.models import User
+from audit.models import Actor
+from tests.factories import make_client, make_group, make_token, make_user
+from tokens.actions import freeze_tokens
+from tokens.models import APIToken, TokenDay, TokenOperation, TokenUse
+from tokens.verification import verify
+
+pytestmark = pytest.mark.django_db
+
+SignIn = Callable[[User | None], Client]
+
+
+def text_of(reply: Any) -> str:
+    return unescape(reply.content.decode())
+
+
+def page_of(token: APIToken) -> str:
+    return f"/hub/token/{token}"
+
+
+@pytest.fixture
+def token(alan: User) -> APIToken:
+    token, _ = make_token(
+        alan, note="grader", scopes=["read:users!user", "servers!user"]
+    )
+    return token
+
+
+def use(token: APIToken, operation: str, scope: str) -> None:
+    TokenOperation.objects.create(token=token, operation=operation, scope=scope)
+
+
+# Seeing
+
+
+def test_the_page_shows_the_token_and_its_history(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    now = timezone.now()
+    APIToken.objects.filter(pk=token.pk).update(
+        last_activity=now,
+        last_address="192.0.2.7",
+        last_agent="curl/8.0",
+        last_endpoint="GET /users/{name}",
+        networks=["192.0.2.0/24"],
+        rate_limit=90,
+    )
+    TokenUse.objects.create(token=token, network="192.0.2.0/24", agent="curl/8.0")
+    TokenDay.objects.create(token=token, day=now.date(), count=42)
+
+    page = text_of(as_(alan).get(page_of(token)))
+
+    assert f"hub_{token.public_id}_…" in page
+    for text in (
+        "grader",
+        "from 192.0.2.7",
+        "curl/8.0",
+        "GET /users/{name}",
+        "192.0.2.0/24",
+        "at most 90 requests in a minute",
+        "42 requests, at most 42 on one day",
+        "issued token",
+    ):
+        assert text in page, text
+    assert page.count("<rect ") == 1
+
+
+@pytest.mark.parametrize("change", ["", "/note", "/rotate", "/disable"])
+def test_only_own_requested_tokens_have_a_page(
+    as_: SignIn, alan: User, change: str
+) -> None:
+    others, _ = make_token(make_user("grace"))
+    of_client, _ = make_token(alan, client_id=make_client().identifier)
+
+    for token in (others, of_client):
+        assert as_(alan).get(page_of(token)).status_code == 404
+        sent = {"note": "mine", "overlap": "0"}
+        assert as_(alan).post(page_of(token) + change, sent).status_code == 404
+
+
+def test_readers_see_no_forms_and_change_nothing(as_: SignIn) -> None:
+    reader = make_user("reader", roles=(), scopes=["read:tokens!user"])
+    token, _ = make_token(reader)
+
+    assert "Change this token" not in text_of(as_(reader).get(page_of(token)))
+    assert as_(reader).post(f"{page_of(token)}/disable").status_code == 403
+
+
+def test_an_ended_token_has_a_page_without_forms(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    APIToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
+
+    page = text_of(as_(alan).get(page_of(token)))
+
+    assert ">revoked</span>" in page
+    assert "Change this token" not in page
+
+
+# Granted and used
+
+
+def test_what_was_not_used_can_be_taken_away_at_once(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    browser = as_(alan)
+    assert "Narrow to" not in text_of(browser.get(page_of(token)))
+    use(token, "GET /users/{name}/server", "read:servers")
+
+    page = text_of(browser.get(page_of(token)))
+    assert "Granted 2 scopes, used 1" in page
+    form = page.partition('/narrow">')[2].partition("</form>")[0]
+    scopes = re.findall(r'name="scopes" value="([^"]+)"', form)
+    assert scopes == ["read:servers!user"]
+    reply = browser.post(f"{page_of(token)}/narrow", {"scopes": scopes}, follow=True)
+
+    token.refresh_from_db()
+    assert token.scopes == ["read:servers!user"]
+    assert "Narrowed the token." in text_of(reply)
+    assert "Narrow to" not in text_of(reply)
+
+
+def test_a_token_with_everything_is_narrowed_to_what_it_used(
+    as_: SignIn, alan: User
+) -> None:
+    token, _ = make_token(alan)
+    use(token, "POST /users/{name}/server", "start:servers")
+    use(token, "GET /user", "")
+
+    page = text_of(as_(alan).get(page_of(token)))
+
+    assert "start:servers!user" in page.partition('/narrow">')[2]
+    as_(alan).post(f"{page_of(token)}/narrow", {"scopes": ["start:servers!user"]})
+    token.refresh_from_db()
+    assert token.scopes == ["start:servers!user"]
+
+
+def test_the_page_simulates_the_loss_of_a_group(as_: SignIn) -> None:
+    tutor = make_user("tutor")
+    make_group("stats", users=[tutor], scopes=["read:groups!group=stats"])
+    token, _ = make_token(tutor, scopes=["read:groups!group=stats"])
+    browser = as_(tutor)
+
+    now = text_of(browser.get(page_of(token)))
+    then = text_of(browser.post(page_of(token), {"without": "stats"}))
+
+    assert "GET /groups/{name}</code>" in now
+    assert "GET /groups/{name}</code>" not in then
+    assert "if you were not in" in then
+    assert tutor.groups.filter(name="stats").exists()
+
+
+# Changes
+
+
+def test_a_token_is_renamed(as_: SignIn, alan: User, token: APIToken) -> None:
+    reply = as_(alan).post(f"{page_of(token)}/note", {"note": "marker"}, follow=True)
+
+    token.refresh_from_db()
+    assert token.note == "marker"
+    assert "changed the note of token" in text_of(reply)
+
+
+def test_the_expiry_is_changed(as_: SignIn, alan: User, token: APIToken) -> None:
+    as_(alan).post(f"{page_of(token)}/expiry", {"expires_in": "3600"})
+
+    token.refresh_from_db()
+    assert token.expires_at is not None
+    left = token.expires_at - timezone.now()
+    assert timedelta(minutes=58) < left <= timedelta(hours=1)
+
+
+def test_limits_are_set_and_lifted(as_: SignIn, alan: User, token: APIToken) -> None:
+    browser, address = as_(alan), f"{page_of(token)}/limits"
+    browser.post(address, {"networks": "192.0.2.7, 2001:db8::/32", "rate_limit": "60"})
+
+    token.refresh_from_db()
+    assert token.networks == ["192.0.2.7/32", "2001:db8::/32"]
+    assert token.rate_limit == 60
+
+    browser.post(address, {"networks": "", "rate_limit": ""})
+    token.refresh_from_db()
+    assert not token.networks
+    assert token.rate_limit is None
+
+
+def test_a_rotation_shows_the_new_secret_once(as_: SignIn, alan: User) -> None:
+    token, old = make_token(alan, note="grader", scopes=["read:users!user"])
+    session_of = as_(alan)
+
+    reply = session_of.post(f"{page_of(token)}/rotate", {"overlap": "3600"})
+
+    page = text_of(reply)
+    new = re.search(r'id="secret"[^>]* value="([^"]+)"', page)
+    assert new
+    assert "was rotated" in page
+    assert "no-store" in reply["Cache-Control"]
+    assert verify(old) is not None
+    assert verify(new[1]) is not None
+    assert new[1] not in text_of(session_of.get(page_of(token)))
+
+
+def test_a_rotation_and_unfreezing_need_a_recent_sign_in(as_: SignIn) -> None:
+    ada = make_user("prover", password="a long password")
+    token, _ = make_token(ada)
+    freeze_tokens(APIToken.objects.all(), by=Actor.system("alarm"), reason="leak")
+    browser = as_(ada)
+    session = browser.session
+    session[PROVEN_AT] = 0
+    session.save()
+
+    for change in ("rotate", "unfreeze"):
+        reply = browser.post(f"{page_of(token)}/{change}", {"overlap": "0"})
+        assert reply.status_code == 302
+        assert "/reauthenticate/" in reply.url
+    token.refresh_from_db()
+    assert token.frozen_at is not None
+    assert token.rotated_at is None
+
+
+def test_disabling_and_enabling(as_: SignIn, alan: User) -> None:
+    token, secret = make_token(alan)
+    browser = as_(alan)
+
+    browser.post(f"{page_of(token)}/disable")
+    assert verify(secret) is None
+    browser.post(f"{page_of(token)}/enable")
+    assert verify(secret) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "sent", "message"),
+    [
+        ("note", {"note": ""}, "This field is required."),
+        ("note", {"note": "x" * 1024}, "at most 1023 characters"),
+        ("expiry", {"expires_in": "date"}, "Choose a date."),
+        ("narrow", {}, "This field is required."),
+        ("narrow", {"scopes": ["shutdown"]}, "Select a valid choice."),
+        ("limits", {"networks": "here"}, "here is no network."),
+        ("limits", {"rate_limit": "0"}, "greater than or equal to 1"),
+        ("rotate", {"overlap": "-1"}, "Select a valid choice."),
+    ],
+)
+def test_a_mistake_changes_nothing_and_is_explained(
+    as_: SignIn,
+    alan: User,
+    token: APIToken,
+    change: str,
+    sent: dict[str, Any],
+    message: str,
+) -> None:
+    before = APIToken.objects.values().get()
+
+    reply = as_(alan).post(f"{page_of(token)}/{change}", sent)
+
+    assert reply.status_code == 400
+    assert message in text_of(reply)
+    assert 'role="alert"' in text_of(reply)
+    assert APIToken.objects.values().get() == before
+
+
+def test_an_unknown_change_is_not_found(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    assert as_(alan).post(f"{page_of(token)}/burn").status_code == 404
