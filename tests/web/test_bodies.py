@@ -253,24 +253,24 @@ def test_many_refused_bodies_are_discarded_slowly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # One part each, and again only after a pause for each of the others.
-    monkeypatch.setattr("web.asgi.PAUSE", 3600.0)
-    monkeypatch.setattr("web.asgi.LINGER", 0.05)
+    monkeypatch.setattr("web.responses.PAUSE", 3600.0)
+    monkeypatch.setattr("web.responses.LINGER", 0.05)
     application = Application(get_wsgi_application())
     clients = [Client([b"x" * SMALL] * 100) for _ in range(20)]
 
     async def discard_all() -> None:
-        await asyncio.gather(*(application.discard(c.receive) for c in clients))
+        await asyncio.gather(*(application.sender.discard(c.receive) for c in clients))
 
     asyncio.run(discard_all())
 
     assert [client.read for client in clients] == [SMALL] * 20
-    assert application.discarding == 0
+    assert application.sender.discarding == 0
 
 
 def test_a_refused_body_is_discarded_to_its_end() -> None:
     application = Application(get_wsgi_application())
     client = Client([b"x" * SMALL] * 100)
 
-    asyncio.run(application.discard(client.receive))
+    asyncio.run(application.sender.discard(client.receive))
 
     assert not client.parts
