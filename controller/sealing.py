@@ -32,6 +32,8 @@ PAUSE = 0.05
 SETTLED = 60.0
 # Seconds between two rounds that look at all events.
 SWEEP = 3600.0
+# Digits of a hash in the log, where all 64 would be taken for a secret and removed.
+SHOWN = 32
 # Seconds between two reports that the chain was changed.
 REPORT = 600.0
 
@@ -96,14 +98,14 @@ class Sealer:
         if before is not None and head.sequence - sealed.number != before.sequence:
             logger.error(
                 "The chain of the audit log was changed by another program: its last"
-                " checkpoint was at sequence %s with the hash %s, and then at %s",
-                *(before.sequence, before.digest.hex()),
+                " checkpoint was at sequence %s with the hash %s…, and then at %s",
+                *(before.sequence, before.digest.hex()[:SHOWN]),
                 head.sequence - sealed.number,
             )
         elif before is None or head.kind == "first":
             logger.info(
-                "The audit log is sealed up to sequence %s with the hash %s",
-                *(head.sequence, head.digest.hex()),
+                "The audit log is sealed up to sequence %s with the hash %s…",
+                *(head.sequence, head.digest.hex()[:SHOWN]),
             )
         self.head = head
 

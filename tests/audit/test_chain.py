@@ -166,6 +166,13 @@ def test_keeps_few_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verified().is_intact
 
 
+def test_verifying_makes_no_key(settings: Any) -> None:
+    """Otherwise root would make the key, and the hub's account could not read it."""
+    settings.AUDIT_KEYS = ()
+
+    assert "There is no chain yet" in run("verify")
+
+
 def test_a_chain_without_events_is_intact() -> None:
     assert "There is no chain yet" in run("verify")
     seal_events()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.utils import timezone
 
 from audit.actions import record
+from audit.chain import public_keys
 from audit.models import Checkpoint, Event, Seal
 from audit.sealing import seal_events
-from controller import sealing
+from audit.verification import verify_database
+from controller import retention, sealing
 from controller.background_tasks import TASK_GROUP
 from controller.sealing import SETTLED, SWEEP, Sealer, Window
 from tests.factories import BY
+from web.redaction import SECRET
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +48,51 @@ def seal(sealer: Sealer) -> int:
 def add(number: int) -> None:
     for n in range(number):
         record(BY, "user.create", "user", f"user-{n}")
+
+
+def test_the_purge_of_the_controller_leaves_an_intact_chain(
+    sealer: Sealer, settings: Any
+) -> None:
+    settings.HUB = replace(settings.HUB, audit_retention_days=365)
+    now = timezone.now()
+    for days in (400, 390, 3):
+        Event.objects.create(
+            **{"at": now - timedelta(days=days), "actor_kind": "user"},
+            **{"actor_name": "ada", "action": "user.create"},
+            **{"target_kind": "user", "target_name": f"{days}"},
+        )
+        seal(sealer)
+        # As if an hour had passed, so that the next checkpoint is another row.
+        Checkpoint.objects.create(
+            **{
+                field.name: getattr(Checkpoint.objects.ends()[0], field.name)
+                for field in Checkpoint._meta.fields
+                if not field.primary_key
+            }
+        )
+
+    async_to_sync(retention.tidy)(sealer.term, now)
+    seal(sealer)
+
+    report = verify_database(public_keys())
+    assert report.is_intact
+    assert report.start is not None
+    assert (report.start.kind, report.start.sequence) == ("purge", 2)
+    # The event that stays, and that of the purge.
+    assert (report.events, report.purged) == (2, 0)
+
+
+def test_the_log_has_hashes_that_are_not_removed_as_secrets(
+    sealer: Sealer, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(1)
+
+    with caplog.at_level(logging.INFO, "controller.sealing"):
+        seal(sealer)
+
+    digest = bytes(Checkpoint.objects.ends()[0].digest).hex()
+    assert f"up to sequence 1 with the hash {digest[:32]}…" in caplog.text
+    assert not SECRET.search(caplog.text)
 
 
 def test_is_a_task_of_the_leader() -> None:
