@@ -59,9 +59,9 @@ FRAME_ANCESTORS = frame_ancestors(HUB.tornado_settings)
 SECRET_KEY = SITE.secret_key or secrets.keep(DATA_DIR / "secrets" / "secret_key")
 SECRET_KEY_FALLBACKS = SITE.secret_key_fallbacks
 # The first key signs the tags of new tokens, all keys verify tags.
+TAG_KEY_FILE = DATA_DIR / "secrets" / "tag_key"
 TOKEN_TAG_KEYS: list[bytes] = [
-    key.encode()
-    for key in SITE.tag_keys or [secrets.keep(DATA_DIR / "secrets" / "tag_key")]
+    key.encode() for key in SITE.tag_keys or secrets.keep_several(TAG_KEY_FILE)
 ]
 # The key of the lookup keys of imported secrets. It must not change, because their rows
 # could not be found any more, so it is stored apart from the other keys.

@@ -21,6 +21,7 @@ OWN_COMMANDS = frozenset(
     {
         *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
         *("changepassword", "audit", "leak_drill", "revocation_drill"),
+        "tag_keys",
     }
 )
 

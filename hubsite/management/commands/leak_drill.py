@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.validators import validate_email
 
@@ -50,8 +51,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.patience: float = options["patience"]
         address: str = options["mail_to"]
-        if address:
-            validate_email(address)
+        try:
+            if address:
+                validate_email(address)
+        except ValidationError:
+            raise CommandError(f"{address!r} is no mail address") from None
         hub = Caller(options["url"] or hub_url())
         hub.call("/")
         with drill_user(address) as user:
