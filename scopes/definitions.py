@@ -48,15 +48,15 @@ SELF_SCOPES: Final = (
 )
 
 SCOPES: dict[str, Scope] = {
-    NO_SCOPE: Scope("Nothing but telling whose token it is"),
-    SELF: Scope("Everything a user may do with their own account and servers"),
-    INHERIT: Scope("Everything the owner may do, now and later"),
+    NO_SCOPE: Scope("See the owner of the token, and nothing else"),
+    SELF: Scope("All rights of users over their own account and servers"),
+    INHERIT: Scope("All rights of the owner, now and later"),
     "admin-ui": Scope("Open the administration pages"),
     "admin:users": Scope(
         "Create, change and delete users",
         ("admin:auth_state", "users", "read:roles:users", "delete:users"),
     ),
-    "admin:auth_state": Scope("See what the sign-in provider stored about users"),
+    "admin:auth_state": Scope("See the data of the sign-in provider about users"),
     "users": Scope(
         "See users and report their activity",
         ("read:users", "list:users", "users:activity"),
@@ -68,21 +68,21 @@ SCOPES: dict[str, Scope] = {
         ("read:users:name", "read:users:groups", "read:users:activity"),
     ),
     "read:users:name": Scope("See the names of users"),
-    "read:users:groups": Scope("See which groups users are in"),
-    "read:users:activity": Scope("See when users were last active"),
+    "read:users:groups": Scope("See the groups of users"),
+    "read:users:activity": Scope("See the last activity of users"),
     "users:activity": Scope("Report the activity of users", ("read:users:activity",)),
     "read:roles": Scope(
-        "See who holds which role",
+        "See the roles of users, services and groups",
         ("read:roles:users", "read:roles:services", "read:roles:groups"),
     ),
     "read:roles:users": Scope("See the roles of users"),
     "read:roles:services": Scope("See the roles of services"),
     "read:roles:groups": Scope("See the roles of groups"),
     "admin:servers": Scope(
-        "Manage servers and see their inner state",
+        "Manage servers and see their internal state",
         ("admin:server_state", "servers"),
     ),
-    "admin:server_state": Scope("See the inner state of servers"),
+    "admin:server_state": Scope("See the internal state of servers"),
     "servers": Scope(
         "See, start and stop servers",
         ("read:servers", "start:servers", "delete:servers"),
@@ -91,7 +91,7 @@ SCOPES: dict[str, Scope] = {
     "start:servers": Scope("Create, start and edit servers"),
     "delete:servers": Scope("Stop and remove servers"),
     "tokens": Scope("See, issue and revoke tokens", ("read:tokens",)),
-    "read:tokens": Scope("See tokens, never their secrets"),
+    "read:tokens": Scope("See tokens, without their secrets"),
     "admin:groups": Scope(
         "Create, change and delete groups",
         ("groups", "read:roles:groups", "delete:groups"),
@@ -115,10 +115,10 @@ SCOPES: dict[str, Scope] = {
     "access:servers": Scope("Use servers in the browser or by their API"),
     "access:services": Scope("Use services"),
     "shares": Scope(
-        "Share servers with others and end that",
+        "Share servers with others, and revoke shares",
         ("access:servers", "read:shares", "users:shares", "groups:shares"),
     ),
-    "read:shares": Scope("See with whom servers are shared"),
+    "read:shares": Scope("See the shares of servers"),
     "users:shares": Scope(
         "See and leave servers shared with users", ("read:users:shares",)
     ),
@@ -127,15 +127,15 @@ SCOPES: dict[str, Scope] = {
         "See and leave servers shared with groups", ("read:groups:shares",)
     ),
     "read:groups:shares": Scope("See servers shared with groups"),
-    "proxy": Scope("See and renew the routes of the proxy"),
-    "shutdown": Scope("Shut the hub down"),
+    "proxy": Scope("See and update the routes of the proxy"),
+    "shutdown": Scope("Stop the hub"),
     "read:metrics": Scope("Read the hub's metrics"),
 }
 
 DEFAULT_ROLES: dict[str, RoleSpec] = {
-    "user": {"description": "What everybody may do", "scopes": [SELF]},
+    "user": {"description": "The rights of every user", "scopes": [SELF]},
     "admin": {
-        "description": "What administrators may do",
+        "description": "The rights of administrators",
         "scopes": [
             "admin-ui",
             "admin:users",
@@ -156,11 +156,11 @@ DEFAULT_ROLES: dict[str, RoleSpec] = {
         ],
     },
     "server": {
-        "description": "What a server may do with its own token",
+        "description": "The rights of a server with its own token",
         "scopes": ["users:activity!user", "access:servers!server"],
     },
     "token": {
-        "description": "What a token may do unless it says otherwise",
+        "description": "The rights of a token without scopes of its own",
         "scopes": [INHERIT],
     },
 }

@@ -157,15 +157,15 @@ class Site(HasTraits):
         help="Keys of the checkpoints of the audit log, separated by commas: the first "
         "signs, all verify."
     )
-    public_url = Address(help="The address at which people reach the hub.")
+    public_url = Address(help="The address of the hub for browsers.")
     proxy_socket = Text(
-        help="Unix socket through which the proxy reaches the hub, and nobody else; "
-        "in the data folder if the hub starts the proxy, `off` for none.",
+        help="Unix socket on which the hub listens for the proxy only; by default in "
+        "the data folder if the hub starts the proxy, `off` for none.",
     )
     trusted_proxies = Networks(
         default_value=None,
         allow_none=True,
-        help="Addresses and networks of proxies in front, whose `X-Forwarded-*` and "
+        help="Addresses and networks of other proxies, whose `X-Forwarded-*` and "
         "`Forwarded` are used. If not set: none with the Unix socket, otherwise the "
         "machine in `c.ConfigurableHTTPProxy.api_url`.",
     )
@@ -179,67 +179,67 @@ class Site(HasTraits):
         8,
         min=2,
         max=256,
-        help="Threads in which each web process answers requests; each keeps a "
-        "database connection.",
+        help="Threads of each web process for requests; each keeps a database "
+        "connection.",
     )
     body_seconds = Number(
         30,
         min=1,
         max=3600,
-        help="Seconds for a request's body to arrive; a large one has so many for "
-        "each 2.5 MB.",
+        help="Seconds within which the body of a request must arrive; for a large one, "
+        "for each 2.5 MB.",
     )
-    proxy_command = Text(help="How configurable-http-proxy is called; found if empty.")
+    proxy_command = Text(help="Command of configurable-http-proxy; searched if empty.")
     controller_metrics = Text(
-        help="Where the controller serves its own metrics (`HOST:PORT`), for "
-        "one that runs on another machine than the web processes.",
+        help="Address of the controller's own metrics (`HOST:PORT`), for a controller "
+        "on another machine than the web processes.",
     )
-    email_host = Text(help="Mail server; none is sent if empty.")
-    email_port = Number(587, min=1, max=65535, help="Its port.")
-    email_user = Text(help="Name to sign in with there, if any.")
-    email_password = Text(help="Password to it.")
+    email_host = Text(help="Mail server; no mail is sent if empty.")
+    email_port = Number(587, min=1, max=65535, help="Port of the mail server.")
+    email_user = Text(help="User name at the mail server, if needed.")
+    email_password = Text(help="Password at the mail server.")
     email_tls = Choice(
         ["starttls", "tls", "none"],
         "starttls",
-        help="`starttls`, `tls` from the start, or `none`.",
+        help="Encryption of mail: `starttls`, `tls`, or `none`.",
     )
     email_from = Text("hub@localhost", help="Sender of mails.")
     oidc_url = Address(help="OpenID Connect: the provider's address.")
-    oidc_name = Text("Single sign-on", help="Text on its button.")
-    oidc_client_id = Text(help="What the provider calls this hub.")
-    oidc_client_secret = Text(help="The secret that goes with it.")
+    oidc_name = Text("Single sign-on", help="Text of the button for single sign-on.")
+    oidc_client_id = Text(help="Client id of the hub at the provider.")
+    oidc_client_secret = Text(help="Client secret of the hub at the provider.")
     oidc_username_claim = Text(
-        "preferred_username", help="The claim that holds the name of a person."
+        "preferred_username", help="The claim with the name of the user."
     )
     oidc_owns_names = Flag(
         True,
-        help="Whether a name there signs in to the account of that name here; "
-        "set it to false if people may choose their name there.",
+        help="Whether a user of the provider gets the account with the same name; "
+        "false if users may choose their names at the provider.",
     )
-    site_name = Text(help="What pages call this hub; `c.Hub.site_name` if empty.")
+    site_name = Text(help="Name of the hub in pages; `c.Hub.site_name` if empty.")
     logo_file = Place(
         None,
         allow_none=True,
-        help="A picture in place of the hub's own mark; `c.JupyterHub.logo_file` if "
+        help="An image that replaces the hub's logo; `c.JupyterHub.logo_file` if "
         "empty.",
     )
-    help_url = Text(help="Where people find help; `c.Hub.help_url` if empty.")
+    help_url = Text(help="Address of the link *Help*; `c.Hub.help_url` if empty.")
     footer = Text(
-        help="HTML at the foot of every page, such as an imprint; `c.Hub.footer` if "
-        "empty."
+        help="HTML at the bottom of every page, for example an imprint; `c.Hub.footer` "
+        "if empty."
     )
     log_level = Choice(
         ["DEBUG", "INFO", "WARNING", "ERROR"],
         None,
         allow_none=True,
-        help="`DEBUG`, `INFO`, `WARNING` or `ERROR`, and what is worse; "
-        "`c.JupyterHub.log_level` if empty, and `INFO` without that.",
+        help="Lowest level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`; if empty "
+        "`c.JupyterHub.log_level`, by default `INFO`.",
     )
     log_files = Number(
         5,
         min=1,
         max=1000,
-        help="Full files that are kept of each log, of 20 MB each.",
+        help="Number of old files of each log, of 20 MB each.",
     )
     log_format = Choice(
         ["auto", "text", "json"],

@@ -78,40 +78,40 @@ class HubConfig:
         "JupyterHub.public_url",
         public_address,
         "",
-        "The address at which people reach the hub, with its path.",
+        "The address of the hub for browsers, with its path.",
     )
     subdomain_host: str = setting(
         "JupyterHub.subdomain_host",
         host_address,
         "",
-        "The hub's `https://HOST[:PORT]`, below which each user's servers and each "
-        "service get a host of their own.",
+        "The hub's `https://HOST[:PORT]`; each user's servers and each service get "
+        "a host of their own below it.",
     )
     subdomain_hook: str | Callable[..., str] = setting(
         "JupyterHub.subdomain_hook",
         domain_hook,
         "idna",
-        "How these hosts are made of names: `idna`, `legacy`, or a function that is "
-        "given `name`, `domain` and `kind` (`user` or `service`).",
+        "The way in which names become hosts: `idna`, `legacy`, or a function with "
+        "the arguments `name`, `domain` and `kind` (`user` or `service`).",
     )
     cookie_host_prefix_enabled: bool = setting(
         "JupyterHub.cookie_host_prefix_enabled",
         flag,
         False,
-        "Whether login cookies are called `__Host-…`, which no other host can set; "
-        "needs https.",
+        "Whether the names of login cookies begin with `__Host-`, so that no other "
+        "host can set them; needs https.",
     )
     ssl_key: str = setting(
-        "JupyterHub.ssl_key", text, "", "Key file with which the proxy speaks HTTPS."
+        "JupyterHub.ssl_key", text, "", "File of the proxy's key for HTTPS."
     )
     ssl_cert: str = setting(
-        "JupyterHub.ssl_cert", text, "", "Certificate file to go with `ssl_key`."
+        "JupyterHub.ssl_cert", text, "", "File of the certificate for `ssl_key`."
     )
     proxy_api_url: str = setting(
         "ConfigurableHTTPProxy.api_url",
         proxy_address,
         "http://127.0.0.1:8001",
-        "Where the proxy listens for routes.",
+        "The address of the proxy's API.",
     )
     proxy_auth_token: str = setting(
         "ConfigurableHTTPProxy.auth_token|JupyterHub.proxy_auth_token",
@@ -123,20 +123,20 @@ class HubConfig:
         "Proxy.should_start",
         flag,
         True,
-        "Whether the hub starts the proxy, or finds it running.",
+        "Whether the hub starts the proxy; otherwise it uses a running one.",
     )
     proxy_log_level: str = setting(
         "ConfigurableHTTPProxy.log_level",
         proxy_log_level,
         "warn",
-        "What the proxy reports, and what is worse: `debug`, `info` (each call of its "
+        "The lowest level of the proxy's log: `debug`, `info` (each call of its "
         "API), `warn`, `error`.",
     )
     extra_routes: dict[str, str] = setting(
         "Proxy.extra_routes",
         routes,
         {},
-        "More routes for the proxy: from paths, which begin with `/`, to targets.",
+        "More routes for the proxy: paths, which begin with `/`, with their targets.",
     )
     cleanup_proxy: bool = setting(
         "JupyterHub.cleanup_proxy",
@@ -154,51 +154,53 @@ class HubConfig:
     # Sign-in
     authenticator_class: str = "local"
     dummy_password: str = setting(
-        "DummyAuthenticator.password", text, "", "With `dummy`: everybody's password."
+        "DummyAuthenticator.password",
+        text,
+        "",
+        "With `dummy`: the password of all users.",
     )
     pam_service: str = setting(
         "PAMAuthenticator.service",
         line,
         "login",
-        "With `pam`: the service in `/etc/pam.d` whose rules decide.",
+        "With `pam`: the name of the service in `/etc/pam.d`.",
     )
     pam_encoding: str = setting(
         "PAMAuthenticator.encoding",
         encoding,
         "utf8",
-        "With `pam`: how names and passwords are encoded for the system.",
+        "With `pam`: the encoding of names and passwords.",
     )
     pam_check_account: bool = setting(
         "PAMAuthenticator.check_account",
         flag,
         True,
-        "With `pam`: whether the system is also asked if the account may come in.",
+        "With `pam`: whether PAM also checks that the account is valid.",
     )
     pam_normalize_username: bool = setting(
         "PAMAuthenticator.pam_normalize_username",
         flag,
         False,
-        "With `pam`: whether a name is replaced by the one of the account that the "
-        "system finds by it.",
+        "With `pam`: whether a name is replaced by the name of the system account "
+        "that it belongs to.",
     )
     pam_allowed_groups: frozenset[str] = setting(
         "PAMAuthenticator.allowed_groups|PAMAuthenticator.group_whitelist",
         names,
         frozenset(),
-        "With `pam`: groups of the system whose members may sign in.",
+        "With `pam`: system groups whose members may sign in.",
     )
     pam_admin_groups: frozenset[str] = setting(
         "PAMAuthenticator.admin_groups",
         names,
         frozenset(),
-        "With `pam`: groups of the system whose members are made administrators when "
-        "they sign in.",
+        "With `pam`: system groups whose members become administrators at sign-in.",
     )
     admin_users: frozenset[str] = setting(
         "Authenticator.admin_users|JupyterHub.admin_users",
         names,
         frozenset(),
-        "Users who are made administrators at every start; none is ever demoted.",
+        "Users who become administrators at every start; nobody loses that role.",
     )
     allowed_users: frozenset[str] = setting(
         "Authenticator.allowed_users|Authenticator.whitelist",
@@ -216,132 +218,153 @@ class HubConfig:
         "Authenticator.allow_all",
         flag,
         False,
-        "Whether everybody who can sign in is admitted.",
+        "Whether all users who can sign in are allowed.",
     )
     allow_existing_users: bool = setting(
         "Authenticator.allow_existing_users",
         flag,
         False,
-        "Whether people with an account may sign in (yes, if `allowed_users` is set).",
+        "Whether users with an account may sign in (yes, if `allowed_users` is set).",
     )
     auto_login_oauth2_authorize: bool = setting(
         "Authenticator.auto_login_oauth2_authorize",
         flag,
         False,
-        "Whether who comes from a server or service goes straight to single sign-on.",
+        "Whether users who come from a server or service are redirected to single "
+        "sign-on at once.",
     )
     username_pattern: str = setting(
-        "Authenticator.username_pattern", pattern, "", "What a name must begin with."
+        "Authenticator.username_pattern",
+        pattern,
+        "",
+        "A regular expression for the beginning of names.",
     )
     username_map: dict[str, str] = setting(
-        "Authenticator.username_map", texts_by_text, {}, "Names that stand for others."
+        "Authenticator.username_map",
+        texts_by_text,
+        {},
+        "Names that are replaced by others at sign-in.",
     )
 
     # Declared rows, reconciled at every start
     api_tokens: dict[str, str] = setting(
-        "JupyterHub.api_tokens", tokens, {}, "Tokens, each with the user it belongs to."
+        "JupyterHub.api_tokens", tokens, {}, "Tokens with the users who own them."
     )
     service_tokens: dict[str, str] = setting(
-        "JupyterHub.service_tokens", tokens, {}, "Tokens, each with its service."
+        "JupyterHub.service_tokens",
+        tokens,
+        {},
+        "Tokens with the services that own them.",
     )
     services: tuple[dict[str, Any], ...] = setting(
         "JupyterHub.services", services, (), "Programs with an account of their own."
     )
     load_groups: dict[str, dict[str, Any]] = setting(
-        "JupyterHub.load_groups", groups, {}, "Groups and members, only ever added to."
+        "JupyterHub.load_groups",
+        groups,
+        {},
+        "Groups with their members; existing members stay.",
     )
     load_roles: tuple[dict[str, Any], ...] = setting(
-        "JupyterHub.load_roles", roles, (), "Roles: scopes, and exactly who holds them."
+        "JupyterHub.load_roles",
+        roles,
+        (),
+        "Roles with their scopes, and with all their holders.",
     )
     custom_scopes: dict[str, dict[str, Any]] = setting(
-        "JupyterHub.custom_scopes", mapping, {}, "Scopes that services give meaning to."
+        "JupyterHub.custom_scopes", mapping, {}, "Scopes that services define."
     )
     extra_user_scopes: frozenset[str] = setting(
         "JupyterHub.extra_user_scopes",
         names,
         frozenset(),
-        "Added to the role `user`, unless `load_roles` defines that role.",
+        "Scopes that are added to the role `user`, unless `load_roles` defines that "
+        "role.",
     )
 
     # Limits and behaviour
     allow_named_servers: bool = setting(
-        "JupyterHub.allow_named_servers", flag, False, "Whether users may name servers."
+        "JupyterHub.allow_named_servers",
+        flag,
+        False,
+        "Whether users may have named servers.",
     )
     named_server_limit_per_user: int | Callable[[Any], Any] = setting(
         "JupyterHub.named_server_limit_per_user",
         whole_or_function,
         0,
-        "How many; 0: no limit. A function is given an object with `current_user`.",
+        "The most named servers of a user; 0: no limit. A function gets an object "
+        "with `current_user`.",
     )
     allow_existing_invalid_named_servers: str = setting(
         "JupyterHub.allow_existing_invalid_named_servers",
         invalid_names,
         "allow-start",
-        "What becomes of named servers whose names no new one may have: `allow-start`, "
-        "`allow-delete` (they don't start any more), or `autorename`, at the start.",
+        "The treatment of named servers whose names are not allowed for new ones: "
+        "`allow-start`, `allow-delete` (they can't be started), or `autorename`, at "
+        "the start.",
     )
     concurrent_spawn_limit: int = setting(
         "JupyterHub.concurrent_spawn_limit",
         whole,
         100,
-        "How many servers may be starting at a time; 0: no limit.",
+        "The most servers that start at the same time; 0: no limit.",
     )
     active_server_limit: int = setting(
         "JupyterHub.active_server_limit",
         whole,
         0,
-        "How many servers may run or be starting or stopping; 0: no limit.",
+        "The most servers that run, start or stop; 0: no limit.",
     )
     spawn_throttle_retry_range: tuple[float, float] = setting(
         "JupyterHub.spawn_throttle_retry_range",
         seconds_range,
         (30.0, 60.0),
-        "Seconds after which those who start too many are told to ask again.",
+        "Seconds after which a client may retry a start that a limit has refused.",
     )
     implicit_spawn_seconds: float = setting(
         "JupyterHub.implicit_spawn_seconds",
         number,
         0.0,
-        "Seconds until the page of a stopped server starts it by itself; 0: never.",
+        "Seconds until the page of a stopped server starts the server; 0: never.",
     )
     default_server_name: str = setting(
         "JupyterHub.default_server_name",
         text,
         "",
-        "The server that Start starts.",
+        "The name of the server that *Start* starts.",
     )
     token_expires_in_max_seconds: int = setting(
         "JupyterHub.token_expires_in_max_seconds",
         whole,
         0,
-        "The longest life of a token that is requested; 0: no limit.",
+        "The longest lifetime of a requested token in seconds; 0: no limit.",
     )
     token_limit_per_user: int = setting(
         "Hub.token_limit_per_user",
         whole,
         500,
-        "How many tokens a user may have, those of servers and clients apart; "
-        "0: no limit.",
+        "The most tokens of a user, without those of servers and clients; 0: no limit.",
     )
     server_limit_per_user: int = setting(
         "Hub.server_limit_per_user",
         whole,
         500,
-        "How many named servers a user may have, whatever "
-        "`named_server_limit_per_user` says: all of them stand in one answer; "
+        "The most named servers of a user, whatever the value of "
+        "`named_server_limit_per_user`, because one response contains all of them; "
         "0: no limit.",
     )
     token_limits_by_role: dict[str, int] = setting(
         "Hub.token_limits_by_role",
         numbers_by_text,
         {},
-        "Other limits for those who hold a role; the highest counts, 0 is no limit.",
+        "Other limits for holders of a role; the highest applies, 0 is no limit.",
     )
     audit_retention_days: int = setting(
         "Hub.audit_retention_days",
         whole,
         365,
-        "Days for which events stay in the audit log; 0: for ever.",
+        "Days for which events stay in the audit log; 0: always.",
     )
     audit_token_use: str | int = setting(
         "Hub.audit_token_use",
@@ -351,10 +374,16 @@ class HubConfig:
         "or a number: the first use of each token and then one in so many.",
     )
     oauth_token_expires_in: int = setting(
-        "JupyterHub.oauth_token_expires_in", whole, 14 * 86400, "Life of OAuth tokens."
+        "JupyterHub.oauth_token_expires_in",
+        whole,
+        14 * 86400,
+        "Seconds for which OAuth tokens are valid.",
     )
     oauth_require_pkce: bool = setting(
-        "JupyterHub.oauth_require_pkce", flag, False, "Whether OAuth needs PKCE."
+        "JupyterHub.oauth_require_pkce",
+        flag,
+        False,
+        "Whether OAuth clients must use PKCE.",
     )
     device_sign_in: bool = setting(
         "Hub.device_sign_in",
@@ -367,31 +396,34 @@ class HubConfig:
         "JupyterHub.api_page_default_limit",
         whole,
         50,
-        "Rows of a page unless asked.",
+        "The number of rows of a page without `limit`.",
     )
     api_page_max_limit: int = setting(
-        "JupyterHub.api_page_max_limit", whole, 200, "The most rows that a page has."
+        "JupyterHub.api_page_max_limit", whole, 200, "The most rows of a page."
     )
     activity_resolution: int = setting(
         "JupyterHub.activity_resolution",
         whole,
         30,
-        "Seconds by which activity must be newer to be written.",
+        "Seconds by which an activity must be newer than the stored one to be written.",
     )
     last_activity_interval: int = setting(
-        "JupyterHub.last_activity_interval", whole, 300, "Seconds between proxy checks."
+        "JupyterHub.last_activity_interval",
+        whole,
+        300,
+        "Seconds between two reads of activity from the proxy.",
     )
     service_check_interval: int = setting(
         "JupyterHub.service_check_interval",
         whole,
         60,
-        "Seconds between two looks at whether services answer; 0: none.",
+        "Seconds between two checks whether services respond; 0: no checks.",
     )
     active_user_window: int = setting(
         "JupyterHub.active_user_window",
         whole,
         1800,
-        "Seconds for which the administration counts a person as active.",
+        "Seconds after their last activity for which the admin counts users as active.",
     )
     authenticate_prometheus: bool = setting(
         "JupyterHub.authenticate_prometheus",
@@ -400,63 +432,77 @@ class HubConfig:
         "Whether metrics need a token.",
     )
     redirect_to_server: bool = setting(
-        "JupyterHub.redirect_to_server", flag, True, "Whether / leads to one's server."
+        "JupyterHub.redirect_to_server",
+        flag,
+        True,
+        "Whether `/` redirects users to their server.",
     )
     default_url: str | Callable[[Any], Any] = setting(
         "JupyterHub.default_url",
         text_or_function,
         "",
-        "Where people land after signing in. A function is given an object with "
-        "`current_user`, which is None before the sign-in.",
+        "The first page after sign-in. A function gets an object with "
+        "`current_user`, which is None before sign-in.",
     )
     cookie_max_age_days: float = setting(
-        "JupyterHub.cookie_max_age_days", number, 14.0, "Days that a sign-in lasts."
+        "JupyterHub.cookie_max_age_days",
+        number,
+        14.0,
+        "Days for which a sign-in is valid.",
     )
     shutdown_on_logout: bool = setting(
-        "JupyterHub.shutdown_on_logout", flag, False, "Whether logout stops servers."
+        "JupyterHub.shutdown_on_logout",
+        flag,
+        False,
+        "Whether signing out stops the user's servers.",
     )
     use_legacy_stopped_server_status_code: bool = setting(
         "JupyterHub.use_legacy_stopped_server_status_code",
         flag,
         False,
-        "Whether calls to stopped servers get 503 instead of 424.",
+        "Whether requests to stopped servers get status 503 instead of 424.",
     )
     template_vars: dict[str, Any] = setting(
         "JupyterHub.template_vars",
         mapping,
         {},
-        "HTML at the top of pages: `announcement`, and in its place on one page "
+        "HTML at the top of pages: `announcement`, and instead of that on one page "
         "`announcement_login`, `announcement_home` or `announcement_spawn`; and "
-        "`logo_url`, where the mark leads. A function is given the user, or None.",
+        "`logo_url`, the target of the logo's link. A function gets the user, or "
+        "None.",
     )
     tornado_settings: dict[str, Any] = setting(
         "JupyterHub.tornado_settings",
         tornado_settings,
         {},
-        "`headers` of every answer; `cookie_options` (`SameSite`, `Secure`, `Domain`) "
-        "of the hub's cookies and `xsrf_cookie_kwargs` of one of them; "
-        "`slow_spawn_timeout` and `slow_stop_timeout`, seconds for which a call waits.",
+        "`headers` of every response; `cookie_options` (`SameSite`, `Secure`, "
+        "`Domain`) of the hub's cookies and `xsrf_cookie_kwargs` of the XSRF "
+        "cookie; `slow_spawn_timeout` and `slow_stop_timeout`, the seconds for "
+        "which a call waits.",
     )
     log_level: str = setting(
         "JupyterHub.log_level",
         log_level,
         "",
-        "What is logged, if `HUB_LOG_LEVEL` does not say so.",
+        "The lowest level of the log, unless `HUB_LOG_LEVEL` is set.",
     )
     logo_file: str = setting(
-        "JupyterHub.logo_file", text, "", "A picture in place of the hub's own mark."
+        "JupyterHub.logo_file", text, "", "An image that replaces the hub's logo."
     )
     site_name: str = setting(
-        "Hub.site_name", line, "", "What pages and titles call this hub."
+        "Hub.site_name", line, "", "The name of the hub in pages and titles."
     )
     help_url: str = setting(
         "Hub.help_url",
         help_address,
         "",
-        "Where people find help: an address on the web, or `mailto:` and one of mail.",
+        "The link *Help*: a web address, or `mailto:` and a mail address.",
     )
     footer: str = setting(
-        "Hub.footer", text, "", "HTML at the foot of every page, such as an imprint."
+        "Hub.footer",
+        text,
+        "",
+        "HTML at the bottom of every page, for example an imprint.",
     )
     spawner_class: str = SPAWNERS["default"]
 
@@ -471,49 +517,49 @@ class HubConfig:
         "Hub.cull_every",
         whole,
         0,
-        "Seconds between two looks for idle servers; 0: half of the timeout.",
+        "Seconds between two checks for idle servers; 0: half of the timeout.",
     )
     cull_max_age: int = setting(
         "Hub.cull_max_age",
         whole,
         0,
-        "Seconds after which a server is stopped even if it is used; 0: never.",
+        "Seconds after which a server is stopped even if it is in use; 0: never.",
     )
     cull_concurrency: int = setting(
         "Hub.cull_concurrency",
         whole,
         10,
-        "How many idle servers are being stopped at a time; 0: all at once.",
+        "The most idle servers that are stopped at the same time; 0: no limit.",
     )
     cull_default_servers: bool = setting(
         "Hub.cull_default_servers",
         flag,
         True,
-        "Whether default servers are stopped when idle.",
+        "Whether idle default servers are stopped.",
     )
     cull_named_servers: bool = setting(
         "Hub.cull_named_servers",
         flag,
         True,
-        "Whether named servers are stopped when idle.",
+        "Whether idle named servers are stopped.",
     )
     cull_remove_named_servers: bool = setting(
         "Hub.cull_remove_named_servers",
         flag,
         False,
-        "Whether idle named servers are also removed.",
+        "Whether idle named servers are also deleted.",
     )
     cull_users: bool = setting(
         "Hub.cull_users",
         flag,
         False,
-        "Whether idle users are deleted as well, for hubs with temporary accounts.",
+        "Whether idle users are also deleted, for hubs with temporary accounts.",
     )
     cull_admin_users: bool = setting(
         "Hub.cull_admin_users",
         flag,
         True,
-        "Whether that concerns administrators, too.",
+        "Whether idle administrators are also deleted.",
     )
 
     # All sections of the file, for Spawner classes and others.

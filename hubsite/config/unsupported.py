@@ -1,4 +1,4 @@
-"""Settings of JupyterHub without an effect here, each with what to do instead."""
+"""Settings of JupyterHub without an effect here, each with advice."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ ISSUERS = {
     "Google": "https://accounts.google.com",
 }
 
+_RESTARTED = "has no effect; the hub restarts a proxy that ends"
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
-_TLS = "has no effect; put a reverse proxy that speaks TLS in front"
+_TLS = "has no effect; use a reverse proxy with TLS"
 _LOG = "has no effect; set HUB_LOG_LEVEL or HUB_LOG_FORMAT"
 _LOG_FILES = "has no effect; the logs are in the folder `logs` of the data folder"
 _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
 
 ADVICE: dict[str, str] = {
-    "JupyterHub.admin_access": "nothing to do, administrators may use all servers",
+    "JupyterHub.admin_access": "not needed; administrators may use all servers",
     "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
     "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
     "JupyterHub.data_files_path": "has no effect; pages are templates of this hub",
@@ -65,7 +66,7 @@ ADVICE: dict[str, str] = {
     "JupyterHub.hub_socket_mode": "has no effect; the hub listens on a port",
     "JupyterHub.internal_certs_location": _TLS,
     "JupyterHub.init_spawners_timeout": (
-        "nothing to do, the hub answers while it still checks which servers run"
+        "not needed; the hub responds while it checks which servers run"
     ),
     "JupyterHub.internal_ssl": _TLS,
     "JupyterHub.jinja_environment_options": "has no effect; pages use Django templates",
@@ -75,14 +76,14 @@ ADVICE: dict[str, str] = {
     "JupyterHub.pid_file": "has no effect; the process id is in hub.pid of the data",
     "JupyterHub.proxy_api_ip": "has no effect; set c.ConfigurableHTTPProxy.api_url",
     "JupyterHub.proxy_api_port": "has no effect; set c.ConfigurableHTTPProxy.api_url",
-    "JupyterHub.proxy_check_interval": "has no effect; a proxy that ends is noticed",
+    "JupyterHub.proxy_check_interval": _RESTARTED,
     "JupyterHub.proxy_class": (
         "is not supported; configurable-http-proxy is used, or none is started with "
         "c.ConfigurableHTTPProxy.should_start = False"
     ),
     "JupyterHub.proxy_cmd": "has no effect; set HUB_PROXY_COMMAND",
     "JupyterHub.recreate_internal_certs": _TLS,
-    "JupyterHub.reset_db": "has no effect; remove the database to begin anew",
+    "JupyterHub.reset_db": "has no effect; delete the database for a new beginning",
     "JupyterHub.show_config": "has no effect",
     "JupyterHub.show_config_json": "has no effect",
     "JupyterHub.template_paths": "has no effect; pages use Django templates",
@@ -94,8 +95,8 @@ ADVICE: dict[str, str] = {
     "Authenticator.auth_refresh_strict": _OIDC,
     "Authenticator.auto_login": _OIDC,
     "Authenticator.delete_invalid_users": "has no effect; delete users in the admin",
-    "Authenticator.enable_auth_state": "has no effect; no auth state is kept",
-    "Authenticator.manage_groups": "has no effect; groups are kept by this hub",
+    "Authenticator.enable_auth_state": "has no effect; no auth state is stored",
+    "Authenticator.manage_groups": "has no effect; groups are managed in this hub",
     "Authenticator.manage_roles": "has no effect; roles come from load_roles",
     "Authenticator.otp_prompt": "has no effect; a second factor is built in",
     "Authenticator.post_auth_hook": _HOOK,
@@ -104,24 +105,24 @@ ADVICE: dict[str, str] = {
     "Authenticator.refresh_pre_stop": _OIDC,
     "Authenticator.request_otp": "has no effect; a second factor is built in",
     "Authenticator.reset_managed_roles_on_startup": "has no effect",
-    "Authenticator.create_system_users": "has no effect; make system users yourself",
-    "Authenticator.add_user_cmd": "has no effect; make system users yourself",
-    "Authenticator.uids": "has no effect; make system users yourself",
+    "Authenticator.create_system_users": "has no effect; create system users yourself",
+    "Authenticator.add_user_cmd": "has no effect; create system users yourself",
+    "Authenticator.uids": "has no effect; create system users yourself",
     "Authenticator.allowed_groups": (
-        "has no effect, only `pam` reads it; name people in allowed_users"
+        "has no effect, only `pam` reads it; list users in allowed_users"
     ),
     "Authenticator.group_whitelist": (
-        "has no effect, only `pam` reads it; name people in allowed_users"
+        "has no effect, only `pam` reads it; list users in allowed_users"
     ),
     "Authenticator.admin_groups": (
         "has no effect, only `pam` reads it; give groups roles in load_roles"
     ),
     "Authenticator.open_sessions": (
-        "is not done; no PAM session is opened, so what PAM mounts or loads for a "
-        "session is missing in servers"
+        "has no effect; no PAM session is opened, so servers lack the mounts and "
+        "variables of a session"
     ),
     "Authenticator.executor_threads": "has no effect; requests have their own threads",
-    "ConfigurableHTTPProxy.check_running_interval": "has no effect; its end is noticed",
+    "ConfigurableHTTPProxy.check_running_interval": _RESTARTED,
     "ConfigurableHTTPProxy.command": "has no effect; set HUB_PROXY_COMMAND",
     "ConfigurableHTTPProxy.command_umask": "has no effect",
     "ConfigurableHTTPProxy.concurrency": "has no effect",
@@ -130,9 +131,9 @@ ADVICE: dict[str, str] = {
 
 # Sections of JupyterHub, or of packages that come with it, without an effect here.
 SECTIONS: dict[str, str] = {
-    "CryptKeeper": "has no effect; no auth state is kept, so nothing is encrypted",
+    "CryptKeeper": "has no effect; no auth state is stored, so nothing is encrypted",
     "PeriodicMetricsCollector": (
-        "has no effect; metrics are counted when they are asked for"
+        "has no effect; metrics are computed at each request for them"
     ),
 }
 
@@ -140,9 +141,9 @@ SECTIONS: dict[str, str] = {
 PLAIN: dict[str, str] = {
     "JupyterHub.answer_yes": "the hub never asks",
     "JupyterHub.config_file": "the file is read already",
-    "JupyterHub.confirm_no_ssl": "it does nothing in JupyterHub, too",
-    "JupyterHub.trust_user_provided_tokens": "a check of any token costs little",
-    "JupyterHub.upgrade_db": "the database is always brought up to date",
-    "ConfigurableHTTPProxy.pid_file": "the process is kept in the data folder",
-    "EventLogger.handlers": "it is read where events are passed on",
+    "JupyterHub.confirm_no_ssl": "it has no effect in JupyterHub either",
+    "JupyterHub.trust_user_provided_tokens": "the check of a token is cheap",
+    "JupyterHub.upgrade_db": "the database is always migrated",
+    "ConfigurableHTTPProxy.pid_file": "the process id is stored in the data folder",
+    "EventLogger.handlers": "it is read when events are emitted",
 }

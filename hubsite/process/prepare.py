@@ -152,7 +152,7 @@ def migrate() -> None:
             os._exit(1)
         os._exit(0)
     if os.waitpid(child, 0)[1]:
-        raise ConfigError("The database could not be brought up to date, see above")
+        raise ConfigError("The database could not be migrated, see above")
 
 
 def is_current() -> bool:

@@ -164,7 +164,7 @@ def test_the_proxys_own_section_goes_before_that_of_all_proxies(load: Load) -> N
         ("c.Authenticator.admin_user = {'a'}", "misspelt? There is `admin_users`"),
         ("c.Jupyterhub.port = 1", "misspelt? There is c.JupyterHub"),
         ("c.Hub.cull_idle_timout = 1", "misspelt? There is `cull_idle_timeout`"),
-        ("c.JupyterHub.admin_access = True", "nothing to do, administrators may use"),
+        ("c.JupyterHub.admin_access = True", "not needed; administrators may use"),
         ("c.Spawner.auth_state_hook = print", "c.Spawner.auth_state_hook: is called"),
         ("c.KubeSpawner.auth_state_hook = print", "is called with None"),
         ("c.JupyterHub.template_vars = {'site_colour': 1}", "'site_colour'"),

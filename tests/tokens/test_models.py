@@ -101,7 +101,7 @@ def test_recent_first_counts_unused_tokens_from_their_creation(alan: User) -> No
     ("scopes", "words"),
     [
         (["inherit"], ["Everything you may do, now and later"]),
-        ([], ["Nothing but telling whose token it is"]),
+        ([], ["See the owner of the token, and nothing else"]),
         (["servers!user"], ["See, start and stop servers (only your own)"]),
     ],
 )
