@@ -118,7 +118,7 @@ ADVICE: dict[str, str] = {
         "has no effect, only `pam` reads it; give groups roles in load_roles"
     ),
     "Authenticator.open_sessions": (
-        "has no effect; no PAM session is opened, so servers lack the mounts and "
+        "is not done; no PAM session is opened, so servers lack the mounts and "
         "variables of a session"
     ),
     "Authenticator.executor_threads": "has no effect; requests have their own threads",
