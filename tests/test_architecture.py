@@ -296,7 +296,7 @@ def test_files_are_named_by_nouns():
     assert not wrong
 
 
-def test_every_module_says_what_it_is():
+def test_every_module_has_a_docstring():
     silent = [
         str(path.relative_to(ROOT))
         for path in sources()

@@ -227,7 +227,7 @@ def test_whom_an_admin_judges_becomes_a_user() -> None:
     assert [role.name for role in ada.roles.all()] == ["user"]
 
 
-def test_who_comes_second_knows_what_the_first_has_done(alan: User) -> None:
+def test_the_second_change_sees_the_first(alan: User) -> None:
     first, second = User.objects.get(pk=alan.pk), User.objects.get(pk=alan.pk)
     actions.update_user(first, admin=True, by=BY, by_admin=True)
 
@@ -497,7 +497,7 @@ def test_only_admins_deactivate_admins(ada: User, alan: User) -> None:
         actions.activate_users(every(ada), by=BY)
 
 
-def test_whoever_was_deactivated_meanwhile_deactivates_nobody(ada: User) -> None:
+def test_deactivated_users_deactivate_nobody(ada: User) -> None:
     make_user("other", admin=True, is_active=False)
 
     with pytest.raises(Forbidden):

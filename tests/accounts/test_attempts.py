@@ -129,7 +129,7 @@ class TestPairs:
         assert sign_in(RIGHT, address="2001:db8:1:2:ffff::9") == "held up"
         assert sign_in(RIGHT, address="2001:db8:1:3::1") == "in"
 
-    def test_whoever_could_not_be_checked_has_not_failed(
+    def test_sign_ins_without_a_check_do_not_count_as_failed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(name: str, password: str) -> bool:
@@ -304,7 +304,9 @@ def by_program(name: str, password: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("way", [by_page, by_program])
-def test_nobody_is_told_who_exists(hashes: list[str], configure: Any, way: Any) -> None:
+def test_no_caller_learns_which_names_exist(
+    hashes: list[str], configure: Any, way: Any
+) -> None:
     found = {}
     for name in make_people(configure):
         hashes.clear()

@@ -172,7 +172,7 @@ def test_nobody_waits_for_ever(crowd: Any) -> None:
     assert people.inside == ["c"]
 
 
-def test_a_refusal_says_when_to_try_again() -> None:
+def test_a_refusal_has_the_time_of_the_next_try() -> None:
     ceiling = Ceiling(2, MIB, most_waiting=0)
     with pytest.raises(Unavailable) as refusal, ceiling.turn(Kind.PASSWORD, MIB):
         pass

@@ -115,7 +115,7 @@ def test_a_user_without_groups_is_in_none() -> None:
     assert rights.identity_of("user", "ada", texts[0]).groups == frozenset()
 
 
-def test_memberships_are_told_in_one_query(django_assert_num_queries: Any) -> None:
+def test_memberships_are_read_in_one_query(django_assert_num_queries: Any) -> None:
     ada, bob = make_user("ada"), make_user("bob")
     make_group("math", users=[ada])
     make_group("art", users=[ada, bob])

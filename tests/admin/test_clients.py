@@ -29,7 +29,7 @@ def obtained(client, owner):
     return make_token(owner, scopes=["read:users!user"], client_id=client.identifier)
 
 
-def test_tells_what_stands_behind_each_and_what_it_holds(as_, ada, alan, pages):
+def test_shows_the_owner_of_each_client_and_its_tokens(as_, ada, alan, pages):
     portal = make_client("portal", SECRET, allowed_scopes=["read:users!user"])
     make_client("lab", server="alan/", identifier="jupyterhub-user-alan")
     obtained(portal, alan)

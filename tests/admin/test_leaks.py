@@ -61,7 +61,7 @@ def test_columns_can_not_be_guessed_letter_by_letter(as_, ada, pages, model, que
         ("services_service", "?role=leader"),
     ],
 )
-def test_filters_tell_nothing_that_rows_hide(clerk, pages, model, query):
+def test_filters_show_nothing_that_rows_hide(clerk, pages, model, query):
     bob = make_user("bob", admin=True)
     group, service = make_group("data301", users=[bob]), make_service("portal")
     make_role("leader", "read:hub", users=[bob], groups=[group], services=[service])
@@ -70,7 +70,7 @@ def test_filters_tell_nothing_that_rows_hide(clerk, pages, model, query):
     assert rows(clerk.get(pages.list(model, query))) == []
 
 
-def test_filters_tell_what_rows_show(as_, grace, alan, ada, pages):
+def test_filters_show_what_rows_show(as_, grace, alan, ada, pages):
     client = as_(grace)
 
     for query in ("?group=data301", "?admin__exact=0", "?role=user"):
@@ -78,7 +78,7 @@ def test_filters_tell_what_rows_show(as_, grace, alan, ada, pages):
         assert found == ["alan", "grace"]
 
 
-def test_members_are_for_whoever_may_see_the_group(as_, alan, mallory, pages):
+def test_members_are_visible_with_the_group(as_, alan, mallory, pages):
     scopes = ("admin-ui", "list:users", "list:groups", "read:groups!group=data301")
     reader = make_user("reader", scopes=scopes, roles=[])
     make_group("secret", users=[alan])

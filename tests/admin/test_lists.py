@@ -328,7 +328,7 @@ def test_too_many_rows_are_not_exported(as_, ada, pages, monkeypatch):
     assert "These are 3 rows; 2 can be exported at once." in text(reply)
 
 
-def test_moments_are_told_to_the_second(as_, ada, pages):
+def test_moments_have_seconds(as_, ada, pages):
     event = record(BY, "user.create", "user", "alan")
     said = event.at.strftime("%H:%M:%S")
 

@@ -46,7 +46,7 @@ def table(reply):
     return list(csv.DictReader(io.StringIO(unescape(found[1]).lstrip("\n"))))
 
 
-def test_a_preview_says_who_exists_and_what_is_odd(as_, ada, alan, page):
+def test_a_preview_shows_existing_users_and_invalid_lines(as_, ada, alan, page):
     before = names()
 
     reply = as_(ada).post(

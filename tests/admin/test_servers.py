@@ -144,7 +144,7 @@ def test_starts_what_is_stopped(as_, ada, alan, mallory, pages):
     assert Event.objects.get().target_name == "alan/lab"
 
 
-def test_says_how_many_had_no_room(as_, ada, pages, settings):
+def test_shows_the_number_of_rows_left_out(as_, ada, pages, settings):
     settings.HUB = HubConfig(active_server_limit=2)
     servers = [make_server(user) for user in make_users(3)]
     client = as_(ada)
@@ -227,7 +227,7 @@ def test_links_only_to_what_may_be_opened(as_, alan, mallory, pages):
 # One server
 
 
-def test_one_server_tells_what_happened_to_it(as_, ada, alan, mallory, pages):
+def test_one_server_shows_its_history(as_, ada, alan, mallory, pages):
     server = make_server(
         alan,
         "lab",

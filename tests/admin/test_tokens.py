@@ -38,7 +38,7 @@ def test_lists_owners_notes_and_states(as_, ada, alan, pages):
         assert said in page
 
 
-def test_no_page_tells_a_secret_or_digest(as_, ada, alan, pages):
+def test_no_page_shows_a_secret_or_digest(as_, ada, alan, pages):
     token, secret = make_token(alan)
     client = as_(ada)
 

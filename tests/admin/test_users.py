@@ -254,7 +254,7 @@ def test_history_is_the_record(as_, ada, alan, pages):
     assert "user.promote" in text(reply)
 
 
-def test_history_tells_of_acts_on_many_at_once(as_, ada, pages):
+def test_history_includes_changes_of_many_rows(as_, ada, pages):
     create_users(["zoë", "o'neil", "zo"], by=Actor.system("test"))
     create_users(["alone"], by=Actor.system("test"))
     create_groups(["zoë", "b"], by=Actor.system("test"))
@@ -287,9 +287,7 @@ def test_invites_by_a_link_that_works_once(as_, ada, alan, pages):
     assert as_(None).post(link[1], password).status_code == 404
 
 
-def test_an_address_for_links_is_given_by_whoever_may_invite(
-    as_, ada, alan, pages, settings
-):
+def test_users_who_may_invite_can_send_the_link(as_, ada, alan, pages, settings):
     manager = make_user("manager", scopes=["admin-ui", "admin:users", "groups"])
     changed = {"name": "alan", "groups": "data301", "email": "alan@example.org"}
     for may_mail, client, taken in (

@@ -176,7 +176,7 @@ def test_the_groups_of_a_user_are_listed(as_, ada, alan, pages):
     assert "physics" not in text(reply)
 
 
-def test_a_deletion_says_what_goes(as_, ada, alan, mallory, ci, pages):
+def test_a_deletion_names_the_deleted_rows(as_, ada, alan, mallory, ci, pages):
     for _ in range(2):
         make_token(alan)
     make_share(make_server(alan), user=mallory)

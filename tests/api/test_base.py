@@ -43,7 +43,7 @@ def test_unknown_addresses_need_no_credentials(
 
 
 @pytest.mark.parametrize("method", ["put", "delete", "patch"])
-def test_unknown_methods_are_told_so(admin: BearerClient, method: str) -> None:
+def test_unknown_methods_get_a_reason(admin: BearerClient, method: str) -> None:
     response = getattr(admin, method)(f"{API}/users")
 
     message_of(response, 405)

@@ -576,7 +576,7 @@ def test_a_left_group_counts_at_once(ada: User, mallory: User, bearer: Any) -> N
 
 
 @pytest.mark.parametrize("scopes", [["inherit"], ["read:users!group=data301"]])
-def test_whoever_left_a_group_is_out_of_its_leaders_reach(
+def test_former_members_are_out_of_reach_of_the_leader(
     scopes: list[str], data301: Any, grace: User, alan: User, bearer: Any
 ) -> None:
     _, secret = make_token(grace, scopes=scopes)

@@ -31,7 +31,7 @@ def send(client: BearerClient, method: str, place: str, body: Any) -> Any:
     return getattr(client, method)(place, body, content_type="application/json")
 
 
-def test_shows_all_keys_to_whoever_may_see_all(
+def test_shows_all_keys_with_all_scopes(
     manager: BearerClient, alan: User, data301: Group
 ) -> None:
     make_role("graders", "read:users", groups=[data301])
@@ -67,7 +67,7 @@ def test_each_scope_shows_its_keys(
     assert data.keys() == {"kind", "name"} | keys
 
 
-def test_members_are_read_for_whoever_may_see_them(
+def test_members_are_read_only_if_they_are_visible(
     holding: Callable[..., BearerClient], alan: User
 ) -> None:
     make_group("other", users=[alan])

@@ -324,7 +324,7 @@ def test_refuses_announcements_that_make_no_sense(
 
 
 @pytest.mark.parametrize("routes", [[], {"/": 3}, {"/": {"jupyterhub": True}}, None])
-def test_what_is_no_proxy_is_told(
+def test_an_address_without_a_proxy_is_reported(
     admin: Any, proxy: type[FakeProxy], monkeypatch: Any, routes: Any
 ) -> None:
     monkeypatch.setattr(proxy, "routes", routes)
@@ -335,7 +335,7 @@ def test_what_is_no_proxy_is_told(
     assert "is no proxy of a hub" in reply.json()["message"]
 
 
-def test_says_so_if_the_proxy_is_gone(admin: Any, settings: Any) -> None:
+def test_reports_that_the_proxy_has_ended(admin: Any, settings: Any) -> None:
     settings.HUB = replace(settings.HUB, proxy_api_url="http://127.0.0.1:1")
 
     reply = admin.get(f"{API}/proxy")
@@ -365,7 +365,7 @@ def test_a_refused_end_ends_nothing(
     assert reply.status_code == 400
 
 
-def test_says_so_if_nothing_could_end_the_hub(
+def test_reports_that_nothing_can_stop_the_hub(
     admin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HUB_SUPERVISOR_PID", raising=False)
@@ -376,7 +376,9 @@ def test_says_so_if_nothing_could_end_the_hub(
 # Who was asking, in former times
 
 
-def test_a_token_tells_whose_another_is(admin: Any, alan: User, ci: Service) -> None:
+def test_a_token_shows_the_owner_of_another(
+    admin: Any, alan: User, ci: Service
+) -> None:
     of_alan = admin.get(f"{API}/authorizations/token/{make_token(alan)[1]}")
     of_ci = admin.get(f"{API}/authorizations/token/{make_token(ci)[1]}")
 
@@ -386,9 +388,7 @@ def test_a_token_tells_whose_another_is(admin: Any, alan: User, ci: Service) -> 
     assert of_ci.json()["url"] is None
 
 
-def test_little_shows_to_whoever_may_see_little(
-    alan: User, mallory: User, bearer: Any
-) -> None:
+def test_few_scopes_show_few_keys(alan: User, mallory: User, bearer: Any) -> None:
     client = bearer(make_token(mallory)[1])
 
     reply = client.get(f"{API}/authorizations/token/{make_token(alan)[1]}")
@@ -405,7 +405,7 @@ def test_unknown_tokens_are_nobodys(admin: Any, bearer: Any, alan: User) -> None
     assert bearer(None).get(f"{API}/authorizations/token/{secret}").status_code == 403
 
 
-def test_a_token_tells_whose_session_this_is(
+def test_a_token_shows_the_user_of_a_session(
     admin: Any, alan: User, as_: Any, bearer: Any
 ) -> None:
     browser = as_(alan)

@@ -630,7 +630,7 @@ def test_asking_for_options_needs_nothing(
 
 
 @pytest.mark.parametrize("endpoint", **by_name)
-def test_whoever_holds_no_scope_is_refused(
+def test_users_without_a_scope_are_refused(
     endpoint: Endpoint, bearer: Any, cast: Any
 ) -> None:
     for secret in (secret_of_service(), secret_of_user()):

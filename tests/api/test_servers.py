@@ -67,7 +67,7 @@ def test_a_server_on_the_wire(admin: Any, alan: User) -> None:
     assert admin.get(LAB).json() == reply.json()
 
 
-def test_addresses_are_absolute_if_the_hub_knows_its_own(
+def test_addresses_are_absolute_if_the_public_address_is_set(
     admin: Any, alan: User, settings: Any
 ) -> None:
     settings.PUBLIC_URL = "https://hub.example"
@@ -295,7 +295,7 @@ def test_user_options_are_limited(
     assert (old.user_options, old.generation) == ({"a": 1}, 0)
 
 
-def test_what_an_announced_proxy_tells_is_limited(admin: Any) -> None:
+def test_the_fields_of_an_announced_proxy_are_limited(admin: Any) -> None:
     path = "x" * 3_000
     for told in ({"api_url": f"http://x/{path}"}, {"auth_token": path * 2}):
         reply = json(admin, "patch", f"{API}/proxy", told)

@@ -203,7 +203,7 @@ def test_the_default_server_is_shared_by_a_slash(
     assert admin.get(f"{API}/users/mallory/shared/alan/").status_code == 200
 
 
-def test_whoever_cannot_read_names_cannot_try_them(
+def test_callers_who_cannot_read_names_cannot_test_them(
     lab: Server, alan: User, mallory: User, bearer: Any
 ) -> None:
     make_role("sharer", "shares!user=alan", users=[alan])

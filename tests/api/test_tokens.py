@@ -155,7 +155,7 @@ def test_issues_a_token_that_works(admin: Any, alan: User, bearer: Bearer) -> No
     assert bearer(body["token"]).get(f"{API}/user").json()["name"] == "alan"
 
 
-def test_the_note_says_who_asked(
+def test_the_note_names_the_requester(
     alan: User, ci: Service, bearer: Bearer, admin: Any
 ) -> None:
     ci.roles.create(name="issuer", scopes=["tokens"])
@@ -280,7 +280,7 @@ def credentials(password: str = PASSWORD, name: str = "hopper") -> dict[str, Any
     return {"auth": {"username": name, "password": password}}
 
 
-def test_a_list_says_what_each_token_reaches(mallory: User, admin: Any) -> None:
+def test_a_list_shows_the_reach_of_each_token(mallory: User, admin: Any) -> None:
     lab = make_server(make_user("owner"), "lab")
     make_share(lab, group=make_group("guests", users=[mallory]))
     for client_id in ("", "service-ci"):

@@ -41,7 +41,7 @@ def names() -> set[str]:
 # The model
 
 
-def test_shows_all_keys_to_whoever_may_see_all(manager: BearerClient) -> None:
+def test_shows_all_keys_with_all_scopes(manager: BearerClient) -> None:
     make_user(
         "alan",
         groups=[make_group("data301")],
@@ -113,7 +113,7 @@ def test_names_are_written_as_they_are(manager: BearerClient) -> None:
     assert response.content.isascii()
 
 
-def test_tells_of_active_servers(manager: BearerClient) -> None:
+def test_lists_active_servers(manager: BearerClient) -> None:
     user = make_user("a@b")
     make_server(
         user,
@@ -172,7 +172,7 @@ def test_pending_is_that_of_the_default_server(manager: BearerClient) -> None:
         ("include_stopped_servers=False", set()),
     ],
 )
-def test_stopped_servers_are_told_on_request(
+def test_stopped_servers_are_included_on_request(
     manager: BearerClient, query: str, servers: set[str]
 ) -> None:
     make_server(make_user("a"), "off")
@@ -271,14 +271,14 @@ def test_bad_lists_create_nobody(manager: BearerClient, body: Any) -> None:
     assert names() == set()
 
 
-def test_who_is_asked_for_twice_is_told_twice(manager: BearerClient) -> None:
+def test_names_given_twice_are_returned_twice(manager: BearerClient) -> None:
     reply = manager.post(f"{API}/users", {"usernames": ["b", "a", "B"]})
 
     assert [user["name"] for user in reply.json()] == ["b", "a", "b"]
     assert names() == {"a", "b"}
 
 
-def test_whoever_may_ask_learns_what_is_wrong_with_a_name(
+def test_callers_with_the_scope_learn_why_a_name_is_invalid(
     manager: BearerClient, ada: User
 ) -> None:
     for name in ("a/b", "ada "):
@@ -470,7 +470,7 @@ def test_nobody_deletes_themselves(admin: BearerClient) -> None:
 # Whoami
 
 
-def test_whoami_tells_user_and_token(
+def test_whoami_has_user_and_token(
     api: Callable[..., BearerClient], alan: User
 ) -> None:
     with time_machine.travel(NOON, tick=False):
@@ -485,7 +485,7 @@ def test_whoami_tells_user_and_token(
     assert "read:users!user=alan" in data["scopes"]
 
 
-def test_whoami_always_tells_the_name(api: Callable[..., BearerClient]) -> None:
+def test_whoami_always_has_the_name(api: Callable[..., BearerClient]) -> None:
     user = make_user("nobody", roles=[], groups=[make_group("g")])
 
     data = api(user).get(f"{API}/user").json()

@@ -129,7 +129,7 @@ def test_hashes_are_those_that_the_guide_describes(chain: list[Event]) -> None:
     assert bytes(seals[1].digest) == digest.digest()
 
 
-def test_tells_events_without_a_seal(chain: list[Event]) -> None:
+def test_counts_events_without_a_seal(chain: list[Event]) -> None:
     oldest = timezone.now() - timedelta(minutes=3)
     add_events(2)
     add_events(1, at=oldest)
@@ -331,7 +331,7 @@ CHANGES: dict[Callable[[list[Event]], None], list[tuple[str, int]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_finds_a_change_and_says_where(
+def test_finds_a_change_and_its_place(
     chain: list[Event], change: Callable[[list[Event]], None]
 ) -> None:
     change(chain)

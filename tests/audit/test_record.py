@@ -42,7 +42,7 @@ def guarded(db: None) -> Iterator[None]:
     append_only.unguard(apps, connection.SchemaEditorClass(connection, atomic=False))
 
 
-def test_tells_who_did_what_from_where() -> None:
+def test_shows_actor_action_and_address() -> None:
     by = Actor("user", "ada", token_id=7, address="192.0.2.1")
 
     record(by, "group.add_members", "group", "data301", names=["alan", "grace"])

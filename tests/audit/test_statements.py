@@ -103,7 +103,7 @@ def test_a_call_that_fails_of_it_is_the_last_to(
 
 
 @pytest.mark.django_db
-def test_a_wrong_statement_is_told_as_it_is() -> None:
+def test_an_error_in_a_statement_is_raised_unchanged() -> None:
     with pytest.raises(Exception, match="nothing_of_the_kind"), transaction.atomic():
         first_row("SELECT * FROM nothing_of_the_kind", ())
 

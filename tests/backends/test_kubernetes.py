@@ -94,7 +94,7 @@ def test_a_pod_is_made_once_runs_and_goes(cluster: Kubernetes) -> None:
     assert (missing.status_code, missing.json()["reason"]) == (404, "NotFound")
 
 
-def test_the_end_of_a_container_is_told(cluster: Kubernetes) -> None:
+def test_the_end_of_a_container_is_reported(cluster: Kubernetes) -> None:
     pod = with_change(
         spec__containers__0__args=["sh", "-c", "exit 3"], spec__restartPolicy="Never"
     )
@@ -156,7 +156,7 @@ def test_needs_its_token(cluster: Kubernetes) -> None:
     assert reply.status_code == 401
 
 
-def test_a_watch_tells_what_comes_after_a_list(cluster: Kubernetes) -> None:
+def test_a_watch_returns_the_changes_after_a_list(cluster: Kubernetes) -> None:
     listing = send(cluster, "GET", "pods", labelSelector="app=x").json()
     assert (listing["kind"], listing["items"]) == ("PodList", [])
     send(cluster, "POST", "pods", POD)

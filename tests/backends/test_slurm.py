@@ -94,7 +94,7 @@ def test_a_job_that_waits_is_seen_to_wait_and_can_be_cancelled(
         site.backend.command("scontrol", "update", "node=n1", "state=resume")
 
 
-def test_a_job_is_not_taken_for_gone_while_slurm_tells_nothing(
+def test_a_job_does_not_count_as_ended_while_slurm_does_not_respond(
     hub: Hub, site: Site
 ) -> None:
     hub.api("POST", f"users/{site.user}/servers/stub")

@@ -236,7 +236,7 @@ class TestReal:
         assert shared == 200
         open_server(visitor, hub)
 
-    def test_whoever_has_the_link_accepts_it_in_the_browser(
+    def test_a_link_is_accepted_in_the_browser(
         self, hub: RunningHub, enter: Callable[[str], Page], server: Page
     ) -> None:
         server.get_by_text("Create link").first.click()

@@ -175,7 +175,7 @@ def test_where_browsers_take_no_key_none_is_offered(window, person):
     assert not page.get_by_text("can't be added at this address").is_visible()
 
 
-def test_a_key_that_fails_says_so(window, person):
+def test_a_key_that_fails_shows_an_error(window, person):
     visit = window()
     page = visit.open("/hub/login")
     plug_in_a_key(page)

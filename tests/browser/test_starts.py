@@ -221,7 +221,7 @@ def test_a_start_can_be_cancelled(
     assert not servers_of(hub, "slow")
 
 
-def test_a_start_that_fails_says_why(visit: Callable[..., Window]) -> None:
+def test_a_start_that_fails_shows_the_reason(visit: Callable[..., Window]) -> None:
     window = visit("unlucky")
     page = window.page
 

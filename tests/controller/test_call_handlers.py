@@ -32,7 +32,7 @@ c.Spawner.options_from_form = read
 """
 
 
-def test_poll_tells_the_living_from_the_dead(site: Site):
+def test_poll_distinguishes_running_and_ended_servers(site: Site):
     site.controller()
     site.start()
     row = site.settled()

@@ -131,7 +131,7 @@ def test_many_cost_as_many_queries_as_few() -> None:
     assert not Server.objects.exclude(last_activity=NOON + timedelta(minutes=1))
 
 
-def test_notes_what_the_proxy_says_and_bears_its_silence(
+def test_stores_activity_of_the_proxy_and_continues_without_it(
     ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     active(ada)

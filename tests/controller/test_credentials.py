@@ -99,7 +99,7 @@ def test_token_of_a_wider_wish_is_cut_down_to_its_owner(server: Server) -> None:
     assert "tokens!user=alan" in server.token.scopes
 
 
-def test_role_server_says_what_tokens_may_do(server: Server) -> None:
+def test_role_server_limits_the_tokens_of_servers(server: Server) -> None:
     Role.objects.filter(name="server").update(
         scopes=["users:activity!user", "read:users:groups!user"]
     )
@@ -209,7 +209,7 @@ def test_resumed_server_keeps_the_token_it_had(server: Server) -> None:
     assert bearer is not None and server.token_id == bearer.token_id
 
 
-def test_secret_that_nobody_knows_gets_no_more_than_a_server(server: Server) -> None:
+def test_unknown_secret_gets_no_more_than_a_server(server: Server) -> None:
     give(server)
 
     assert credentials.rehash(server, "from-a-container-3f9a", Requested()) == ""

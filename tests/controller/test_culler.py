@@ -174,7 +174,7 @@ def test_keeps_administrators_whatever_their_age(world: None, settings: Any) -> 
     assert not users & {"boss", "chief"}
 
 
-def test_culls_nothing_unless_told_to(world: None, settings: Any) -> None:
+def test_culls_nothing_by_default(world: None, settings: Any) -> None:
     assert decide(settings) == (set(), set())
     assert culler.interval() == 0
     async_to_sync(culler.run)(Here())
@@ -189,7 +189,7 @@ def test_culls_nothing_unless_told_to(world: None, settings: Any) -> None:
         ({"cull_idle_timeout": 3600, "cull_max_age": 60}, 30),
     ],
 )
-def test_looks_at_half_the_timeout_unless_told_otherwise(
+def test_checks_at_half_the_timeout_by_default(
     settings: Any, options: dict[str, int], seconds: float
 ) -> None:
     settings.HUB = HubConfig(**options)

@@ -105,7 +105,7 @@ def test_names_that_must_be_quoted(config: Config) -> None:
     )
 
 
-def test_progress_is_told_while_it_starts(config: Config) -> None:
+def test_progress_is_sent_during_the_start(config: Config) -> None:
     hosted = spawner(config)
 
     async def listen() -> list[dict[str, Any]]:
@@ -206,7 +206,7 @@ def test_address_in_whatever_form(config: Config, returned: Any, url: str) -> No
 
 
 @pytest.mark.parametrize("returned", [None, "nowhere"])
-def test_start_that_tells_no_address_fails(config: Config, returned: Any) -> None:
+def test_start_without_an_address_fails(config: Config, returned: Any) -> None:
     hosted = spawner(config)
 
     async def start() -> Any:
@@ -218,7 +218,7 @@ def test_start_that_tells_no_address_fails(config: Config, returned: Any) -> Non
         run(hosted.start("the-token"))
 
 
-def test_batch_job_tells_its_port_while_the_start_waits(config: Config) -> None:
+def test_batch_job_reports_its_port_while_the_start_waits(config: Config) -> None:
     hosted = spawner(config, about=context(announced_port=None))
 
     async def start() -> Any:
@@ -629,7 +629,7 @@ def failing(config: Config, problem: Exception) -> SpawnFailed:
 WORDS = "Unhandled error starting server alan"
 
 
-def test_unexpected_failure_of_a_hook_keeps_its_words_to_itself(config: Config) -> None:
+def test_unexpected_failure_of_a_hook_hides_its_message(config: Config) -> None:
     failure = failing(config, RuntimeError("the secret is 42"))
 
     assert (str(failure), failure.status) == (WORDS, 500)
@@ -666,7 +666,7 @@ def test_an_exception_with_the_status_of_a_client_library_is_no_http_error(
     assert "42" not in failure.event
 
 
-def test_the_progress_stream_says_what_the_spawner_itself_raised(
+def test_the_progress_stream_has_the_error_of_the_spawner(
     config: Config,
 ) -> None:
     """JupyterHub's does; answers and pages keep it to themselves."""
@@ -780,7 +780,7 @@ def test_what_is_not_there_is_named_with_what_is(config: Config) -> None:
     assert getattr(inner.user, "nothing", None) is None
 
 
-def test_surface_says_what_there_is(config: Config) -> None:
+def test_surface_lists_all_addresses(config: Config) -> None:
     inner = spawner(config).spawner
 
     for thing in (inner.user, inner.orm_spawner, inner.db, inner.authenticator):

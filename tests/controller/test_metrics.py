@@ -132,7 +132,7 @@ def test_counts_what_happens(exposition: Exposition) -> None:
         assert found[(f"jupyterhub_{name[0]}", *name[1:])] == count, name
 
 
-def test_a_folder_that_can_not_be_written_is_told_of_once(
+def test_a_folder_that_can_not_be_written_is_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "metrics").write_text("a file")
@@ -144,14 +144,14 @@ def test_a_folder_that_can_not_be_written_is_told_of_once(
     assert len(caplog.records) == 1
 
 
-def test_knows_how_long_the_process_has_run() -> None:
+def test_returns_the_age_of_the_process() -> None:
     assert 0 < seconds_since_start() < 3600
 
 
 # A real controller
 
 
-def test_a_controller_tells_of_starts_and_stops(site: Site) -> None:
+def test_a_controller_counts_starts_and_stops(site: Site) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

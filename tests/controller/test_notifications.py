@@ -50,11 +50,11 @@ def hear(site: Site, *, waiters: int = 1) -> list[float]:
         return asyncio.run(scenario())
 
 
-def test_commit_is_heard_soon(site: Site):
+def test_commit_is_noticed_soon(site: Site):
     assert max(hear(site)) < 0.5
 
 
-def test_all_waiters_hear(site: Site):
+def test_all_waiters_are_woken(site: Site):
     heard = hear(site, waiters=20)
 
     assert len(heard) == 20 and max(heard) < 0.5
@@ -75,7 +75,7 @@ def test_silence_ends_with_the_time(site: Site):
     assert 0.15 < asyncio.run(scenario()) < 2
 
 
-def test_what_was_missed_is_heard_at_once(site: Site):
+def test_missed_changes_are_noticed_at_once(site: Site):
     async def scenario() -> float:
         async with Changes() as changes:
             await changes.next(1)

@@ -84,9 +84,7 @@ def test_handlers_are_a_setting_that_is_known() -> None:
     assert build_config(config).remarks == ()
 
 
-def test_tells_in_order_of_what_somebody_asked_for(
-    settings: Any, tmp_path: Path
-) -> None:
+def test_keeps_the_order_of_the_request(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
     settings.HUB = HubConfig()
 
@@ -124,7 +122,7 @@ def test_a_lost_event_ends_nothing(
     assert "An event was lost" in caplog.text
 
 
-def test_a_controller_tells_of_starts_and_stops(
+def test_a_controller_counts_starts_and_stops(
     site: Site, schema: Draft7Validator
 ) -> None:
     site.controller()

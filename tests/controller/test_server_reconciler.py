@@ -69,7 +69,7 @@ def test_starts_again_and_removes(site: Site):
     assert not site.processes() and not site.routes()
 
 
-def test_says_who_leads(site: Site):
+def test_names_the_leader(site: Site):
     controller = site.controller()
 
     row = Leadership.objects.get()

@@ -122,7 +122,7 @@ def test_programs_read_what_jupyterhubs_libraries_ask_for(settings: Any) -> None
     assert "CONFIGPROXY_AUTH_TOKEN" not in found
 
 
-def test_a_service_without_address_is_told_any_port_and_no_prefix() -> None:
+def test_a_service_without_address_gets_any_port_and_no_prefix() -> None:
     service = Service(name="culler")
 
     found = environment(service, SECRET)
@@ -132,7 +132,7 @@ def test_a_service_without_address_is_told_any_port_and_no_prefix() -> None:
     assert found["JUPYTERHUB_OAUTH_CALLBACK_URL"] == "oauth_callback"
 
 
-def test_nobody_answers_where_nobody_listens() -> None:
+def test_a_closed_port_does_not_respond() -> None:
     (port,) = free_ports(1)
     begun = time.monotonic()
     assert not asyncio.run(answers(f"http://127.0.0.1:{port}", 0.5))
@@ -242,7 +242,7 @@ def test_nothing_of_a_service_stays_when_the_hub_is_killed(site: RunningHub) -> 
 
 
 @pytest.mark.slow
-def test_what_fails_is_told_and_tried_again(site: RunningHub) -> None:
+def test_failures_are_logged_and_retried(site: RunningHub) -> None:
     (port,) = free_ports(1)
     broken = declare(site, "--exit", "3", name="broken")
     declare(site, "--silent", name="silent", url=f"http://127.0.0.1:{port}", timeout=1)

@@ -241,7 +241,7 @@ def test_who_gets_into_a_server(start: Callable[..., Place], loop: Loop) -> None
     assert admin.get(place.url("/hub/home"), timeout=30).status_code == 200
 
 
-def test_server_tells_that_it_is_in_use(start: Callable[..., Place]) -> None:
+def test_server_reports_its_activity(start: Callable[..., Place]) -> None:
     alan = make_user("we ird@x")
     place = start(alan)
 

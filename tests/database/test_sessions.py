@@ -172,7 +172,7 @@ def test_who_waits_for_an_advisory_lock_may_try_again(
             wait_for(Advisory.CAPACITIES)
 
 
-def test_what_exists_is_told_without_a_lock(ada: User) -> None:
+def test_existing_names_are_reported_without_a_lock(ada: User) -> None:
     """The index of names is locked by somebody who has just created another one."""
     secret = make_token(ada)[1]
     bearer = {"headers": {"authorization": f"token {secret}"}}

@@ -32,7 +32,7 @@ each_page = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize("name", sorted(pages()))
-def test_made_pages_say_what_the_code_says(name: str) -> None:
+def test_generated_pages_agree_with_the_code(name: str) -> None:
     stored = (REFERENCE / name).read_text("utf-8")
     assert stored == pages()[name], "run `python manage.py reference`"
 

@@ -61,9 +61,7 @@ def test_a_browser_is_shown_a_page(call: Call, path: str) -> None:
         ("/hub/login", {}),
     ],
 )
-def test_a_program_is_told_in_json(
-    call: Call, path: str, headers: dict[str, str]
-) -> None:
+def test_a_program_gets_json(call: Call, path: str, headers: dict[str, str]) -> None:
     post(call, path, headers)
 
     assert call.status == 413
@@ -71,14 +69,14 @@ def test_a_program_is_told_in_json(
 
 
 @pytest.mark.parametrize("status", [403, 408, 413, 503])
-def test_each_refusal_has_a_page_that_says_why(status: int) -> None:
+def test_each_refusal_has_a_page_with_the_reason(status: int) -> None:
     response = refused_page(RefusedError(status, "Because <of> this."))
 
     assert response.status_code == status
     assert "Because &lt;of&gt; this." in response.content.decode()
 
 
-def test_a_page_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_has_the_time_of_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(environ: Any) -> bool:
         raise RefusedError(503, "Too many at once.")
 

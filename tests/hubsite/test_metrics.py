@@ -70,7 +70,7 @@ def test_needs_a_scope_and_refuses_with_a_page(
         assert answer["Content-Type"].startswith("text/plain")
 
 
-def test_is_open_where_the_configuration_says_so(
+def test_is_open_if_the_configuration_allows_it(
     db: None, client: Client, settings: Any
 ) -> None:
     settings.HUB = HubConfig(authenticate_prometheus=False)
@@ -92,7 +92,7 @@ def test_gauges_are_counted_in_the_database(scrape: Any) -> None:
     assert found[("jupyterhub_active_users", "30d")] == 7
 
 
-def test_gauges_tell_the_state_of_the_audit_log(scrape: Any) -> None:
+def test_gauges_show_the_state_of_the_audit_log(scrape: Any) -> None:
     names = ("sealed_events", "unsealed_events")
     times = ("oldest_unsealed_timestamp_seconds", "checkpoint_timestamp_seconds")
     waiting = Event.objects.count()
@@ -173,7 +173,7 @@ def test_adds_up_what_the_controller_measured_and_what_was_refused_here(
     assert after[("jupyterhub_proxy_add_duration_seconds_count", "success")] >= 1
 
 
-def test_no_family_is_told_twice(
+def test_no_family_is_listed_twice(
     bearer: Any, ada: User, settings: Any, tmp_path: Path
 ) -> None:
     settings.DATA_DIR = tmp_path
@@ -270,7 +270,7 @@ def test_names_are_spelt_as_kubespawner_spells_them(name: str) -> None:
     )
 
 
-def test_groups_are_told_of_who_is_about(scrape: Any, data301: Any) -> None:
+def test_groups_show_which_members_are_active(scrape: Any, data301: Any) -> None:
     now = timezone.now()
     data301.users.add(
         make_user("here", last_activity=now),

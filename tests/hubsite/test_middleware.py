@@ -32,7 +32,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", [f"{API}/", f"{API}/nothing", "/hub/login", "/hub/x"])
-def test_every_answer_says_which_hub_it_is(path: str, client: Client, db: None) -> None:
+def test_every_response_names_the_version(path: str, client: Client, db: None) -> None:
     headers = client.get(path).headers
     assert headers["X-JupyterHub-Version"] == "6.1.1"
     assert (
@@ -130,7 +130,7 @@ def test_a_session_still_speaks_for_the_api(ada: User, as_: Any) -> None:
     assert as_(ada).get(f"{API}/user").json()["name"] == "ada"
 
 
-def test_a_line_says_who_asked_for_what(
+def test_a_line_has_the_caller_and_the_request(
     ada: User, lines: list[dict[str, Any]], bearer: Any
 ) -> None:
     bearer(make_token(ada)[1]).get(f"{API}/users/ada")
@@ -145,7 +145,7 @@ def test_a_line_says_who_asked_for_what(
     }
 
 
-def test_a_line_tells_services_from_users(
+def test_a_line_distinguishes_services_and_users(
     db: None, lines: list[dict[str, Any]], bearer: Any
 ) -> None:
     service = make_service("ada")

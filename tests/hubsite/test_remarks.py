@@ -408,7 +408,7 @@ def test_what_can_not_be_sent_stops_the_start(load: Load, line: str) -> None:
         ("hub_bind_url = 'http://*:9'", "http://machine:9"),
     ],
 )
-def test_servers_are_told_where_the_hub_is(
+def test_servers_get_the_address_of_the_hub(
     load: Load, monkeypatch: pytest.MonkeyPatch, lines: str, url: str
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "machine")

@@ -195,7 +195,9 @@ def test_nobody_is_cut_off_while_the_hub_restarts(
     lasting.manage("stop")
 
 
-def test_what_runs_on_is_told_and_stopped_by_a_command(lasting: RunningHub) -> None:
+def test_remaining_servers_are_reported_and_stopped_by_a_command(
+    lasting: RunningHub,
+) -> None:
     lasting.start()
     start_server(lasting)
     lasting.stop()
@@ -228,7 +230,7 @@ def test_the_command_stop_ends_a_hub_and_all_that_belongs_to_it(
     assert lasting.manage("stop").stdout.startswith("No hub runs")
 
 
-def test_the_command_stop_keeps_what_it_is_told_to_keep(site: RunningHub) -> None:
+def test_the_command_stop_keeps_servers_and_proxy_on_request(site: RunningHub) -> None:
     site.start()
     start_server(site)
 
@@ -240,7 +242,7 @@ def test_the_command_stop_keeps_what_it_is_told_to_keep(site: RunningHub) -> Non
     wait_until(lambda: server_pid(site), "it has its route again")
 
 
-def test_servers_end_with_the_hub_unless_something_says_otherwise(
+def test_servers_end_with_the_hub_by_default(
     site: RunningHub,
 ) -> None:
     site.start()
@@ -306,7 +308,7 @@ c.Spawner.pre_spawn_hook = slowly
         ({"proxy": False}, {"proxy"}),
     ],
 )
-def test_whoever_ends_the_hub_says_what_ends_with_it(
+def test_a_shutdown_request_chooses_what_ends(
     site: RunningHub, said: dict[str, bool], left: set[str]
 ) -> None:
     site.start()
@@ -324,7 +326,7 @@ def test_whoever_ends_the_hub_says_what_ends_with_it(
     assert site.pids() == {}
 
 
-def test_a_proxy_that_would_end_with_the_hub_stays_if_told_to(
+def test_a_proxy_that_would_end_with_the_hub_stays_on_request(
     site: RunningHub,
 ) -> None:
     site.start()
@@ -342,7 +344,7 @@ def test_a_proxy_that_would_end_with_the_hub_stays_if_told_to(
     assert site.pids() == {}
 
 
-def test_told_a_second_time_the_hub_waits_for_servers_no_longer(
+def test_a_second_signal_ends_the_wait_for_servers(
     site: RunningHub,
 ) -> None:
     site.declare(

@@ -356,7 +356,7 @@ def test_token_command_refuses_and_damages_nothing(dummy: RunningHub) -> None:
     assert status_of(f"{dummy.own_url}api/users/mallory", SECRET) == 404
 
 
-def test_token_command_before_the_first_start_says_so(hub: RunningHub) -> None:
+def test_token_command_before_the_first_start_is_refused(hub: RunningHub) -> None:
     refused = hub.manage("token", "ada")
     assert refused.returncode == 1
     assert "start the hub" in refused.stderr
@@ -371,7 +371,7 @@ def test_token_command_before_the_first_start_says_so(hub: RunningHub) -> None:
     )
 
 
-def test_a_python_without_packages_is_told_of_the_right_one() -> None:
+def test_a_python_without_packages_names_the_right_one() -> None:
     command = [sys.executable, "-ES", str(ROOT / "manage.py"), "token", "ada"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1

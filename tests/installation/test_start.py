@@ -73,7 +73,7 @@ PRETEND = "import sys\nsys.version_info = "
         "npm error code ENOTFOUND",
     ],
 )
-def test_a_machine_without_a_network_is_told_in_one_line(words: str):
+def test_a_missing_network_is_reported_in_one_line(words: str):
     command = [sys.executable, "-c", f"import sys; print({words!r}); sys.exit(1)"]
 
     with pytest.raises(SystemExit) as ended:
@@ -93,7 +93,7 @@ def test_another_failure_of_a_download_shows_its_output(capfd: pytest.CaptureFix
     assert "no such version" in capfd.readouterr().err
 
 
-def test_a_browser_that_does_not_start_is_told_before_the_tests(
+def test_a_browser_that_does_not_start_is_reported_before_the_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     browser = tmp_path / "chromium"

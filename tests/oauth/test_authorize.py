@@ -219,7 +219,7 @@ def test_parameters_come_once(sign_in: SignIn) -> None:
         ({"scope": "\0"}, "invalid_scope", None),
     ],
 )
-def test_a_known_client_is_told_of_its_mistake(
+def test_a_known_client_gets_its_error(
     sign_in: SignIn, changes: dict[str, Any], error: str, words: str | None
 ) -> None:
     reply = sign_in.ask(**changes)
@@ -243,7 +243,7 @@ def test_pkce_can_be_demanded(sign_in: SignIn, settings: Any) -> None:
     assert sign_in.ask(code_challenge="c" * 43).status_code == 200
 
 
-def test_whoever_may_not_use_the_service_is_told(
+def test_users_without_access_to_the_service_get_a_reason(
     portal: OAuthClient, alan: User, as_: Any
 ) -> None:
     reply = SignIn(portal, as_(alan)).ask()

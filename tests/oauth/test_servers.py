@@ -105,7 +105,7 @@ def test_who_shares_a_server_may_open_it(
     assert opened() == [("mallory", "alan/lab")]
 
 
-def test_server_is_told_who_visits_and_what_they_may(
+def test_server_gets_the_visitor_and_the_scopes(
     alan: User, sign_in_as: Any, secret: str, bearer: Any
 ) -> None:
     visit = sign_in_as(alan)

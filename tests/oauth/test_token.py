@@ -233,7 +233,7 @@ def test_the_answer_lists_what_comes_beside_everything(sign_in: SignIn) -> None:
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
 @pytest.mark.parametrize("accept", ["*/*", "text/html"])
-def test_programs_are_told_in_json_that_a_method_is_wrong(
+def test_programs_get_json_for_a_wrong_method(
     as_: Any, mallory: User, method: str, accept: str
 ) -> None:
     for client in (Client(), as_(mallory)):

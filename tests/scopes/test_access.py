@@ -138,7 +138,7 @@ def test_groups_are_asked_for_only_when_they_decide() -> None:
     )
 
 
-def test_reach_tells_filters_of_all_scopes() -> None:
+def test_reach_returns_filters_of_all_scopes() -> None:
     held = access("a", "b!user=x", "c!user=y", "c!group=g")
 
     assert held.reach("a") is None

@@ -51,7 +51,7 @@ DIRECT = {
 }
 
 
-def test_scopes_imply_exactly_what_the_contract_says() -> None:
+def test_scopes_imply_those_of_the_contract() -> None:
     assert {name: set(s.subscopes) for name, s in SCOPES.items() if s.subscopes} == (
         DIRECT
     )

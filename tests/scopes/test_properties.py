@@ -172,7 +172,7 @@ def test_a_token_never_does_more_than_its_owner(
 
 
 @given(raws, raws, identities)
-def test_a_token_never_does_more_than_it_says(
+def test_a_token_never_has_more_rights_than_its_page_shows(
     own: frozenset[str], owners: frozenset[str], identity: Identity
 ) -> None:
     owner = Access.of(expand(owners, identity))

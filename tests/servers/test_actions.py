@@ -102,7 +102,7 @@ def test_the_ceiling_of_named_servers_is_500() -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_function_may_set_the_limit_for_whoever_asks(
+def test_a_function_may_set_the_limit_of_each_caller(
     settings: Any, ada: User, alan: User, data301: Group, waits: bool
 ) -> None:
     async def later(limit: int) -> int:
@@ -379,7 +379,7 @@ def test_a_stop_is_a_wish(alan: User, state: dict[str, Any]) -> None:
     assert (server.generation, server.settled) == (2, 1)
 
 
-def test_what_stops_already_is_not_told_again(alan: User, named: None) -> None:
+def test_stopping_servers_are_not_stopped_again(alan: User, named: None) -> None:
     make_server(alan, "lab", ready=True)
 
     first = stop_server(alan, "lab", by=BY)

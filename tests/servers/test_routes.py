@@ -193,7 +193,7 @@ def test_a_server_that_starts_during_a_check_keeps_its_route(
     assert set(client.routes()) == {"/", "/user/ada"}
 
 
-def test_extra_routes_are_led_where_the_file_says(
+def test_extra_routes_have_the_targets_of_the_file(
     client: ProxyClient, settings: Any
 ) -> None:
     settings.HUB = replace(

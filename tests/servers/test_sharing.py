@@ -28,9 +28,7 @@ from tests.factories import BY, make_group, make_server, make_share, make_user
 pytestmark = pytest.mark.django_db
 
 
-def test_a_share_is_access_unless_it_says_more(
-    ada: User, alan: User, mallory: User
-) -> None:
+def test_a_share_gives_access_by_default(ada: User, alan: User, mallory: User) -> None:
     server = make_server(alan, "lab")
 
     share = grant_share(server, mallory, by=BY, access=ada.access)
@@ -137,9 +135,7 @@ def test_revoking_some_scopes_leaves_the_rest(alan: User, mallory: User) -> None
     assert Event.objects.filter(action="share.revoke").count() == 1
 
 
-def test_who_revokes_second_knows_what_the_first_has_left(
-    alan: User, mallory: User
-) -> None:
+def test_the_second_revocation_sees_the_first(alan: User, mallory: User) -> None:
     scopes = ["access:servers", "read:servers", "users:activity"]
     share = make_share(make_server(alan, "lab"), user=mallory, scopes=scopes)
     second = Share.objects.get(pk=share.pk)

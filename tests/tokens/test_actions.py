@@ -440,7 +440,7 @@ def test_a_purge_keeps_secrets_of_the_configuration(alan: User) -> None:
 
 
 @pytest.mark.parametrize("end", [revoke_token, revoke_tokens, disable_tokens])
-def test_a_row_says_who_ended_or_disabled_it(alan: User, end: Any) -> None:
+def test_a_row_names_who_ended_or_disabled_it(alan: User, end: Any) -> None:
     token, _ = issue_token(alan, by=BY)
     ops = Actor("user", "ops")
 

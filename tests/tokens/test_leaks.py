@@ -152,7 +152,7 @@ def test_a_report_whose_key_is_lost_is_dropped(settings: Any, caplog: Any) -> No
     assert "can't be read" in caplog.text
 
 
-def test_the_audit_log_says_where_from_and_hooks_are_called() -> None:
+def test_the_audit_log_has_the_origin_and_hooks_are_called() -> None:
     token, secret = make_token(make_user("alan"))
     called: list[Leak] = []
     leaks.post_leak.connect(called.append)
@@ -171,7 +171,7 @@ def test_the_audit_log_says_where_from_and_hooks_are_called() -> None:
 
 
 @pytest.mark.parametrize("state", ["revoked", "expired", "again"])
-def test_a_token_that_has_ended_tells_nobody(state: str) -> None:
+def test_an_ended_token_shows_no_owner(state: str) -> None:
     token, secret = make_token(make_user(email="alan@example.org"))
     if state == "revoked":
         actions.revoke_token(token, by=actions.Actor.system("tests"))

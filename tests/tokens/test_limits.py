@@ -39,7 +39,7 @@ def full(alan: User) -> list[APIToken]:
     return [make_token(alan)[0] for _ in range(3)]
 
 
-def test_the_limit_is_500_unless_the_configuration_says_otherwise() -> None:
+def test_the_limit_is_500_by_default() -> None:
     from hubsite.config.hub_config import HubConfig
 
     assert HubConfig().token_limit_per_user == 500
@@ -192,7 +192,7 @@ def test_a_list_of_tokens_has_an_end(pages: None, alan: User, ada: User) -> None
     assert [token["id"] for token in rest["api_tokens"]] == tokens[3:]
 
 
-def test_a_client_that_accepts_pages_is_told_of_the_next(
+def test_a_client_that_accepts_pages_gets_the_address_of_the_next_one(
     pages: None, alan: User, ada: User
 ) -> None:
     for _ in range(5):

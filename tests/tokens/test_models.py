@@ -79,7 +79,7 @@ def test_recently_ended_are_those_that_people_asked_for(alan: User) -> None:
     assert not APIToken.objects.recently_ended(now).exists()
 
 
-def test_owned_by_tells_users_from_services(alan: User, ci: Service) -> None:
+def test_owned_by_distinguishes_users_and_services(alan: User, ci: Service) -> None:
     of_alan, of_ci = make_token(alan)[0], make_token(ci)[0]
 
     assert list(APIToken.objects.owned_by(alan)) == [of_alan]

@@ -37,7 +37,7 @@ of_servers = import_module("servers.migrations.0005_purpose_of_tokens")
         ),
     ],
 )
-def test_a_token_knows_its_purpose(
+def test_a_token_has_a_purpose(
     alan: User, options: dict[str, Any], purpose: str, via: str
 ) -> None:
     token, _ = make_token(alan, **options)
@@ -53,7 +53,7 @@ def test_a_token_of_a_service_is_for_a_service(ci: Service) -> None:
     assert brought.created_via == CreatedVia.CONFIG
 
 
-def test_a_token_knows_its_maker_and_the_address(alan: User) -> None:
+def test_a_token_has_its_issuer_and_the_address(alan: User) -> None:
     brought = import_token(alan, "a-secret-of-alan", by=BY)
 
     assert brought.purpose == Purpose.IMPORT

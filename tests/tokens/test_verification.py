@@ -52,7 +52,7 @@ def queries(db: None) -> Iterator[CaptureQueriesContext]:
 # Who is let in
 
 
-def test_tells_who_presents_a_token(alan: User) -> None:
+def test_returns_the_bearer_of_a_token(alan: User) -> None:
     token, secret = make_token(alan)
 
     bearer = verify(secret)
@@ -68,7 +68,7 @@ def test_tells_who_presents_a_token(alan: User) -> None:
     assert (actor.kind, actor.name, actor.token_id) == ("user", "alan", token.pk)
 
 
-def test_tells_services_from_users(ci: Service, alan: User) -> None:
+def test_distinguishes_services_and_users(ci: Service, alan: User) -> None:
     _, secret = make_token(ci)
 
     bearer = verify(secret)

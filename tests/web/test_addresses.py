@@ -97,7 +97,7 @@ def test_errors_are_pages_with_their_status(as_, mallory):
     assert "Page not found" in response.content.decode()
 
 
-def test_whoever_is_refused_before_signing_in_is_told_to(as_, mallory):
+def test_anonymous_users_are_asked_to_sign_in(as_, mallory):
     stranger = Client().get("/hub/error/403").content.decode()
     person = as_(mallory).get("/hub/error/403").content.decode()
 
@@ -121,7 +121,7 @@ def test_nobody_signed_in_is_needed_for_an_error_page():
         ("", "Temporarily unavailable", "/hub/"),
     ],
 )
-def test_the_proxy_says_who_is_silent(path, title, way):
+def test_an_unreachable_proxy_is_named(path, title, way):
     page = Client().get(f"/hub/error/503?url={path}").content.decode()
 
     assert f"<h1>{title}</h1>" in page

@@ -172,7 +172,7 @@ def test_an_encoded_slash_stays_within_its_part_of_the_path() -> None:
     assert call.environ["PATH_INFO"] == "/hub/user/ada/files/a%2Fb%2Fc d"
 
 
-def test_an_encoded_slash_is_told_from_others_in_the_api() -> None:
+def test_an_encoded_slash_is_distinguished_in_the_api() -> None:
     call = Call(echo)("/hub/api/users/a%2fb%252F/tokens")
     path = call.environ["PATH_INFO"].encode("latin-1").decode()
     assert path == f"/hub/api/users/a{ENCODED_SLASH}b%2F/tokens"

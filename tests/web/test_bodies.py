@@ -112,7 +112,7 @@ def test_a_large_body_may_take_longer_than_a_small_one() -> None:
     assert len(body) == 780_002
 
 
-def test_a_client_that_leaves_is_told_apart() -> None:
+def test_a_client_that_disconnects_is_distinguished() -> None:
 
     async def scenario() -> None:
         environ = {"CONTENT_LENGTH": "10"}

@@ -64,7 +64,7 @@ def test_to_be_sent_away_is_no_failed_attempt(
     assert browser.sign_in("ada").status_code == 302
 
 
-def test_a_program_is_told_the_same(person: User, crowded: Any) -> None:
+def test_a_program_gets_the_same_reason(person: User, crowded: Any) -> None:
     auth = {"auth": {"username": "ada", "password": PASSWORD}}
 
     reply = BearerClient(None).post(f"{API}/users/ada/tokens", auth)
@@ -143,7 +143,7 @@ def redis_away(settings: Any) -> str:
     return url
 
 
-def test_without_redis_nobody_signs_in_and_the_page_says_so(
+def test_without_redis_sign_in_is_refused_with_a_reason(
     person: User, browser: Any, redis_away: str
 ) -> None:
     with capture_logs() as lines:

@@ -30,7 +30,7 @@ def page_of(client, path="/hub/home"):
     return response.content.decode()
 
 
-def test_says_who_is_signed_in(as_, mallory):
+def test_shows_who_is_signed_in(as_, mallory):
     assert '<h1 class="name">mallory</h1>' in page_of(as_(mallory))
 
 
@@ -65,7 +65,7 @@ def test_counts_only_what_can_act_for_its_owner(as_, mallory):
     assert "Server at" not in page
 
 
-def test_says_roles_in_words_and_whence_they_come(as_, mallory):
+def test_describes_roles_and_their_origin(as_, mallory):
     group = make_group("staff", users=[mallory])
     role = make_role("helper", "read:hub", groups=[group])
     role.description = "Looks after the printers"
@@ -167,7 +167,7 @@ class TestMyServer:
         assert "Added the server" in page_of(client)
         assert "Added the server" not in page_of(client)
 
-    def test_only_for_whoever_may(self, as_):
+    def test_is_closed_without_the_scope(self, as_):
         person = make_user("visitor", roles=[])
 
         page = page_of(as_(person))
@@ -221,7 +221,7 @@ class TestNamedServers:
         assert (server.name, server.display_name) == (name, " ".join(typed.split()))
         assert not server.is_active
 
-    def test_only_whoever_may_start_servers_adds_any(self, as_):
+    def test_adding_a_server_needs_the_scope_to_start(self, as_):
         person = make_user("rolf", roles=[])
 
         page = as_(person).get("/hub/home").content.decode()
@@ -322,7 +322,7 @@ class TestOthers:
 
 
 class TestNavigation:
-    def test_offers_the_admin_to_whoever_may_enter(self, as_, ada, mallory):
+    def test_offers_the_admin_to_users_who_may_open_it(self, as_, ada, mallory):
         assert 'href="/hub/admin/"' in page_of(as_(ada))
         assert 'href="/hub/admin/"' not in page_of(as_(mallory))
 

@@ -134,7 +134,7 @@ def test_browsers_are_held_to_https(settings: Any, client: Client) -> None:
     assert "Strict-Transport-Security" in client.get("/hub/login").headers
 
 
-def test_the_api_tells_the_public_addresses(bearer: Any, settings: Any) -> None:
+def test_the_api_has_the_public_addresses(bearer: Any, settings: Any) -> None:
     settings.PUBLIC_URL = PUBLIC
     ada = make_user("ada", admin=True)
     make_server(ada, "lab")
@@ -196,7 +196,7 @@ def test_routes_are_for_hosts(subdomains: None) -> None:
     assert server_route("ada", "lab") == "/ada.hub.example/user/ada/lab"
 
 
-def test_routes_are_told_by_host(subdomains: None) -> None:
+def test_routes_are_listed_by_host(subdomains: None) -> None:
     class Proxy:
         def routes(self) -> dict[str, Any]:
             return {
@@ -208,7 +208,7 @@ def test_routes_are_told_by_host(subdomains: None) -> None:
     assert set(routes_by_spec(proxy)) == {"/", "%C3%A4.hub.example/user/%C3%A4/"}
 
 
-def test_the_api_tells_the_hosts_of_servers(subdomains: None, bearer: Any) -> None:
+def test_the_api_has_the_hosts_of_servers(subdomains: None, bearer: Any) -> None:
     ada = make_user("ada", admin=True)
     make_server(ada, "", ready=True, url="http://127.0.0.1:9000")
     make_server(ada, "lab")
@@ -410,7 +410,7 @@ def test_a_script_is_shown_nothing_in_the_place_of_a_stopped_server(
         *("/hub/metrics", "/hub/login", "/hub/user/grace/", "/hub/admin/nothing"),
     ],
 )
-def test_no_error_page_tells_a_script_the_value_for_forms(
+def test_no_error_page_shows_scripts_the_value_for_forms(
     path: str, method: str, browser: Browser
 ) -> None:
     browser.force_login(make_user("ada", admin=True))

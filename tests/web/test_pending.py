@@ -87,9 +87,7 @@ def test_a_failure_is_shown_with_the_markup_of_its_exception(
     assert "onerror" not in page
 
 
-def test_what_the_stream_says_of_an_exception_is_not_on_the_page(
-    alan: User, as_: Any
-) -> None:
+def test_the_page_hides_exceptions_of_the_stream(alan: User, as_: Any) -> None:
     fail(alan, "the secret is 42", failure_detail="RuntimeError: the secret is 42")
 
     for path in ("/hub/spawn-pending/alan", "/hub/home"):
@@ -164,7 +162,7 @@ def test_a_server_that_is_stopped(alan: User, as_: Any) -> None:
     assert "/hub/spawn/alan?next=%2Fuser%2Falan%2Flab" in reply.content.decode()
 
 
-def test_only_for_whoever_may_start_it(
+def test_is_closed_without_the_scope_to_start(
     ada: User, alan: User, mallory: User, as_: Any
 ) -> None:
     make_server(alan, pending="spawn")

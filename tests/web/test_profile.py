@@ -109,7 +109,7 @@ def test_a_password_change_ends_other_sessions(signed_in, another_browser):
     assert another_browser.get("/hub/home").status_code == 302
 
 
-def test_whoever_has_just_signed_in_is_not_asked_again(signed_in):
+def test_a_recent_sign_in_is_sufficient(signed_in):
     assert signed_in.get(TOTP).status_code == 200
     assert signed_in.get(f"{KEYS}add/").status_code == 200
 
@@ -209,7 +209,7 @@ def test_a_wrong_code_does_not_sign_in(signed_in, another_browser):
     assert another_browser.get("/hub/home").status_code == 302
 
 
-def test_whoever_is_deactivated_meanwhile_gets_no_further(signed_in, another_browser):
+def test_users_who_are_deactivated_meanwhile_are_refused(signed_in, another_browser):
     secret = set_up_app(signed_in)
     from django.core.cache import cache
 

@@ -63,7 +63,7 @@ def test_the_code_may_stand_in_the_address_alone(
     assert Share.objects.get().user == mallory
 
 
-def test_whoever_accepts_for_a_stopped_server_is_told_so(
+def test_an_accepted_share_of_a_stopped_server_shows_that(
     mallory: User, as_: Any, code: str, configure: Any
 ) -> None:
     configure(allow_named_servers=True)
@@ -76,7 +76,7 @@ def test_whoever_accepts_for_a_stopped_server_is_told_so(
     assert "You have accepted" in page.content.decode()
 
 
-def test_whoever_accepts_for_a_running_server_sees_it_and_no_more(
+def test_an_accepted_share_shows_a_running_server_only(
     mallory: User, as_: Any, lab: Server, code: str
 ) -> None:
     Server.objects.filter(pk=lab.pk).update(ready=True)

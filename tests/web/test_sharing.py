@@ -108,7 +108,7 @@ def test_shares_with_a_group_the_right_to_start(
         ({"kind": "group", "recipient": "none"}, "may not look up this name"),
     ],
 )
-def test_says_what_is_wrong_at_the_server_it_is_about(
+def test_shows_an_error_beside_its_server(
     as_: Any, owner: User, lab: Server, ada: User, fields: Any, says: str
 ) -> None:
     reply = as_(owner).post(f"{PAGE}/grant", grant(server="lab", **fields))

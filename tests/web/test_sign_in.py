@@ -65,7 +65,7 @@ def test_leads_to_the_configured_page(person, browser, configure):
     assert browser.sign_in("ada")["Location"] == "/hub/token"
 
 
-def test_a_function_says_where_to_go(person, browser, configure):
+def test_a_function_returns_the_first_page(person, browser, configure):
     def lead(handler):
         if handler.current_user is None:
             return "/hub/api/"
@@ -180,7 +180,7 @@ def test_refuses_a_wrong_password(person, browser):
     assert browser.get("/hub/home").status_code == 302
 
 
-def test_refuses_whoever_is_unknown_in_the_same_words(person, browser):
+def test_refuses_unknown_users_with_the_same_message(person, browser):
     response = browser.sign_in("nobody", PASSWORD)
 
     assert response.status_code == 403
@@ -206,7 +206,7 @@ def test_prefills_the_name(browser):
     assert 'value="grace"' in browser.get("/hub/login?username=grace").content.decode()
 
 
-def test_passes_on_whoever_is_signed_in(person, browser):
+def test_redirects_signed_in_users(person, browser):
     browser.sign_in("ada")
 
     response = browser.get("/hub/login?next=/hub/token")

@@ -40,9 +40,7 @@ def test_leads_to_sign_in_and_takes_the_cookies_back(person, browser, method):
     assert browser.get("/hub/home").status_code == 302
 
 
-def test_a_browser_that_has_forgotten_the_id_of_its_session_is_told_again(
-    person, browser
-):
+def test_a_browser_without_the_id_of_its_session_gets_it_again(person, browser):
     """The cookie ends with the browser, the session does not."""
     browser.sign_in("ada")
     told = browser.cookies.pop("jupyterhub-session-id").value
@@ -57,9 +55,7 @@ def test_a_browser_that_has_forgotten_the_id_of_its_session_is_told_again(
 
 
 @pytest.mark.parametrize("value", ["foreign", "", '"odd', "0" * 32])
-def test_the_id_of_a_session_is_told_again_where_another_value_stands(
-    person, browser, value
-):
+def test_the_id_of_a_session_replaces_another_value(person, browser, value):
     browser.sign_in("ada")
     told = browser.cookies["jupyterhub-session-id"].value
     browser.cookies["jupyterhub-session-id"] = value
@@ -148,7 +144,7 @@ def test_a_new_first_password_ends_the_sessions_before_it(person, browser, clien
     assert not APIToken.objects.filter(revoked_at=None).exists()
 
 
-def test_believes_the_session_not_the_cookie(person, browser, another_browser):
+def test_the_session_decides_not_the_cookie(person, browser, another_browser):
     browser.sign_in("ada")
     another_browser.sign_in("ada")
     there = another_browser.cookies["jupyterhub-session-id"].value

@@ -188,9 +188,7 @@ def test_the_next_of_the_same_name_does_not_inherit(provider, browser, another_b
     assert another_browser.get("/hub/home").status_code == 302
 
 
-def test_names_are_not_believed_where_anyone_may_choose_them(
-    provider, browser, settings
-):
+def test_names_are_not_trusted_if_users_choose_them(provider, browser, settings):
     make_user("grace", password=PASSWORD)
     app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
     app["settings"]["owns_names"] = False
@@ -202,7 +200,7 @@ def test_names_are_not_believed_where_anyone_may_choose_them(
     assert not SocialAccount.objects.exists()
 
 
-def test_whoever_is_not_on_the_list_stays_out(provider, browser, configure):
+def test_users_who_are_not_listed_are_refused(provider, browser, configure):
     configure(allowed_users=frozenset({"ada"}))
 
     response = sign_in(browser)
@@ -295,7 +293,7 @@ def refuse(url):
 
 
 @pytest.mark.parametrize("away", [fail, refuse])
-def test_a_provider_that_is_away_is_told_of(provider, browser, monkeypatch, away):
+def test_an_unreachable_provider_is_reported(provider, browser, monkeypatch, away):
     put_in_the_way(monkeypatch, away)
     page = browser.get("/hub/login")
 

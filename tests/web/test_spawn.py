@@ -121,7 +121,7 @@ def test_what_only_seems_to_run_is_started(alan: User, as_: Any, answers: Any) -
     assert only_server().pending == "spawn"
 
 
-def test_a_start_that_fails_at_once_says_so(
+def test_a_start_that_fails_at_once_shows_the_reason(
     alan: User, as_: Any, monkeypatch: Any
 ) -> None:
     async def until_settled(server_id: int, generation: int, seconds: float) -> Any:
@@ -139,7 +139,7 @@ def test_a_start_that_fails_at_once_says_so(
     assert "Try again" in page
 
 
-def test_a_hub_that_is_full_says_when_to_come_again(
+def test_a_full_hub_sends_the_time_of_the_next_try(
     alan: User, as_: Any, monkeypatch: Any
 ) -> None:
     def full(*args: Any, **options: Any) -> Any:
@@ -268,7 +268,7 @@ def test_nobody_fills_in_a_form_for_a_server_that_would_be_refused(
 # Whose
 
 
-def test_starting_is_for_whoever_may(
+def test_starting_needs_the_scope(
     ada: User, alan: User, mallory: User, as_: Any
 ) -> None:
     assert as_(mallory).get("/hub/spawn/alan").status_code == 404
@@ -424,7 +424,7 @@ class TestForm:
         assert reply.status_code == 400
         assert only_server().user_options is None
 
-    def test_says_for_whom(self, ada: User, alan: User, as_: Any) -> None:
+    def test_names_the_users_concerned(self, ada: User, alan: User, as_: Any) -> None:
         page = as_(ada).get("/hub/spawn/alan").content.decode()
 
         assert "You start this server for" in page

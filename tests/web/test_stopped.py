@@ -25,7 +25,7 @@ def test_people_get_a_page_with_a_way_to_start(alan: User, as_: Any) -> None:
     assert target in reply.content.decode()
 
 
-def test_whoever_may_not_start_it_sees_no_way(
+def test_users_without_the_scope_see_no_start_button(
     alan: User, mallory: User, as_: Any
 ) -> None:
     make_share(make_server(alan), user=mallory)
@@ -82,7 +82,7 @@ def test_strangers_sign_in_first(alan: User, path: str) -> None:
 
 
 @pytest.mark.parametrize("owner", ["alan", "nobody"])
-def test_who_has_a_server_is_not_told(
+def test_users_with_a_server_see_no_hint(
     alan: User, mallory: User, as_: Any, bearer: Any, owner: str
 ) -> None:
     make_server(alan, "lab")
@@ -137,7 +137,7 @@ def test_who_asks_gets_what_they_prefer(
     assert (reply.status_code, reply["Content-Type"].partition(";")[0]) == (424, kind)
 
 
-def test_what_acts_is_told_of_the_address_alone(mallory: User, as_: Any) -> None:
+def test_actors_are_recorded_with_the_address_only(mallory: User, as_: Any) -> None:
     """The answer is the same whether or not there is such a server."""
     for owner in ("alan", "nobody"):
         assert as_(mallory).post(f"/hub/user/{owner}/lab").status_code == 424
@@ -251,7 +251,7 @@ def test_the_way_back_is_spelt_as_it_was_asked(alan: User, as_: Any) -> None:
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(1, 2), (2, 4), (3, 8)])
-def test_whoever_comes_again_waits_longer(
+def test_each_further_try_waits_longer(
     alan: User, as_: Any, monkeypatch: Any, count: int, seconds: int
 ) -> None:
     make_server(alan, ready=True)
@@ -304,7 +304,7 @@ def test_what_happens_is_shown_where_it_can_be_watched(
     assert client.get("/hub/user/alan/api/status").status_code == 424
 
 
-def test_guests_are_told_that_it_starts(alan: User, mallory: User, as_: Any) -> None:
+def test_guests_see_that_the_server_starts(alan: User, mallory: User, as_: Any) -> None:
     make_share(make_server(alan, pending="spawn"), user=mallory)
 
     reply = as_(mallory).get("/hub/user/alan/lab")

@@ -89,7 +89,7 @@ def test_lists_what_counts_and_is_mine(as_: SignIn, alan: User, grace: User) -> 
     assert "of grace" not in page
 
 
-def test_a_disabled_token_says_so_and_who_disabled_it(
+def test_a_disabled_token_shows_who_disabled_it(
     as_: SignIn, alan: User, grace: User
 ) -> None:
     make_token(alan, note="for the report")
@@ -247,7 +247,9 @@ def test_a_form_that_is_sent_again_issues_nothing(as_: SignIn, alan: User) -> No
     assert APIToken.objects.count() == 2
 
 
-def test_an_empty_note_says_where_the_token_comes_from(as_: SignIn, alan: User) -> None:
+def test_an_empty_note_is_replaced_by_the_origin_of_the_token(
+    as_: SignIn, alan: User
+) -> None:
     as_(alan).post(REQUEST, {**ANSWERS, "note": "  "})
 
     assert APIToken.objects.get().note == DEFAULT_NOTE
@@ -409,7 +411,7 @@ def test_asks_before_it_revokes(as_: SignIn, alan: User) -> None:
     assert "Revoked the token “old laptop”." in text_of(reply)
 
 
-def test_whoever_comes_back_to_an_ended_token_is_led_on(
+def test_the_page_of_an_ended_token_redirects(
     as_: SignIn, alan: User, grace: User
 ) -> None:
     revoked, _ = make_token(alan)

@@ -34,7 +34,7 @@ GONE = InterfaceError("the connection is closed")
 
 
 @pytest.mark.parametrize("error", [LOCKED, GONE], ids=["locked", "gone"])
-def test_programs_are_told_when_to_try_again(ada: User, error: Exception) -> None:
+def test_programs_get_the_time_of_the_next_try(ada: User, error: Exception) -> None:
     headers = {"authorization": f"token {make_token(ada)[1]}"}
 
     with failing(error, "INSERT", "UPDATE", "DELETE"):

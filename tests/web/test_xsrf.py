@@ -218,7 +218,7 @@ def test_changing_calls_by_cookie_need_it(signed_in, xsrf):
     assert (refused.status_code, accepted.status_code) == (403, 201)
 
 
-def test_strangers_with_an_origin_are_told(browser):
+def test_anonymous_callers_with_an_origin_get_a_reason(browser):
     response = browser.get(
         "/hub/api/user", headers={**FETCH, "origin": "http://elsewhere.example"}
     )
