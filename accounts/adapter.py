@@ -383,7 +383,7 @@ def begin_single_sign_on(request: HttpRequest, target: str) -> HttpResponse | No
     return response
 
 
-def tell_that_provider_is_away(
+def report_unreachable_provider(
     request: HttpRequest, problem: Exception
 ) -> HttpResponse:
     """Return the page for a provider that can't be reached at the moment."""
@@ -449,7 +449,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         answer = getattr(exception, "response", None)
         is_refusal = answer is not None and answer.status_code < 500
         if isinstance(exception, OSError) and not is_refusal:
-            page = tell_that_provider_is_away(request, exception)
+            page = report_unreachable_provider(request, exception)
             raise ImmediateHttpResponse(page)
         logger.warning("Single sign-on failed", problem=str(exception or error))
 

@@ -88,7 +88,7 @@ class HubBackend(BaseBackend):
         if settings.HUB.authenticator_class == "pam":
             # Names of system accounts may be case-sensitive, so PAM gets the name as it
             # was typed.
-            if not system_accounts.knows_password(typed, password):
+            if not system_accounts.check_password(typed, password):
                 return None
             name = system_accounts.name_here(typed)
             admin = system_accounts.is_administrator(name)
@@ -108,7 +108,7 @@ class HubBackend(BaseBackend):
         return user
 
 
-def _knows_local_password(name: str, password: str) -> bool:
+def _check_local_password(name: str, password: str) -> bool:
     user = User.objects.filter(name=name).first()
     if user is None or not user.has_usable_password():
         # As slow as a real check, so that the time does not reveal which users exist.
@@ -117,7 +117,7 @@ def _knows_local_password(name: str, password: str) -> bool:
     return user.check_password(password)
 
 
-def _knows_dummy_password(name: str, password: str) -> bool:
+def _check_dummy_password(name: str, password: str) -> bool:
     expected = settings.HUB.dummy_password
     return not expected or hmac.compare_digest(password.encode(), expected.encode())
 
@@ -127,7 +127,7 @@ def _knows_nothing(name: str, password: str) -> bool:
 
 
 CHECKS: dict[str, Callable[[str, str], bool]] = {
-    "local": _knows_local_password,
-    "dummy": _knows_dummy_password,
+    "local": _check_local_password,
+    "dummy": _check_dummy_password,
     "null": _knows_nothing,
 }

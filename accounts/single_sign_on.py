@@ -12,7 +12,7 @@ from allauth.socialaccount.providers.openid_connect import views
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from accounts.adapter import tell_that_provider_is_away
+from accounts.adapter import report_unreachable_provider
 from web.outside import waits_for_others
 
 
@@ -24,7 +24,7 @@ def may_be_away(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
         try:
             return view(request, provider_id)
         except OSError as problem:  # The base class of the HTTP client's errors.
-            return tell_that_provider_is_away(request, problem)
+            return report_unreachable_provider(request, problem)
 
     return ask
 

@@ -17,7 +17,7 @@ from web.outside import release_connection
 logger = logging.getLogger(__name__)
 
 
-def knows_password(name: str, password: str) -> bool:
+def check_password(name: str, password: str) -> bool:
     """Tell whether the configured PAM service accepts a name and password."""
     # Imported here, because the import opens the system's PAM library, which not every
     # system has.

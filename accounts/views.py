@@ -132,7 +132,7 @@ class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         user = request.user
-        if user.is_authenticated and not keeps_password_of(user):
+        if user.is_authenticated and not has_local_password(user):
             return HttpResponseRedirect(reverse("accounts:profile"))
         return super().dispatch(request, *args, **kwargs)
 
@@ -140,7 +140,7 @@ class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
         return reverse("accounts:profile")
 
 
-def keeps_password_of(user: User) -> bool:
+def has_local_password(user: User) -> bool:
     """Tell whether the hub itself checks the user's password."""
     return settings.HUB.authenticator_class == "local" and user.has_usable_password()
 
@@ -290,7 +290,7 @@ class ProfileView(SignedInMixin, TemplateView):
             Authenticator.objects.filter(user=user).values_list("type", flat=True)
         )
         return super().get_context_data(
-            keeps_password=keeps_password_of(user),
+            keeps_password=has_local_password(user),
             has_totp=Authenticator.Type.TOTP in types,
             has_recovery_codes=Authenticator.Type.RECOVERY_CODES in types,
             passkeys=types.count(Authenticator.Type.WEBAUTHN),

@@ -266,10 +266,10 @@ class UserWriter:
         if row[-1] is None and not self.with_stopped:
             return template(keys, False) % row
         name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
-        told = self.tell_of_servers(name, groups, row[-1] or "[]", keys)
+        told = self.server_members(name, groups, row[-1] or "[]", keys)
         return template(keys, True) % (*row[:-1], _inner(told))
 
-    def tell_of_servers(
+    def server_members(
         self, name: str, groups: Collection[str], rows: str, keys: frozenset[str]
     ) -> dict[str, Any]:
         """Return the keys about a user's servers, whose `rows` are JSON."""

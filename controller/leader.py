@@ -109,7 +109,7 @@ class Leader(Term):
                 task = asyncio.ensure_future(self._guard(self._keep(reconciler)))
                 self._track(task, self._tasks)
             else:
-                reconciler.tell(sign.generation, sign.announced_port)
+                reconciler.notify(sign.generation, sign.announced_port)
         if everywhere:
             for server_id in self.reconcilers.keys() - {sign.id for sign in signs}:
                 self.reconcilers[server_id].look_again()

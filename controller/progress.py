@@ -75,4 +75,4 @@ class Progress:
                 await asyncio.sleep(GATHER)
                 self.come.clear()
                 events, self.events = self.events, []
-                await self.term.ask(self.records.tell, self.row, events)
+                await self.term.ask(self.records.store_events, self.row, events)

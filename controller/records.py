@@ -189,7 +189,7 @@ class Records:
         with self.fenced():
             return bool(self._own(row).filter(ACTIVE).update(state=state, url=url))
 
-    def tell(self, row: Row, events: Sequence[Event]) -> None:
+    def store_events(self, row: Row, events: Sequence[Event]) -> None:
         """Store progress events of a start."""
         with self.fenced():
             if self._own(row).exists():

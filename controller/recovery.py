@@ -88,7 +88,7 @@ async def _load_job(spawner: Any, attempt: str) -> None:
         prefix = format_template(spawner.exec_prefix, **spawner.get_req_subvars())
         listing = await spawner.run_command(f"{prefix} {LIST_JOBS}".strip())
     except (RuntimeError, LookupError, OSError) as problem:
-        log.warning("Slurm does not tell its jobs", problem=str(problem))
+        log.warning("Slurm's jobs can't be listed", problem=str(problem))
         return
     for line in listing.splitlines():
         job, comment, state, host = f"{line}|||".split("|")[:4]

@@ -74,7 +74,7 @@ class ServerReconciler:
 
     # For the leader and the handlers of calls
 
-    def tell(self, generation: int, announced_port: int | None = None) -> None:
+    def notify(self, generation: int, announced_port: int | None = None) -> None:
         """Take over the row's latest generation."""
         self._announced = generation
         if generation > self.generation:

@@ -66,7 +66,7 @@ class Waiter:
     events: Events = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, sight: RowState | None, events: Events) -> None:
+    def notify(self, sight: RowState | None, events: Events) -> None:
         if self.looked and sight == self.seen and not events:
             return
         self.seen, self.looked = sight, True
@@ -146,7 +146,7 @@ class SharedReader:
             if waiter.wants_events:
                 found = events.get(waiter.server_id, ())
                 new = [each for each in found if each[0] > waiter.last_event]
-            waiter.tell(sights.get(waiter.server_id), new)
+            waiter.notify(sights.get(waiter.server_id), new)
 
 
 READERS: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedReader] = (

@@ -102,7 +102,7 @@ class HostedSpawner:
             orm_spawner=self.row,
             hub=hub,
             authenticator=jupyterhub_objects.HostedAuthenticator(),
-            db=jupyterhub_objects.HostedSession(self.tell),
+            db=jupyterhub_objects.HostedSession(self.store_state),
             handler=jupyterhub_objects.NoHandler(),
             proxy_spec=jupyterhub_objects.proxy_spec(context.user_name, context.path),
             oauth_client_id=context.client_id,
@@ -169,7 +169,7 @@ class HostedSpawner:
         """Set the port of the server, as reported by a batch job."""
         self.spawner.port = port
 
-    def tell(self) -> None:
+    def store_state(self) -> None:
         """Have state and address stored if they changed."""
         found = (self.state(), self.url)
         if found != self.told and self.on_state is not None:
@@ -232,7 +232,7 @@ class HostedSpawner:
         finally:
             spawner._start_pending = False
         spawner._waiting_for_response = True
-        self.tell()
+        self.store_state()
         return self.url
 
     async def _started(self) -> Any:
@@ -245,7 +245,7 @@ class HostedSpawner:
         async def watch_state() -> None:
             while True:
                 await asyncio.sleep(GLANCE)
-                self.tell()
+                self.store_state()
 
         watcher = asyncio.ensure_future(watch_state())
         if self.process is not None:
@@ -273,7 +273,7 @@ class HostedSpawner:
         if not address:
             # Old spawners write the address into their server object themselves.
             if not self.url:
-                raise SpawnFailed("The spawner does not tell where its server listens.")
+                raise SpawnFailed("The spawner returned no address of its server.")
             return
         if not isinstance(address, str):
             host, port = address

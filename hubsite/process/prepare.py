@@ -57,7 +57,7 @@ def prepare() -> dict[str, Any]:
         ),
         *settings.HUB.remarks,
         *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
-        *who_checks_passwords(
+        *password_remarks(
             settings.HUB.authenticator_class, SHADOW, settings.HUB.pam_service
         ),
         *what_is_missing(settings.HUB),
@@ -78,7 +78,7 @@ def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
     ]
 
 
-def who_checks_passwords(
+def password_remarks(
     authenticator_class: str, shadow: Path, service: str = "login"
 ) -> list[str]:
     """Warn before people sign in if the system's passwords can't be checked.

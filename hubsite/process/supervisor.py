@@ -141,7 +141,7 @@ class Supervisor:
             self.due = [item for item in self.due if item[0] > now]
             for task in ripe:
                 task()
-        self.tell_what_runs_on()
+        self.report_remaining()
         return self.status
 
     def wait(self, alarm: int) -> None:
@@ -200,7 +200,7 @@ class Supervisor:
             self.run_child(child)
             return
         reading, writing = os.pipe()
-        child.command = lambda: [*command(), "--prepare", "--tell", str(writing)]
+        child.command = lambda: [*command(), "--prepare", "--outcome", str(writing)]
         self.run_child(child, (writing,))
         child.command = command
         os.close(writing)
@@ -517,7 +517,7 @@ class Supervisor:
         except ProxyError:
             return 0
 
-    def tell_what_runs_on(self) -> None:
+    def report_remaining(self) -> None:
         what = [_servers(self.still)] if self.still else []
         if "proxy" in self.ending and not self.facts["cleanup_proxy"]:
             what.append("the proxy" if what else "The proxy")

@@ -25,7 +25,7 @@ WRITES = {
     "begin": lambda records, row: records.begin(row, "0123456789abcdef", Requested()),
     "rehash": lambda records, row: records.rehash(row, "x" * 32, Requested()),
     "keep": lambda records, row: records.keep(row, {"pid": 1}, "http://x:1/"),
-    "tell": lambda records, row: records.tell(row, [{"progress": 1}]),
+    "tell": lambda records, row: records.store_events(row, [{"progress": 1}]),
     "settle_ready": lambda records, row: records.settle_ready(row, {}, "http://x/", []),
     "settle_failed": lambda records, row: records.settle_failed(
         row, {}, SpawnFailed("no"), []
@@ -82,7 +82,7 @@ def test_write_for_an_old_wish_changes_nothing(starting: Server):
     assert not records.keep(row, {"pid": 1}, "http://x/")
     assert not records.settle_ready(row, {}, "http://x/", [])
     assert not records.settle_failed(row, {}, SpawnFailed("no"), [])
-    records.tell(row, [{"progress": 1}])
+    records.store_events(row, [{"progress": 1}])
     outcome = records.settle_stopped(
         row, {}, resumes=False, forgotten=False, cancelled={}
     )

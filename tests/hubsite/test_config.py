@@ -16,7 +16,7 @@ from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig
 from hubsite.config.load import load_config
 from hubsite.process import prepare
-from hubsite.process.prepare import who_checks_passwords, who_starts_servers
+from hubsite.process.prepare import password_remarks, who_starts_servers
 
 Load = Callable[[str], HubConfig]
 HOST = socket.gethostname()
@@ -379,14 +379,14 @@ def test_passwords_of_the_system_take_a_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shadow = tmp_path / "shadow"
-    assert not who_checks_passwords("pam", shadow)
+    assert not password_remarks("pam", shadow)
     shadow.touch()
-    assert not who_checks_passwords("pam", shadow)
+    assert not password_remarks("pam", shadow)
     # Root reads everything, so the refusal is played.
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert len(who_checks_passwords("pam", shadow)) == 1
-    assert not who_checks_passwords("local", shadow)
-    assert not who_checks_passwords("pam", shadow, "jupyterhub")
+    assert len(password_remarks("pam", shadow)) == 1
+    assert not password_remarks("local", shadow)
+    assert not password_remarks("pam", shadow, "jupyterhub")
 
 
 def test_what_the_machine_lacks_is_named(

@@ -22,8 +22,8 @@ from hubsite.process.proxy_socket import open_proxy_socket
 class Command(BaseCommand):
     """Serves pages and API until SIGTERM.
 
-    The supervisor asks its first web process to prepare the database and to tell
-    the outcome. So Django is loaded once at a start, not once for each task; the
+    The supervisor asks its first web process to prepare the database and to
+    report the outcome. So Django is loaded once at a start, not once for each task; the
     workers are forked from here and share what is loaded.
     """
 
@@ -38,7 +38,10 @@ class Command(BaseCommand):
             help="first migrate, and store what the configuration declares",
         )
         parser.add_argument(
-            "--tell", type=int, metavar="FD", help="file for the start's outcome (JSON)"
+            "--outcome",
+            type=int,
+            metavar="FD",
+            help="file for the outcome (JSON)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,10 +60,10 @@ class Command(BaseCommand):
             )
         # Before anybody is told of it.
         listeners = open_proxy_socket(settings.PROXY_SOCKET)
-        if options["tell"] is not None:
+        if options["outcome"] is not None:
             if hub.proxy_should_start:
                 forget_announced_proxy()
-            with os.fdopen(options["tell"], "w") as file:
+            with os.fdopen(options["outcome"], "w") as file:
                 json.dump(outcome | addresses(), file)
         else:
             for remark in outcome["remarks"]:
