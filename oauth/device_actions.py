@@ -24,7 +24,7 @@ from database.batches import ROWS
 from database.locks import delete_all, keep
 from oauth.models import DEVICE_LENGTH, DeviceRequest
 from scopes.refusals import Busy, NotFound
-from tokens import keys
+from tokens import keys, policy
 from tokens.actions import check_expires_in, check_token_scopes, issue_token
 from tokens.models import APIToken, CreatedVia
 
@@ -120,6 +120,7 @@ def approve(
     now = now or timezone.now()
     scopes = check_token_scopes(user, scopes)
     check_expires_in(lifetime)
+    check_policy(request, user, scopes, lifetime)
     keep(User, user.pk)
     undecided = DeviceRequest.objects.undecided(now).filter(pk=request.pk)
     if not undecided.update(
@@ -136,6 +137,21 @@ def approve(
         address=request.address,
         scopes=scopes,
     )
+
+
+def check_policy(
+    request: DeviceRequest, user: User, scopes: list[str], lifetime: int | None
+) -> None:
+    """Refuse now what the policy for the user would refuse when the token is issued."""
+    rules = policy.policy_for(user)
+    if rules:
+        policy.check_note(rules, note_of(request))
+        policy.check_ceiling(rules, user, scopes)
+        usual = check_expires_in(lifetime)
+        if lifetime is None:
+            usual = policy.usual_expiry(rules, usual)
+        policy.check_expiry(rules, usual)
+        policy.check_approval(rules, user, scopes)
 
 
 @transaction.atomic

@@ -36,6 +36,7 @@ from oauthlib.oauth2.rfc6749 import errors
 from oauth.actions import matches
 from oauth.clients import find_client
 from oauth.models import OAuthClient
+from scopes.refusals import Refusal
 from web.bodies import SMALL
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -75,12 +76,23 @@ class FormEndpoint(View):
         return response
 
 
+class Refused(errors.OAuth2Error):
+    """A refusal of the hub itself, such as a token's networks."""
+
+    error = "access_denied"
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.for_people, status_code=refusal.status)
+
+
 def in_json(request: HttpRequest, call: Callable[[], Any]) -> Any:
     """Return the result of a call, or the response to an error in the call."""
     try:
         return call()
     except errors.OAuth2Error as problem:
         return refuse(request, problem)
+    except Refusal as refusal:
+        return refuse(request, Refused(refusal))
     except RequestDataTooBig:
         return refuse(request, too_large())
     except UNREADABLE:

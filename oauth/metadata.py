@@ -26,6 +26,7 @@ BODY: Final = "client_secret_post"
 BASIC: Final = "client_secret_basic"
 NONE: Final = "none"
 
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -37,11 +38,10 @@ def issuer_of(request: HttpRequest) -> str:
 def describe_server(request: HttpRequest) -> dict[str, Any]:
     """Return the metadata for the address at which a client asks."""
     hub = f"{issuer_of(request)}/hub"
-    grants, methods = ["authorization_code"], [BODY]
+    grants = ["authorization_code", TOKEN_EXCHANGE]
     described: dict[str, Any] = {}
     if settings.HUB.device_sign_in:
         grants.append(DEVICE_CODE)
-        methods.append(NONE)
         described["device_authorization_endpoint"] = (
             f"{hub}/api/oauth2/device_authorization"
         )
@@ -49,7 +49,7 @@ def describe_server(request: HttpRequest) -> dict[str, Any]:
         "issuer": issuer_of(request),
         "authorization_endpoint": f"{hub}/api/oauth2/authorize",
         "token_endpoint": f"{hub}/api/oauth2/token",
-        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_methods_supported": [BODY, NONE],
         "revocation_endpoint": f"{hub}/api/oauth2/revoke",
         "revocation_endpoint_auth_methods_supported": [BASIC, BODY, NONE],
         "introspection_endpoint": f"{hub}/api/oauth2/introspect",

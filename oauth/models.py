@@ -201,3 +201,21 @@ class DeviceRequest(models.Model):
 
     def __str__(self) -> str:
         return f"request {self.pk} of {self.program}"
+
+
+class SpentAssertion(models.Model):
+    """A signed token of a CI that was exchanged, so that it can't be used again.
+
+    `handle` is a hash of its issuer and id. The row is kept until the signed token has
+    expired.
+    """
+
+    handle = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = "spent assertion"
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"assertion {self.pk}"

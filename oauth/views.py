@@ -25,7 +25,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from accounts.adapter import SESSION_ID, begin_single_sign_on
 from accounts.mixins import SignedInMixin
-from oauth import device_grant
+from oauth import device_grant, exchange
 from oauth.actions import issue_code, sweep_codes
 from oauth.endpoint import in_json
 from oauth.grants import (
@@ -36,13 +36,16 @@ from oauth.grants import (
     read_consent,
     required_scopes,
 )
-from oauth.metadata import DEVICE_CODE
+from oauth.metadata import DEVICE_CODE, TOKEN_EXCHANGE
 from oauth.models import OAuthClient
 from oauth.validator import grant_type, token_handler
 from scopes.grammar import describe
 from scopes.refusals import Invalid
 
-OTHER_GRANTS: Final = {DEVICE_CODE: device_grant.answer_poll}
+OTHER_GRANTS: Final = {
+    DEVICE_CODE: device_grant.answer_poll,
+    TOKEN_EXCHANGE: exchange.answer_exchange,
+}
 
 
 @method_decorator(never_cache, name="dispatch")

@@ -56,6 +56,14 @@ DEAD: Final = (
     "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
     " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
     " WHEN t.frozen_at IS NOT NULL THEN 'frozen'"
+    # Only a token that was exchanged for another one has such a row.
+    " WHEN t.created_via = 'exchange' AND EXISTS ("
+    "SELECT 1 FROM tokens_tokenexchange e"
+    " JOIN tokens_apitoken a ON a.id = e.parent_id WHERE e.token_id = t.id"
+    " AND (a.revoked_at IS NOT NULL OR a.disabled_at IS NOT NULL"
+    " OR a.frozen_at IS NOT NULL OR a.scopes <> e.scopes"
+    " OR COALESCE(CAST(a.networks AS text), '')"
+    " <> COALESCE(CAST(e.networks AS text), ''))) THEN 'changed parent'"
     " WHEN {inactive} THEN 'inactive owner' END"
 )
 # The beginning of each row; the owner's rights and then the facts follow.

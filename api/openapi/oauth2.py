@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from oauth.metadata import DEVICE_CODE
+from oauth.metadata import DEVICE_CODE, TOKEN_EXCHANGE
 from scopes.grammar import LARGEST_WITH_SCOPES
 from web.bodies import SMALL
 
@@ -150,17 +150,22 @@ OAUTH2: dict[str, dict[str, Schema]] = {
     },
     "/oauth2/token": _form(
         "token",
-        "Exchange a code, of a browser or of a device, for an access token",
+        "Exchange a code, of a browser or of a device, or a token for an access token",
         {
             **CLIENT,
             "grant_type": {
                 "type": "string",
-                "enum": ["authorization_code", DEVICE_CODE],
+                "enum": ["authorization_code", DEVICE_CODE, TOKEN_EXCHANGE],
             },
             "code": TEXT,
             "redirect_uri": TEXT,
             "code_verifier": TEXT,
             "device_code": TEXT,
+            "subject_token": TEXT,
+            "subject_token_type": TEXT,
+            "requested_token_type": TEXT,
+            "scope": TEXT,
+            "expires_in": NUMBER,
         },
         {
             "type": "object",
@@ -169,11 +174,12 @@ OAUTH2: dict[str, dict[str, Schema]] = {
                 "access_token": TEXT,
                 "expires_in": NUMBER,
                 "token_type": TEXT,
+                "issued_token_type": TEXT,
                 "scope": TEXT,
             },
         },
         required=("grant_type",),
-        refusals=("400", "401"),
+        refusals=("400", "401", "503"),
     ),
     "/oauth2/device_authorization": _form(
         "device_authorization",

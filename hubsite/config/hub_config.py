@@ -20,6 +20,7 @@ from itertools import chain
 from typing import Any
 
 from controller.spawners.classes import BUILT_IN as SPAWNERS
+from hubsite.config.publishers import publishers
 from hubsite.config.roles import groups, roles
 from hubsite.config.services import services, tokens
 from hubsite.config.values import (
@@ -384,6 +385,13 @@ class HubConfig:
         flag,
         False,
         "Whether OAuth clients must use PKCE.",
+    )
+    trusted_publishers: tuple[dict[str, Any], ...] = setting(
+        "Hub.trusted_publishers",
+        publishers,
+        (),
+        "CI systems whose signed tokens are exchanged for tokens of a user or service, "
+        "valid for 15 minutes (RFC 8693).",
     )
     device_sign_in: bool = setting(
         "Hub.device_sign_in",

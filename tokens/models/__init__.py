@@ -1,5 +1,6 @@
 """API tokens: the stored data, and which of the tokens are valid."""
 
+from tokens.models.exchange import TokenExchange
 from tokens.models.leak import Leak, LeakReport
 from tokens.models.policy import TokenPolicy, TokenPreferences, TokenRequest
 from tokens.models.token import (
@@ -26,6 +27,7 @@ __all__ = [
     "PreviousSecret",
     "Purpose",
     "TokenDay",
+    "TokenExchange",
     "TokenOperation",
     "TokenPolicy",
     "TokenPreferences",

@@ -1,0 +1,30 @@
+"""Tokens that were exchanged for narrower ones."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from tokens.models.token import APIToken
+
+
+class TokenExchange(models.Model):
+    """The token for which another one, its parent, was exchanged (RFC 8693).
+
+    The token is valid as long as its parent is, and as long as the scopes and networks
+    of the parent are those of the exchange; verification compares them. So a change of
+    the parent, of any kind and in any process, ends the token at once.
+    """
+
+    token = models.OneToOneField(
+        APIToken, models.CASCADE, primary_key=True, related_name="exchange"
+    )
+    parent = models.ForeignKey(APIToken, models.CASCADE, related_name="exchanges")
+    scopes = models.JSONField()
+    networks = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "exchange"
+        ordering = ("token",)
+
+    def __str__(self) -> str:
+        return f"a{self.token_id} for a{self.parent_id}"
