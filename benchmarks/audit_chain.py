@@ -122,14 +122,10 @@ def measure_calls() -> None:
     user = User.objects.filter(name="bench").first()
     if user is None:
         user = create_user("bench", admin=True, by=BY)
-    user.roles.add(
-        *(
-            Role.objects.get_or_create(
-                name=name, defaults={"scopes": list(DEFAULT_ROLES[name]["scopes"])}
-            )[0]
-            for name in ("user", "admin")
-        )
-    )
+    for name in ("user", "admin"):
+        scopes = list(DEFAULT_ROLES[name]["scopes"])
+        Role.objects.get_or_create(name=name, defaults={"scopes": scopes})
+    user.roles.add(*Role.objects.filter(name__in=("user", "admin")))
     _, secret = issue_token(user, by=BY, scopes=["inherit"])
     client = Client(headers={"authorization": f"token {secret}", "host": "127.0.0.1"})
     number = iter(range(1_000_000))
