@@ -19,7 +19,7 @@ import logging
 import re
 from base64 import urlsafe_b64encode
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -42,7 +42,7 @@ from database.locks import delete_all, locked
 from database.notifications import announce
 from database.statements import insert
 from scopes.refusals import Busy, Unavailable
-from tokens import digests, format, verification
+from tokens import digests, format, keys, verification
 from tokens.actions import MIN_IMPORTED_LENGTH, revoke_tokens
 from tokens.models import APIToken, Leak, LeakReport, PreviousSecret
 from web.hooks import Hook
@@ -80,10 +80,14 @@ class Finding(NamedTuple):
 
 
 class Leaked(NamedTuple):
-    """The id of a token that was found, and the address of the place."""
+    """The secret of a token that was found, and the address of the place.
+
+    `earlier_id` is the id of an earlier secret; None for the current one.
+    """
 
     token_id: int
     source: str
+    earlier_id: int | None = None
 
 
 # Receiving
@@ -164,18 +168,15 @@ def find_leaked(report: LeakReport) -> list[Leaked]:
             wanted[public_id].setdefault(secret, source)
     if not wanted:
         return []
-    found = APIToken.objects.filter(public_id__in=wanted).order_by("pk")
-    # An earlier secret gives access, too, until its overlap ends.
-    earlier = PreviousSecret.objects.filter(
-        public_id__in=wanted, ends_at__gt=timezone.now()
-    ).order_by("pk")
-    stored = [
-        *found.values_list("pk", "public_id", "digest"),
-        *earlier.values_list("token_id", "public_id", "digest"),
+    current = APIToken.objects.filter(public_id__in=wanted).order_by("pk")
+    earlier = PreviousSecret.objects.filter(public_id__in=wanted).order_by("pk")
+    rows = [
+        *((*row, None) for row in current.values_list("pk", "public_id", "digest")),
+        *earlier.values_list("token_id", "public_id", "digest", "pk"),
     ]
     return [
-        Leaked(pk, source)
-        for pk, public_id, digest in stored
+        Leaked(token_id, source, earlier_id)
+        for token_id, public_id, digest, earlier_id in rows
         for secret, source in wanted[public_id].items()
         if digests.matches(secret, digest)
     ]
@@ -183,47 +184,71 @@ def find_leaked(report: LeakReport) -> list[Leaked]:
 
 @transaction.atomic
 def end_leaked(
-    report: LeakReport, leaked: Iterable[Leaked], now: datetime | None = None
+    report: LeakReport, leaked: Sequence[Leaked], now: datetime | None = None
 ) -> int:
-    """Revoke the tokens of a report and store their leaks; return their number.
+    """End the secrets of a report and store their leaks; return their number.
 
-    Tokens that have ended already are left alone, because nothing is to be done.
+    A current secret ends with its token. An earlier secret of a rotated token ends
+    alone, because the current one has not leaked: else the holder of a secret that was
+    replaced could end the token. Tokens that have ended already are left alone, because
+    nothing is to be done.
     """
     now = now or timezone.now()
     by = Actor("anonymous", "a leak report", None, report.address)
-    sources = dict(leaked)
-    tokens = APIToken.objects.filter(pk__in=sources)
-    valid = list(locked(tokens.active(now)).values_list("pk", flat=True))
-    revoke_tokens(APIToken.objects.filter(pk__in=valid), by=by, now=now)
-    rows = APIToken.objects.select_related("user", "service").filter(pk__in=valid)
-    for token in rows.order_by("pk"):
-        leak = Leak.objects.create(
-            token=token,
-            at=now,
-            address=report.address,
-            source=_shown(sources[token.pk]),
-            mail_due=now if recipients(token) else None,
-        )
-        record(
-            by,
-            "token.leak",
-            "token",
-            str(token),
-            owner=token.owner.name,
-            owner_kind=token.owner_kind,
-            source=leak.source,
-        )
-        post_leak(leak)
+    tokens = APIToken.objects.filter(pk__in={found.token_id for found in leaked})
+    valid = {token.pk: token for token in locked(tokens.active(now))}
+    ended = [found for found in leaked if found.token_id in valid]
+    doomed = [found.token_id for found in ended if found.earlier_id is None]
+    revoke_tokens(APIToken.objects.filter(pk__in=doomed), by=by, now=now)
+    number = 0
+    for found in ended:
+        number += _store(found, valid[found.token_id], report.address, by, now)
     LeakReport.objects.filter(pk=report.pk).update(
-        handled_at=now, body=b"", found=len(valid)
+        handled_at=now, body=b"", found=number
     )
-    if valid:
+    if number:
         logger.warning(
-            "%s leaked tokens were revoked after a report from %s",
-            len(valid),
+            "%s leaked secrets were ended after a report from %s",
+            number,
             report.address,
         )
-    return len(valid)
+    return number
+
+
+def _store(
+    found: Leaked, token: APIToken, address: str, by: Actor, now: datetime
+) -> bool:
+    """Store the leak of one secret; return whether it is new."""
+    public_id = token.public_id
+    if found.earlier_id is not None:
+        earlier = PreviousSecret.objects.filter(pk=found.earlier_id)
+        earlier.filter(ends_at__gt=now).update(ends_at=now)
+        public_id = earlier.get().public_id
+    leak, is_new = Leak.objects.get_or_create(
+        token=token,
+        public_id=public_id,
+        defaults={
+            "at": now,
+            "address": address,
+            "source": _shown(found.source),
+            "is_earlier": found.earlier_id is not None,
+            "mail_due": now if recipients(token) else None,
+        },
+    )
+    if not is_new:
+        return False
+    record(
+        by,
+        "token.leak",
+        "token",
+        str(token),
+        owner=token.owner.name,
+        owner_kind=token.owner_kind,
+        source=leak.source,
+        is_earlier=leak.is_earlier,
+    )
+    post_leak(leak)
+    return True
 
 
 def purge_reports(now: datetime, most: int = 500) -> int:
@@ -284,7 +309,7 @@ def message_for(pk: int) -> EmailMessage | None:
         "token": found.token,
         "owner": found.token.owner,
         "is_service": found.token.service_id is not None,
-        "start": f"{found.token.visible_start}…" if found.token.visible_start else "",
+        "start": visible_start(found),
         "site_name": settings.SITE_NAME or "Hub",
         "link": f"{address.rstrip('/')}/hub/token" if address else "",
     }
@@ -294,6 +319,15 @@ def message_for(pk: int) -> EmailMessage | None:
     return EmailMessage(
         " ".join(subject.split()), body.strip() + "\n", to=to[:1], bcc=to[1:]
     )
+
+
+def visible_start(leak: Leak) -> str:
+    """Return the beginning of the leaked secret; imported secrets have none.
+
+    The prefix may be another one for tokens from before its change.
+    """
+    public_id = leak.public_id or leak.token.public_id
+    return "" if public_id.startswith("~") else f"{keys.prefix()}_{public_id}_…"
 
 
 def note_mail(pk: int, *, is_sent: bool, now: datetime | None = None) -> None:

@@ -40,11 +40,16 @@ class LeakReport(models.Model):
 class Leak(models.Model):
     """A token that was valid when it was reported as leaked, and was revoked.
 
+    `public_id` is that of the leaked secret. With `is_earlier` that was an earlier
+    secret of a rotated token; only this secret ended, and the token stays valid.
+
     `mail_due` is the time of the next attempt to mail the owner; null if no mail is to
     be sent any more.
     """
 
-    token = models.OneToOneField(APIToken, models.CASCADE, related_name="leak")
+    token = models.ForeignKey(APIToken, models.CASCADE, related_name="leaks")
+    public_id = models.CharField(max_length=32, blank=True, default="", db_default="")
+    is_earlier = models.BooleanField(default=False, db_default=False)
     at = models.DateTimeField(default=timezone.now)
     address = models.CharField(max_length=64)
     source = models.CharField(max_length=500, blank=True)
@@ -54,6 +59,11 @@ class Leak(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("token", "public_id"), name="leak_of_a_secret_is_one"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"leak of {self.token_id}"

@@ -31,12 +31,25 @@ from hubsite.drills import (
     together,
 )
 from hubsite.process.command_line import add_place_options
-from tokens.actions import disable_tokens, enable_tokens, issue_token, revoke_token
+from tokens.actions import (
+    change_scopes,
+    disable_tokens,
+    enable_tokens,
+    freeze_tokens,
+    issue_token,
+    narrow_token,
+    revoke_token,
+    rotate_token,
+    set_limits,
+    unfreeze_tokens,
+)
 from tokens.models import APIToken
 
 GOOD, REFUSED = 200, 403
 # The scope of the rights that the trials give and take.
 SCOPE = "list:users"
+# Networks from which the drill does not call (RFC 5737).
+ELSEWHERE = ["192.0.2.0/24"]
 
 
 @dataclass
@@ -68,6 +81,9 @@ class Rows:
         )
         self.tokens = APIToken.objects.filter(pk=self.token.pk)
 
+    def limit(self, networks: list[str] | None) -> None:
+        set_limits(self.token, networks=networks, rate_limit=None, by=BY)
+
     def replace_user(self) -> None:
         self.user = create_user(drill_name(), by=BY)
         self.user.roles.clear()
@@ -87,6 +103,12 @@ class Rows:
                 lambda: enable_tokens(self.tokens, by=BY),
             ),
             Kind(
+                "freeze",
+                own,
+                lambda: freeze_tokens(self.tokens, by=BY, reason="drill"),
+                lambda: unfreeze_tokens(self.tokens, by=BY),
+            ),
+            Kind(
                 "expiry",
                 own,
                 lambda: self.tokens.update(expires_at=timezone.now()),
@@ -95,8 +117,21 @@ class Rows:
             Kind(
                 "scopes cut",
                 listed,
-                lambda: self.tokens.update(scopes=["read:users:name!user"]),
-                lambda: self.tokens.update(scopes=["inherit"]),
+                lambda: narrow_token(self.token, ["read:users:name!user"], by=BY),
+                lambda: change_scopes(self.token, ["inherit"], by=BY),
+            ),
+            Kind(
+                "network rule",
+                own,
+                lambda: self.limit(ELSEWHERE),
+                lambda: self.limit(None),
+            ),
+            # The drill uses the earlier secret, which has no overlap.
+            Kind(
+                "rotation",
+                own,
+                lambda: rotate_token(self.token, by=BY, overlap=0),
+                self.renew,
             ),
             Kind(
                 "role removed",
