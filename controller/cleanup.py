@@ -31,6 +31,7 @@ from oauth.models import DeviceRequest, OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from tokens.actions import purge_expired
 from tokens.leaks import purge_reports
+from tokens.policy_actions import apply_policies
 
 if TYPE_CHECKING:
     from controller.term import Term
@@ -88,6 +89,18 @@ async def _tidy(term: Term) -> None:
         if any(removed.values()):
             said = ", ".join(f"{n} {what}" for what, n in removed.items() if n)
             logger.info("Removed %s in %.2f s", said, time.monotonic() - began)
+        changed = await follow_policies(term, timezone.now())
+        if changed:
+            logger.info("Changed %d tokens by the policies for tokens", changed)
+
+
+async def follow_policies(term: Term, now: datetime) -> int:
+    """Change existing tokens as their policies demand; return their number."""
+    number = 0
+    while changed := await term.write(apply_policies, now):
+        number += changed
+        await asyncio.sleep(PAUSE)
+    return number
 
 
 async def remove(term: Term, kind: str, now: datetime) -> int:

@@ -28,7 +28,7 @@ from tokens.models import APIToken
 ROOMS: Final = {
     "accounts": ("User", "Group", "Role"),
     "services": ("Service",),
-    "tokens": ("APIToken",),
+    "tokens": ("APIToken", "TokenPolicy"),
     "oauth": ("OAuthClient",),
     "servers": ("Server",),
     "audit": ("Event",),
