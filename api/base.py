@@ -112,6 +112,8 @@ class HubAPIView(APIView):
     # The format of the body for each method that reads one.
     serializer_classes: ClassVar[Mapping[str, type[BodySerializer]]] = {}
     list_of: ClassVar[type[Model] | None] = None
+    # The model of the object of the address, if `get_permission_object` returns a row.
+    object_of: ClassVar[type[Model] | None] = None
     # The pages of a GET that returns a long list.
     pagination_class: type[HubPagination] | None = None
 

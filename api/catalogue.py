@@ -62,9 +62,11 @@ def _kinds(
 ) -> frozenset[str]:
     """Return the kinds of filters that can permit a method of an address."""
     names = _PARAMETER.findall(str(pattern.pattern))
+    model: Any = view_class.object_of
     if method == "GET" and view_class.list_of is not None:
-        filters: dict[str, str] = view_class.list_of.scope_filters  # type: ignore[attr-defined]
-        return frozenset(filters)
+        model = view_class.list_of
+    if model is not None:
+        return frozenset(model.scope_filters)
     if not names:
         return frozenset()
     view: Any = view_class()

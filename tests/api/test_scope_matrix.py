@@ -103,6 +103,12 @@ GROUPS = Place(("!group=math", "!group=none"), ("!user=alan",), miss=403)
 SERVICES = Place(("!service=portal", "!service=none"), ("!user=alan",), miss=403)
 HUB = Place((), ("!user=alan", "!group=math", "!server=alan/", "!service=ci"), miss=403)
 
+TOKENS = Place(
+    ("!user=alan", "!group=math", "!service=none"), ("!server=alan/lab",), miss=403
+)
+# A token of alan, at an address that does not name the owner.
+TOKEN = Place(ALAN.reached_by, ALAN.missed_by)
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -132,6 +138,7 @@ def rows(*lines: tuple[Any, ...], **more: Any) -> list[Endpoint]:
 
 U = "users/<name:name>"
 G = "groups/<name:name>"
+T = "tokens/<name:token_id>"
 S = "<name:owner>/<name:server_name>"
 SHARE = {"user": "mallory"}
 NAME_TOO = ("read:users:name",)
@@ -183,6 +190,12 @@ PROTECTED = [
             ALAN,
             204,
         ),
+        ("GET", "tokens", "tokens", ("read:tokens",), TOKENS),
+        ("GET", T, "tokens/{token}", ("read:tokens",), TOKEN),
+        ("PATCH", T, "tokens/{token}", ("tokens",), TOKEN, 200, {"note": "new"}),
+        ("DELETE", T, "tokens/{token}", ("tokens",), TOKEN, 204),
+        ("POST", f"{T}/rotate", "tokens/{token}/rotate", ("tokens",), TOKEN),
+        ("POST", f"{T}/<name:action>", "tokens/{token}/disable", ("tokens",), TOKEN),
         ("GET", f"{U}/server", "users/alan/server", ("read:servers",), DEFAULT),
         ("PUT", f"{U}/server", "users/alan/server", ("start:servers",), DEFAULT, 409),
         (
@@ -544,7 +557,11 @@ def state() -> dict[str, Any]:
         "groups": list(Group.objects.values_list("name", "users__name", "properties")),
         "services": list(Service.objects.values_list("name")),
         "servers": list(Server.objects.values_list("pk", "name", "user_options")),
-        "tokens": list(APIToken.objects.values_list("pk", "revoked_at")),
+        "tokens": list(
+            APIToken.objects.values_list(
+                "pk", "note", "public_id", "disabled_at", "revoked_at"
+            )
+        ),
         "shares": list(Share.objects.values_list("pk", "scopes")),
         "codes": list(ShareCode.objects.values_list("pk")),
     }
@@ -762,6 +779,7 @@ NAMED = [
     if endpoint.place.miss == 404 and endpoint.place not in (NEW_USER, NEW_GROUP)
 ]
 MISSING = {
+    "tokens/{token}": "tokens/a987654321",
     "users/alan": "users/nobody",
     "groups/math": "groups/nothing",
     "services/portal": "services/nothing",

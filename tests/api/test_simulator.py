@@ -11,7 +11,13 @@ import pytest
 from scopes.access import Access
 from scopes.definitions import METASCOPES, SCOPES, implied
 from scopes.expansion import Identity, expand
-from tests.api.test_scope_matrix import IDENTIFIED, NEW_USER, PROTECTED, Endpoint
+from tests.api.test_scope_matrix import (
+    IDENTIFIED,
+    NEW_USER,
+    PROTECTED,
+    TOKEN,
+    Endpoint,
+)
 from tokens.operations import Operation, callable_with, list_operations, reach
 
 NOBODY = Identity("service", "caller")
@@ -68,6 +74,9 @@ def test_each_filter_is_simulated_as_the_api_answers(endpoint: Endpoint) -> None
         # Nobody is in a group before the creation; for a name that exists the call is
         # permitted, and refused as a conflict.
         kinds.add("group")
+    if endpoint.place is TOKEN:
+        # Other tokens at such an address belong to services.
+        kinds.add("service")
     assert operation.kinds == kinds
 
     for scope in endpoint.scopes:
