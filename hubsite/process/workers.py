@@ -154,7 +154,7 @@ def work(application: Application, listeners: list[socket.socket]) -> None:
         uvicorn.Config(
             cast(Any, application),
             http=LimitedConnection,
-            loop="asyncio",
+            loop="auto",
             ws="none",
             interface="asgi3",
             lifespan="on",
