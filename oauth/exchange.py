@@ -138,7 +138,7 @@ def exchange_own(
     if bearer is None:
         raise errors.InvalidGrantError("The subject_token is not valid.")
     parent = APIToken.objects.select_related("user", "service").get(pk=bearer.token_id)
-    if TokenExchange.objects.filter(token=parent).exists():
+    if TokenExchange.objects.filter(token=parent).exclude(parent=None).exists():
         raise errors.InvalidGrantError(
             "The subject_token comes from an exchange itself; exchange the first token."
         )
@@ -235,7 +235,7 @@ def exchange_signed(
     with transaction.atomic():
         spend(claims, asked.subject_token)
         kind = "user" if isinstance(owner, User) else "service"
-        return issue_token(
+        token, secret = issue_token(
             owner,
             by=Actor(kind, owner.name, None, asked.address),
             scopes=granted,
@@ -243,6 +243,8 @@ def exchange_signed(
             expires_in=min(seconds or KEYLESS_SECONDS, KEYLESS_SECONDS),
             via=CreatedVia.EXCHANGE,
         )
+        TokenExchange.objects.create(token=token)
+    return token, secret
 
 
 def find_owner(rule: Mapping[str, Any]) -> User | Service:

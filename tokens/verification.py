@@ -56,14 +56,15 @@ DEAD: Final = (
     "CASE WHEN t.revoked_at IS NOT NULL THEN 'revoked'"
     " WHEN t.disabled_at IS NOT NULL THEN 'disabled'"
     " WHEN t.frozen_at IS NOT NULL THEN 'frozen'"
-    # Only a token that was exchanged for another one has such a row.
-    " WHEN t.created_via = 'exchange' AND EXISTS ("
+    # Only a token that came by an exchange needs such a row.
+    " WHEN t.created_via = 'exchange' AND NOT EXISTS ("
     "SELECT 1 FROM tokens_tokenexchange e"
-    " JOIN tokens_apitoken a ON a.id = e.parent_id WHERE e.token_id = t.id"
-    " AND (a.revoked_at IS NOT NULL OR a.disabled_at IS NOT NULL"
-    " OR a.frozen_at IS NOT NULL OR a.scopes <> e.scopes"
-    " OR COALESCE(CAST(a.networks AS text), '')"
-    " <> COALESCE(CAST(e.networks AS text), ''))) THEN 'changed parent'"
+    " LEFT JOIN tokens_apitoken a ON a.id = e.parent_id WHERE e.token_id = t.id"
+    " AND (e.parent_id IS NULL OR (a.revoked_at IS NULL AND a.disabled_at IS NULL"
+    " AND a.frozen_at IS NULL AND a.scopes = e.scopes"
+    " AND (a.expires_at IS NULL OR a.expires_at >= t.expires_at)"
+    " AND COALESCE(CAST(a.networks AS text), '')"
+    " = COALESCE(CAST(e.networks AS text), '')))) THEN 'changed parent'"
     " WHEN {inactive} THEN 'inactive owner' END"
 )
 # The beginning of each row; the owner's rights and then the facts follow.

@@ -146,6 +146,10 @@ CHANGES: dict[str, Callable[[APIToken], object]] = {
     "frozen": lambda parent: rows(parent).update(frozen_at=timezone.now()),
     "narrowed": lambda parent: rows(parent).update(scopes=["read:users!user"]),
     "limited": lambda parent: rows(parent).update(networks=["192.0.2.0/24"]),
+    "shortened": lambda parent: rows(parent).update(
+        expires_at=timezone.now() + timedelta(minutes=1)
+    ),
+    "deleted": lambda parent: parent.delete(),
     "owner": lambda parent: User.objects.update(is_active=False),
 }
 
@@ -382,6 +386,8 @@ def test_a_ci_gets_a_token_for_fifteen_minutes(issuer: Issuer, ci: Service) -> N
     token = APIToken.objects.get()
     assert token.note == "Pipeline: repo:lab/pipeline:ref:refs/heads/main"
     assert (token.created_via, token.purpose) == ("exchange", "service")
+    # It can be narrowed further, as other tokens can.
+    assert verify(narrowed(body["access_token"], scope="list:users"))
 
 
 def test_its_scopes_and_life_can_be_narrowed(issuer: Issuer) -> None:

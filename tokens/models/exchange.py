@@ -12,14 +12,20 @@ class TokenExchange(models.Model):
 
     The token is valid as long as its parent is, and as long as the scopes and networks
     of the parent are those of the exchange; verification compares them. So a change of
-    the parent, of any kind and in any process, ends the token at once.
+    the parent, of any kind and in any process, ends the token at once. A row without a
+    parent belongs to a token that was exchanged for one of another system.
+
+    A token that came by an exchange is refused without such a row, so that the deletion
+    of the parent, which deletes the row, ends the token as well.
     """
 
     token = models.OneToOneField(
         APIToken, models.CASCADE, primary_key=True, related_name="exchange"
     )
-    parent = models.ForeignKey(APIToken, models.CASCADE, related_name="exchanges")
-    scopes = models.JSONField()
+    parent = models.ForeignKey(
+        APIToken, models.CASCADE, null=True, blank=True, related_name="exchanges"
+    )
+    scopes = models.JSONField(default=list)
     networks = models.JSONField(null=True, blank=True)
 
     class Meta:
@@ -27,4 +33,4 @@ class TokenExchange(models.Model):
         ordering = ("token",)
 
     def __str__(self) -> str:
-        return f"a{self.token_id} for a{self.parent_id}"
+        return f"a{self.token_id} for {self.parent or 'a foreign token'}"
