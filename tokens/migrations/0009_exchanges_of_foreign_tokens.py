@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tokens', '0007_exchanges'),
+        ('tokens', '0008_leaks_of_earlier_secrets'),
     ]
 
     operations = [
