@@ -7,9 +7,10 @@ import sys
 
 import pytest
 import requests
+from django.utils import timezone
 
 from tests.factories import make_token, make_user
-from tokens.models import APIToken
+from tokens.models import APIToken, TokenDay, TokenOperation, TokenUse
 
 ROOM = """select => {
     const style = getComputedStyle(select);
@@ -224,3 +225,39 @@ def test_many_tokens_are_selected_and_revoked(window, person, scripts):
 
     page.get_by_text("Revoked 11 tokens.").wait_for()
     assert APIToken.objects.filter(revoked_at=None).count() == 109
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_token_is_rotated_narrowed_and_renamed(window, person, live_server, scripts):
+    token, old = make_token(person, note="grader", scopes=["read:users!user", "self"])
+    TokenDay.objects.create(token=token, day=timezone.now().date(), count=7)
+    TokenUse.objects.create(token=token, network="192.0.2.0/24", agent="curl/8.0")
+    TokenOperation.objects.create(
+        token=token, operation="GET /users/{name}", scope="read:users:name"
+    )
+    visit = window(person, java_script_enabled=scripts)
+    page = visit.open("/hub/token")
+    page.get_by_role("link", name="grader", exact=True).click()
+    page.get_by_role("heading", name="Use in the last 30 days").wait_for()
+    if scripts:
+        visit.survey()
+
+    page.get_by_role("button", name="Narrow to 1 scope").click()
+    page.get_by_text("Narrowed the token.").wait_for()
+    page.get_by_text("Rename", exact=True).first.click()
+    page.get_by_label("Note").fill("marker")
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("heading", name="marker").wait_for()
+    page.get_by_text("Rotate", exact=True).first.click()
+    if scripts:
+        visit.survey()
+    page.get_by_role("button", name="Rotate").click()
+
+    page.get_by_role("heading", name="The new secret of your token").wait_for()
+    new = page.get_by_label("Token", exact=True).input_value()
+    assert may_call(live_server, new)
+    assert may_call(live_server, old)
+    if scripts:
+        visit.survey()
+    token.refresh_from_db()
+    assert (token.note, token.scopes) == ("marker", ["read:users:name!user"])
