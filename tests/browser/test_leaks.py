@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.factories import make_user
+from tests.factories import make_token, make_user
 from tokens import format
-from tokens.models import LeakReport
+from tokens.models import Leak, LeakReport
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
 def test_both_ways_recognise_the_same(window, transactional_db, scripts):
-    visit = window(make_user("ada"), java_script_enabled=scripts)
+    ada = make_user("ada")
+    visit = window(ada, java_script_enabled=scripts)
     page = visit.open("/hub/token/found")
     token = format.generate("hub", [b"of no hub"])[0]
     strings = [
@@ -42,3 +43,19 @@ def test_both_ways_recognise_the_same(window, transactional_db, scripts):
     assert LeakReport.objects.count() == 1
     if scripts:
         visit.survey()
+
+    for is_earlier in (False, True):
+        found, _ = make_token(ada, note="a long note without a break" * 5)
+        Leak.objects.create(
+            token=found,
+            address="203.0.113.7",
+            source="https://example.org/" + "path/" * 40,
+            is_earlier=is_earlier,
+        )
+    page = visit.open("/hub/token")
+    assert page.get_by_role("alert").count() == 2
+    if scripts:
+        visit.survey()
+    page.get_by_role("button", name="I have seen this").first.click()
+    page.get_by_text("The notice was removed.").wait_for()
+    assert page.get_by_role("alert").count() == 1
