@@ -9,6 +9,7 @@ fails is logged and started again after a pause; a task that returns is done.
 from __future__ import annotations
 
 from controller import (
+    bulk_changes,
     cleanup,
     culler,
     leaks,
@@ -26,6 +27,7 @@ TASK_GROUP: tuple[Task, ...] = (
     metrics.run,
     server_events.run,
     leaks.run,
+    bulk_changes.run,
     culler.run,
     cleanup.run,
     retention.run,

@@ -78,6 +78,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "accounts_user",
     "services_service",
     "servers_server",
+    "tokens_bulkchange",
     "tokens_apitoken",
     "oauth_oauthclient",
     "oauth_oauthcode",

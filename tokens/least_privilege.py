@@ -9,6 +9,7 @@ from datetime import datetime
 from accounts.models import User
 from scopes.definitions import INHERIT, METASCOPES, SCOPES, implied
 from scopes.grammar import RawScope, describe
+from services.models import Service
 from tokens.models import APIToken
 from tokens.presets import relative, without_contained
 
@@ -25,7 +26,7 @@ class GrantedScope:
         return describe(self.text, to_owner=True)
 
 
-def granted_scopes(token: APIToken, user: User) -> list[GrantedScope]:
+def granted_scopes(token: APIToken, owner: User | Service) -> list[GrantedScope]:
     """Return the scopes of a token, each with its last use.
 
     A token with everything that its owner may do counts with each of the owner's
@@ -34,7 +35,7 @@ def granted_scopes(token: APIToken, user: User) -> list[GrantedScope]:
     used = last_uses(token)
     return [
         GrantedScope(text, _latest(used, text))
-        for text in sorted(_granted(token, user))
+        for text in sorted(_granted(token, owner))
     ]
 
 
@@ -44,12 +45,12 @@ def last_uses(token: APIToken) -> dict[str, datetime]:
     return dict(rows.values_list("scope", "last_at"))
 
 
-def used_scopes(token: APIToken, user: User) -> list[str]:
+def used_scopes(token: APIToken, owner: User | Service) -> list[str]:
     """Return the raw scopes that are enough for what the token was used for.
 
     Empty if nothing was used, or if that is all that was granted.
     """
-    granted = _granted(token, user)
+    granted = _granted(token, owner)
     enough = {
         str(RawScope(name, scope.kind, scope.value))
         for name in last_uses(token)
@@ -60,21 +61,23 @@ def used_scopes(token: APIToken, user: User) -> list[str]:
     return sorted(minimal) if minimal and minimal != set(granted) else []
 
 
-def scopes_within(token: APIToken, user: User) -> list[str]:
+def scopes_within(token: APIToken, owner: User | Service) -> list[str]:
     """Return the raw scopes of a token, with the scopes that they contain."""
     return sorted(
         {
             str(RawScope(name, scope.kind, scope.value))
-            for scope in map(RawScope.parse, _granted(token, user))
+            for scope in map(RawScope.parse, _granted(token, owner))
             for name in (implied(scope.name) if scope.name in SCOPES else (scope.name,))
         }
     )
 
 
-def _granted(token: APIToken, user: User) -> list[str]:
+def _granted(token: APIToken, owner: User | Service) -> list[str]:
     texts = set(token.scopes)
     if INHERIT in texts:
-        texts = {relative(scope, user) for scope in user.access.scopes}
+        texts = set(owner.access.scopes)
+        if isinstance(owner, User):
+            texts = {relative(scope, owner) for scope in texts}
         return sorted(without_contained(texts))
     return sorted(texts)
 

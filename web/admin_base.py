@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -95,6 +95,29 @@ class ChosenFilter(admin.SimpleListFilter):
     def belonging(self, queryset: QuerySet[Any], name: str) -> QuerySet[Any]:
         """Return the rows that belong to the related row of this name."""
         raise NotImplementedError
+
+
+class TypedFilter(ChosenFilter):
+    """A filter by a text that a person types into a field, or chooses below."""
+
+    template = "admin/typed_filter.html"
+    # An example of the text, shown as the help of the field.
+    example = ""
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        chosen = iter(super().choices(changelist))
+        first = next(chosen)
+        # The form keeps the search, the order and the other filters.
+        kept = [
+            (name, value)
+            for name, value in changelist.params.items()
+            if name != self.parameter_name
+        ]
+        yield {**first, "kept": kept, "value": self.value() or ""}
+        yield from chosen
 
 
 class ScopedAdmin(admin.ModelAdmin):

@@ -15,6 +15,8 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
+from database.networks import FUNCTION, is_within
+
 _translate: Any = base.SQLiteCursorWrapper.convert_query
 
 
@@ -61,7 +63,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         path = str(conn_params["database"])
         if not path.startswith(("file:", ":")):
             keep_private(path)
-        return super().get_new_connection(conn_params)
+        connection = super().get_new_connection(conn_params)
+        connection.create_function(FUNCTION, 2, is_within, deterministic=True)
+        return connection
 
     def create_cursor(self, name: str | None = None) -> Any:
         return self.connection.cursor(factory=Cursor)

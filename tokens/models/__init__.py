@@ -1,5 +1,6 @@
 """API tokens: the stored data, and which of the tokens are valid."""
 
+from tokens.models.bulk import BulkChange
 from tokens.models.exchange import TokenExchange
 from tokens.models.leak import Leak, LeakReport
 from tokens.models.policy import TokenPolicy, TokenPreferences, TokenRequest
@@ -21,6 +22,7 @@ __all__ = [
     "SOON",
     "APIToken",
     "APITokenQuerySet",
+    "BulkChange",
     "CreatedVia",
     "Leak",
     "LeakReport",
