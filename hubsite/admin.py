@@ -28,7 +28,7 @@ from tokens.models import APIToken
 ROOMS: Final = {
     "accounts": ("User", "Group", "Role"),
     "services": ("Service",),
-    "tokens": ("APIToken", "TokenPolicy"),
+    "tokens": ("APIToken", "TokenPolicy", "TokenRequest"),
     "oauth": ("OAuthClient",),
     "servers": ("Server",),
     "audit": ("Event",),

@@ -8,4 +8,4 @@ class TokensConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.admin import site
 
-        autodiscover_modules("policy_admin", register_to=site)
+        autodiscover_modules("policy_admin", "request_admin", register_to=site)

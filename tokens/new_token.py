@@ -22,11 +22,12 @@ from accounts.rights import members_among
 from scopes.access import Access, Identity, token_access
 from scopes.definitions import INHERIT
 from scopes.refusals import Refusal
-from tokens import presets
+from tokens import approvals, presets
 from tokens.actions import issue_token
 from tokens.forms import FilteredScopeForm, TokenForm, initial_of, words_of
 from tokens.models import APIToken, CreatedVia
 from tokens.operations import callable_with, changes_others
+from tokens.policy import NeedsApproval
 from tokens.snippets import snippets
 from tokens.suggestions import suggest
 from tokens.views import OwnTokensMixin
@@ -136,6 +137,8 @@ class NewTokenView(OwnTokensMixin, FormView):
                     " you request it.",
                 )
                 return HttpResponseRedirect(page)
+        if request.POST.get("step") == "ask":
+            return self.ask(form)
         try:
             token, secret = issue_token(
                 self.user,
@@ -147,14 +150,46 @@ class NewTokenView(OwnTokensMixin, FormView):
             )
         except Refusal as refusal:
             form.add_error(None, refusal.for_people)
-            return self.form_invalid(form)
+            return self.form_invalid(
+                form, needs_approval=isinstance(refusal, NeedsApproval)
+            )
         if form_id:
             request.session[ANSWERED_FORMS] = [*answered, form_id][-MOST_FORMS:]
         return show_once(request, token, secret)
 
-    def form_invalid(self, form: TokenForm) -> HttpResponse:
+    def ask(self, form: TokenForm) -> HttpResponse:
+        """Ask an administrator for the token, which is collected after that."""
+        data = form.cleaned_data
+        try:
+            approvals.ask(
+                self.user,
+                by=self.actor,
+                reason=self.request.POST.get("reason", ""),
+                note=data["note"],
+                expires_in=data["lifetime"],
+                scopes=data["token_scopes"],
+                via=CreatedVia.PAGE,
+            )
+        except Refusal as refusal:
+            form.add_error(None, refusal.for_people)
+            return self.form_invalid(form, needs_approval=True)
+        messages.success(
+            self.request,
+            "Asked for the approval. You collect the token on this page after that.",
+        )
+        return redirect("tokens:list")
+
+    def form_invalid(
+        self, form: TokenForm, *, needs_approval: bool = False
+    ) -> HttpResponse:
         """Show the page with the input and its errors."""
-        return self.render_to_response(self.get_context_data(form=form), status=400)
+        asks = needs_approval or self.request.POST.get("step") == "ask"
+        context = self.get_context_data(
+            form=form,
+            needs_approval=asks,
+            reason=self.request.POST.get("reason", "")[: approvals.MAX_TEXT],
+        )
+        return self.render_to_response(context, status=400)
 
     def address_with(self, form: TokenForm) -> str:
         """Return the address of this page with the values of a form."""

@@ -20,7 +20,7 @@ from accounts.models import User
 from accounts.proof import proof_page
 from audit.models import Event
 from scopes.refusals import Refusal
-from tokens import activity
+from tokens import activity, approvals
 from tokens.actions import (
     disable_tokens,
     enable_tokens,
@@ -40,9 +40,10 @@ from tokens.change_forms import (
     RotateForm,
 )
 from tokens.least_privilege import granted_scopes, used_scopes
-from tokens.models import APIToken, APITokenQuerySet
+from tokens.models import APIToken, APITokenQuerySet, CreatedVia
 from tokens.new_token import show_once
 from tokens.operations import callable_with
+from tokens.policy import AgainstPolicy
 from tokens.usage_chart import usage_chart
 from tokens.views import OwnTokensMixin
 
@@ -183,6 +184,9 @@ class ChangeView(TokenView):
 
     scope = "tokens"
 
+    # Whether the page offers to ask for an approval.
+    asks = False
+
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return redirect("tokens:token", kwargs["pk"])
 
@@ -198,6 +202,10 @@ class ChangeView(TokenView):
             return self.show_again(name, form)
         try:
             return getattr(self, f"change_{name}")(form)
+        except AgainstPolicy as refusal:
+            form.add_error(None, refusal.for_people)
+            self.asks = name == "expiry"
+            return self.show_again(name, form)
         except Refusal as refusal:
             form.add_error(None, refusal.for_people)
             return self.show_again(name, form)
@@ -205,7 +213,9 @@ class ChangeView(TokenView):
     def show_again(self, name: str, form: forms.Form) -> HttpResponse:
         errors = [error for each in form.errors.values() for error in each]
         context = self.get_context_data(
-            changes=self.changes(**{name: form}), form_errors=errors
+            changes=self.changes(**{name: form}),
+            form_errors=errors,
+            asks_for=name if self.asks else "",
         )
         return self.render_to_response(context, status=400)
 
@@ -228,6 +238,17 @@ class ChangeView(TokenView):
         return self.done("Renamed the token.")
 
     def change_expiry(self, form: forms.Form) -> HttpResponse:
+        if self.request.POST.get("step") == "ask":
+            self.asks = True
+            approvals.ask(
+                self.user,
+                by=self.actor,
+                token=self.object,
+                expires_in=form.cleaned_data["lifetime"],
+                reason=self.request.POST.get("reason", ""),
+                via=CreatedVia.PAGE,
+            )
+            return self.done("Asked for the approval.")
         extend_token(self.object, form.cleaned_data["lifetime"], by=self.actor)
         return self.done("Changed when the token expires.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tokens import leak_views, new_token, token_page, views
+from tokens import leak_views, new_token, request_views, token_page, views
 
 app_name = "tokens"
 urlpatterns = [
@@ -18,6 +18,11 @@ urlpatterns = [
     path("token/report", leak_views.ReportView.as_view(), name="report"),
     path("token/reported", leak_views.ReportedView.as_view(), name="reported"),
     path("token/leaks/<int:pk>/seen", leak_views.SeenView.as_view(), name="seen"),
+    path(
+        "token/requests/<int:pk>/<slug:act>",
+        request_views.RequestView.as_view(),
+        name="request",
+    ),
     path("token/a<int:pk>", token_page.TokenView.as_view(), name="token"),
     path("token/a<int:pk>/revoke", views.RevokeView.as_view(), name="revoke"),
     path(

@@ -12,7 +12,7 @@ from servers.models import Server
 from services.models import Service
 from tests.admin.conftest import text
 from tests.factories import make_user
-from tokens.models import APIToken, TokenPolicy
+from tokens.models import APIToken, TokenPolicy, TokenRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -76,8 +76,8 @@ def test_address_without_slash_is_the_same_page(as_, ada):
 
 def test_only_models_of_the_hub_are_there():
     assert {model for model in admin.site._registry} == {
-        *(User, Group, Role, Service, APIToken, TokenPolicy, OAuthClient, Server),
-        Event,
+        *(User, Group, Role, Service, APIToken, TokenPolicy, TokenRequest),
+        *(OAuthClient, Server, Event),
     }
 
 

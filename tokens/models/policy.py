@@ -126,7 +126,7 @@ class TokenRequest(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"request {self.pk} of {self.user_id}"
+        return f"r{self.pk}"
 
 
 class TokenPreferences(models.Model):

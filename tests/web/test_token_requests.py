@@ -1,0 +1,241 @@
+"""Ask for the approval of a token, decide about it, and collect the token."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from scopes.refusals import Conflict, Invalid, NotFound
+from tests.factories import BY, make_token
+from tokens import approvals
+from tokens.models import APIToken, TokenPolicy, TokenRequest
+from tokens.policy import AgainstPolicy
+from tokens.verification import verify
+
+pytestmark = pytest.mark.django_db
+
+NEW = "/hub/token/new"
+FORM = {
+    "note": "for CI",
+    "expires_in": "86400",
+    "permissions": "chosen",
+    "more_scopes": "tokens!user",
+}
+DAY = 86_400
+
+
+@pytest.fixture(autouse=True)
+def rule(db: None) -> TokenPolicy:
+    return TokenPolicy.objects.create(
+        approval_scopes=["tokens"], max_expires_in=30 * DAY
+    )
+
+
+@pytest.fixture
+def asked(alan: User) -> TokenRequest:
+    return approvals.ask(
+        alan, by=BY, reason="CI", scopes=["tokens!user"], note="ci", expires_in=DAY
+    )
+
+
+def text(reply: Any) -> str:
+    return unescape(reply.content.decode())
+
+
+def page_of(request: TokenRequest) -> str:
+    return f"/hub/admin/tokens/tokenrequest/{request.pk}/change/"
+
+
+def test_a_token_is_asked_for_approved_and_collected_once(
+    as_: Any, ada: User, alan: User, django_capture_on_commit_callbacks: Any
+) -> None:
+    User.objects.filter(pk=ada.pk).update(email="ada@example.org")
+    User.objects.filter(pk=alan.pk).update(email="alan@example.org")
+    client, admin = as_(alan), as_(ada)
+    shown = client.post(NEW, FORM)
+    assert shown.status_code == 400
+    assert 'value="ask"' in text(shown)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        reply = client.post(NEW, FORM | {"step": "ask", "reason": "CI tags releases"})
+
+    assert reply["Location"] == "/hub/token"
+    request = TokenRequest.objects.get()
+    assert (request.state, request.scopes) == ("pending", ["tokens!user"])
+    assert not APIToken.objects.exists()
+    assert "waiting for a decision" in text(client.get("/hub/token"))
+    assert mail.outbox[0].to == ["ada@example.org"]
+    assert "CI tags releases" in mail.outbox[0].body
+
+    queue = admin.get("/hub/admin/tokens/tokenrequest/?state=pending")
+    assert "CI tags releases" in text(queue)
+    assert "tokens!user" in text(admin.get(page_of(request)))
+    with django_capture_on_commit_callbacks(execute=True):
+        admin.post(page_of(request), {"decision": "approve", "decision_note": "Fine"})
+
+    request.refresh_from_db()
+    assert (request.state, request.decided_by) == ("approved", "ada")
+    assert mail.outbox[1].to == ["alan@example.org"]
+    assert "Fine" in mail.outbox[1].body
+    assert "Collect the token" in text(client.get("/hub/token"))
+
+    collected = client.post(f"/hub/token/requests/{request.pk}/collect")
+
+    found = re.search(r'id="secret"[^>]* value="([^"]+)"', text(collected))
+    assert found
+    assert "no-store" in collected["Cache-Control"]
+    bearer = verify(found[1])
+    assert bearer is not None
+    assert bearer.owner_name == "alan"
+    assert APIToken.objects.get().scopes == ["tokens!user"]
+    again = client.post(f"/hub/token/requests/{request.pk}/collect")
+    assert again["Location"] == "/hub/token"
+    assert APIToken.objects.count() == 1
+    acts = Event.objects.order_by("id").values_list("action", flat=True)
+    assert list(acts) == ["request.ask", "request.approve", "token.issue"]
+
+
+def test_a_request_needs_a_reason(as_: Any, alan: User) -> None:
+    reply = as_(alan).post(NEW, FORM | {"step": "ask", "reason": " "})
+
+    assert "Write why you need the token" in text(reply)
+    assert 'value="ask"' in text(reply)
+    assert not TokenRequest.objects.exists()
+
+
+def test_a_token_that_needs_no_approval_offers_none(as_: Any, alan: User) -> None:
+    refused = as_(alan).post(NEW, FORM | {"expires_in": "31536000"})
+
+    assert refused.status_code == 400
+    assert 'value="ask"' not in text(refused)
+
+
+def test_a_refusal_is_shown_with_its_note(
+    as_: Any, ada: User, alan: User, asked: TokenRequest
+) -> None:
+    as_(ada).post(page_of(asked), {"decision": "refuse", "decision_note": "Too wide"})
+
+    page = text(as_(alan).get("/hub/token"))
+    assert "refused by" in page
+    assert "Too wide" in page
+    assert "Collect the token" not in page
+    as_(alan).post(f"/hub/token/requests/{asked.pk}/collect")
+    assert not APIToken.objects.exists()
+
+
+def test_a_request_is_withdrawn_by_its_owner_only(
+    as_: Any, alan: User, mallory: User, asked: TokenRequest
+) -> None:
+    where = f"/hub/token/requests/{asked.pk}/withdraw"
+
+    assert as_(mallory).post(where).status_code == 404
+    as_(alan).post(where)
+
+    asked.refresh_from_db()
+    assert asked.state == "gone"
+    with pytest.raises(Conflict):
+        approvals.decide(asked, is_approved=True, by=BY)
+
+
+def test_nobody_decides_about_an_own_request(as_: Any, ada: User) -> None:
+    request = approvals.ask(ada, by=BY, reason="x", scopes=["tokens"], expires_in=DAY)
+
+    shown = as_(ada).post(page_of(request), {"decision": "approve"})
+
+    assert "Another administrator has to decide" in text(shown)
+    request.refresh_from_db()
+    assert request.state == "pending"
+
+
+def test_only_administrators_decide(
+    as_: Any, alan: User, grace: User, asked: TokenRequest
+) -> None:
+    for user in (alan, grace):
+        reply = as_(user).post(page_of(asked), {"decision": "approve"})
+        assert reply.status_code in (302, 403)
+    asked.refresh_from_db()
+    assert asked.state == "pending"
+
+
+def test_a_second_decision_is_refused(asked: TokenRequest) -> None:
+    approvals.decide(asked, is_approved=False, by=BY)
+
+    with pytest.raises(Conflict, match="meanwhile"):
+        approvals.decide(asked, is_approved=True, by=BY)
+
+
+def test_an_approval_lifts_no_other_rule(alan: User) -> None:
+    with pytest.raises(AgainstPolicy, match="30 days at most"):
+        approvals.ask(alan, by=BY, reason="x", expires_in=31 * DAY)
+    with pytest.raises(Invalid, match="not held by User alan"):
+        approvals.ask(alan, by=BY, reason="x", scopes=["admin:users"], expires_in=DAY)
+
+
+def test_rights_are_compared_again_at_the_collection(
+    alan: User, asked: TokenRequest
+) -> None:
+    approvals.decide(asked, is_approved=True, by=BY)
+    alan.roles.clear()
+    alan.groups.clear()
+    asked = TokenRequest.objects.get()
+
+    with pytest.raises(Invalid, match="not held"):
+        approvals.collect(asked, by=BY)
+    asked.refresh_from_db()
+    assert asked.state == "approved"
+
+
+def test_an_approval_is_collected_within_a_month(asked: TokenRequest) -> None:
+    now = timezone.now()
+    approvals.decide(asked, is_approved=True, by=BY, now=now - timedelta(days=31))
+
+    with pytest.raises(Conflict, match="ask again"):
+        approvals.collect(asked, by=BY)
+
+
+def test_the_number_of_waiting_requests_is_limited(alan: User) -> None:
+    for _ in range(approvals.MOST_PENDING):
+        approvals.ask(alan, by=BY, reason="x", expires_in=DAY)
+
+    with pytest.raises(Conflict, match="withdraw one first"):
+        approvals.ask(alan, by=BY, reason="x", expires_in=DAY)
+
+
+def test_a_token_is_widened_by_the_approval(alan: User, mallory: User) -> None:
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=DAY)
+    request = approvals.ask(
+        alan, by=BY, reason="x", token=token, scopes=["read:users!user", "tokens!user"]
+    )
+
+    approvals.decide(request, is_approved=True, by=BY)
+
+    token.refresh_from_db()
+    assert token.scopes == ["read:users!user", "tokens!user"]
+    assert request.state == "done"
+    with pytest.raises(NotFound):
+        approvals.ask(mallory, by=BY, reason="x", token=token, expires_in=DAY)
+
+
+def test_a_longer_life_is_asked_for_on_the_tokens_page(as_: Any, alan: User) -> None:
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=DAY)
+    where = f"/hub/token/a{token.pk}/expiry"
+    client = as_(alan)
+    refused = client.post(where, {"expires_in": "7776000"})
+    assert 'value="ask"' in text(refused)
+
+    client.post(where, {"expires_in": "7776000", "step": "ask", "reason": "a term"})
+    request = TokenRequest.objects.get()
+    assert (request.token, request.expires_in) == (token, 90 * DAY)
+    now = timezone.now()
+    approvals.decide(request, is_approved=True, by=BY, now=now)
+
+    token.refresh_from_db()
+    assert token.expires_at == now + timedelta(days=90)

@@ -1,0 +1,239 @@
+"""Requests for tokens that an administrator has to approve.
+
+A person asks, an administrator decides, and the person collects the token: its secret
+exists in the response that collects it, and nowhere before. A request about an existing
+token is carried out by the approval. Nobody decides about an own request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.administrators import administrators
+from accounts.mail import deliver
+from accounts.models import User
+from audit.actions import record
+from audit.models import Actor
+from scopes.definitions import INHERIT
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
+from tokens import policy
+from tokens.actions import (
+    change_scopes,
+    check_expires_in,
+    check_note,
+    check_token_scopes,
+    extend_token,
+    issue_token,
+)
+from tokens.models import APIToken, CreatedVia, TokenRequest
+
+State = TokenRequest.State
+
+MAX_TEXT: Final = 1_023
+# Requests of one person that wait for a decision.
+MOST_PENDING: Final = 20
+# How long an approved token may be collected, and a decision is shown.
+COLLECTED_WITHIN: Final = timedelta(days=30)
+MOST_MAILED: Final = 50
+
+
+@transaction.atomic
+def ask(
+    user: User,
+    *,
+    by: Actor,
+    reason: str,
+    scopes: Sequence[str] | None = None,
+    note: str = "",
+    expires_in: int | None = None,
+    token: APIToken | None = None,
+    via: CreatedVia = CreatedVia.API,
+) -> TokenRequest:
+    """Ask for a new token, or for wider scopes or a longer life of `token`.
+
+    What the policy refuses without an approval is refused now: a note, a ceiling.
+    """
+    check_note(note)
+    reason = _text(reason, "reason")
+    if not reason:
+        raise Invalid(
+            "Write why you need the token, for the administrator who decides."
+        )
+    rules = policy.policy_for(user)
+    wanted: list[str] | None
+    if token is None:
+        wanted = check_token_scopes(user, scopes)
+        expires_in = check_expires_in(expires_in)
+        policy.check_note(rules, note)
+        if expires_in is not None or rules.default_expires_in is None:
+            policy.check_expiry(rules, expires_in)
+    else:
+        if token.user_id != user.pk:
+            raise NotFound("There is no such token.")
+        wanted = None if scopes is None else check_token_scopes(user, scopes)
+    if wanted is not None:
+        policy.check_ceiling(rules, user, wanted)
+    pending = TokenRequest.objects.filter(user=user, state=State.PENDING)
+    if pending.count() >= MOST_PENDING:
+        raise Conflict(
+            f"{MOST_PENDING} of your requests wait for a decision: withdraw one first."
+        )
+    request = TokenRequest.objects.create(
+        user=user,
+        token=token,
+        note=note,
+        reason=reason,
+        scopes=wanted,
+        expires_in=expires_in,
+        created_via=via,
+        created_by=by.label,
+        created_address=by.address,
+    )
+    _record(request, by, "ask", scopes=wanted, expires_in=expires_in, reason=reason)
+    _mail("asked", request, administrators_except(user))
+    return request
+
+
+@transaction.atomic
+def withdraw(request: TokenRequest, *, by: Actor) -> None:
+    """Withdraw a request that waits for a decision, or was approved."""
+    _move(request, (State.PENDING, State.APPROVED), State.WITHDRAWN)
+    _record(request, by, "withdraw")
+
+
+@transaction.atomic
+def decide(
+    request: TokenRequest,
+    *,
+    is_approved: bool,
+    note: str = "",
+    by: Actor,
+    now: datetime | None = None,
+) -> None:
+    """Approve or refuse a request, with a note for the person who asked."""
+    now = now or timezone.now()
+    note = _text(note, "note")
+    user = request.user
+    if by.kind == "user" and by.name == user.name:
+        raise Forbidden("Another administrator has to decide about your own request.")
+    after = State.APPROVED if is_approved else State.REFUSED
+    if is_approved and request.token is not None:
+        # Before the row of the request is locked, see database/locks.py.
+        if request.scopes is not None:
+            change_scopes(request.token, request.scopes, by=by, is_approved=True)
+        else:
+            extend_token(
+                request.token, request.expires_in, by=by, now=now, is_approved=True
+            )
+        after = State.COLLECTED
+    _move(
+        *(request, (State.PENDING,), after),
+        decided_at=now,
+        decided_by=by.label,
+        decision_note=note,
+    )
+    _record(request, by, "approve" if is_approved else "refuse", note=note)
+    _mail("decided", request, [user.email] if user.is_active and user.email else [])
+
+
+@sensitive_variables("secret")
+@transaction.atomic
+def collect(
+    request: TokenRequest, *, by: Actor, now: datetime | None = None
+) -> tuple[APIToken, str]:
+    """Issue the token of an approved request; return it with its secret.
+
+    The scopes that the person lacks by now are refused, as are all other rules.
+    """
+    now = now or timezone.now()
+    if request.state != State.APPROVED or request.token_id is not None:
+        raise Conflict("There is no token to collect for this request.")
+    if request.decided_at is None or request.decided_at <= now - COLLECTED_WITHIN:
+        raise Conflict(
+            f"The approval was more than {COLLECTED_WITHIN.days} days ago: ask again."
+        )
+    token, secret = issue_token(
+        request.user,
+        by=by,
+        scopes=request.scopes or [INHERIT],
+        note=request.note,
+        expires_in=request.expires_in,
+        networks=request.networks,
+        rate_limit=request.rate_limit,
+        via=CreatedVia.PAGE,
+        is_approved=True,
+        now=now,
+    )
+    _move(request, (State.APPROVED,), State.COLLECTED)
+    return token, secret
+
+
+def shown_to(user: User, now: datetime) -> list[TokenRequest]:
+    """Return a person's requests that wait, and those that were decided lately."""
+    requests = TokenRequest.objects.filter(user=user).select_related("token")
+    waiting = requests.filter(state__in=(State.PENDING, State.APPROVED))
+    lately = requests.filter(state=State.REFUSED, decided_at__gt=now - COLLECTED_WITHIN)
+    return list((waiting | lately).order_by("-pk")[: 2 * MOST_PENDING])
+
+
+def administrators_except(user: User) -> list[str]:
+    """Return the addresses of administrators who may decide about a request."""
+    others = administrators().exclude(pk=user.pk).exclude(email="")
+    addresses = others.order_by("email").values_list("email", flat=True).distinct()
+    return list(addresses[:MOST_MAILED])
+
+
+def _text(text: Any, name: str) -> str:
+    if not isinstance(text, str) or len(text) > MAX_TEXT or "\0" in text:
+        raise Invalid(f"The {name} is a text of {MAX_TEXT} characters at most.")
+    return text.strip()
+
+
+def _move(
+    request: TokenRequest, before: Sequence[State], after: State, **columns: Any
+) -> None:
+    """Change the state of a request, unless somebody else has changed it."""
+    rows = TokenRequest.objects.filter(pk=request.pk, state__in=before)
+    if not rows.update(state=after, **columns):
+        raise Conflict("This request was decided, collected or withdrawn meanwhile.")
+    for name, value in {"state": after, **columns}.items():
+        setattr(request, name, value)
+
+
+def _record(request: TokenRequest, by: Actor, act: str, **detail: Any) -> None:
+    about = {"owner": request.user.name, "on": str(request.token or "")}
+    record(by, f"request.{act}", "request", str(request), **about, **detail)
+
+
+def _mail(about: str, request: TokenRequest, to: list[str]) -> None:
+    """Send a mail about a request, once the transaction has ended."""
+    if not to or settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
+        return
+    address = settings.PUBLIC_URL if settings.MAILS_LINKS else ""
+    page = f"admin/tokens/tokenrequest/{request.pk}/change/"
+    context = {
+        "request": request,
+        "site_name": settings.SITE_NAME or "Hub",
+        "is_approved": request.state in (State.APPROVED, State.COLLECTED),
+        "scopes": request.scopes or [],
+        "link": f"{address.rstrip('/')}/hub/{page if about == 'asked' else 'token'}"
+        if address
+        else "",
+    }
+    subject = render_to_string(f"tokens/email/request_{about}_subject.txt", context)
+    body = render_to_string(f"tokens/email/request_{about}_message.txt", context)
+    # Each recipient sees only their own address.
+    message = EmailMessage(
+        " ".join(subject.split()), body.strip() + "\n", to=to[:1], bcc=to[1:]
+    )
+    transaction.on_commit(partial(deliver, message), robust=True)
