@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from rest_framework.permissions import AllowAny, BasePermission
 
+from api.usage import note_use
 from scopes.refusals import Forbidden, Invalid, NotFound
 from web.paths import spelt_path
 
@@ -25,9 +26,21 @@ class IsAuthenticated(BasePermission):
 
 
 class HasScope(BasePermission):
-    """Allows callers with one of the scopes that the view declares for the method."""
+    """Allows callers with one of the scopes that the view declares for the method.
+
+    The use of a token is noted, whether the caller may do this or not.
+    """
 
     def has_permission(self, request: Any, view: Any) -> bool:
+        is_allowed = False
+        try:
+            is_allowed = self.decide(request, view)
+        finally:
+            if request.auth is not None:
+                note_use(request, view.scopes, is_allowed=is_allowed)
+        return is_allowed
+
+    def decide(self, request: Any, view: Any) -> bool:
         method = "GET" if request.method == "HEAD" else request.method
         needed = view.scopes.get(method)
         if request.method == "OPTIONS" or not view.has_handler(request.method):

@@ -226,7 +226,7 @@ class UserTokensView(HubAPIView):
 
     @extend_schema(summary="List the tokens of a user", responses=TokenListSerializer)
     def get(self, request: APIRequest, name: str) -> HttpResponse:
-        activity.flush()
+        activity.flush(usage=True)
         owner = find_owner(name)
         if owner is None:
             raise NotFound(f"No such user: {name}")
@@ -289,7 +289,7 @@ class UserTokenView(HubAPIView):
 
     @extend_schema(summary="Return a token", responses=TokenSerializer)
     def get(self, request: APIRequest, name: str, token_id: str) -> HttpResponse:
-        activity.flush()
+        activity.flush(usage=True)
         token = self.find(name, token_id)
         token.refresh_from_db()
         owner = find_owner(name)

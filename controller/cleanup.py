@@ -32,6 +32,7 @@ from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from tokens.actions import purge_expired
 from tokens.leaks import purge_reports
 from tokens.policy_actions import apply_policies
+from tokens.usage import purge_usage
 
 if TYPE_CHECKING:
     from controller.term import Term
@@ -225,6 +226,7 @@ def _delete_some(rows: QuerySet[Any]) -> int:
 # returns the number of rows.
 REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
     "tokens": partial(purge_expired, by=BY, most=BATCH),
+    "rows of usage": partial(purge_usage, most=BATCH),
     "reports of leaks": partial(purge_reports, most=BATCH),
     "codes": _remove_codes,
     "requests of devices": _remove_device_requests,

@@ -3,13 +3,15 @@
 Uses are collected in memory and written outside of requests, by one conditional UPDATE
 each. A row is written at most once per `activity_resolution`, however many processes
 note its use, because the condition is in the UPDATE. Reported times of use are written
-in the same way, but exactly.
+in the same way, but exactly. The rounds also write where and for what tokens were used,
+see `tokens/usage.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -20,6 +22,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from accounts.models import User
 from database.locks import brief_transaction, lock_free
 from tokens.models import APIToken
+from tokens.usage import collector, write
 
 logger = logging.getLogger(__name__)
 
@@ -182,41 +185,67 @@ class Rounds:
 _rounds = Rounds()
 
 
-def flush(patience: float = 0.005) -> None:
+def flush(patience: float = 0.005, *, usage: bool = False) -> None:
     """Have all noted uses written, if that takes a moment only.
 
     Code that shows times of use calls this first. A value that is a second old is
     better than a longer wait for another writer. `patience` (seconds) is for a process
     without the background thread; with the thread, the thread writes. Without noted
-    uses the function returns at once.
+    uses the function returns at once. Code that shows more of the use of tokens than
+    its time waits for that, too, with `usage`.
     """
     if _started.is_set():
-        if tokens.has_news or users.has_news:
+        has_news = tokens.has_news or users.has_news
+        if has_news or (usage and collector.has_news):
             _rounds.ask(ROUND_PATIENCE)
         return
     _flush(patience)
 
 
-def _flush(patience: float) -> None:
+def _flush(patience: float, *, is_last: bool = False) -> None:
     """Write all noted uses, or wait for the thread that is writing them."""
-    is_waiting = tokens.is_waiting or users.is_waiting
+    is_waiting = tokens.is_waiting or users.is_waiting or collector.is_waiting
     if not is_waiting and not _flushing.locked():
         return
     if not _flushing.acquire(timeout=patience):
         return
     try:
-        taken = [(recorder, recorder.take()) for recorder in (tokens, users)]
-        try:
-            with brief_transaction(patience):
-                for recorder, uses in taken:
-                    if uses:
-                        recorder.write(uses)
-        except (DatabaseError, InterfaceError):
-            for recorder, uses in taken:
-                recorder.give_back(uses)
-            logger.debug("Could not write activity, trying again", exc_info=True)
+        _flush_activity(patience)
+        _flush_usage(patience, is_last=is_last)
     finally:
         _flushing.release()
+
+
+def _flush_activity(patience: float) -> None:
+    taken = [
+        (recorder, uses) for recorder in (tokens, users) if (uses := recorder.take())
+    ]
+    if not taken:
+        return
+    try:
+        with brief_transaction(patience):
+            for recorder, uses in taken:
+                recorder.write(uses)
+    except (DatabaseError, InterfaceError):
+        for recorder, uses in taken:
+            recorder.give_back(uses)
+        logger.debug("Could not write activity, trying again", exc_info=True)
+
+
+def _flush_usage(patience: float, *, is_last: bool) -> None:
+    """Write the uses that are due, in a transaction of their own."""
+    now = time.time()
+    taken = collector.take(now, all_of_them=is_last)
+    if not taken:
+        return
+    try:
+        with brief_transaction(patience):
+            written = write(taken, now, all_of_them=is_last)
+    except (DatabaseError, InterfaceError):
+        collector.give_back(taken)
+        logger.debug("Could not write uses of tokens, trying again", exc_info=True)
+    else:
+        collector.settle(written)
 
 
 def start(interval: float = 1.0) -> None:
@@ -240,7 +269,7 @@ def stop() -> None:
     _started.clear()
     with _rounds.changed:
         _rounds.changed.notify_all()
-    _flush(PATIENCE)
+    _flush(PATIENCE, is_last=True)
 
 
 def forget() -> None:
@@ -248,6 +277,7 @@ def forget() -> None:
     for recorder in (tokens, users):
         recorder.noted, recorder.pending, recorder.reported = {}, {}, {}
         recorder.left = []
+    collector.forget()
 
 
 def _run(interval: float) -> None:

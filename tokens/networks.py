@@ -94,6 +94,16 @@ def listed(networks: Collection[str]) -> str:
     return ", ".join(some) + (f" and {more} more" if more else "") or "nowhere"
 
 
+@lru_cache(maxsize=4096)
+def network_around(address: str) -> str:
+    """Return the network of an address, a /24 or a /48; empty if there is none."""
+    found = _address(address)
+    if found is None:
+        return ""
+    length = 24 if isinstance(found, IPv4Address) else 48
+    return str(ip_network(f"{found}/{length}", strict=False))
+
+
 def _parsed(value: Any) -> Network:
     if not isinstance(value, str) or len(value) > 64:
         raise Invalid("A network is a text such as 192.0.2.0/24 or 2001:db8::/32")

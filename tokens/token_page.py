@@ -118,7 +118,7 @@ class TokenView(OwnTokensMixin, DetailView):
     simulated_group = ""
 
     def get_queryset(self) -> APITokenQuerySet:
-        activity.flush()
+        activity.flush(usage=True)
         # An OAuth client has many tokens, which the list shows and ends together.
         return self.reached().filter(client_id="")
 

@@ -63,7 +63,7 @@ class TokenListView(OwnTokensMixin, ListView):
     paginate_by = 50
 
     def get_queryset(self) -> APITokenQuerySet:
-        activity.flush()
+        activity.flush(usage=True)
         self.filter_form = TokenFilterForm(self.request.GET)
         requested = super().get_queryset().filter(client_id="")
         return self.filter_form.apply(requested, timezone.now())

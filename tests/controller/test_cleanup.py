@@ -26,7 +26,8 @@ from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
 from tokens.actions import purge_expired
 from tokens.leaks import purge_reports
-from tokens.models import APIToken, LeakReport
+from tokens.models import APIToken, LeakReport, TokenDay
+from tokens.usage import purge_usage
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -164,6 +165,7 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
     type(token).objects.filter(pk=token.pk).update(expires_at=now - years)
     client = make_client()
     for moment in (now - years, now):
+        TokenDay.objects.create(token=kept_token, day=moment.date(), count=1)
         LeakReport.objects.create(received=moment, size=1, body=b"", handled_at=moment)
     for sign in (-1, 1):
         DeviceRequest.objects.create(
@@ -197,6 +199,7 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
 
     assert removed == {
         "tokens": 1,
+        "rows of usage": 1,
         "reports of leaks": 1,
         "codes": 1,
         "requests of devices": 1,
@@ -237,7 +240,8 @@ def test_removes_little_at_once(
     past = now - timedelta(days=800)
     client, server = make_client(), make_server(ada)
     for number in range(5):
-        make_token(ada)
+        token, _ = make_token(ada)
+        TokenDay.objects.create(token=token, day=past.date(), count=1)
         LeakReport.objects.create(received=past, size=1, body=b"", handled_at=past)
         DeviceRequest.objects.create(
             **{"handle": f"{number}", "user_handle": f"{number}", "expires_at": past}
@@ -263,6 +267,9 @@ def test_removes_little_at_once(
     )
     monkeypatch.setitem(
         housekeeping.REMOVALS, "reports of leaks", partial(purge_reports, most=2)
+    )
+    monkeypatch.setitem(
+        housekeeping.REMOVALS, "rows of usage", partial(purge_usage, most=2)
     )
     here = Here()
 

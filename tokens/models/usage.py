@@ -44,6 +44,9 @@ class TokenDay(models.Model):
     )
     day = models.DateField()
     count = models.PositiveBigIntegerField(default=0)
+    # The last use that is counted, and the time at which the row was written.
+    last_at = models.DateTimeField(null=True, blank=True)
+    written_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("day",)
