@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tokens', '0009_exchanges_of_foreign_tokens'),
+        ('tokens', '0010_bulk_changes'),
     ]
 
     operations = [
