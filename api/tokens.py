@@ -263,9 +263,20 @@ class UserTokensView(HubAPIView):
             scopes=read_scopes(body),
             note=read_note(body, request.actor, name),
             expires_in=body.get("expires_in"),
+            **self.inherited_limits(owner),
         )
         shown = token_json(token, owner, describe(())[""])
         return Response({**shown, "token": secret}, 201)
+
+    def inherited_limits(self, owner: Owner) -> dict[str, Any]:
+        """Return the limits of a token with which its owner requests another one.
+
+        Otherwise a token could free itself of its limits by its successor.
+        """
+        bearer, by = self.request.auth, self.request.actor
+        if bearer is None or (by.kind, by.name) != ("user", owner.user.name):
+            return {}
+        return {"networks": bearer.networks, "rate_limit": bearer.rate_limit}
 
     def may_issue(self, owner: Owner) -> bool:
         """Return whether the request may issue tokens of this user."""

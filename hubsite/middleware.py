@@ -70,6 +70,11 @@ class HubMiddleware:
             "Access-Control-Allow-Headers": "accept, content-type, authorization",
             "X-Content-Type-Options": "nosniff",
         }
+        if settings.IS_HTTPS:
+            # Calls on the short way do not pass Django's own middleware.
+            self.headers["Strict-Transport-Security"] = (
+                f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains"
+            )
         self.api_headers = self.headers | {
             "Content-Security-Policy": f"{frames}; default-src 'none'"
         }

@@ -345,7 +345,17 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 365 * 86400 if IS_HTTPS else 0
+# Hosts of servers are below the hub's host, and use its scheme.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
 X_FRAME_OPTIONS = "DENY"
+# Warnings of `manage.py check --deploy` about protection that the hub has in another
+# form. Without https, warnings about https remain.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W002",  # Every response has `frame-ancestors`, see FRAME_ANCESTORS.
+    "security.W003",  # `web.xsrf` protects forms, with the names of JupyterHub.
+    "security.W008",  # The proxy for https redirects pages, see the guide.
+    "security.W021",  # Preloading is for the owner of the domain to decide.
+]
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -422,6 +432,8 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": JUPYTERHUB_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
+    # The check ignores `DEFAULT_SCHEMA_CLASS`'s own generator; api/openapi has checks.
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "SCHEMA_PATH_PREFIX": "",
     "SCHEMA_PATH_PREFIX_INSERT": f"{HUB_PATH}api",
     # The few enumerations are described where they are used.

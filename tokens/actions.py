@@ -33,7 +33,13 @@ from scopes.grammar import check_count, check_scopes
 from scopes.refusals import Conflict, Forbidden, Invalid
 from services.models import Service
 from tokens import digests, format, keys, policy
-from tokens.models import APIToken, CreatedVia, PreviousSecret, Purpose
+from tokens.models import (
+    APIToken,
+    CreatedVia,
+    PreviousSecret,
+    Purpose,
+    TokenExchange,
+)
 from tokens.networks import check_networks, covers
 from tokens.policy import Policy
 
@@ -824,12 +830,22 @@ def _beyond(token: APIToken, scopes: list[str]) -> frozenset[str]:
 
 def _refuse_itself(token: APIToken, by: Actor, act: str) -> None:
     """Refuse a change that a token may not make of itself."""
-    if by.token_id == token.pk:
-        raise Forbidden(f"A token can't {act}: sign in, or use another token.")
+    _refuse_among(APIToken.objects.filter(pk=token.pk), by, act)
 
 
 def _refuse_among(tokens: QuerySet[APIToken], by: Actor, act: str) -> None:
-    if by.token_id is not None and tokens.filter(pk=by.token_id).exists():
+    """Refuse a change of tokens among which is the actor's own.
+
+    A token and all that it was exchanged for count as one, because each holder of the
+    first has the others for the asking.
+    """
+    if by.token_id is None:
+        return
+    exchanges = TokenExchange.objects.exclude(parent=None)
+    parents = exchanges.filter(token=by.token_id).values_list("parent", flat=True)
+    first = parents.first() or by.token_id
+    narrower = exchanges.filter(parent=first).values("token")
+    if tokens.filter(Q(pk=first) | Q(pk__in=narrower)).exists():
         raise Forbidden(f"A token can't {act}: sign in, or use another token.")
 
 

@@ -180,6 +180,23 @@ def test_https_makes_cookies_secure(tmp_path: Path) -> None:
     assert loaded(tmp_path, expression, HUB_PUBLIC_URL=url) == "True True False"
 
 
+def test_the_check_of_a_deployment_is_silent(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name[:4] != "HUB_"}
+    site = {"HUB_DATA_DIR": str(tmp_path), "HUB_PUBLIC_URL": "https://hub.example.org"}
+
+    ran = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        env=env | site,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "no issues" in ran.stdout
+
+
 def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
     expression = "s.SECRET_KEY, s.TOKEN_TAG_KEYS, s.TOKEN_HANDLE_KEY"
     assert loaded(tmp_path, expression) == loaded(tmp_path, expression)
