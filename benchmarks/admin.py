@@ -34,13 +34,13 @@ from django.urls import reverse  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.models import Group, Role, User  # noqa: E402
-from audit.models import Event  # noqa: E402
+from audit.models import Actor, Event  # noqa: E402
 from oauth.models import OAuthClient  # noqa: E402
 from scopes.definitions import DEFAULT_ROLES  # noqa: E402
 from servers.models import Server  # noqa: E402
 from services.models import Service  # noqa: E402
-from tokens import digests  # noqa: E402
-from tokens.models import APIToken  # noqa: E402
+from tokens import bulk, digests  # noqa: E402
+from tokens.models import APIToken, TokenPolicy  # noqa: E402
 
 CHUNK = 5000
 GROUPS = 500
@@ -66,7 +66,12 @@ PAGES = {
             "origin__exact=minted",
         ),
         *("user=u000042", "expires=never", "scope=inherit", "scope=read:users"),
-        *("group=group007", "role=user"),
+        *("group=group007", "role=user", "scope=read:users!group=group007"),
+        *("state=frozen", "used=not_30", "used=not_90", "used=not_180"),
+        *("used=not_365", "expires=week", "expires=month", "purpose=person"),
+        *("purpose=program", "via=api", "network=10.0.0.0/8", "network=10.7.0.0/20"),
+        *("network=10.7.3.9", "network=2001:db8::/32", "network=0.0.0.0/0"),
+        *("policy=violated", "policy=in_force"),
         *(f"o={sign}{column}" for column in range(4, 8) for sign in ("", "-")),
         *("o=5&p=LAST", "o=4&p=LAST", "o=-4&p=LAST&q=u1"),
     ),
@@ -86,6 +91,18 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     if User.objects.count() < 1000:
         fill(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
+    TokenPolicy.objects.get_or_create(
+        role=None,
+        group=None,
+        defaults={
+            "max_expires_in": 365 * 86_400,
+            "note_required": True,
+            "scope_ceiling": ["read:users", "self"],
+            "networks": ["10.0.0.0/8"],
+            "max_unused_days": 180,
+            "effective_from": timezone.now(),
+        },
+    )
     client = Client(headers={"host": "127.0.0.1"})
     client.force_login(User.objects.get(name="bench-admin"))
     print(f"{connection.vendor}: ", end="")
@@ -105,6 +122,24 @@ def main() -> None:
                 flush=True,
             )
     print(f"{slowest:8.1f} ms at most")
+    took, work, number = measure(client, reverse("admin:index"), "")
+    print(f"{took:8.1f} ms, {work:6.1f} of work, {number:3} queries  overview")
+    print(f"{disable():8.2f} s to disable 10,000 tokens")
+
+
+def disable() -> float:
+    """Disable 10,000 tokens by the admin; return the seconds, and undo it."""
+    tokens = APIToken.objects.filter(disabled_at=None, revoked_at=None)
+    chosen = list(tokens.order_by("pk").values_list("pk", flat=True)[:10_000])
+    change = bulk.begin(
+        "disable", APIToken.objects.filter(pk__in=chosen), by=Actor.system("benchmark")
+    )
+    start = time.perf_counter()
+    bulk.proceed(change, 60)
+    took = time.perf_counter() - start
+    back = bulk.undo(change, bulk.disabled_by(change), by=Actor.system("benchmark"))
+    bulk.proceed(back, 60)
+    return took
 
 
 def measure(client: Client, page: str, query: str) -> tuple[float, float, int]:
@@ -148,6 +183,12 @@ def fill(users: int) -> None:
     def ago(days: float) -> Any:
         return now - timedelta(days=chance.random() * days)
 
+    def address() -> str:
+        low, high = chance.getrandbits(16), chance.getrandbits(4)
+        if not high:
+            return f"2001:db8::{low:x}"
+        return f"10.{high}.{low >> 8}.{low & 255}"
+
     def tokens(owners: list[User], low: int) -> Iterator[APIToken]:
         for number, owner in enumerate(owners, low):
             for part in range(2):
@@ -164,6 +205,11 @@ def fill(users: int) -> None:
                     expires_at=limit and made + timedelta(days=limit),
                     revoked_at=now if chance.random() < 0.1 else None,
                     disabled_at=now if chance.random() < 0.05 else None,
+                    frozen_at=now if chance.random() < 0.01 else None,
+                    purpose=chance.choice(["", "person", "program", "server"]),
+                    created_via=chance.choice(["page", "api", "admin"]),
+                    last_address=address(),
+                    networks=["10.0.0.0/8"] if chance.random() < 0.1 else None,
                 )
 
     for low in range(0, users, CHUNK):

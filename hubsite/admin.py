@@ -9,20 +9,24 @@ from typing import Any, Final, cast
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.timesince import timesince
 from django.views.decorators.cache import never_cache
 
 from accounts.mixins import redirect_to_login
 from accounts.models import Group, User
 from audit.models import Event
+from hubsite import overview
 from servers.models import Server
 from services.models import Service
 from tokens.models import APIToken
+from web.admin_lists import csv_text
 
 # Rooms and their models, in the order in which the admin lists them.
 ROOMS: Final = {
@@ -138,10 +142,53 @@ class HubAdminSite(admin.AdminSite):
     def index(self, request: Any, extra_context: Any = None) -> HttpResponse:
         context = {
             "figures": list(_figures(request)),
+            "decisions": list(overview.decisions(request)),
+            "oddities": list(overview.odd_tokens(request)),
             "latest": _latest(request),
             **(extra_context or {}),
         }
         return super().index(request, context)
+
+    def get_urls(self) -> list[Any]:
+        return [
+            path("trends/", self.admin_view(self.trends), name="trends"),
+            path("trends.csv", self.admin_view(self.trends_csv), name="trends_csv"),
+            *super().get_urls(),
+        ]
+
+    def trends(self, request: Any) -> HttpResponse:
+        """Show tokens, calls, people and servers over the last 30 days."""
+        group = _group_of(request)
+        context = {
+            **self.each_context(request),
+            "title": "The last 30 days",
+            "group": group,
+            "groups": overview.groups_to_choose(request),
+            "trends": overview.trends(request, group),
+            "query": f"?{urlencode({'group': group})}" if group else "",
+        }
+        return TemplateResponse(request, "admin/trends.html", context)
+
+    def trends_csv(self, request: Any) -> HttpResponse:
+        """Return the same figures as CSV, a row for each day."""
+        found = overview.trends(request, _group_of(request))
+        heads = ["Day (UTC)", *(trend.title for trend in found)]
+        charts = [trend.chart for trend in found]
+        bars = zip(*(chart.bars for chart in charts), strict=True)
+        rows = ([row[0].day, *(bar.count for bar in row)] for row in bars)
+        response = HttpResponse(
+            csv_text([heads], rows), content_type="text/csv; charset=utf-8"
+        )
+        today = timezone.now().date().isoformat()
+        response["Content-Disposition"] = f'attachment; filename="hub-{today}.csv"'
+        return response
+
+
+def _group_of(request: Any) -> str:
+    group: str = request.GET.get("group", "")
+    if "\0" in group or len(group) > 255:
+        raise BadRequest("There is no such group.")
+    return group
 
 
 def _figures(request: Any) -> Iterable[dict[str, Any]]:

@@ -21,6 +21,7 @@ from tests.factories import (
     make_user,
     make_users,
 )
+from tokens import bulk
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,6 +74,28 @@ def test_overview(window, administrator, rows):
     page = view.open("/hub/admin/")
 
     page.get_by_role("heading", name="Audit log").wait_for()
+    view.survey()
+
+
+def test_pages_about_tokens(window, administrator, rows):
+    """The figures, the search by secret, and a change of many tokens."""
+    token, secret = make_token(administrator, scopes=["read:users!user"])
+    view = window(administrator)
+    page = view.open("/hub/admin/trends/")
+    page.get_by_role("heading", name="Tokens created").wait_for()
+    view.survey()
+    page = view.open("/hub/admin/tokens/apitoken/identify/")
+    page.get_by_label("Token or SHA-256").fill(secret)
+    page.get_by_role("button", name="Identify").click()
+    page.get_by_text("This is token").wait_for()
+    view.survey()
+    view.open(f"/hub/admin/tokens/apitoken/{token.pk}/narrow/")
+    view.survey()
+    change = bulk.begin("disable", APIToken.objects.all(), by=BY)
+    bulk.proceed(change)
+    view.open(f"/hub/admin/tokens/apitoken/bulk/{change.pk}/")
+    view.survey()
+    view.open("/hub/admin/tokens/apitoken/bulk/")
     view.survey()
 
 

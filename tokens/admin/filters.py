@@ -19,6 +19,7 @@ from database.networks import address_within, any_listed_within
 from scopes.definitions import SCOPES
 from services.models import Service
 from tokens.models import APIToken, CreatedVia, Purpose
+from tokens.oddities import oddities
 from tokens.policy_conditions import violating
 from web.admin_base import CaseFilter, ChosenFilter, TypedFilter
 
@@ -155,6 +156,16 @@ class PolicyFilter(CaseFilter):
         return queryset.filter(
             violating(timezone.now(), in_force=value == "in_force"), revoked_at=None
         )
+
+
+class LookFilter(CaseFilter):
+    """Tokens at which somebody should look, as the overview counts them."""
+
+    title = "worth a look"
+    parameter_name = "look"
+
+    def cases(self) -> dict[str, tuple[str, Q]]:
+        return oddities(timezone.now())
 
 
 class ScopeFilter(TypedFilter):

@@ -27,6 +27,7 @@ from tokens.admin.filters import (
     CreatedViaFilter,
     ExpiryFilter,
     GroupFilter,
+    LookFilter,
     NetworkFilter,
     OwnerKindFilter,
     PolicyFilter,
@@ -73,7 +74,7 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
     list_display_links = ("id_on_the_wire",)
     list_filter = (
         *(StateFilter, UseFilter, ExpiryFilter, ScopeFilter, PolicyFilter),
-        *(PurposeFilter, CreatedViaFilter, NetworkFilter),
+        *(LookFilter, PurposeFilter, CreatedViaFilter, NetworkFilter),
         *(OwnerKindFilter, GroupFilter, RoleFilter, "origin"),
         *(UserFilter, ServiceFilter, ClientFilter),
     )
