@@ -266,7 +266,9 @@ class UserTokensView(HubAPIView):
             **self.inherited_limits(owner),
         )
         shown = token_json(token, owner, describe(())[""])
-        return Response({**shown, "token": secret}, 201)
+        response = Response({**shown, "token": secret}, 201)
+        response["Cache-Control"] = "no-store"
+        return response
 
     def inherited_limits(self, owner: Owner) -> dict[str, Any]:
         """Return the limits of a token with which its owner requests another one.
