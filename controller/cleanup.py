@@ -31,6 +31,7 @@ from oauth.models import DeviceRequest, OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
 from tokens.actions import purge_expired
 from tokens.leaks import purge_reports
+from tokens.notices import purge_notices
 from tokens.policy_actions import apply_policies
 from tokens.usage import purge_usage
 
@@ -227,6 +228,7 @@ def _delete_some(rows: QuerySet[Any]) -> int:
 REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
     "tokens": partial(purge_expired, by=BY, most=BATCH),
     "rows of usage": partial(purge_usage, most=BATCH),
+    "notices of tokens": partial(purge_notices, most=BATCH),
     "reports of leaks": partial(purge_reports, most=BATCH),
     "codes": _remove_codes,
     "requests of devices": _remove_device_requests,

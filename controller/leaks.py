@@ -57,14 +57,15 @@ async def send_mails(term: Term) -> None:
         if message is None:
             await term.write(leaks.give_up_mail, pk)
             continue
-        is_sent = await asyncio.to_thread(_send, message)
+        is_sent = await asyncio.to_thread(send, message)
         await term.write(leaks.note_mail, pk, is_sent=is_sent)
 
 
-def _send(message: EmailMessage) -> bool:
+def send(message: EmailMessage) -> bool:
+    """Send a mail; return whether the mail server took the mail."""
     try:
         message.send()
     except (OSError, SMTPException) as problem:
-        logger.error("A mail about a leaked token was not sent: %s", problem)
+        logger.error("A mail about a token was not sent: %s", problem)
         return False
     return True

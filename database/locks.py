@@ -91,6 +91,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "tokens_tokenuse",
     "tokens_tokenday",
     "tokens_tokenoperation",
+    "tokens_tokennotice",
     "tokens_tokenpolicy",
     "tokens_tokenrequest",
     "tokens_tokenpreferences",

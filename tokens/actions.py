@@ -32,13 +32,14 @@ from scopes.definitions import INHERIT
 from scopes.grammar import check_count, check_scopes
 from scopes.refusals import Conflict, Forbidden, Invalid
 from services.models import Service
-from tokens import digests, format, keys, policy
+from tokens import digests, format, keys, notices, policy
 from tokens.models import (
     APIToken,
     CreatedVia,
     PreviousSecret,
     Purpose,
     TokenExchange,
+    TokenNotice,
 )
 from tokens.networks import check_networks, covers
 from tokens.policy import Policy
@@ -62,6 +63,19 @@ LONGEST_OVERLAP = 30 * 86_400
 MAX_ROTATION_KEY_LENGTH = 255
 # Requests in a minute that a limit may allow; more is as good as none.
 HIGHEST_RATE = 1_000_000
+
+# Changes of which owners are told, and ways to tokens of which they are not.
+NOTICES = {
+    "disable": TokenNotice.Kind.DISABLED,
+    "freeze": TokenNotice.Kind.FROZEN,
+}
+UNNOTICED = (
+    CreatedVia.SERVER,
+    CreatedVia.SERVICE,
+    CreatedVia.OAUTH,
+    CreatedVia.CONFIG,
+    CreatedVia.EXCHANGE,
+)
 
 # JupyterHub accepts supplied tokens from this length on.
 MIN_IMPORTED_LENGTH = 8
@@ -145,6 +159,8 @@ def issue_token(
         if not is_stored:
             # The limit applies to users only.
             raise _full(cast(User, owner), rules)
+        if via not in UNNOTICED:
+            notices.note_created(token, by=by)
     return token, secret
 
 
@@ -857,6 +873,10 @@ def _change(
     if names:
         tokens.update(**columns)
         record(by, f"token.{act}", "token", _only(names), names=names)
+        if act in NOTICES:
+            ids = [int(name[1:]) for name in names]
+            reason = columns.get("frozen_reason", "")
+            notices.note(NOTICES[act], ids, by=by, reason=reason)
     return len(names)
 
 

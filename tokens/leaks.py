@@ -29,7 +29,6 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
 from django.db.models import QuerySet
-from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.views.decorators.debug import sensitive_variables
@@ -45,6 +44,7 @@ from scopes.refusals import Busy, Unavailable
 from tokens import digests, format, keys, verification
 from tokens.actions import MIN_IMPORTED_LENGTH, revoke_tokens
 from tokens.models import APIToken, Leak, LeakReport, PreviousSecret
+from tokens.notices import FIRST_RETRY, LAST_RETRY, message, recipients, rendered
 from web.hooks import Hook
 from web.redaction import redact
 
@@ -59,12 +59,6 @@ MOST_WAITING: Final = 200
 # Days for which handled reports stay, without their strings.
 KEPT: Final = timedelta(days=30)
 LONGEST_SOURCE: Final = 500
-# A mail that could not be sent is tried again after twice the time since the leak, and
-# not any more after two days.
-FIRST_RETRY: Final = timedelta(minutes=1)
-LAST_RETRY: Final = timedelta(days=2)
-# Administrators who get the mail about a token of a service.
-MOST_RECIPIENTS: Final = 20
 
 STRING = re.compile(rf"[!-~]{{{MIN_IMPORTED_LENGTH},{format.MAX_LENGTH}}}")
 
@@ -274,22 +268,6 @@ def confirm(leak: Leak, now: datetime | None = None) -> None:
     Leak.objects.filter(pk=leak.pk, seen_at=None).update(seen_at=now or timezone.now())
 
 
-def recipients(token: APIToken) -> list[str]:
-    """Return the addresses for mail about a token.
-
-    A service has none, so administrators get the mail in its place.
-    """
-    if settings.EMAIL_BACKEND.endswith("dummy.EmailBackend"):
-        return []
-    users = User.objects.filter(is_active=True).exclude(email="")
-    users = (
-        users.filter(api_tokens=token)
-        if token.service_id is None
-        else users.filter(admin=True).order_by("pk")
-    )
-    return list(users.values_list("email", flat=True)[:MOST_RECIPIENTS])
-
-
 def mails_due(now: datetime, most: int = 20) -> list[int]:
     """Return the ids of leaks whose owners are to be mailed now."""
     due = Leak.objects.filter(mail_due__lte=now).order_by("mail_due")
@@ -313,12 +291,8 @@ def message_for(pk: int) -> EmailMessage | None:
         "site_name": settings.SITE_NAME or "Hub",
         "link": f"{address.rstrip('/')}/hub/token" if address else "",
     }
-    subject = render_to_string("tokens/email/leaked_subject.txt", context)
-    body = render_to_string("tokens/email/leaked_message.txt", context)
-    # Each recipient sees only their own address.
-    return EmailMessage(
-        " ".join(subject.split()), body.strip() + "\n", to=to[:1], bcc=to[1:]
-    )
+    subject = rendered("tokens/email/leaked_subject.txt", context)
+    return message(subject, rendered("tokens/email/leaked_message.txt", context), to)
 
 
 def visible_start(leak: Leak) -> str:

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from audit.actions import record
 from audit.models import Actor
+from tokens import notices
 from tokens.actions import freeze_tokens
-from tokens.models import APIToken, PreviousSecret
+from tokens.models import APIToken, PreviousSecret, TokenNotice
 from web.hooks import Hook
 
 # Called with the earlier secret that was used, the token in it, and the address from
@@ -64,6 +65,10 @@ def trip(pk: int, address: str, now: datetime | None = None) -> bool:
             chosen = APIToken.objects.filter(pk=token.pk)
             freeze_tokens(chosen, by=Actor.system("alarm"), reason=REASON, now=now)
             token.refresh_from_db()
+        else:
+            notices.note(
+                TokenNotice.Kind.TRIPPED, [token.pk], now=now, address=address[:64]
+            )
         token_tripped(secret, address)
     return True
 

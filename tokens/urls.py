@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tokens import leak_views, new_token, request_views, token_page, views
+from tokens import (
+    leak_views,
+    new_token,
+    notice_views,
+    request_views,
+    token_page,
+    views,
+)
 
 app_name = "tokens"
 urlpatterns = [
@@ -22,6 +29,12 @@ urlpatterns = [
         "token/requests/<int:pk>/<slug:act>",
         request_views.RequestView.as_view(),
         name="request",
+    ),
+    path("token/notices", notice_views.PreferencesView.as_view(), name="notices"),
+    path(
+        "token/notices/<int:pk>/seen",
+        notice_views.NoticeSeenView.as_view(),
+        name="notice-seen",
     ),
     path("token/a<int:pk>", token_page.TokenView.as_view(), name="token"),
     path("token/a<int:pk>/revoke", views.RevokeView.as_view(), name="revoke"),

@@ -26,6 +26,7 @@ from django.db import connection
 
 from database.batches import batches
 from database.locks import delete_all, lock_all, lock_free
+from tokens import notices
 from tokens.models import APIToken, TokenDay, TokenOperation, TokenUse
 from tokens.networks import network_around
 from tokens.usage_chart import DAYS
@@ -324,6 +325,11 @@ def _write_pairs(taken: dict[int, Uses], tokens: Iterable[APIToken]) -> None:
                     ),
                 )
             )
+        networks = {use.network for use in stored[pk]}
+        for (network, agent), _ in taken[pk].pairs.items():
+            if networks and network not in networks:
+                networks.add(network)
+                notices.note_network(wanted[pk], network, agent)
         others = sorted(before.values(), key=lambda use: use.last_at, reverse=True)
         outdated += [use.pk for use in others[PAIRS - len(taken[pk].pairs) :]]
     TokenUse.objects.bulk_create(

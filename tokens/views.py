@@ -14,7 +14,7 @@ from django.views.generic import DetailView, ListView
 
 from accounts.mixins import ScopeRequiredMixin
 from accounts.models import User
-from tokens import activity, approvals, clients
+from tokens import activity, approvals, clients, notices
 from tokens.actions import (
     disable_tokens,
     enable_tokens,
@@ -71,6 +71,7 @@ class TokenListView(OwnTokensMixin, ListView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         kwargs["leaks"] = list(unseen_by(self.user))
         kwargs["requests"] = approvals.shown_to(self.user, timezone.now())
+        kwargs["notices"] = list(notices.unseen_by(self.user)[: notices.MOST_SHOWN])
         kwargs["applications"] = applications(super().get_queryset())
         ended = self.reached().recently_ended(timezone.now())
         kwargs["ended"] = list(ended[:ENDED_SHOWN])

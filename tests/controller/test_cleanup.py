@@ -26,7 +26,8 @@ from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
 from tokens.actions import purge_expired
 from tokens.leaks import purge_reports
-from tokens.models import APIToken, LeakReport, TokenDay
+from tokens.models import APIToken, LeakReport, TokenDay, TokenNotice
+from tokens.notices import purge_notices
 from tokens.usage import purge_usage
 
 pytestmark = pytest.mark.django_db
@@ -166,6 +167,7 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
     client = make_client()
     for moment in (now - years, now):
         TokenDay.objects.create(token=kept_token, day=moment.date(), count=1)
+        TokenNotice.objects.create(token=kept_token, kind="frozen", at=moment)
         LeakReport.objects.create(received=moment, size=1, body=b"", handled_at=moment)
     for sign in (-1, 1):
         DeviceRequest.objects.create(
@@ -200,6 +202,7 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
     assert removed == {
         "tokens": 1,
         "rows of usage": 1,
+        "notices of tokens": 1,
         "reports of leaks": 1,
         "codes": 1,
         "requests of devices": 1,
@@ -242,6 +245,7 @@ def test_removes_little_at_once(
     for number in range(5):
         token, _ = make_token(ada)
         TokenDay.objects.create(token=token, day=past.date(), count=1)
+        TokenNotice.objects.create(token=token, kind="frozen", at=past)
         LeakReport.objects.create(received=past, size=1, body=b"", handled_at=past)
         DeviceRequest.objects.create(
             **{"handle": f"{number}", "user_handle": f"{number}", "expires_at": past}
@@ -270,6 +274,9 @@ def test_removes_little_at_once(
     )
     monkeypatch.setitem(
         housekeeping.REMOVALS, "rows of usage", partial(purge_usage, most=2)
+    )
+    monkeypatch.setitem(
+        housekeeping.REMOVALS, "notices of tokens", partial(purge_notices, most=2)
     )
     here = Here()
 

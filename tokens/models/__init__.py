@@ -3,6 +3,7 @@
 from tokens.models.bulk import BulkChange
 from tokens.models.exchange import TokenExchange
 from tokens.models.leak import Leak, LeakReport
+from tokens.models.notice import TokenNotice
 from tokens.models.policy import TokenPolicy, TokenPreferences, TokenRequest
 from tokens.models.token import (
     AUTOMATIC,
@@ -30,6 +31,7 @@ __all__ = [
     "Purpose",
     "TokenDay",
     "TokenExchange",
+    "TokenNotice",
     "TokenOperation",
     "TokenPolicy",
     "TokenPreferences",
