@@ -2,7 +2,8 @@
 
 A *token of the hub* is exchanged for one of the same owner with at most the same scopes
 and the same end. It is valid as long as its parent is unchanged: revoking, disabling,
-freezing or narrowing the parent ends it (`tokens.models.TokenExchange`).
+freezing or narrowing the parent ends it (`tokens.models.TokenExchange`). Rotating the
+parent ends it together with the earlier secret.
 
 A *signed token of a CI* is exchanged for a token of the owner that a trusted publisher
 names (`publishers.py`), once, for 15 minutes.
@@ -35,7 +36,7 @@ from scopes.refusals import Busy, Invalid, Refusal
 from services.models import Service
 from tokens import clients
 from tokens.actions import issue_token
-from tokens.models import APIToken, CreatedVia, TokenExchange
+from tokens.models import APIToken, CreatedVia, PreviousSecret, TokenExchange
 from tokens.verification import Bearer, verify
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105
@@ -149,7 +150,7 @@ def exchange_own(
         )
     scopes = list(parent.scopes) if scopes is None else narrow(bearer, parent, scopes)
     by = bearer.actor(asked.address)
-    return issue_narrower(parent, scopes, seconds, by=by)
+    return issue_narrower(parent, scopes, seconds, public_id=bearer.public_id, by=by)
 
 
 def narrow(bearer: Bearer, parent: APIToken, scopes: Sequence[str]) -> list[str]:
@@ -182,10 +183,15 @@ def issue_narrower(
     scopes: list[str],
     seconds: int | None,
     *,
+    public_id: str,
     by: Actor,
     now: datetime | None = None,
 ) -> tuple[APIToken, str]:
-    """Issue a token that depends on its parent; return it with its secret."""
+    """Issue a token that depends on its parent; return it with its secret.
+
+    `public_id` is that of the parent's secret that was presented, perhaps an earlier
+    one: the token ends with that secret.
+    """
     now = now or timezone.now()
     seconds = seconds or USUAL_SECONDS
     if parent.expires_at is not None:
@@ -212,6 +218,15 @@ def issue_narrower(
     TokenExchange.objects.create(
         token=token, parent=parent, scopes=parent.scopes, networks=parent.networks
     )
+    # Read after the row above, for which a rotation waits or was waited for: so a
+    # rotation at the same moment counts, too.
+    earlier = PreviousSecret.objects.filter(token=parent, public_id=public_id).first()
+    if earlier is not None:
+        if earlier.ends_at <= now:
+            raise Invalid("The subject_token was replaced by a rotation.")
+        if token.expires_at is None or token.expires_at > earlier.ends_at:
+            token.expires_at = earlier.ends_at
+            token.save(update_fields=["expires_at"])
     return token, secret
 
 

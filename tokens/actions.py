@@ -517,7 +517,8 @@ def rotate_token(
     """Give a token a new secret; return both.
 
     The earlier secret stays valid for `overlap` seconds. Its later use raises an alarm
-    and, if so wished, `freezes` the token. Id, scopes and history stay.
+    and, if so wished, `freezes` the token. Tokens that were exchanged for this one end
+    with the earlier secret. Id, scopes and history stay.
 
     A repeated call with the same idempotency `key` returns the same new secret, and
     changes nothing: a program that lost the response repeats its call without danger.
@@ -574,6 +575,11 @@ def rotate_token(
         for name, value in changed.items():
             setattr(current, name, value)
         current.save(update_fields=list(changed))
+        # What was exchanged for the earlier secret ends with that secret at the latest.
+        exchanged = APIToken.objects.filter(exchange__parent=current)
+        longer = exchanged.filter(Q(expires_at=None) | Q(expires_at__gt=ends_at))
+        ids = list(locked(longer).values_list("pk", flat=True))
+        APIToken.objects.filter(pk__in=ids).update(expires_at=ends_at)
         record(
             by,
             "token.rotate",

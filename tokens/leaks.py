@@ -215,9 +215,18 @@ def _store(
     """Store the leak of one secret; return whether it is new."""
     public_id = token.public_id
     if found.earlier_id is not None:
-        earlier = PreviousSecret.objects.filter(pk=found.earlier_id)
-        earlier.filter(ends_at__gt=now).update(ends_at=now)
-        public_id = earlier.get().public_id
+        earlier = PreviousSecret.objects.get(pk=found.earlier_id)
+        if earlier.ends_at > now:
+            # Whoever had the secret could exchange it, for tokens that end with it.
+            revoke_tokens(
+                APIToken.objects.filter(
+                    exchange__parent=token, expires_at__lte=earlier.ends_at
+                ),
+                by=by,
+                now=now,
+            )
+            PreviousSecret.objects.filter(pk=earlier.pk).update(ends_at=now)
+        public_id = earlier.public_id
     leak, is_new = Leak.objects.get_or_create(
         token=token,
         public_id=public_id,

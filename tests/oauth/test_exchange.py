@@ -26,11 +26,12 @@ from accounts.models import User
 from audit.models import Actor
 from hubsite.config.publishers import publishers as read_publishers
 from oauth import publishers
+from oauth.metadata import DEVICE_CODE
 from oauth.models import SpentAssertion
 from services.models import Service
 from tests.factories import make_role, make_token, make_user
 from tests.oauth.conftest import TOKEN, SignIn
-from tokens import actions
+from tokens import actions, leaks
 from tokens.models import APIToken
 from tokens.verification import verify
 
@@ -556,3 +557,62 @@ def test_rules_that_stop_the_start(changes: dict[str, Any]) -> None:
 
     with pytest.raises(ValueError, match=r"\w"):
         read_publishers([rule | changes])
+
+
+# Rotation of the parent
+
+
+@pytest.mark.parametrize("overlap", [0, 600])
+def test_a_rotation_ends_what_was_exchanged_before(mallory: User, overlap: int) -> None:
+    parent, secret = make_token(mallory)
+    child = narrowed(secret, expires_in="8640000")
+
+    _, new = actions.rotate_token(parent, by=BY, overlap=overlap)
+
+    assert (verify(child) is not None) == (overlap > 0)
+    assert verify(narrowed(new))
+    with time_machine.travel(timezone.now() + timedelta(seconds=601)):
+        assert verify(child) is None
+
+
+def test_an_earlier_secret_is_exchanged_for_its_own_time_only(mallory: User) -> None:
+    parent, secret = make_token(mallory)
+    actions.rotate_token(parent, by=BY, overlap=600)
+
+    child = narrowed(secret, expires_in="8640000")
+
+    assert verify(child)
+    with time_machine.travel(timezone.now() + timedelta(seconds=601)):
+        assert verify(child) is None
+
+
+def test_a_leaked_earlier_secret_ends_what_was_exchanged_for_it(mallory: User) -> None:
+    parent, secret = make_token(mallory)
+    before = narrowed(secret)
+    _, new = actions.rotate_token(parent, by=BY, overlap=600)
+    during, with_new = narrowed(secret), narrowed(new, expires_in="7200")
+
+    leaks.receive([leaks.Finding(secret)], address="192.0.2.1")
+    report = leaks.next_report()
+    assert report
+    leaks.end_leaked(report, leaks.find_leaked(report))
+
+    assert verify(before) is None and verify(during) is None
+    assert verify(with_new) and verify(new)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"subject_token": "a\0b"},
+        {"scope": "read:users\0"},
+        {"expires_in": "\u0663"},
+        {"subject_token_type": ID_TOKEN, "subject_token": "a.\0.b"},
+        {"grant_type": DEVICE_CODE, "client_id": "a\0b", "device_code": "x"},
+        {"grant_type": DEVICE_CODE, "client_id": "ab", "device_code": "x\0"},
+    ],
+)
+def test_odd_input_is_refused(mallory: User, fields: dict[str, str]) -> None:
+    secret = make_token(mallory)[1]
+
+    assert exchange(secret, **fields).status_code in (400, 401)
