@@ -42,6 +42,8 @@ State = TokenRequest.State
 MAX_TEXT: Final = 1_023
 # Requests of one person that wait for a decision.
 MOST_PENDING: Final = 20
+# Requests of one person within a day, because each is mailed to administrators.
+MOST_A_DAY: Final = 40
 # How long an approved token may be collected, and a decision is shown.
 COLLECTED_WITHIN: Final = timedelta(days=30)
 MOST_MAILED: Final = 50
@@ -87,6 +89,13 @@ def ask(
     if pending.count() >= MOST_PENDING:
         raise Conflict(
             f"{MOST_PENDING} of your requests wait for a decision: withdraw one first."
+        )
+    day = timezone.now() - timedelta(days=1)
+    asked = TokenRequest.objects.filter(user=user, created__gt=day)
+    if asked.count() >= MOST_A_DAY:
+        raise Conflict(
+            f"You made {MOST_A_DAY} requests within a day, as many as are accepted:"
+            " wait until tomorrow."
         )
     request = TokenRequest.objects.create(
         user=user,

@@ -239,3 +239,14 @@ def test_a_longer_life_is_asked_for_on_the_tokens_page(as_: Any, alan: User) -> 
 
     token.refresh_from_db()
     assert token.expires_at == now + timedelta(days=90)
+
+
+def test_withdrawn_requests_of_a_day_count_because_each_sends_a_mail(
+    alan: User,
+) -> None:
+    for _ in range(approvals.MOST_A_DAY):
+        request = approvals.ask(alan, by=BY, reason="x", expires_in=DAY)
+        approvals.withdraw(request, by=BY)
+
+    with pytest.raises(Conflict, match="wait until tomorrow"):
+        approvals.ask(alan, by=BY, reason="x", expires_in=DAY)
