@@ -23,6 +23,7 @@ from api.bodies import BodySerializer, Flag, Names, Number, Text, check_names
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.serializers import ErrorSerializer, Shape, names, text
+from database.locks import locked
 from scopes.access import Target
 from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Forbidden, Invalid, NotFound
@@ -329,6 +330,9 @@ class TokenView(OneTokenView):
             raise self.refusal(token)
         # A refused change leaves the others undone.
         with transaction.atomic():
+            # Keys that are left out stay as they are by now.
+            rows = APIToken.objects.select_related("user", "service")
+            token = locked(rows.filter(pk=token.pk)).first() or token
             if "scopes" in data:
                 change = change_scopes if may_issue else narrow_token
                 token = change(token, check_names(data["scopes"], "scopes"), by=by)

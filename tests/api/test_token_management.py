@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from api.token_management import OneTokenView
 from tests.factories import make_group, make_service, make_token, make_user
 from tokens.models import APIToken
 from tokens.verification import verify
@@ -253,3 +254,67 @@ def test_tokens_of_services_are_for_those_who_reach_all(call: Any) -> None:
     assert call(few, "get", f"/{token}").json()["service"] == "grader"
     assert call(few, "post", f"/{token}/rotate").status_code == 403
     assert call(all_of_them, "post", f"/{token}/rotate").status_code == 200
+
+
+# Odd input, and changes at the same time
+
+
+def test_a_reason_without_nul_characters(call: Any, alan: User, manager: str) -> None:
+    token, _ = make_token(alan)
+
+    for action in ("freeze", "disable", "enable", "unfreeze"):
+        reply = call(manager, "post", f"/{token}/{action}", {"reason": "a\0b"})
+        assert reply.status_code in (200, 400), action
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"expires_in": 10**30},
+        {"expires_in": -(10**18)},
+        {"expires_in": 10**18},
+        {"rate_limit": 10**30},
+        {"rate_limit": True},
+        {"networks": [None]},
+        {"networks": ["10.0.0.0/8\0"]},
+        {"networks": {"a": 1}},
+        {"note": "a\0b"},
+        {"scopes": ["a\0b"]},
+        {"scopes": [["self"]]},
+        {"scopes": ["read:users!user=a\0b"]},
+    ],
+)
+def test_odd_changes_are_refused(
+    call: Any, alan: User, manager: str, body: dict[str, Any]
+) -> None:
+    token, _ = make_token(alan)
+
+    assert call(manager, "patch", f"/{token}", body).status_code == 400
+
+
+@pytest.mark.parametrize("overlap", [10**30, -1, 10**18])
+def test_odd_overlaps_are_refused(
+    call: Any, alan: User, manager: str, overlap: int
+) -> None:
+    token, _ = make_token(alan)
+
+    reply = call(manager, "post", f"/{token}/rotate", {"overlap": overlap})
+
+    assert reply.status_code == 400
+
+
+def test_another_limit_that_was_set_meanwhile_stays(
+    call: Any, alan: User, manager: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = make_token(alan)
+    may_issue = OneTokenView.may_issue
+
+    def limit_meanwhile(view: OneTokenView, shown: APIToken) -> bool:
+        APIToken.objects.filter(pk=token.pk).update(networks=["192.0.2.0/24"])
+        return may_issue(view, shown)
+
+    monkeypatch.setattr(OneTokenView, "may_issue", limit_meanwhile)
+
+    assert call(manager, "patch", f"/{token}", {"rate_limit": 5}).status_code == 200
+    token.refresh_from_db()
+    assert (token.networks, token.rate_limit) == (["192.0.2.0/24"], 5)

@@ -278,3 +278,11 @@ def test_an_unknown_change_is_not_found(
     as_: SignIn, alan: User, token: APIToken
 ) -> None:
     assert as_(alan).post(f"{page_of(token)}/burn").status_code == 404
+
+
+def test_a_group_with_an_odd_name_is_simulated(as_: Any, alan: User) -> None:
+    token, _ = make_token(alan)
+
+    for name in ("a\0b", "\0", "x" * 5_000):
+        reply = as_(alan).post(f"/hub/token/a{token.pk}", {"without": name})
+        assert reply.status_code == 200, name[:9]
