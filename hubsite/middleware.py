@@ -72,8 +72,10 @@ class HubMiddleware:
         }
         if settings.IS_HTTPS:
             # Calls on the short way do not pass Django's own middleware.
+            below = settings.SECURE_HSTS_INCLUDE_SUBDOMAINS
             self.headers["Strict-Transport-Security"] = (
-                f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains"
+                f"max-age={settings.SECURE_HSTS_SECONDS}"
+                f"{'; includeSubDomains' if below else ''}"
             )
         self.api_headers = self.headers | {
             "Content-Security-Policy": f"{frames}; default-src 'none'"

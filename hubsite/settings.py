@@ -346,14 +346,16 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 365 * 86400 if IS_HTTPS else 0
-# Hosts of servers are below the hub's host, and use its scheme.
-SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
+# With hosts of servers below the hub's host, these use its scheme. Other hosts below
+# the hub's are not the hub's to decide about.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS and bool(HUB.subdomain_host)
 X_FRAME_OPTIONS = "DENY"
 # Warnings of `manage.py check --deploy` about protection that the hub has in another
 # form. Without https, warnings about https remain.
 SILENCED_SYSTEM_CHECKS = [
     "security.W002",  # Every response has `frame-ancestors`, see FRAME_ANCESTORS.
     "security.W003",  # `web.xsrf` protects forms, with the names of JupyterHub.
+    "security.W005",  # HSTS holds for hosts below where these are the hub's own.
     "security.W008",  # The proxy for https redirects pages, see the guide.
     "security.W021",  # Preloading is for the owner of the domain to decide.
 ]

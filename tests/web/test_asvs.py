@@ -76,13 +76,17 @@ def test_asvs_3_3_4_scripts_do_not_read_session_cookies(session_cookie: Any) -> 
     assert session_cookie["httponly"]
 
 
+@pytest.mark.parametrize("below", [False, True])
 @pytest.mark.parametrize("path", ["/hub/login", f"{API}/", f"{API}/user"])
-def test_asvs_3_4_1_every_response_has_hsts(path: str, settings: Any) -> None:
+def test_asvs_3_4_1_every_response_has_hsts(
+    path: str, below: bool, settings: Any
+) -> None:
     settings.IS_HTTPS, settings.SECURE_HSTS_SECONDS = True, 31_536_000
+    settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = below
 
     sent = Client().get(path)["Strict-Transport-Security"]
 
-    assert sent == "max-age=31536000; includeSubDomains"
+    assert sent == "max-age=31536000" + ("; includeSubDomains" if below else "")
 
 
 def test_asvs_3_4_2_no_foreign_origin_reads_the_api(ada: User, bearer: Any) -> None:
