@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from math import ceil
+from typing import Any, ClassVar, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
@@ -39,6 +40,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from api import converters  # noqa: F401  (registers the converter of names)
@@ -51,7 +53,9 @@ from api.permissions import HasScope, NothingHere
 from api.renderers import JSONRenderer
 from audit.models import Actor
 from scopes.access import EMPTY, Access
+from scopes.refusals import Busy
 from tokens.authentication import TokenAuthentication
+from tokens.rates import TokenThrottle
 from tokens.verification import Bearer
 from web.bodies import SMALL, limits_bodies
 
@@ -101,6 +105,7 @@ class HubAPIView(APIView):
         SessionAuthentication,
     )
     permission_classes: Sequence[type[BasePermission]] = (HasScope,)
+    throttle_classes: Sequence[type[BaseThrottle]] = (TokenThrottle,)
     parser_classes = (JSONParser,)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = OnlyJSON
@@ -155,6 +160,21 @@ class HubAPIView(APIView):
             asked.access = EMPTY
         # The access log reads the actor from Django's request.
         asked.actor = asked._request.actor = Actor.of_request(asked)
+
+    def check_permissions(self, request: Request) -> None:
+        """Compare the limit of the token first, so that refused requests count, too."""
+        if getattr(request.auth, "rate_limit", None) is not None:
+            self.check_throttles(request)
+        super().check_permissions(request)
+
+    def throttled(self, request: Request, wait: float | None) -> NoReturn:
+        seconds = ceil(wait or 1)
+        limit = getattr(request.auth, "rate_limit", None)
+        raise Busy(
+            f"This token may make {limit} requests in a minute, and has made them. Try"
+            f" again in {seconds} seconds.",
+            seconds,
+        )
 
     def http_method_not_allowed(
         self, request: Any, *args: Any, **kwargs: Any

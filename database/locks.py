@@ -90,6 +90,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "tokens_previoussecret",
     "tokens_tokenuse",
     "tokens_tokenday",
+    "tokens_tokenrate",
     "tokens_tokenoperation",
     "tokens_tokennotice",
     "tokens_tokenpolicy",

@@ -124,6 +124,10 @@ class HubMiddleware:
         if is_api and request.method == "GET":
             response = tag(request, response)
         self.add_headers(response, is_api)
+        rate = getattr(request, "rate", None)
+        if rate is not None:
+            for name, value in rate.headers.items():
+                response.headers[name] = value
         took = time.perf_counter() - began
         observe_request(request, response, took)
         if uses.are_recorded():

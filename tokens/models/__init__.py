@@ -5,6 +5,7 @@ from tokens.models.exchange import TokenExchange
 from tokens.models.leak import Leak, LeakReport
 from tokens.models.notice import TokenNotice
 from tokens.models.policy import TokenPolicy, TokenPreferences, TokenRequest
+from tokens.models.rate import TokenRate
 from tokens.models.token import (
     AUTOMATIC,
     ENDED_KEPT,
@@ -35,6 +36,7 @@ __all__ = [
     "TokenOperation",
     "TokenPolicy",
     "TokenPreferences",
+    "TokenRate",
     "TokenRequest",
     "TokenUse",
 ]
