@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = (("tokens", "0010_bulk_changes"),)
+    dependencies = (("tokens", "0011_usage_times"),)
     operations = (
         migrations.CreateModel(
             name="TokenRate",
