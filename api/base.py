@@ -160,12 +160,9 @@ class HubAPIView(APIView):
             asked.access = EMPTY
         # The access log reads the actor from Django's request.
         asked.actor = asked._request.actor = Actor.of_request(asked)
-
-    def check_permissions(self, request: Request) -> None:
-        """Compare the limit of the token first, so that refused requests count, too."""
-        if getattr(request.auth, "rate_limit", None) is not None:
+        # Before the permissions, so that refused requests count, too.
+        if getattr(asked.auth, "rate_limit", None) is not None:
             self.check_throttles(request)
-        super().check_permissions(request)
 
     def throttled(self, request: Request, wait: float | None) -> NoReturn:
         seconds = ceil(wait or 1)
