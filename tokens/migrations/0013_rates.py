@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = (("tokens", "0011_usage_times"),)
+    dependencies = (("tokens", "0012_notices"),)
     operations = (
         migrations.CreateModel(
             name="TokenRate",
