@@ -201,6 +201,8 @@ def issue_narrower(
             raise Invalid("The subject_token has expired.")
     owner = parent.owner
     keep(User if isinstance(owner, User) else Service, owner.pk)
+    # A rotation at the same moment waits, or is waited for.
+    keep(APIToken, parent.pk)
     token, secret = issue_token(
         owner,
         by=by,
@@ -218,8 +220,6 @@ def issue_narrower(
     TokenExchange.objects.create(
         token=token, parent=parent, scopes=parent.scopes, networks=parent.networks
     )
-    # Read after the row above, for which a rotation waits or was waited for: so a
-    # rotation at the same moment counts, too.
     earlier = PreviousSecret.objects.filter(token=parent, public_id=public_id).first()
     if earlier is not None:
         if earlier.ends_at <= now:

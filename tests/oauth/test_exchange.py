@@ -16,6 +16,7 @@ import jwt
 import pytest
 import time_machine
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given
@@ -26,6 +27,7 @@ from accounts.models import User
 from audit.models import Actor
 from hubsite.config.publishers import publishers as read_publishers
 from oauth import publishers
+from oauth.exchange import issue_narrower
 from oauth.metadata import DEVICE_CODE
 from oauth.models import SpentAssertion
 from services.models import Service
@@ -616,3 +618,32 @@ def test_odd_input_is_refused(mallory: User, fields: dict[str, str]) -> None:
     secret = make_token(mallory)[1]
 
     assert exchange(secret, **fields).status_code in (400, 401)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rotation_at_the_same_moment_counts() -> None:
+    parent, secret = make_token(make_user("mallory"))
+    found = verify(secret)
+    assert found
+
+    def rotate() -> None:
+        actions.rotate_token(parent, by=BY, overlap=0)
+        connection.close()
+
+    rotation = threading.Thread(target=rotate)
+    # SQLite in memory does not wait for locks.
+    waits = connection.vendor != "sqlite" or not connection.is_in_memory_db()
+    with transaction.atomic():
+        _, child = issue_narrower(
+            parent, ["read:users!user"], None, public_id=found.public_id, by=BY
+        )
+        if waits:
+            rotation.start()
+            # Nothing depends on this time: the rotation waits for this transaction.
+            rotation.join(0.5)
+    if not waits:
+        rotation.start()
+    rotation.join()
+
+    assert verify(secret) is None
+    assert verify(child) is None
