@@ -99,7 +99,8 @@ class SelectedView(OwnTokensMixin, View):
     def post(self, request: HttpRequest) -> HttpResponse:
         if not self.may_change():
             raise PermissionDenied("You may not change tokens of your own.")
-        ids = [int(pk) for pk in request.POST.getlist("token") if pk.isdecimal()]
+        texts = request.POST.getlist("token")
+        ids = [int(text) for text in texts if text.isdecimal() and len(text) < 19]
         selected = self.get_queryset().filter(client_id="", pk__in=ids[:MOST_SELECTED])
         action = request.POST.get("action", "")
         number = selected.count()

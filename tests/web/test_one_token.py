@@ -286,3 +286,10 @@ def test_a_group_with_an_odd_name_is_simulated(as_: Any, alan: User) -> None:
     for name in ("a\0b", "\0", "x" * 5_000):
         reply = as_(alan).post(f"/hub/token/a{token.pk}", {"without": name})
         assert reply.status_code == 200, name[:9]
+
+
+@pytest.mark.parametrize("number", ["9" * 25, "9" * 5_000, "\u0663", "-1"])
+def test_odd_numbers_select_no_token(as_: SignIn, alan: User, number: str) -> None:
+    form = {"token": [number], "action": "disable"}
+
+    assert as_(alan).post("/hub/token/selected", form).status_code == 302
