@@ -44,6 +44,8 @@ from tokens.actions import (
 )
 from tokens.lists import STATES, TokenFilterForm
 from tokens.models import APIToken, Purpose
+from tokens.networks import covers
+from tokens.verification import Bearer
 
 TOKEN_ID = re.compile(r"a([0-9]{1,18})")
 # A rotation that is repeated with the same value returns the same secret.
@@ -245,6 +247,22 @@ class TokensView(HubAPIView):
         return self.paginator.get_paginated_response([managed_json(t) for t in page])
 
 
+Limits = tuple[list[str] | None, int | None]
+
+
+def limits_of(token: APIToken | Bearer) -> Limits:
+    """Return the networks and the requests in a minute to which a token is limited."""
+    return token.networks, token.rate_limit
+
+
+def is_wider(before: Limits, after: Limits) -> bool:
+    """Tell whether one of two limits was lifted or made wider."""
+    (inner, rate), (outer, other) = before, after
+    return not covers(inner, outer) or (
+        rate is not None and (other is None or other > rate)
+    )
+
+
 class OneTokenView(HubAPIView):
     """The base of views of one token, with the scopes of its owner."""
 
@@ -295,6 +313,22 @@ class OneTokenView(HubAPIView):
         if not self.may_issue(token):
             raise self.refusal(token)
 
+    def require_own_limits(self, token: APIToken) -> None:
+        """Refuse a limited token that would get around its limits by another one.
+
+        A new token of the same owner gets the limits of the caller, so a new secret and
+        lifted limits have to stay within these, too.
+        """
+        bearer, by = self.request.auth, self.request.actor
+        if bearer is None or (by.kind, by.name) != (token.owner_kind, token.owner.name):
+            return
+        if is_wider(limits_of(bearer), limits_of(token)):
+            raise Forbidden(
+                "This token may be used from some networks or at some rate only, and"
+                f" token {token} would have wider limits: sign in, or use another"
+                " token."
+            )
+
     @staticmethod
     def refusal(token: APIToken) -> Forbidden:
         return Forbidden(
@@ -339,12 +373,15 @@ class TokenView(OneTokenView):
             if "expires_in" in data:
                 token = extend_token(token, data["expires_in"], by=by)
             if data.keys() & {"networks", "rate_limit"}:
+                before = limits_of(token)
                 token = set_limits(
                     token,
                     networks=data.get("networks", token.networks),
                     rate_limit=data.get("rate_limit", token.rate_limit),
                     by=by,
                 )
+                if is_wider(before, limits_of(token)):
+                    self.require_own_limits(token)
             if "note" in data:
                 token = rename_token(token, data["note"], by=by)
         return Response(managed_json(token))
@@ -369,6 +406,7 @@ class RotationView(OneTokenView):
     def post(self, request: APIRequest, token_id: str) -> HttpResponse:
         data, token = self.read_body(), self.find_valid()
         self.require_issuing(token)
+        self.require_own_limits(token)
         key = request.META.get(IDEMPOTENCY_KEY, "")
         token, secret = rotate_token(token, by=request.actor, key=key, **data)
         response = Response({**managed_json(token), "token": secret})

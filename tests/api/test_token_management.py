@@ -318,3 +318,39 @@ def test_another_limit_that_was_set_meanwhile_stays(
     assert call(manager, "patch", f"/{token}", {"rate_limit": 5}).status_code == 200
     token.refresh_from_db()
     assert (token.networks, token.rate_limit) == (["192.0.2.0/24"], 5)
+
+
+# Limits of the caller
+
+
+LIMITS: dict[str, Any] = {"networks": ["127.0.0.0/8"], "rate_limit": 100}
+
+
+def test_a_limited_token_lifts_no_limits_by_its_successor(
+    call: Any, bearer: Any, alan: User, manager: str
+) -> None:
+    APIToken.objects.filter(note="manager").update(**LIMITS)
+    issued = bearer(manager).post(
+        "/hub/api/users/alan/tokens", {}, content_type="application/json"
+    )
+    where = f"/{issued.json()['id']}"
+
+    for lifted in ({"networks": None}, {"rate_limit": None}, {"rate_limit": 101}):
+        assert call(manager, "patch", where, lifted).status_code == 403, lifted
+    assert call(manager, "patch", where, {"rate_limit": 99}).status_code == 200
+    token = APIToken.objects.get(pk=where[2:])
+    assert (token.networks, token.rate_limit) == (LIMITS["networks"], 99)
+    # Within the limits of the caller.
+    assert call(manager, "patch", where, {"rate_limit": 100}).status_code == 200
+    assert call(manager, "post", f"{where}/rotate").status_code == 200
+
+
+def test_a_limited_token_gets_no_secret_without_its_limits(
+    call: Any, alan: User, manager: str
+) -> None:
+    APIToken.objects.filter(note="manager").update(**LIMITS)
+    other, secret = make_token(alan)
+
+    assert call(manager, "post", f"/{other}/rotate").status_code == 403
+    assert call(manager, "patch", f"/{other}", {"rate_limit": 500}).status_code == 200
+    assert call(secret, "post", f"/{other}/rotate").status_code == 200
