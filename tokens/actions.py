@@ -77,6 +77,12 @@ UNNOTICED = (
     CreatedVia.EXCHANGE,
 )
 
+# The label of the hub as an actor, for instance of an alarm.
+THE_HUB = Actor.system("").label
+OF_OTHERS = (
+    "Somebody else has {done} this token: ask the person who did, or an administrator."
+)
+
 # JupyterHub accepts supplied tokens from this length on.
 MIN_IMPORTED_LENGTH = 8
 
@@ -633,12 +639,26 @@ def freeze_tokens(
 
 
 def unfreeze_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
-    """End the freeze of these tokens; return the number of changes."""
+    """End the freeze of these tokens; return the number of changes.
+
+    Owners look into alarms of the hub themselves. They do not unfreeze what another
+    person froze.
+    """
     _refuse_among(tokens, by, "unfreeze itself")
     frozen = Q(frozen_at__isnull=False, revoked_at=None)
-    return _change_in_batches(
-        tokens, frozen, by, "unfreeze", frozen_at=None, frozen_by="", frozen_reason=""
+    by_others = _owned_by(by) & ~Q(frozen_by__in=("", by.label, THE_HUB))
+    changed = _change_in_batches(
+        tokens,
+        frozen & ~by_others,
+        by,
+        "unfreeze",
+        frozen_at=None,
+        frozen_by="",
+        frozen_reason="",
     )
+    if not changed and tokens.filter(frozen & by_others).exists():
+        raise Forbidden(OF_OTHERS.format(done="frozen"))
+    return changed
 
 
 def disable_tokens(
@@ -656,12 +676,19 @@ def disable_tokens(
 
 
 def enable_tokens(tokens: QuerySet[APIToken], *, by: Actor) -> int:
-    """Enable these tokens, in batches; return the number of changes."""
+    """Enable these tokens, in batches; return the number of changes.
+
+    Owners do not enable what somebody else disabled.
+    """
     _refuse_among(tokens, by, "enable itself")
     paused = Q(disabled_at__isnull=False, revoked_at=None)
-    return _change_in_batches(
-        tokens, paused, by, "enable", disabled_at=None, disabled_by=""
+    by_others = _owned_by(by) & ~Q(disabled_by__in=("", by.label))
+    changed = _change_in_batches(
+        tokens, paused & ~by_others, by, "enable", disabled_at=None, disabled_by=""
     )
+    if not changed and tokens.filter(paused & by_others).exists():
+        raise Forbidden(OF_OTHERS.format(done="disabled"))
+    return changed
 
 
 @transaction.atomic
@@ -848,6 +875,15 @@ def _beyond(token: APIToken, scopes: list[str]) -> frozenset[str]:
         return frozenset() if INHERIT in token.scopes else frozenset({INHERIT})
     identity = Identity(token.owner_kind, token.owner.name)
     return token.access.lacking(expand(scopes, identity), members_among)
+
+
+def _owned_by(actor: Actor) -> Q:
+    """Return the condition of tokens whose owner the actor is."""
+    if actor.kind == "user":
+        return Q(user__in=User.objects.filter(name=actor.name))
+    if actor.kind == "service":
+        return Q(service__in=Service.objects.filter(name=actor.name))
+    return Q(pk__in=())
 
 
 def _refuse_itself(token: APIToken, by: Actor, act: str) -> None:

@@ -170,6 +170,8 @@ class TokenView(OwnTokensMixin, DetailView):
         """Return the forms of the page; `given` replaces one that has errors."""
         token = self.object
         hidden = {"enable" if token.disabled_at is None else "disable"}
+        if token.disabled_by not in ("", self.actor.label):
+            hidden.add("enable")
         if token.frozen_at is None:
             hidden.add("unfreeze")
         return [

@@ -14,6 +14,7 @@ from django.views.generic import DetailView, ListView
 
 from accounts.mixins import ScopeRequiredMixin
 from accounts.models import User
+from scopes.refusals import Refusal
 from tokens import activity, approvals, clients, notices
 from tokens.actions import (
     disable_tokens,
@@ -123,7 +124,11 @@ class SelectedView(OwnTokensMixin, View):
             messages.warning(self.request, "Choose what to do with the tokens.")
             return redirect("tokens:list")
         function, done = acts[action]
-        changed = function(selected, by=self.actor)
+        try:
+            changed = function(selected, by=self.actor)
+        except Refusal as refusal:
+            messages.error(self.request, refusal.for_people)
+            return redirect("tokens:list")
         words = f"{changed} token{'' if changed == 1 else 's'}"
         messages.success(self.request, f"{done} {words}.")
         return redirect("tokens:list")

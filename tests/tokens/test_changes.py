@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,17 +14,19 @@ from accounts.models import User
 from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid
 from tests.conftest import API, BearerClient
-from tests.factories import BY, make_token
+from tests.factories import BY, make_service, make_token
 from tokens.actions import (
     change_scopes,
     disable_tokens,
     enable_tokens,
     extend_token,
+    freeze_tokens,
     issue_token,
     narrow_token,
     rename_token,
     revoke_token,
     set_limits,
+    unfreeze_tokens,
 )
 from tokens.models import APIToken
 from tokens.networks import WrongNetwork
@@ -225,3 +228,41 @@ def test_the_holder_of_the_secret_is_told_and_nobody_else(alan: User) -> None:
     assert wrong.status_code == 403
     assert "192.0.2" not in wrong.json()["message"]
     assert right.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("stop", "go_on", "state"),
+    [
+        (disable_tokens, enable_tokens, "disabled_at"),
+        (partial(freeze_tokens, reason="odd"), unfreeze_tokens, "frozen_at"),
+    ],
+    ids=["disable", "freeze"],
+)
+def test_owners_do_not_undo_what_somebody_else_did(
+    alan: User, stop: Any, go_on: Any, state: str
+) -> None:
+    owner, grace = (Actor("user", name) for name in ("alan", "grace"))
+    token, _ = make_token(alan)
+    of_service, _ = make_token(make_service("ci"))
+    row = APIToken.objects.filter(pk=token.pk)
+
+    stop(row, by=grace)
+    with pytest.raises(Forbidden, match="Somebody else"):
+        go_on(row, by=owner)
+    assert not row.filter(**{state: None}).exists()
+    assert go_on(row, by=grace) == 1
+
+    stop(APIToken.objects.all(), by=owner)
+    assert go_on(APIToken.objects.all(), by=owner) == 2
+    stop(APIToken.objects.filter(pk=of_service.pk), by=grace)
+    with pytest.raises(Forbidden, match="Somebody else"):
+        go_on(APIToken.objects.all(), by=Actor("service", "ci"))
+
+
+def test_owners_look_into_alarms_themselves(alan: User) -> None:
+    token, _ = make_token(alan)
+    freeze_tokens(APIToken.objects.all(), by=Actor.system("alarm"), reason="odd")
+
+    assert unfreeze_tokens(APIToken.objects.all(), by=Actor("user", "alan")) == 1
+    token.refresh_from_db()
+    assert token.frozen_at is None

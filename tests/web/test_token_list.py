@@ -12,7 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from audit.models import Actor
 from tests.factories import make_client, make_token, make_user
+from tokens.actions import disable_tokens
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +32,8 @@ def text_of(reply: Any) -> str:
 
 def shown(page: str, notes: list[str]) -> list[str]:
     """Return those of `notes` that the list shows, in its order."""
-    places = {note: page.find(f">{note}</a>") for note in notes}
+    listed = page.partition('id="yours"')[2]
+    places = {note: listed.find(f">{note}</a>") for note in notes}
     return sorted((n for n in notes if places[n] >= 0), key=lambda n: places[n])
 
 
@@ -139,6 +142,23 @@ def test_disabled_tokens_are_enabled_again(
     sent = {"token": ids, "action": "enable"}
     assert "Enabled 1 token." in text_of(as_(alan).post(SELECTED, sent, follow=True))
     assert not APIToken.objects.exclude(disabled_at=None).exists()
+
+
+def test_what_somebody_else_disabled_stays_disabled(
+    as_: SignIn, alan: User, grace: User
+) -> None:
+    token, _ = make_token(alan)
+    disable_tokens(APIToken.objects.all(), by=Actor("user", "grace"))
+    browser = as_(alan)
+
+    reply = browser.post(SELECTED, {"token": token.pk, "action": "enable"}, follow=True)
+
+    assert "Somebody else has disabled this token" in text_of(reply)
+    assert "Programs can use the token again" not in text_of(
+        browser.get(f"{PAGE}/{token}")
+    )
+    assert browser.post(f"{PAGE}/{token}/enable").status_code == 400
+    assert not APIToken.objects.filter(disabled_at=None).exists()
 
 
 @pytest.mark.parametrize("sent", [{}, {"token": "x"}, {"token": "999999"}])
