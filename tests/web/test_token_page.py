@@ -115,7 +115,8 @@ def test_what_has_ended_is_listed_apart_with_who_ended_it(
 
     page = text_of(as_(alan).get(PAGE))
 
-    listed, _, ended = page.partition('<details class="ended"')
+    yours = page.partition('id="yours"')[2]
+    listed, _, ended = yours.partition('<details class="ended"')
     assert "still in use" in listed
     for note in ("of last week", "lost laptop", "found in a repository"):
         assert note not in listed
