@@ -14,6 +14,9 @@ from accounts.naming import MOST_NAMED
 from scopes.refusals import Invalid
 from web.bodies import SMALL
 
+# The longest body in bytes of a call, unless the call states another. JupyterHub reads
+# a body before it says what is wrong with the body, and clients match its messages.
+USUAL = 2_046_000
 # The longest body with names, in bytes: the most and longest names.
 LARGEST_WITH_NAMES = MOST_NAMED * NAME_LENGTH + SMALL
 
@@ -77,7 +80,7 @@ class BodySerializer(serializers.Serializer[Any]):
     # Whether the OpenAPI description excludes further keys.
     is_closed: ClassVar[bool] = True
     # The longest body in bytes.
-    largest: ClassVar[int] = SMALL
+    largest: ClassVar[int] = USUAL
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         """Return the checked keys of a body, or raise `Invalid` with the reason."""

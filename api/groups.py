@@ -15,7 +15,6 @@ from django.http import HttpResponse
 from django.urls import path
 
 from accounts.group_actions import (
-    MAX_PROPERTIES,
     add_members,
     check_adding,
     create_groups,
@@ -120,8 +119,6 @@ class PropertiesSerializer(BodySerializer):
     """Any properties."""
 
     is_closed = False
-    # Escapes and blanks do not count towards the limit of properties.
-    largest = 4 * MAX_PROPERTIES
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         if not isinstance(data, dict):

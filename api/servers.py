@@ -42,7 +42,6 @@ from servers.addresses import progress_path
 from servers.controller_calls import NoAnswer, ask_async
 from servers.limits import asks_for_limit
 from servers.models import Server, server_path
-from servers.names import MAX_USER_OPTIONS
 from servers.progress import follow, last_event
 from servers.rights import server_target, user_target
 from servers.waiting import until_settled
@@ -53,9 +52,6 @@ from web.hosts import public_url, user_origin
 PATIENCE = 10.0
 # Seconds between heartbeats on a stream, so that proxies keep it open.
 BEAT = 8.0
-# The longest body with start options, in bytes. Escapes and blanks do not count towards
-# the limit of options.
-LARGEST_WITH_OPTIONS = 4 * MAX_USER_OPTIONS
 
 
 class ServerRow(Protocol):
@@ -109,7 +105,6 @@ class OptionsSerializer(OpenBodySerializer):
     """
 
     is_required = False
-    largest = LARGEST_WITH_OPTIONS
 
     display_name = serializers.CharField(allow_null=True, required=False)
     user_options = serializers.DictField(allow_null=True, required=False)
@@ -137,8 +132,6 @@ class StartSerializer(OptionsSerializer):
 
 class ChangesSerializer(BodySerializer):
     """The changes of a server in a PATCH."""
-
-    largest = LARGEST_WITH_OPTIONS
 
     name = serializers.CharField(required=False)
     display_name = serializers.CharField(required=False)

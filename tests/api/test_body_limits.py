@@ -12,7 +12,7 @@ from django.urls import get_resolver
 
 from accounts.models import User
 from accounts.naming import MOST_NAMED
-from api.bodies import LARGEST_WITH_NAMES
+from api.bodies import LARGEST_WITH_NAMES, USUAL
 from api.openapi.schema import description
 from api.parsers import MOST_VALUES, JSONParser
 from scopes.grammar import LARGEST_WITH_SCOPES, MAX_SCOPE_LENGTH, MAX_SCOPES
@@ -38,9 +38,9 @@ def limit_of(method: str, path: str) -> int | None:
         ("POST", "/shares/alan/lab", LARGEST_WITH_SCOPES),
         ("POST", "/users", LARGEST_WITH_NAMES),
         ("DELETE", "/groups/math/users", LARGEST_WITH_NAMES),
-        ("PATCH", "/users/alan", SMALL),
-        ("PATCH", "/proxy", SMALL),
-        ("POST", "/shutdown", SMALL),
+        ("PATCH", "/users/alan", USUAL),
+        ("PATCH", "/proxy", USUAL),
+        ("POST", "/shutdown", USUAL),
         ("POST", "/oauth2/token", SMALL),
         # Calls that read no body.
         ("GET", "/users", SMALL),

@@ -302,6 +302,10 @@ def test_every_view_of_the_api_has_a_name_of_jupyterhub() -> None:
     assert unknown <= {
         "api.leaks.LeakedTokensView",
         "api.openapi.views.DescriptionView",
+        "api.token_management.RotationView",
+        "api.token_management.StateView",
+        "api.token_management.TokenView",
+        "api.token_management.TokensView",
         "api.openapi.views.YAMLDescriptionView",
     }
 

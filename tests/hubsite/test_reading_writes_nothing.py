@@ -20,6 +20,7 @@ from servers.models import Server, ServerEvent
 from sharing import actions as sharing
 from tests import factories
 from tests.conftest import BearerClient
+from tokens.models import TokenPolicy, TokenRequest
 
 WRITES = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|REPLACE)|.*\bFOR (NO KEY )?UPDATE|.*pg_advisory",
@@ -38,10 +39,11 @@ REASONS = {
 # the secret of an app that is set up, where to go after the proof of who it is.
 KEPT_IN_SESSION = ("/hub/login", "/hub/accounts/")
 SESSION = re.compile(r'\S+( INTO)? "django_session"')
-# When a token or a user was last used is written by a thread of a running hub; a test
-# has none, so that the next reader does.
+# When a token or a user was last used, and where, is written by a thread of a running
+# hub; a test has none, so that the next reader does.
 ACTIVITY = re.compile(
-    r"UPDATE \S+ SET last_activity = %s WHERE id"
+    r"UPDATE \S+ SET last_(activity|address) = %s"
+    r'|INSERT INTO "tokens_token(use|day|operation)"'
     r"|SELECT id FROM \S+ WHERE id = ANY\(%s\) FOR NO KEY UPDATE SKIP LOCKED"
 )
 
@@ -101,6 +103,8 @@ def known(settings: Any) -> dict[str, Any]:
     sharing.grant_share(server, alan, by=BY, access=ada.access)
     _, code = sharing.issue_share_code(server, by=BY, access=ada.access)
     token, _ = factories.make_token(ada)
+    TokenPolicy.objects.create()
+    TokenRequest.objects.create(user=ada)
     return {
         **{"name": "ada", "user_name": "ada", "owner": "ada", "group": group.name},
         **{
