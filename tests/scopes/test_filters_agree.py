@@ -25,7 +25,7 @@ from tests.factories import (
     make_token,
     make_user,
 )
-from tokens.models import APIToken
+from tokens.models import APIToken, TokenRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +64,7 @@ def world() -> None:
         lab = make_server(user, "lab")
         make_share(lab, user=friend, scopes=["access:servers"])
         lab.share_codes.create(public_id=user.name, expires_at=timezone.now())
+        TokenRequest.objects.create(user=user)
     for owner in (ada, ada, bob, eve, *services):
         make_token(owner)
 

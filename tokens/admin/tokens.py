@@ -103,7 +103,14 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
             *("id_on_the_wire", "begins_with", "public_id", "owner_name", "note"),
             *("state", "purpose_named", "scopes_said", "since", "created_how"),
             *("last_used", "last_address", "last_agent", "last_endpoint", "expires"),
-            *("networks_named", "rate", "rotated", "disabled", "frozen", "revoked"),
+            *(
+                "networks_named",
+                "rate_named",
+                "rotated",
+                "disabled",
+                "frozen",
+                "revoked",
+            ),
             *("origin", "client_id"),
         )
 
@@ -225,7 +232,7 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
         return ", ".join(token.networks or ()) or "any"
 
     @admin.display(description="Rate")
-    def rate(self, token: APIToken) -> str:
+    def rate_named(self, token: APIToken) -> str:
         if token.rate_limit is None:
             return "not limited"
         return f"at most {token.rate_limit} requests in a minute"
