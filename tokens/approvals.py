@@ -22,6 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.administrators import administrators
 from accounts.mail import deliver
 from accounts.models import User
+from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
 from scopes.definitions import INHERIT
@@ -135,6 +136,8 @@ def decide(
     user = request.user
     if by.kind == "user" and by.name == user.name:
         raise Forbidden("Another administrator has to decide about your own request.")
+    if is_approved:
+        _check_rights(request, by)
     after = State.APPROVED if is_approved else State.REFUSED
     if is_approved and request.token is not None:
         # Before the row of the request is locked, see database/locks.py.
@@ -153,6 +156,22 @@ def decide(
     )
     _record(request, by, "approve" if is_approved else "refuse", note=note)
     _mail("decided", request, [user.email] if user.is_active and user.email else [])
+
+
+def _check_rights(request: TokenRequest, by: Actor) -> None:
+    """Refuse an approval of scopes that the approving person does not hold."""
+    if by.kind != "user":
+        return
+    rules = policy.policy_for(request.user)
+    scopes = request.scopes or [INHERIT]
+    powerful = policy.needing_approval(rules, request.user, scopes)
+    access = User.objects.get(name=by.name).access
+    lacking = access.lacking(powerful, members_among)
+    if lacking:
+        raise Forbidden(
+            f"You do not hold {policy.named(lacking)} yourself, so somebody who does"
+            " has to decide."
+        )
 
 
 @sensitive_variables("secret")

@@ -12,9 +12,9 @@ from django.core import mail
 from django.utils import timezone
 
 from accounts.models import User
-from audit.models import Event
-from scopes.refusals import Conflict, Invalid, NotFound
-from tests.factories import BY, make_token
+from audit.models import Actor, Event
+from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
+from tests.factories import BY, make_token, make_user
 from tokens import approvals
 from tokens.models import APIToken, TokenPolicy, TokenRequest
 from tokens.policy import AgainstPolicy
@@ -153,6 +153,19 @@ def test_nobody_decides_about_an_own_request(as_: Any, ada: User) -> None:
     assert "Another administrator has to decide" in text(shown)
     request.refresh_from_db()
     assert request.state == "pending"
+
+
+def test_who_approves_holds_what_needs_the_approval(
+    asked: TokenRequest, ada: User
+) -> None:
+    make_user("helper", roles=(), scopes=["admin:users", "admin-ui"])
+
+    with pytest.raises(Forbidden, match="You do not hold"):
+        approvals.decide(asked, is_approved=True, by=Actor("user", "helper"))
+    asked.refresh_from_db()
+    assert asked.state == "pending"
+    approvals.decide(asked, is_approved=True, by=Actor("user", "ada"))
+    assert asked.state == "approved"
 
 
 def test_only_administrators_decide(
