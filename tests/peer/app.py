@@ -439,7 +439,8 @@ class Proxy:
         """Done by the hub when a server is ready."""
 
     async def add_all_services(self, services):
-        """Done by the hub when a service is declared."""
+        """Done by the hub when a service is declared, a moment after its start."""
+        await self.check_routes({}, services)
 
     async def check_routes(self, users, services):
         self.app.settle()
