@@ -27,6 +27,8 @@ TASK_GROUP: tuple[Task, ...] = (
     # The first, because it measures the others.
     metrics.run,
     server_events.run,
+    # Soon, because without routes no server and no service can be reached.
+    routing.run,
     leaks.run,
     bulk_changes.run,
     notices.run,
@@ -35,5 +37,4 @@ TASK_GROUP: tuple[Task, ...] = (
     retention.run,
     sealing.run,
     service_processes.run,
-    routing.run,
 )
