@@ -113,6 +113,10 @@ def read_form(request: HttpRequest) -> Request:
         raise errors.InvalidRequestError(
             "Send the parameters in the body, not in the address."
         )
+    if any(
+        "\0" in text for pair in request.POST.lists() for text in (pair[0], *pair[1])
+    ):
+        raise errors.InvalidRequestError("Parameters can't hold a NUL character.")
     asked = Request(
         request.path,
         "POST",

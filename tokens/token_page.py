@@ -124,7 +124,7 @@ class TokenView(OwnTokensMixin, DetailView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the page as if the owner were not in a group."""
-        self.simulated_group = request.POST.get("without", "")
+        self.simulated_group = request.POST.get("without", "").replace("\0", "")
         return self.get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

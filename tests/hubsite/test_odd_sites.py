@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.hubsite.conftest import RunningHub
+from tests.hubsite.conftest import RunningHub, wait_until
 
 # One hub is asked for everything, since a start takes seconds.
 FILE = """
@@ -70,7 +70,8 @@ def test_a_site_with_wishes(hub: RunningHub) -> None:
     _it_may_be_shown_in_a_frame(site)
     _its_cookies_go_along_in_a_frame(site)
     _its_pages_bear_its_name_and_announcements(site)
-    assert "debug" in hub.said()
+    site.ask(f"{BASE}hub/api/user", headers={"Authorization": "token nobody-has-it"})
+    wait_until(lambda: "debug" in hub.said(), "the log has the reason of a refusal")
     assert "CREATE TABLE" not in hub.said()
 
 

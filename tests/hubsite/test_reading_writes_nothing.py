@@ -43,7 +43,7 @@ SESSION = re.compile(r'\S+( INTO)? "django_session"')
 # hub; a test has none, so that the next reader does.
 ACTIVITY = re.compile(
     r"UPDATE \S+ SET last_(activity|address) = %s"
-    r'|INSERT INTO "tokens_token(use|day|operation)"'
+    r'|(INSERT INTO|SELECT) "tokens_token(use|day|operation)"'
     r"|SELECT id FROM \S+ WHERE id = ANY\(%s\) FOR NO KEY UPDATE SKIP LOCKED"
 )
 
