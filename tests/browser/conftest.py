@@ -175,16 +175,19 @@ class Window:
         assert not self.strangers, self.strangers
 
     def look(self, but: tuple[str, ...]) -> Iterator[str]:
-        try:
-            found = self.violations(but)
-        except PlaywrightError:
-            # A page about a start or a stop loads itself again when that ends.
-            self.page.wait_for_load_state()
-            found = self.violations(but)
+        # A page about a start or a stop loads itself again when that ends.
+        for is_last in (False, False, True):
+            try:
+                found, is_wider = self.violations(but), self.page.evaluate(WIDER)
+                break
+            except PlaywrightError:
+                if is_last:
+                    raise
+                self.page.wait_for_load_state()
         for violation in found["violations"]:
             for node in violation["nodes"]:
                 yield f"{violation['id']}: {node['html'][:200]}"
-        if self.page.evaluate(WIDER):
+        if is_wider:
             yield "the page is wider than the window"
 
     def violations(self, but: tuple[str, ...]) -> Any:
