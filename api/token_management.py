@@ -5,7 +5,6 @@ These addresses are the hub's own, not JupyterHub's. `tokens.py` has JupyterHub'
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -23,6 +22,7 @@ from api.bodies import BodySerializer, Flag, Names, Number, Text, check_names
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.serializers import ErrorSerializer, Shape, names, text
+from api.tokens import TOKEN_ID
 from database.locks import locked
 from scopes.access import Target
 from scopes.grammar import LARGEST_WITH_SCOPES
@@ -47,7 +47,6 @@ from tokens.models import APIToken, Purpose
 from tokens.networks import covers
 from tokens.verification import Bearer
 
-TOKEN_ID = re.compile(r"a([0-9]{1,18})")
 # A rotation that is repeated with the same value returns the same secret.
 IDEMPOTENCY_KEY = "HTTP_IDEMPOTENCY_KEY"
 ACTIONS = ("disable", "enable", "freeze", "unfreeze")

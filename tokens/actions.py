@@ -724,12 +724,8 @@ def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
     wanted = expand(scopes, Identity(kind, owner.name))
     beyond = owner.access.lacking(wanted, members_among)
     if beyond:
-        named = sorted(beyond)[:MOST_NAMED]
-        more = (
-            f" and {len(beyond) - MOST_NAMED} more" if len(beyond) > MOST_NAMED else ""
-        )
         raise Invalid(
-            f"Not assigning requested scopes {','.join(named)}{more}"
+            f"Not assigning requested scopes {_listed(beyond)}"
             f" not held by {kind.title()} {owner.name}"
         )
     return list(dict.fromkeys(scopes))

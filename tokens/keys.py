@@ -13,6 +13,14 @@ def prefix() -> str:
     return getattr(settings, "TOKEN_PREFIX", "hub")
 
 
+def visible_start(public_id: str) -> str:
+    """Return the part of a token before its secret, with the present prefix.
+
+    Empty for an imported secret, whose public id is a lookup key.
+    """
+    return "" if public_id.startswith("~") else f"{prefix()}_{public_id}_"
+
+
 def tag_keys() -> Sequence[bytes]:
     """Return the keys of tags: the first signs, all verify; no key accepts all tags."""
     keys = getattr(settings, "TOKEN_TAG_KEYS", None)

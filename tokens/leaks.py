@@ -305,12 +305,9 @@ def message_for(pk: int) -> EmailMessage | None:
 
 
 def visible_start(leak: Leak) -> str:
-    """Return the beginning of the leaked secret; imported secrets have none.
-
-    The prefix may be another one for tokens from before its change.
-    """
-    public_id = leak.public_id or leak.token.public_id
-    return "" if public_id.startswith("~") else f"{keys.prefix()}_{public_id}_…"
+    """Return the beginning of the leaked secret; imported secrets have none."""
+    start = keys.visible_start(leak.public_id or leak.token.public_id)
+    return f"{start}…" if start else ""
 
 
 def note_mail(pk: int, *, is_sent: bool, now: datetime | None = None) -> None:

@@ -255,9 +255,7 @@ class APIToken(models.Model):
     @property
     def visible_start(self) -> str:
         """The part of the token before its secret; empty for an imported secret."""
-        if self.origin != self.Origin.GENERATED:
-            return ""
-        return f"{keys.prefix()}_{self.public_id}_"
+        return keys.visible_start(self.public_id)
 
     @property
     def scopes_in_words(self) -> list[str]:
