@@ -25,10 +25,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from http_client import Connection, request
 from hubs import ROOT, OurHub
 from processes import cpu_seconds, memory_mb
-
-from client import Connection, request
 
 # The bar: the 99th percentile at most doubles, and the memory has a limit.
 MOST_TIMES = 2.0

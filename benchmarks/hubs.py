@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from client import Connection, Unexpected, request
+from http_client import Connection, Unexpected, request
 from processes import cpu_seconds, memory_mb, tree
 
 HERE = Path(__file__).resolve().parent

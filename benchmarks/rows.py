@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from client import PAGED, Connection, request
+from http_client import PAGED, Connection, request
 from hubs import CONFIG_TOKEN, Hub
 
 API = "/hub/api"

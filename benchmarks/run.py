@@ -23,7 +23,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import hubs
-from client import Connection, Unexpected, at_once, request
+from http_client import Connection, Unexpected, at_once, request
 from hubs import HERE, ROOT, Floor, Hub, JupyterHub, OurHub, postgresql
 from processes import busy_seconds
 from rows import (

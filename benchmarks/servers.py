@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hubs
-from client import Connection, request
+from http_client import Connection, request
 from hubs import CONFIG_TOKEN, HERE, ROOT, Hub, JupyterHub, OurHub
 from processes import cpu_seconds, tree
 
