@@ -12,7 +12,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from installation.packages import install_oldest, node, set_up
+from installation.packages import (
+    install_authenticators,
+    install_oldest,
+    node,
+    set_up,
+)
 from installation.services_for_tests import (
     find_chromium,
     find_docker,
@@ -82,6 +87,7 @@ def test(arguments: Sequence[str]) -> int:
     set_up(tests=True)
     env = {name: value for name, value in os.environ.items() if name[:4] != "HUB_"}
     pytest = [str(PYTHON), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *rest]
+    install_authenticators()
     with tempfile.TemporaryDirectory(prefix="hub-test-") as folder:
         env["HUB_DATA_DIR"] = folder
         if quick:
@@ -155,8 +161,9 @@ def lock() -> int:
     set_up(tests=True)
     run([str(PYTHON), "-m", "pip", "install", "--quiet", "uv"])
     options = ["--generate-hashes", "--universal", "--no-emit-index-url"]
-    for name in ("", "-notebook", "-dev", "-node", "-postgresql", "-oldest"):
-        alone = ["--no-deps"] if name == "-oldest" else []
+    apart = ("-oldest", "-authenticators", "-authenticators-oldest")
+    for name in ("", "-notebook", "-dev", "-node", "-postgresql", *apart):
+        alone = ["--no-deps"] if name in apart else []
         with step(f"requirements{name}.txt"):
             run(
                 [

@@ -22,6 +22,9 @@ from installation.steps import (
 )
 
 OLDEST = ROOT / ".venv-oldest"
+# Plugins for signing in, which only tests use: the newest and the oldest releases.
+AUTHENTICATORS = ROOT / ".venv-authenticators"
+OLDEST_AUTHENTICATORS = ROOT / ".venv-authenticators-oldest"
 MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
 NPM_QUIETLY = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
@@ -85,17 +88,30 @@ def pip(*arguments: str) -> None:
 
 
 def install_oldest() -> None:
-    """Install the oldest supported JupyterHub in a folder of its own.
+    """Install the oldest supported JupyterHub in a folder of its own."""
+    install_apart("requirements-oldest.txt", OLDEST, "Oldest JupyterHub, for tests")
 
-    Programs with this folder in their PYTHONPATH use it; its dependencies are those of
-    the hub.
+
+def install_authenticators() -> None:
+    """Install JupyterHub's authenticator plugins, in the releases that tests use."""
+    lock_file = "requirements-authenticators.txt"
+    install_apart(lock_file, AUTHENTICATORS, "Authenticators, for tests")
+    lock_file = "requirements-authenticators-oldest.txt"
+    what = "Oldest authenticators, for tests"
+    install_apart(lock_file, OLDEST_AUTHENTICATORS, what)
+
+
+def install_apart(lock_file: str, folder: Path, what: str) -> None:
+    """Install the packages of a lock file in a folder of their own.
+
+    Programs with this folder in their PYTHONPATH use them; their dependencies are those
+    of the hub.
     """
-    lock_file = "requirements-oldest.txt"
-    if OLDEST.is_dir() and is_done(lock_file, digest(lock_file)):
+    if folder.is_dir() and is_done(lock_file, digest(lock_file)):
         return
-    with step("Oldest JupyterHub, for tests"):
-        shutil.rmtree(OLDEST, ignore_errors=True)
-        pip("install", "-r", lock_file, "--no-deps", "--target", str(OLDEST))
+    with step(what):
+        shutil.rmtree(folder, ignore_errors=True)
+        pip("install", "-r", lock_file, "--no-deps", "--target", str(folder))
     done(lock_file, digest(lock_file))
 
 
