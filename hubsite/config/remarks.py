@@ -63,7 +63,7 @@ def unused(
         ]
         # Classes of batchspawner begin with the word, and KubeSpawner has helper
         # classes.
-        if not left or section in spawner or _is_of_spawners(section):
+        if not left or section in spawner or is_of_spawners(section):
             continue
         if section in ours or section.endswith("Authenticator"):
             yield from _of_authenticator(file, section, left, way_in, declared)
@@ -199,7 +199,7 @@ def _in_plain_section(section: str, name: str) -> str:
     return f"{'JupyterHub' if section == 'Application' else section}.{name}"
 
 
-def _is_of_spawners(section: str) -> bool:
+def is_of_spawners(section: str) -> bool:
     return "Spawner" in section or section.endswith("Reflector") or section == "Pool"
 
 

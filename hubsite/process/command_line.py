@@ -21,7 +21,7 @@ OWN_COMMANDS = frozenset(
     {
         *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
         *("changepassword", "audit", "leak_drill", "revocation_drill"),
-        "tag_keys",
+        *("tag_keys", "check_config"),
     }
 )
 
@@ -73,6 +73,10 @@ def run(argv: Sequence[str]) -> None:
             from hubsite.process.supervisor import supervise
 
             sys.exit(supervise())
+        if command == "check_config":
+            from hubsite.process.check_config import check_config
+
+            sys.exit(check_config(rest))
     with while_loading():
         import django
         from django.db import OperationalError

@@ -1,0 +1,192 @@
+"""`manage.py check_config`: what a start would say, without a start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from hubsite.config.file import ConfigError
+from hubsite.config.findings import State, findings, of_remark, split, worst
+from hubsite.config.hosted import hosted
+from hubsite.config.load import load_config
+from hubsite.process.check_config import stops, table
+
+BASE = """
+c.JupyterHub.authenticator_class = "dummy"
+c.DummyAuthenticator.password = "correct horse battery staple"
+c.JupyterHub.spawner_class = "simple"
+"""
+
+
+def check(path: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **more}
+    for name in ("HUB_CONFIG", "DJANGO_SETTINGS_MODULE"):
+        environment.pop(name, None)
+    return subprocess.run(
+        [
+            *(sys.executable, settings.BASE_DIR / "manage.py", "check_config"),
+            *("-f", path, *options),
+        ],
+        cwd=path.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def written(text: str) -> Path:
+        path = tmp_path / "site" / "jupyterhub_config.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(BASE + text)
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "says"),
+    [
+        ("", 0, "Everything"),
+        ("c.JupyterHub.admin_access = True", 0, "not needed"),
+        ("c.JupyterHub.pid_file = '/run/hub.pid'", 3, "1 setting needs a look"),
+        ("c.JupyterHub.hub_port = 'eighty'", 1, "c.JupyterHub.hub_port"),
+        ("import no_such_package", 1, "no_such_package"),
+        # Only the database part of a start notices these two.
+        ("c.Authenticator.admin_users = {'a/b'}", 1, "Invalid username"),
+        (
+            "c.JupyterHub.load_roles = [{'name': 'mine', 'scopes': ['no:such']}]",
+            1,
+            "no:such",
+        ),
+    ],
+)
+def test_the_status_is_for_scripts(
+    written: Any, text: str, status: int, says: str
+) -> None:
+    ended = check(written(text))
+
+    assert (ended.returncode, ended.stderr) == (status, "")
+    assert says in " ".join(ended.stdout.split())
+
+
+def test_json_has_what_the_table_has(written: Any) -> None:
+    path = written("c.JupyterHub.pid_file = '/run/hub.pid'\nc.Spawner.mem_limit = '1G'")
+
+    ended = check(path, "--json")
+    found = json.loads(ended.stdout)
+
+    assert found["file"] == str(path)
+    assert (ended.returncode, found["state"]) == (3, "remark")
+    rows = {row["setting"]: row for row in found["settings"]}
+    assert rows["c.JupyterHub.pid_file"]["state"] == "remark"
+    assert rows["c.Spawner.mem_limit"]["state"] == "honoured"
+    assert "correct horse" not in ended.stdout
+
+
+def test_nothing_is_written(written: Any, tmp_path: Path) -> None:
+    """Neither beside the file nor in the folders that the environment names."""
+    path = written("c.Authenticator.admin_users = {'ada'}")
+    data, temporary = tmp_path / "data", tmp_path / "temporary"
+    temporary.mkdir()
+    database = f"sqlite:///{tmp_path / 'other.sqlite3'}"
+
+    ended = check(
+        path,
+        *("--data-dir", str(data)),
+        HUB_DATABASE_URL=database,
+        TMPDIR=str(temporary),
+    )
+
+    assert ended.returncode == 0, ended.stdout
+    assert sorted(tmp_path.iterdir()) == [path.parent, temporary]
+    assert [*path.parent.iterdir()] == [path]
+    assert not [*temporary.iterdir()]
+
+
+# Findings
+
+
+def found_in(path: Path) -> dict[str, Any]:
+    hub = load_config(path)
+    rows = findings(hub.raw, hub.remarks, hosted(hub))
+    return {finding.setting: finding for finding in rows}
+
+
+def test_every_setting_of_a_file_has_a_row(written: Any) -> None:
+    path = written(
+        "c.JupyterHub.services = []\nc.JupyterHub.extra_handlers = []\n"
+        "c.Authenticator.allowed_users = {'ada'}\nc.NotebookApp.port = 1\n"
+        "c.Spawner.pre_spawn_hook = lambda spawner: None\n"
+    )
+    rows = found_in(path)
+
+    for section, names in load_config(path).raw.items():
+        for name in names:
+            assert f"c.{section}.{name}" in rows or f"c.{section}" in rows
+    assert rows["c.JupyterHub.extra_handlers"].to_do.startswith("run a service")
+    assert rows["c.Spawner.pre_spawn_hook"].happens.startswith("hosted")
+    assert rows["c.NotebookApp"].state is State.REMARK
+
+
+def test_no_remark_of_a_start_is_missing(written: Any) -> None:
+    path = written(
+        "c.JupyterHub.cookie_secret = b'x'\nc.JupyterHub.pid_fil = 'x'\n"
+        "c.Authenticator.otp_prompt = 'Code'\nc.JuypterHub.port = 8000\n"
+        "c.JupyterHub.template_vars = {'colour': 'red'}\n"
+    )
+    rows = found_in(path)
+
+    for remark in load_config(path).remarks:
+        for finding in of_remark(remark):
+            assert rows[finding.setting].state is finding.state
+            assert finding.happens.split(":")[0] in remark
+
+
+def test_classes_are_named_even_if_they_are_not_set(written: Any) -> None:
+    rows = found_in(written(""))
+
+    assert "hosted" in rows["c.JupyterHub.spawner_class"].happens
+    assert "dummy" in rows["c.JupyterHub.authenticator_class"].happens
+    assert "proxy" in rows["c.JupyterHub.proxy_class (not set)"].happens
+
+
+def test_a_remark_about_several_settings_is_a_finding_for_each() -> None:
+    remark = "c.A.b, c.A.c: have no effect; set `x; y` or 'z;'"
+
+    assert [(each.setting, each.happens, each.to_do) for each in of_remark(remark)] == [
+        ("c.A.b", "has no effect", "set `x; y` or 'z;'"),
+        ("c.A.c", "has no effect", "set `x; y` or 'z;'"),
+    ]
+
+
+def test_a_semicolon_within_quotes_splits_nothing() -> None:
+    assert split("the hub's: 'a;b' is odd; mend it; soon") == (
+        "the hub's: 'a;b' is odd",
+        "mend it; soon",
+    )
+
+
+def test_an_error_stops_the_start(written: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(written("c.JupyterHub.port = 'x'"))
+    finding = stops(str(error.value))
+
+    assert (finding.setting, finding.state) == ("c.JupyterHub.port", State.STOPS)
+    assert worst([finding]) is State.STOPS
+    assert worst([]) is State.HONOURED
+
+
+def test_a_table_keeps_its_width(written: Any) -> None:
+    rows = [*found_in(written("c.NotebookApp.port = 1")).values()]
+
+    for width in (80, 120, 160):
+        assert all(len(line) <= width for line in table(rows, width).splitlines())
