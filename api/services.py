@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from django.conf import settings
-from django.db import transaction
 from django.http import HttpResponse
 from django.urls import path
 from rest_framework.response import Response
@@ -29,8 +28,6 @@ from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Invalid, NotFound
 from services.actions import create_service, delete_service, refuse_taken
 from services.models import Service
-from tokens.actions import import_token
-from tokens.models import CreatedVia
 
 READ = ("read:services", "read:services:name", "read:roles:services")
 
@@ -162,23 +159,13 @@ class ServiceView(HubAPIView):
         fields = self.read_body()
         secret = fields.pop("api_token", "")
         refuse_taken(name)
-        # One transaction, so that a refused token leaves no service behind.
-        with transaction.atomic():
-            service = create_service(
-                name,
-                by=request.actor,
-                access=request.access,
-                api_token=secret,
-                **fields,
-            )
-            if secret:
-                import_token(
-                    service,
-                    secret,
-                    note="given when the service was created",
-                    via=CreatedVia.API,
-                    by=request.actor,
-                )
+        service = create_service(
+            name,
+            by=request.actor,
+            access=request.access,
+            api_token=secret,
+            **fields,
+        )
         publish_service(service)
         return Response(service_json(service, visible(request.access, service)), 201)
 

@@ -130,10 +130,10 @@ def _end_tokens() -> None:
 
 def _new(service: Service) -> str:
     """Issue a token for a service without one; it is the secret of its client, too."""
-    _, secret = issue_token(
+    token, secret = issue_token(
         service, note=NOTE, via=CreatedVia.SERVICE, by=BY, capped=False
     )
-    update_clients([service], {service.name: secret}, by=BY)
+    update_clients([service], {service.name: token}, by=BY)
     return secret
 
 

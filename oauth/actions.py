@@ -28,23 +28,34 @@ from oauth.models import REDIRECT_URI_LENGTH, OAuthClient, OAuthCode
 from scopes.grammar import check_scopes
 from scopes.refusals import Invalid, NotFound
 from services.models import Service
-from tokens import digests, format, keys
-from tokens.actions import issue_token, revoke_tokens
+from tokens import keys
+from tokens.actions import import_token, issue_token, revoke_tokens
 from tokens.models import APIToken, CreatedVia
+from tokens.verification import proves
 from web.hosts import service_origin, service_path
 
 PREFIX: Final = "service-"
 CODE_SECONDS: Final = 300
 CODE_LENGTH: Final = 30
 ALPHABET: Final = string.ascii_letters + string.digits
+# Note of the token that a service gets from the request that creates it.
+GIVEN: Final = "given when the service was created"
 
 
 # Clients
 
 
+@sensitive_variables("api_token")
 def create_client(service: Service, api_token: str, by: Actor) -> None:
-    """Create the client that a new service's fields describe."""
-    update_clients([service], {service.name: api_token}, by=by)
+    """Import the API token of a new service, and create the client that its fields
+    describe.
+    """
+    tokens = {}
+    if api_token:
+        tokens[service.name] = import_token(
+            service, api_token, note=GIVEN, via=CreatedVia.API, by=by
+        )
+    update_clients([service], tokens, by=by)
 
 
 def delete_client(service: Service, by: Actor) -> None:
@@ -54,12 +65,12 @@ def delete_client(service: Service, by: Actor) -> None:
 
 @transaction.atomic
 def update_clients(
-    services: Iterable[Service], api_tokens: Mapping[str, str], *, by: Actor
+    services: Iterable[Service], tokens: Mapping[str, APIToken], *, by: Actor
 ) -> None:
     """Update the clients of these services to what their fields describe now.
 
-    `api_tokens` are the secrets of services by name; a service without one keeps its
-    secret.
+    `tokens` are, by the names of services, the tokens whose secrets are those of the
+    clients; a client without one keeps its token.
     """
     services = list(services)
     wanted = {
@@ -85,26 +96,22 @@ def update_clients(
         client = clients.get(service.pk)
         if client is None or client.pk in gone:
             client = OAuthClient(service=service)
-        _store(client, wanted[service.pk], api_tokens.get(service.name, ""))
+        _store(client, wanted[service.pk], tokens.get(service.name))
 
 
 @transaction.atomic
-@sensitive_variables("secret")
 def register_server_client(
     owner: str,
     name: str,
     *,
-    secret: str,
-    origin: str,
+    token: APIToken,
     redirect_uri: str,
     description: str,
     allowed_scopes: Iterable[str],
     by: Actor,
 ) -> OAuthClient:
-    """Create or overwrite the client of a server that starts.
-
-    The secret is the server's token; `origin` shows where it came from, as a token's
-    does.
+    """Create or overwrite the client of a server that starts; `token` is the server's
+    own.
     """
     server = f"{owner}/{name}"
     check_redirect_uri(redirect_uri)
@@ -121,8 +128,7 @@ def register_server_client(
             "description": description,
             "redirect_uri": redirect_uri,
             "allowed_scopes": allowed,
-            "handle": format.lookup_key(secret, keys.lookup_hash_key()),
-            "digest": digests.digest(secret, origin),
+            "secret": token,
         },
     )
     return client
@@ -212,17 +218,13 @@ def _client_fields(service: Service) -> dict[str, Any] | None:
     }
 
 
-@sensitive_variables("api_token")
-def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
+def _store(client: OAuthClient, fields: dict[str, Any], token: APIToken | None) -> None:
     """Save a client if it differs from the stored one."""
     identifier = fields["identifier"]
     if client.pk is None and OAuthClient.objects.filter(identifier=identifier).exists():
         raise Invalid(f"oauth_client_id {identifier} belongs to another service")
-    if api_token and not matches(client, api_token):
-        fields = fields | {
-            "handle": format.lookup_key(api_token, keys.lookup_hash_key()),
-            "digest": digests.digest(api_token, APIToken.Origin.IMPORTED),
-        }
+    if token is not None:
+        fields = fields | {"secret_id": token.pk}
     changed = [key for key, value in fields.items() if getattr(client, key) != value]
     for key in changed:
         setattr(client, key, fields[key])
@@ -233,14 +235,12 @@ def _store(client: OAuthClient, fields: dict[str, Any], api_token: str) -> None:
 
 
 @sensitive_variables("presented")
-def matches(client: OAuthClient, presented: str) -> bool:
-    """Check a client's secret; wrong secrets cost no Argon2 hash."""
-    if not client.digest or not presented.isascii():
-        return False
-    handle = format.lookup_key(presented, keys.lookup_hash_key())
-    return hmac.compare_digest(handle, client.handle) and digests.matches(
-        presented, client.digest
-    )
+def matches(client: OAuthClient, presented: str, address: str | None = None) -> bool:
+    """Check a client's secret, sent from an address; wrong secrets cost no Argon2 hash.
+
+    Raises `WrongNetwork` if the right secret may not be used from there.
+    """
+    return client.secret is not None and proves(presented, client.secret, address)
 
 
 # Codes

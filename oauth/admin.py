@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpResponse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from audit.models import Actor
@@ -25,6 +25,7 @@ from web.admin_base import (
     link,
     moment,
     or_dash,
+    page_of,
 )
 
 
@@ -48,14 +49,14 @@ class OAuthClientAdmin(ScopedAdmin):
     search_help_text = "Any part of a client id, or of the service's or owner's name"
     list_display = ("identifier", "stands_for", "redirect_uri", "held", "since")
     list_filter = (KindFilter,)
-    list_select_related = ("service",)
+    list_select_related = ("service", "secret")
     ordering = ("-id",)
     sortable_by = ()
     exported = ("identifier", "stands_for", "redirect_uri", "created")
     actions = ("end",)
     fields = (
         *("identifier", "stands_for", "description", "redirect_uri", "may_ask"),
-        *("unasked", "can_sign_in", "held", "since"),
+        *("unasked", "secret_is", "can_sign_in", "held", "since"),
     )
 
     def get_queryset(self, request: Any) -> QuerySet[OAuthClient]:
@@ -129,7 +130,22 @@ class OAuthClientAdmin(ScopedAdmin):
 
     @admin.display(description="Can sign people in")
     def can_sign_in(self, client: OAuthClient) -> str:
-        return "yes" if client.digest else "no, its secret is not known"
+        if client.secret is None:
+            return "no, its secret is not known"
+        return (
+            "no, its secret has ended"
+            if client.secret.is_ended
+            else "no, its secret is disabled or frozen"
+            if client.secret.disabled_at or client.secret.frozen_at
+            else "yes"
+        )
+
+    @admin.display(description="Secret")
+    def secret_is(self, client: OAuthClient) -> SafeString | str:
+        if client.secret is None:
+            return "-"
+        where = page_of("tokens_apitoken", client.secret.pk, str(client.secret))
+        return format_html("that of token {}", where)
 
     @admin.display(description="Since")
     def since(self, client: OAuthClient) -> SafeString | str:

@@ -55,5 +55,5 @@ def find_client(identifier: str | None) -> OAuthClient | None:
     # No database stores this character, so no name contains it.
     if not identifier or "\0" in identifier:
         return None
-    found = OAuthClient.objects.filter(identifier=identifier).exclude(digest="")
-    return found.select_related("service").first()
+    found = OAuthClient.objects.filter(identifier=identifier, secret__isnull=False)
+    return found.select_related("service", "secret__user").first()

@@ -37,6 +37,7 @@ from oauth.actions import matches
 from oauth.clients import find_client
 from oauth.models import OAuthClient
 from scopes.refusals import Refusal
+from tokens.networks import WrongNetwork
 from web.bodies import SMALL
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -193,8 +194,11 @@ def authenticate_client(asked: Request) -> OAuthClient | None:
     if secret is None:
         return None
     client = find_client(identifier)
-    if client is None or not matches(client, secret):
-        raise errors.InvalidClientError("Unknown client, or a wrong secret.")
+    try:
+        if client is None or not matches(client, secret, asked.address):
+            raise errors.InvalidClientError("Unknown client, or a wrong secret.")
+    except WrongNetwork as refusal:
+        raise errors.InvalidClientError(refusal.message) from None
     return client
 
 

@@ -25,9 +25,9 @@ class OAuthClient(models.Model):
     """A service or server that people sign in to through the hub.
 
     Servers are in a room further right, so the column contains a name, `user/server`,
-    and is no foreign key. The client's secret is the API token of the service or
-    server, `secret`. Clients of older hubs have a digest of their own, and the lookup
-    key that refuses wrong secrets without Argon2. A client without any can't be used.
+    and is no foreign key. The client's secret is that of an API token of the service or
+    server, so it is hashed once, and is rotated, disabled and revoked with the token. A
+    client without one can't be used.
     """
 
     scope_filters: ClassVar[dict[str, str]] = {"service": "service__name"}
@@ -38,8 +38,6 @@ class OAuthClient(models.Model):
 
     identifier = models.CharField(max_length=511, unique=True)
     description = models.CharField(max_length=1023, blank=True)
-    handle = models.CharField(max_length=32, blank=True)
-    digest = models.CharField(max_length=255, blank=True)
     secret = models.ForeignKey(
         APIToken, models.SET_NULL, null=True, blank=True, related_name="secret_of"
     )
@@ -59,10 +57,6 @@ class OAuthClient(models.Model):
                 condition=Q(service__isnull=False, server="")
                 | (Q(service=None) & ~Q(server="")),
                 name="client_is_a_service_or_a_server",
-            ),
-            models.CheckConstraint(
-                condition=Q(digest="") | Q(digest__startswith="$argon2id$"),
-                name="client_is_kept_as_argon2id",
             ),
         )
 

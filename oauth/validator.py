@@ -23,6 +23,7 @@ from oauth.clients import find_client
 from oauth.grants import read_request, required_scopes
 from oauth.models import OAuthClient
 from scopes.refusals import Invalid, NotFound
+from tokens.networks import WrongNetwork
 
 CHALLENGE: Final = re.compile(r"[!-~]{1,128}")
 
@@ -103,8 +104,12 @@ class HubValidator(RequestValidator):
     @sensitive_variables()
     def authenticate_client(self, request: Request, *args: Any, **kwargs: Any) -> bool:
         client = find_client(request.client_id)
-        if client is None or not matches(client, request.client_secret or ""):
-            return False
+        secret = request.client_secret or ""
+        try:
+            if client is None or not matches(client, secret, request.address):
+                return False
+        except WrongNetwork as refusal:
+            raise errors.InvalidClientError(refusal.message, request=request) from None
         request.client = client
         return True
 

@@ -78,7 +78,7 @@ def issue_credentials(
         capped=False,
         limited=False,
     )
-    _register(server, secret, requested, APIToken.Origin.GENERATED, by)
+    _register(server, token, requested, by)
     started = Server.objects.filter(pk=server.pk, attempt=server.attempt)
     if not started.update(token=token, announced_port=None):
         raise Conflict("This server is being started by somebody else.")
@@ -119,7 +119,7 @@ def rehash(
     if verify(secret) is None:
         return ENDED
     _revoke(server, by)
-    _register(server, secret, requested, token.origin, by)
+    _register(server, token, requested, by)
     Server.objects.filter(pk=server.pk).update(token=token)
     server.token = token
     return ""
@@ -184,15 +184,11 @@ def _held_by(user: User, raws: Iterable[str]) -> set[str]:
     return cut_down(wanted, user.access, members_among)
 
 
-@sensitive_variables("secret")
-def _register(
-    server: Server, secret: str, requested: Requested, origin: str, by: Actor
-) -> None:
+def _register(server: Server, token: APIToken, requested: Requested, by: Actor) -> None:
     register_server_client(
         server.user.name,
         server.name,
-        secret=secret,
-        origin=origin,
+        token=token,
         redirect_uri=f"{server.address}oauth_callback",
         description=f"Server at {server.path}",
         allowed_scopes=requested.client,

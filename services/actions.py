@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import NAME_LENGTH, Role
 from audit.actions import record
 from audit.models import Actor
-from database.locks import lock_all
+from database.locks import lock_tree
 from scopes.access import Access, Identity, expand
 from scopes.definitions import DEFAULT_ROLES, INHERIT, SELF
 from scopes.grammar import RawScope, check_scopes
@@ -103,7 +103,6 @@ def _store_service(
         raise Conflict(f"Service {name} already exists") from None
     if service.admin:
         service.roles.add(Role.objects.get(name="admin"))
-    post_create(service, api_token, by)
     record(
         by,
         "service.create",
@@ -112,6 +111,7 @@ def _store_service(
         admin=service.admin,
         url=service.url,
     )
+    post_create(service, api_token, by)
     return service
 
 
@@ -120,7 +120,7 @@ def delete_service(service: Service, *, by: Actor) -> None:
     """Delete a service that was added at run time, and its tokens with it."""
     if service.from_config:
         raise Forbidden(f"Service {service.name} is not modifiable at runtime")
-    lock_all(Service.objects.filter(pk=service.pk), for_deletion=True)
+    lock_tree(Service.objects.filter(pk=service.pk))
     record(by, "service.delete", "service", service.name)
     pre_delete(service, by)
     _, deleted = service.delete()

@@ -16,8 +16,7 @@ from oauth.models import OAuthClient
 from scopes.definitions import DEFAULT_ROLES
 from servers.models import Server, Share
 from services.models import Service
-from tokens import digests, format, keys
-from tokens.actions import issue_token
+from tokens.actions import import_token, issue_token
 from tokens.models import APIToken
 
 BY = Actor.system("tests")
@@ -170,8 +169,8 @@ def make_client(
         **fields,
     }
     if secret:
-        fields["handle"] = format.lookup_key(secret, keys.lookup_hash_key())
-        fields["digest"] = digests.digest(secret, APIToken.Origin.IMPORTED)
+        owner = service or User.objects.get(name=fields["server"].partition("/")[0])
+        fields["secret"] = import_token(owner, secret, by=BY)
     return OAuthClient.objects.create(service=service, **fields)
 
 

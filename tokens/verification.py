@@ -299,6 +299,44 @@ def is_forged(secret: str) -> bool:
 
 
 @sensitive_variables()
+def proves(secret: str, token: APIToken, address: str | None = None) -> bool:
+    """Tell whether a secret is that of this token, whose row was just read.
+
+    For programs that authenticate by the token, but not as its owner, as OAuth clients
+    do. What refuses the token elsewhere refuses it here: its state, its networks, and
+    the end of an earlier secret, which is a tripwire. A wrong secret costs no Argon2.
+    """
+    now = timezone.now()
+    public_id = ""
+    if len(secret) <= format.MAX_LENGTH and secret.isascii():
+        public_id = public_id_of(secret)
+    is_stopped = (
+        token.is_ended
+        or token.disabled_at is not None
+        or token.frozen_at is not None
+        or (token.user is not None and not token.user.is_active)
+    )
+    if not public_id or is_stopped:
+        return False
+    earlier = None
+    digest = token.digest
+    if public_id != token.public_id:
+        earlier = token.previous_secrets.filter(public_id=public_id).first()
+        if earlier is None:
+            return False
+        digest = earlier.digest
+    if not digests.matches(secret, digest):
+        return False
+    if earlier is not None and earlier.ends_at <= now:
+        tripwire.trip(earlier.pk, address or "")
+        return False
+    if token.networks is not None and address is not None:
+        networks.require(token.networks, address)
+    activity.tokens.note(token.pk, now.timestamp())
+    return True
+
+
+@sensitive_variables()
 def find_token(secret: str) -> APIToken | None:
     """Return the row of a secret, in any state, after the secret was verified.
 

@@ -50,6 +50,7 @@ from servers.models import Server
 from servers.names import is_server_name
 from services.models import Service
 from tokens.actions import import_token
+from tokens.models import APIToken
 
 BY = Actor.system("config")
 NOTE = "from config"
@@ -77,6 +78,8 @@ class Reconciliation:
     def __init__(self, hub: HubConfig) -> None:
         self.hub = hub
         self.remarks: list[str] = []
+        # The tokens whose secrets are those of OAuth clients, by names of services.
+        self.tokens: dict[str, APIToken] = {}
 
     def run(self) -> list[str]:
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
@@ -90,6 +93,7 @@ class Reconciliation:
                 if not is_conflict(error):
                     raise
             self.remarks = []
+            self.tokens = {}
             time.sleep(backoff.pause)
             backoff.grow()
         raise ConfigError(
@@ -396,9 +400,13 @@ class Reconciliation:
     def store_tokens(self) -> None:
         """Store new tokens; one that was revoked stays revoked."""
         services = {service.name: service for service in Service.objects.all()}
+        own = {spec["name"]: spec.get("api_token") for spec in self.hub.services}
         for secret, name in self.hub.service_tokens.items():
             with _naming(f"c.JupyterHub.services: {name!r}"):
-                import_token(services[name], secret, note=NOTE, by=BY)
+                token = import_token(services[name], secret, note=NOTE, by=BY)
+            # A service's own entry counts before that of `service_tokens`.
+            if own.get(name) in (None, "", secret):
+                self.tokens[name] = token
         place = "c.JupyterHub.api_tokens"
         names = [normalise_name(name) for name in self.hub.api_tokens.values()]
         known = _by_id(User, names).keys()
@@ -420,12 +428,9 @@ class Reconciliation:
 
     def load_clients(self) -> None:
         """Update OAuth clients to their services; delete those without a service."""
-        secrets = {name: secret for secret, name in self.hub.service_tokens.items()}
-        for spec in self.hub.services:
-            if spec.get("api_token"):
-                secrets[spec["name"]] = spec["api_token"]
+        declared = Service.objects.filter(from_config=True)
         with _naming("c.JupyterHub.services"):
-            update_clients(Service.objects.filter(from_config=True), secrets, by=BY)
+            update_clients(declared, self.tokens, by=BY)
         revoke_abandoned(by=BY)
 
     def remark_on_rights(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from accounts.models import User
 from oauth.actions import (
@@ -16,18 +18,41 @@ from oauth.actions import (
 )
 from oauth.models import OAuthClient
 from scopes.refusals import Invalid
+from servers.models import Server
 from services.actions import create_service, delete_service
 from services.models import Service
 from tests.conftest import API
-from tests.factories import BY, make_client, make_role, make_service, make_token
-from tokens.models import APIToken
+from tests.factories import (
+    BY,
+    make_client,
+    make_role,
+    make_server,
+    make_service,
+    make_token,
+)
+from tokens import digests
+from tokens.actions import (
+    disable_tokens,
+    freeze_tokens,
+    import_token,
+    issue_token,
+    revoke_tokens,
+    rotate_token,
+)
+from tokens.models import APIToken, CreatedVia, PreviousSecret, Purpose
+from tokens.networks import WrongNetwork
 
 pytestmark = pytest.mark.django_db
 SECRET = "a-secret-of-the-service"
 
 
 def follow(*services: Service, **secrets: str) -> None:
-    update_clients(services, secrets, by=BY)
+    by_name = {service.name: service for service in services}
+    tokens = {
+        name: import_token(by_name[name], secret, by=BY)
+        for name, secret in secrets.items()
+    }
+    update_clients(services, tokens, by=BY)
 
 
 def test_a_service_with_an_address_is_a_client(ada: User) -> None:
@@ -177,6 +202,141 @@ def test_a_client_is_one_thing() -> None:
             OAuthClient.objects.create(identifier="x", redirect_uri="/x", **fields)
 
 
-def test_secrets_are_kept_as_argon2id() -> None:
-    with pytest.raises(IntegrityError), transaction.atomic():
-        make_client("lab", digest="sha512:16384:salt:digest")
+def test_the_secret_is_that_of_the_services_token(ada: User) -> None:
+    service = create_service(
+        "lab", by=BY, access=ada.access, url="http://127.0.0.1:9", api_token=SECRET
+    )
+
+    token = APIToken.objects.get()
+    assert (token.service, token.purpose) == (service, Purpose.SERVICE)
+    assert OAuthClient.objects.get().secret == token
+
+
+def test_a_rotation_leaves_both_secrets_valid_for_a_while() -> None:
+    client = make_client("lab", SECRET)
+    assert client.secret is not None
+    now = timezone.now()
+
+    _, after = rotate_token(client.secret, by=BY, overlap=60, now=now)
+
+    client = read_again(client)
+    assert matches(client, SECRET) and matches(client, after)
+    PreviousSecret.objects.update(ends_at=now)
+    assert not matches(client, SECRET, "192.0.2.1") and matches(client, after)
+    # The use of the earlier secret is an alarm.
+    assert PreviousSecret.objects.get().tripped_address == "192.0.2.1"
+
+
+def test_the_configuration_may_still_have_the_earlier_secret(ada: User) -> None:
+    service = make_service("lab", url="http://127.0.0.1:9")
+    follow(service, lab=SECRET)
+    token = APIToken.objects.get()
+    rotate_token(token, by=BY)
+
+    follow(service, lab=SECRET)
+
+    assert OAuthClient.objects.get().secret == token
+    assert matches(OAuthClient.objects.get(), SECRET)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda tokens: disable_tokens(tokens, by=BY),
+        lambda tokens: freeze_tokens(tokens, by=BY, reason="a test"),
+        lambda tokens: revoke_tokens(tokens, by=BY),
+        lambda tokens: tokens.update(expires_at=timezone.now()),
+        lambda tokens: tokens.all().delete(),
+    ],
+    ids=["disabled", "frozen", "revoked", "expired", "deleted"],
+)
+def test_a_stopped_token_is_no_secret(end: Any) -> None:
+    client = make_client("lab", SECRET)
+    assert matches(client, SECRET)
+
+    end(APIToken.objects.filter(pk=client.secret_id))
+
+    assert not matches(read_again(client), SECRET)
+
+
+def test_a_server_of_a_deactivated_user_is_no_client(alan: User) -> None:
+    client = make_client("alan", SECRET, server="alan/", identifier="x")
+    assert matches(client, SECRET)
+
+    User.objects.update(is_active=False)
+
+    assert not matches(read_again(client), SECRET)
+
+
+def test_networks_of_the_token_limit_the_client() -> None:
+    client = make_client("lab", SECRET)
+    APIToken.objects.update(networks=["192.0.2.0/24"])
+
+    assert matches(read_again(client), SECRET, "192.0.2.7")
+    with pytest.raises(WrongNetwork):
+        matches(read_again(client), SECRET, "198.51.100.7")
+    assert not matches(read_again(client), "another-secret", "198.51.100.7")
+
+
+def test_a_wrong_secret_costs_no_hash(monkeypatch: Any) -> None:
+    client = make_client("lab", SECRET)
+    _, other = make_token(client.service)
+    calls: list[int] = []
+    monkeypatch.setattr(digests, "matches", lambda *both: calls.append(1))
+
+    for secret in ("another-secret", other, "hub_" + "x" * 60, "ä" * 20, ""):
+        assert not matches(client, secret)
+
+    assert calls == []
+
+
+def read_again(client: OAuthClient) -> OAuthClient:
+    return OAuthClient.objects.get(pk=client.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_earlier_clients_get_the_tokens_with_their_secrets(alan: User) -> None:
+    """The migrations link all clients whose secret is known, and hash nothing."""
+    brought, rotated, run = (
+        make_client(name, service=make_service(name))
+        for name in ("brought", "rotated", "run")
+    )
+    import_token(brought.service, "secret-brought", by=BY)
+    token = import_token(rotated.service, "secret-rotated", by=BY)
+    key = token.public_id
+    rotate_token(token, by=BY)
+    issue_token(run.service, by=BY, via=CreatedVia.SERVICE)
+    server = make_server(alan)
+    own, _ = issue_token(alan, by=BY, via=CreatedVia.SERVER)
+    Server.objects.filter(pk=server.pk).update(token=own)
+    of_server = make_client("x", server="alan/", identifier="jupyterhub-user-alan")
+    stray = make_client("stray")
+    expected = {
+        brought.pk: APIToken.objects.get(service=brought.service).pk,
+        rotated.pk: token.pk,
+        run.pk: APIToken.objects.get(service=run.service).pk,
+        of_server.pk: own.pk,
+        stray.pk: None,
+    }
+    try:
+        MigrationExecutor(connection).migrate(
+            [("oauth", "0005_spent_assertions"), ("servers", "0005_purpose_of_tokens")]
+        )
+        handles = {brought.pk: APIToken.objects.get(pk=expected[brought.pk]).public_id}
+        handles[rotated.pk] = key
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE oauth_oauthclient SET handle = 'unknown',"
+                " digest = '$argon2id$' WHERE id <> %s",
+                [stray.pk],
+            )
+            for pk, handle in handles.items():
+                cursor.execute(
+                    "UPDATE oauth_oauthclient SET handle = %s WHERE id = %s",
+                    [handle, pk],
+                )
+    finally:
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes())
+
+    assert dict(OAuthClient.objects.values_list("pk", "secret")) == expected
