@@ -69,7 +69,7 @@ def create_user(
     if not _is_admin(by, by_admin):
         refuse_names_with_rights([name])
     with transaction.atomic():
-        created = _add_users([name], admin=admin, by=by)
+        created = add_users([name], admin=admin, by=by)
     if not created:
         raise _has_user(name)
     return User(
@@ -95,7 +95,7 @@ def create_users(
     if not _is_admin(by, by_admin):
         refuse_names_with_rights(new)
     created: dict[str, int] = {}
-    for batch in in_batches(new, partial(_add_users, admin=admin, by=by), size=NAMES):
+    for batch in in_batches(new, partial(add_users, admin=admin, by=by), size=NAMES):
         created |= batch
     if not created:
         raise Conflict(f"All {len(wanted)} users already exist")
@@ -111,8 +111,11 @@ def _require_admin(admin: bool, by: Actor, by_admin: bool) -> None:
         raise Forbidden("Only admins can grant admin permissions")
 
 
-def _add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
-    """Insert users that do not exist, and record their creation."""
+def add_users(names: list[str], *, admin: bool, by: Actor) -> dict[str, int]:
+    """Insert users that do not exist, and record their creation; return their ids.
+
+    The names are checked, and `by` may give them these rights.
+    """
     ids = insert_named(User(password=UNUSABLE_PASSWORD_PREFIX, admin=admin), names)
     if not ids:
         return {}

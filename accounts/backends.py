@@ -12,11 +12,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.backends import BaseBackend
-from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest
 
 from accounts import system_accounts
 from accounts.actions import create_user, update_user
+from accounts.hashing import spend_time
 from accounts.models import User
 from accounts.naming import is_valid_name, normalise_name
 from audit.models import Actor
@@ -112,7 +112,7 @@ def _check_local_password(name: str, password: str) -> bool:
     user = User.objects.filter(name=name).first()
     if user is None or not user.has_usable_password():
         # As slow as a real check, so that the time does not reveal which users exist.
-        make_password(password)
+        spend_time(name, password)
         return False
     return user.check_password(password)
 

@@ -1,5 +1,8 @@
 """Argon2 for passwords and secrets, with one limit for all hashes of a process.
 
+Passwords from JupyterHub's plugins are digests of bcrypt. They count for the same
+limit, and are replaced by Argon2 at the next sign-in.
+
 Each Argon2 hash takes megabytes and a core while it runs. The limit is the number of
 hashes at the same time, computed from the memory and the cores of this machine; other
 hashes wait in a queue in the order of arrival. Secrets of tokens and clients go before
@@ -15,8 +18,11 @@ may be taken before anything else of a sign-in is done.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -27,7 +33,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
-from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import (
+    Argon2PasswordHasher,
+    BCryptPasswordHasher,
+    make_password,
+)
 from django.db import connection
 
 from scopes.refusals import Unavailable
@@ -50,6 +61,20 @@ RETRY_AFTER: Final = 5
 # steps are a tenth of the time of others, if all wait for one core.
 NICER: Final = 10
 LOWEST: Final = 19
+
+# What bcrypt takes beside its core, in KiB.
+BCRYPT_MEMORY: Final = 8
+# bcrypt reads so many bytes of a password and ignores the others.
+BCRYPT_BYTES: Final = 72
+# The cost of digests that are accepted from elsewhere: each step doubles the time, and
+# 14 takes a core for more than a second.
+LEAST_COST, MOST_COST = 4, 14
+BCRYPT: Final = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
+# The salt for names without a password, with the cost that the plugins use.
+NOBODYS_SALT: Final = b"$2b$12$N0b0dyHasThisPassw0rd."
+
+# Seconds after which the hub looks whether there still are imported digests.
+LOOK_EVERY: Final = 300.0
 
 CROWDED: Final = (
     "Many people are signing in at this moment. Try again in a few seconds."
@@ -227,3 +252,74 @@ class PasswordHasher(Argon2PasswordHasher):
     def _memory_of(self, encoded: str) -> int:
         parameters: Any = self.decode(encoded)["params"]
         return int(parameters.memory_cost)
+
+
+class ImportedPasswordHasher(BCryptPasswordHasher):
+    """Verifies bcrypt digests of JupyterHub's plugins, within the limit.
+
+    Nothing is stored with it: Django renews a digest with the first hasher at the next
+    sign-in. `bcrypt` is loaded only where there are such digests.
+    """
+
+    def encode(self, password: str, salt: str | bytes) -> str:
+        salt = salt.encode() if isinstance(salt, str) else salt
+        with ceiling.turn(Kind.PASSWORD, BCRYPT_MEMORY):
+            digest: bytes = in_background(_bcrypt, password, salt)
+        return f"{self.algorithm}${digest.decode()}"
+
+
+def spend_time(name: str, password: str) -> None:
+    """Take as long as the check of a password, for a name that has none.
+
+    While there are imported digests, half of the names take as long as one of them.
+    """
+    odd = hashlib.sha256(f"{settings.SECRET_KEY}{name}".encode()).digest()[0] % 2
+    if odd and _imported_digests.are_there():
+        ImportedPasswordHasher().encode(password, NOBODYS_SALT)
+    else:
+        make_password(password)
+
+
+class _ImportedDigests:
+    """Knows whether some account has an imported digest, as of some minutes ago."""
+
+    def __init__(self) -> None:
+        self.known, self.until = False, 0.0
+
+    def are_there(self) -> bool:
+        if time.monotonic() >= self.until:
+            start = f"{ImportedPasswordHasher.algorithm}$"
+            users = get_user_model().objects.filter(password__startswith=start)
+            self.known, self.until = users.exists(), time.monotonic() + LOOK_EVERY
+        return self.known
+
+    def forget(self) -> None:
+        self.until = 0.0
+
+
+_imported_digests = _ImportedDigests()
+
+
+def forget_imported_digests() -> None:
+    """Look again at the next name without a password."""
+    _imported_digests.forget()
+
+
+def _bcrypt(password: str, salt: bytes) -> bytes:
+    import bcrypt
+
+    return bcrypt.hashpw(password.encode()[:BCRYPT_BYTES], salt)
+
+
+def imported_digest(digest: bytes | str) -> str | None:
+    """Return a bcrypt digest as Django stores it; None if it can't be verified."""
+    text = digest.decode("latin-1") if isinstance(digest, bytes) else digest
+    found = BCRYPT.fullmatch(text)
+    if found is None or not LEAST_COST <= int(found.group(1)) <= MOST_COST:
+        return None
+    return f"{ImportedPasswordHasher.algorithm}${text}"
+
+
+def is_imported(password: str) -> bool:
+    """Tell whether a stored digest came from a plugin and was not renewed yet."""
+    return password.startswith(f"{ImportedPasswordHasher.algorithm}$")

@@ -220,6 +220,57 @@ class User(AbstractBaseUser):
         )
 
 
+class SignUp(models.Model):
+    """A person who wants an account, under a name that nobody has to be told about.
+
+    Several people may ask for one name, until an operator lets one of them in. The
+    digest of the password becomes that of the account, and `totp` its second factor,
+    which `accounts.adapter` encrypts. `is_confirmed` says that a link in a mail to the
+    address was followed.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", "waiting for a decision"
+        APPROVED = "approved", "approved"
+        REFUSED = "refused", "refused"
+
+    name = models.CharField(max_length=NAME_LENGTH, db_index=True)
+    password = models.CharField(max_length=128)
+    email = models.EmailField(blank=True)
+    totp = models.TextField(blank=True)
+    is_confirmed = models.BooleanField(default=False)
+    is_imported = models.BooleanField(default=False)
+    created = models.DateTimeField(default=timezone.now)
+    created_address = models.CharField(max_length=64, blank=True)
+    terms_accepted = models.BooleanField(default=False)
+    state = models.CharField(max_length=8, choices=State, default=State.PENDING)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=300, blank=True)
+    decision_note = models.CharField(max_length=1023, blank=True)
+
+    scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
+        "view": ("admin:users",),
+        "change": ("admin:users",),
+    }
+
+    class Meta:
+        verbose_name = "sign-up"
+        ordering = ("id",)
+        constraints = (
+            models.CheckConstraint(condition=~Q(name=""), name="sign_up_has_a_name"),
+        )
+        indexes = (
+            models.Index(
+                fields=("id",),
+                condition=Q(state="pending"),
+                name="sign_up_pending",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.pk})"
+
+
 def _copied(value: Any) -> Any:
     # Values of other fields can't be changed in place.
     return deepcopy(value) if isinstance(value, dict | list) else value

@@ -76,6 +76,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "accounts_role",
     "accounts_group",
     "accounts_user",
+    "accounts_signup",
     "services_service",
     "servers_server",
     "tokens_bulkchange",

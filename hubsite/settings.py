@@ -244,7 +244,11 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.HubBackend"]
 # Web processes share the memory and the cores for hashing.
 WEB_PROCESSES = SITE.workers
-PASSWORD_HASHERS = ["accounts.hashing.PasswordHasher"]
+# New digests are of the first one.
+PASSWORD_HASHERS = [
+    "accounts.hashing.PasswordHasher",
+    "accounts.hashing.ImportedPasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {
         "NAME": "django.contrib.auth.password_validation."

@@ -19,6 +19,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from accounts.hashing import forget_imported_digests
 from accounts.models import Group, User
 from accounts.rights import access_of
 from audit import uses
@@ -95,6 +96,7 @@ def forget() -> None:
     its own.
     """
     verification.forget()
+    forget_imported_digests()
     activity.forget()
     uses.forget()
     if SCOPES.keys() != BUILT_IN:
