@@ -14,9 +14,9 @@ from django.conf import settings
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
-from accounts import system_accounts
 from accounts.actions import create_user, update_user
 from accounts.hashing import spend_time
+from accounts.hosting.sign_in import check_password, settle_answer
 from accounts.models import User
 from accounts.naming import is_valid_name, normalise_name
 from audit.models import Actor
@@ -31,9 +31,10 @@ def admits(name: str) -> bool:
     hub = settings.HUB
     if name in hub.blocked_users or not is_valid_name(name):
         return False
-    if hub.allow_all or name in hub.admin_users or name in hub.allowed_users:
+    if hub.is_hosted:
+        # The class has decided, or decides at the next sign-in by it.
         return True
-    if system_accounts.is_in_groups(name, hub.pam_allowed_groups):
+    if hub.allow_all or name in hub.admin_users or name in hub.allowed_users:
         return True
     return hub.allow_existing_users and User.objects.filter(name=name).exists()
 
@@ -85,16 +86,11 @@ class HubBackend(BaseBackend):
             return None
         typed = username.strip()
         address = request.META.get("REMOTE_ADDR", "") if request else ""
-        if settings.HUB.authenticator_class == "pam":
-            # Names of system accounts may be case-sensitive, so PAM gets the name as it
-            # was typed.
-            if not system_accounts.check_password(typed, password):
+        if settings.HUB.is_hosted:
+            answer = check_password(request, typed, password)
+            if answer is None:
                 return None
-            name = system_accounts.name_here(typed)
-            admin = system_accounts.is_administrator(name)
-            return settle_account(
-                name, address=address, admin=admin, makes_account=makes_account
-            )
+            return settle_answer(answer, address=address, makes_account=makes_account)
         name = normalise_name(typed)
         if not CHECKS[settings.HUB.authenticator_class](name, password):
             return None

@@ -10,6 +10,7 @@ from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp.forms import ActivateTOTPForm as AllauthActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm as AllauthAddWebAuthnForm
+from django import forms
 from django.contrib.auth.forms import SetPasswordForm
 from django.core.cache import cache
 
@@ -38,6 +39,17 @@ class SignInForm(PlainFieldsMixin, account.LoginForm):
 
     def add_prefix(self, field_name: str) -> str:
         return super().add_prefix("username" if field_name == "login" else field_name)
+
+
+class HostedSignInForm(SignInForm):
+    """The form of a hosted class, which checks what is typed; `otp` labels a code."""
+
+    def __init__(self, *args: Any, otp: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].required = False
+        if otp:
+            self.fields["otp"] = forms.CharField(label=otp.rstrip(": "), required=False)
+            self.fields["otp"].widget.attrs["autocomplete"] = "one-time-code"
 
 
 class ReauthenticateForm(PlainFieldsMixin, account.ReauthenticateForm):

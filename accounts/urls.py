@@ -79,10 +79,13 @@ second_factor: list[Any] = [
     ),
 ]
 
+# A hosted class also answers when the page is opened.
+login_methods = ("GET", "HEAD", "POST") if settings.HUB.is_hosted else ("POST",)
+
 sign_in: list[Any] = [
     path(
         "login",
-        waits_for_others(views.LoginView.as_view(), "POST"),
+        waits_for_others(views.LoginView.as_view(), *login_methods),
         name="account_login",
     ),
     path("logout", views.LogoutView.as_view(), name="account_logout"),

@@ -50,7 +50,8 @@ from accounts.adapter import (
     set_session_id_cookie,
     with_parameters,
 )
-from accounts.forms import SignInForm, WelcomeForm
+from accounts.forms import HostedSignInForm, SignInForm, WelcomeForm
+from accounts.hosting.views import answer_login
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from web.hosts import local_path
@@ -72,10 +73,40 @@ class LoginView(AllauthLoginView):
     comer: User | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = super().dispatch(request, *args, **kwargs)
+        if settings.HUB.is_hosted and (
+            request.method == "POST" or not request.user.is_authenticated
+        ):
+            response = self.ask_class(request)
+        else:
+            response = super().dispatch(request, *args, **kwargs)
         if request.user.is_authenticated and SESSION_ID in request.session:
             set_session_id_cookie(request, response)
         return response
+
+    def ask_class(self, request: Any) -> HttpResponse:
+        """Have the hosted class answer; the page stays the hub's."""
+
+        def show(page: dict[str, Any], status: int) -> HttpResponse:
+            form = HostedSignInForm(
+                request=request,
+                initial={"login": page.get("username", "")},
+                otp=page.get("otp_prompt", "") if page.get("request_otp") else "",
+            )
+            context = self.get_context_data(
+                form=form,
+                problem=page.get("problem", ""),
+                custom_html=page.get("custom_html", ""),
+                login_service=page.get("login_service", ""),
+                login_url=page.get("authenticator_login_url", ""),
+            )
+            return self.render_to_response(context, status=status)
+
+        def target_of(user: User) -> str:
+            self.comer = user
+            return self.get_success_url()
+
+        problem = EXPIRED if request.xsrf_problem else ""
+        return answer_login(request, show, target_of, problem)
 
     def get(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().get(request, *args, **kwargs)
@@ -110,7 +141,8 @@ class LoginView(AllauthLoginView):
 
     def get_success_url(self) -> str:
         wanted = local_path(self.request, self.request.GET.get("next", ""))
-        user = self.request.user if self.request.user.is_authenticated else self.comer
+        signed_in = self.request.user if self.request.user.is_authenticated else None
+        user = self.comer or signed_in
         return wanted or with_parameters(self.request, default_target(user))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

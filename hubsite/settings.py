@@ -18,7 +18,11 @@ from django.utils.functional import SimpleLazyObject
 from hubsite import logging as hub_logging
 from hubsite.config import secrets
 from hubsite.config.addresses import subdomains
-from hubsite.config.environment import proxy_socket, read_environment
+from hubsite.config.environment import (
+    authenticator_address,
+    proxy_socket,
+    read_environment,
+)
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig
 from hubsite.config.load import load_config
@@ -74,6 +78,9 @@ AUDIT_KEYS: Any = SimpleLazyObject(
         for key in SITE.audit_keys or [secrets.keep(DATA_DIR / "secrets" / "audit_key")]
     ]
 )
+# Where the process of a hosted authenticator listens, and the key of calls to it.
+AUTHENTICATOR_ADDRESS = authenticator_address(SITE.authenticator_address, DATA_DIR)
+AUTHENTICATOR_KEY = secrets.derived(SECRET_KEY, "authenticator")
 # The secret for changes of the proxy's routes. It is stored, so that the next hub can
 # change the routes of a proxy that outlives this one.
 PROXY_AUTH_TOKEN = (

@@ -180,6 +180,7 @@ def test_scopes_are_compared_in_one_file():
 READS_ADMIN = {
     "accounts/actions.py": "refuses to let others change administrators",
     "accounts/admin/users.py": "shows it, and tells the action who asks",
+    "accounts/hosting/answers.py": "makes it agree with the class's answer",
     "accounts/backends.py": "makes it agree with the configuration",
     "accounts/models.py": "declares it",
     "api/users.py": "tells the action who asks",

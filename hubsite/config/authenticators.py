@@ -19,35 +19,48 @@ from hubsite.config.unsupported import (
 
 GROUP = "jupyterhub.authenticators"
 PAM_LINEAGE = (*KNOWN_AUTHENTICATORS["pam"], "Authenticator")
+# The methods that the hub has itself.
+OWN = frozenset({"local", "dummy", "null"})
 
 
 class WayIn(NamedTuple):
     """A method of signing in.
 
-    `short` is the hub's name for it. `named` is the class in the file, if the hub does
-    not have it and uses its own passwords instead.
+    `short` is the hub's name for it: one of its own methods, or `hosted`. A hosted
+    class is JupyterHub's or a plugin's, runs in a process of its own
+    (`accounts.hosting`) and reads its sections itself; `named` is its name in the file.
     """
 
     short: str
     lineage: tuple[str, ...]
     named: str = ""
 
+    @property
+    def is_hosted(self) -> bool:
+        return self.short == "hosted"
 
-def find(value: Any) -> WayIn:
-    """Return the method of `c.JupyterHub.authenticator_class`, if it is set."""
+
+def find(value: Any, *, is_file: bool = True) -> WayIn:
+    """Return the method of `c.JupyterHub.authenticator_class`.
+
+    Without the setting, a file means PAM as in JupyterHub; a hub without a file keeps
+    passwords itself.
+    """
     if value is None:
-        # JupyterHub would use PAM, so lists may be in the section of that class.
-        return WayIn("local", PAM_LINEAGE)
+        value = "pam" if is_file else "local"
     name = dotted(value)
+    if name.lower() == "default":
+        name = "pam"
     for short, classes in KNOWN_AUTHENTICATORS.items():
         # As in JupyterHub, a short name may have capitals.
         if name.lower() == short or name in {
             f"jupyterhub.auth.{each}" for each in classes[:1]
         }:
-            return WayIn(short, (*classes, "Authenticator"))
-    if name.lower() == "default":
-        return WayIn("local", PAM_LINEAGE)
-    return WayIn("local", lineage_of(value), name)
+            lineage = (*classes, "Authenticator")
+            if short in OWN:
+                return WayIn(short, lineage)
+            return WayIn("hosted", lineage, short)
+    return WayIn("hosted", lineage_of(value), name)
 
 
 def dotted(value: Any) -> str:

@@ -174,6 +174,11 @@ class Site(HasTraits):
         help="Whether servers outlive the hub if `cleanup_servers` is not set; "
         "`start.py` sets it.",
     )
+    authenticator_address = Text(
+        help="Unix socket or `HOST:PORT` at which the process of a hosted "
+        "`authenticator_class` listens for the hub; by default a socket in the data "
+        "folder.",
+    )
     workers = Number(1, min=1, max=256, help="Web processes.")
     web_threads = Number(
         8,
@@ -295,12 +300,25 @@ def proxy_socket(said: str, data_dir: Path, *, is_ours: bool) -> str:
         return ""
     if said:
         return str(Path(said).expanduser().absolute())
-    path = data_dir / "run" / "proxy.sock"
+    return _socket_of(data_dir, "proxy.sock")
+
+
+def authenticator_address(said: str, data_dir: Path) -> str:
+    """Return where the process of a hosted authenticator listens."""
+    if not said:
+        return _socket_of(data_dir, "authenticator.sock")
+    if re.fullmatch(r"[^/\s]+:\d+", said):
+        return said
+    return str(Path(said).expanduser().absolute())
+
+
+def _socket_of(data_dir: Path, name: str) -> str:
+    path = data_dir / "run" / name
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return str(path)
     # The kernel accepts no longer path; the folder belongs to this user as well.
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    return f"/tmp/hub-{os.getuid()}-{digest}/proxy.sock"  # noqa: S108
+    return f"/tmp/hub-{os.getuid()}-{digest}/{name}"  # noqa: S108
 
 
 def forget_secrets() -> None:

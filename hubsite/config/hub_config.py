@@ -25,7 +25,6 @@ from hubsite.config.roles import groups, roles
 from hubsite.config.services import services, tokens
 from hubsite.config.values import (
     domain_hook,
-    encoding,
     flag,
     help_address,
     host_address,
@@ -154,48 +153,13 @@ class HubConfig:
 
     # Sign-in
     authenticator_class: str = "local"
+    # The name in the file of a class that runs in a process of its own.
+    hosted_class: str = ""
     dummy_password: str = setting(
         "DummyAuthenticator.password",
         text,
         "",
         "With `dummy`: the password of all users.",
-    )
-    pam_service: str = setting(
-        "PAMAuthenticator.service",
-        line,
-        "login",
-        "With `pam`: the name of the service in `/etc/pam.d`.",
-    )
-    pam_encoding: str = setting(
-        "PAMAuthenticator.encoding",
-        encoding,
-        "utf8",
-        "With `pam`: the encoding of names and passwords.",
-    )
-    pam_check_account: bool = setting(
-        "PAMAuthenticator.check_account",
-        flag,
-        True,
-        "With `pam`: whether PAM also checks that the account is valid.",
-    )
-    pam_normalize_username: bool = setting(
-        "PAMAuthenticator.pam_normalize_username",
-        flag,
-        False,
-        "With `pam`: whether a name is replaced by the name of the system account "
-        "that it belongs to.",
-    )
-    pam_allowed_groups: frozenset[str] = setting(
-        "PAMAuthenticator.allowed_groups|PAMAuthenticator.group_whitelist",
-        names,
-        frozenset(),
-        "With `pam`: system groups whose members may sign in.",
-    )
-    pam_admin_groups: frozenset[str] = setting(
-        "PAMAuthenticator.admin_groups",
-        names,
-        frozenset(),
-        "With `pam`: system groups whose members become administrators at sign-in.",
     )
     admin_users: frozenset[str] = setting(
         "Authenticator.admin_users|JupyterHub.admin_users",
@@ -573,6 +537,11 @@ class HubConfig:
     # All sections of the file, for Spawner classes and others.
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     remarks: tuple[str, ...] = ()
+
+    @property
+    def is_hosted(self) -> bool:
+        """Tell whether a class in a process of its own signs people in."""
+        return self.authenticator_class == "hosted"
 
 
 def declared_fields() -> Iterable[Field[Any]]:

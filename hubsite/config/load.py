@@ -31,22 +31,13 @@ def load_config(
     """
     if path is None:
         return build_config(unconfigured(homes), keep_servers=keep_servers)
-    file = read_file(path)
-    hub = build_config(file, keep_servers=keep_servers)
-    if "authenticator_class" in file.get("JupyterHub", {}):
-        return hub
-    return replace(hub, remarks=(WITHOUT_PAM, *hub.remarks))
-
-
-WITHOUT_PAM = (
-    "c.JupyterHub.authenticator_class: not set; JupyterHub would use PAM, this hub "
-    "keeps passwords itself; set 'pam' or 'local'"
-)
+    return build_config(read_file(path), keep_servers=keep_servers)
 
 
 def unconfigured(homes: Path | None) -> Config:
     """Return the configuration of a hub without a file, for a first look."""
     config = Config()
+    config.JupyterHub.authenticator_class = "local"
     config.JupyterHub.spawner_class = "simple"
     # A new operator sees the home page first and starts a server by a button; with a
     # file, JupyterHub's default applies, which starts a server at sign-in.
@@ -65,8 +56,11 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     """Convert the sections of a configuration to a `HubConfig`."""
     reader = Reader(file)
     way_in = reader.way_in
-    known = KNOWN_AUTHENTICATORS[way_in.short]
-    found: dict[str, Any] = {"authenticator_class": way_in.short}
+    known = KNOWN_AUTHENTICATORS.get(way_in.short, ())
+    found: dict[str, Any] = {
+        "authenticator_class": way_in.short,
+        "hosted_class": way_in.named,
+    }
     for each in declared_fields():
         owner = each.metadata["places"][0].partition(".")[0]
         if owner.endswith("Authenticator") and owner not in (*known, "Authenticator"):
@@ -108,7 +102,7 @@ def _who_may_enter(config: HubConfig, found: Mapping[str, Any]) -> dict[str, Any
         outcome["allow_all"] = True
     if "allow_existing_users" not in found:
         outcome["allow_existing_users"] = bool(config.allowed_users) or (
-            config.authenticator_class in {"local", "pam"} and silent
+            config.authenticator_class == "local" and silent
         )
     if config.allowed_users:
         outcome["allowed_users"] = config.allowed_users | config.admin_users

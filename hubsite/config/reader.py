@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from traitlets.config.loader import Config, LazyConfigValue
@@ -89,20 +89,10 @@ class Reader:
                 outcome = checked
         return outcome
 
-    def settings_of(self, lineage: Iterable[str]) -> dict[str, Any]:
-        """Return all settings of the sections of a lineage."""
-        found: dict[str, Any] = {}
-        for section in reversed([*lineage]):
-            found |= self.file.get(section, {})
-        return found
-
     def remarks(self, hub: HubConfig) -> tuple[str, ...]:
         """Return remarks on all unused settings, with what to do instead."""
         spawner = self.file.get("JupyterHub", {}).get("spawner_class")
         return (
-            *remarks.of_authenticator_class(
-                self.way_in, self.settings_of(self.way_in.lineage)
-            ),
             *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
             *remarks.of_pages(hub.template_vars),
             *remarks.of_answers(hub.tornado_settings),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import urlsplit
 
 from hubsite.config.announcements import PAGE_VARIABLES
 from hubsite.config.authenticators import WayIn
@@ -22,16 +21,13 @@ from hubsite.config.response_settings import (
 )
 from hubsite.config.unsupported import (
     ADVICE,
-    ISSUERS,
     KNOWN_AUTHENTICATORS,
     PLAIN,
     SECTIONS,
-    WITHOUT_OPENID,
 )
 
 # The least similarity of two words of which one is the other misspelt.
 ALIKE = 0.8
-CALLBACK = "hub/accounts/oidc/oidc/login/callback/"
 
 
 def unused(
@@ -61,6 +57,9 @@ def unused(
             if f"{section}.{name}" not in taken
             and _in_plain_section(section, name) not in PLAIN
         ]
+        if way_in.is_hosted and section in way_in.lineage:
+            # The class reads its sections itself.
+            continue
         # Classes of batchspawner begin with the word, and KubeSpawner has helper
         # classes.
         if not left or section in spawner or is_of_spawners(section):
@@ -72,44 +71,6 @@ def unused(
                 yield f"c.{section}.{name}: {_advice(section, name, file, declared)}"
         else:
             yield f"c.{section}: {_of_stranger(section, known | ours | {'Spawner'})}"
-
-
-def of_authenticator_class(way_in: WayIn, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what to do about an authenticator class without a counterpart in the hub.
-
-    `settings` are the settings of the class.
-    """
-    if not way_in.named:
-        return
-    what = f"c.JupyterHub.authenticator_class: {way_in.named!r} is not supported, "
-    what += "people sign in with a password kept by this hub; "
-    if "OAuthenticator" not in way_in.lineage:
-        yield f"{what}for single sign-on see HUB_OIDC_*"
-        return
-    name = way_in.lineage[0].removeprefix("Local").removesuffix("OAuthenticator")
-    if name.startswith(WITHOUT_OPENID):
-        yield (
-            f"{what}{name} has no OpenID Connect, which HUB_OIDC_* needs: put a "
-            "provider between that signs people in there, such as Keycloak or Dex"
-        )
-        return
-    variables = {
-        "HUB_OIDC_URL": _issuer(name, settings),
-        "HUB_OIDC_CLIENT_ID": settings.get("client_id"),
-        "HUB_OIDC_CLIENT_SECRET_FILE": None,
-    }
-    if isinstance(claim := settings.get("username_claim"), str):
-        variables["HUB_OIDC_USERNAME_CLAIM"] = claim
-    words = ", ".join(
-        f"{key}={value}" if value else key for key, value in variables.items()
-    )
-    old = urlsplit(str(settings.get("oauth_callback_url") or ""))
-    origin = f"{old.scheme}://{old.netloc}" if old.netloc else "https://YOUR-HUB"
-    base = old.path.partition("hub/")[0] or "/"
-    yield (
-        f"{what}for single sign-on set {words}, and register {origin}{base}{CALLBACK} "
-        "at the provider"
-    )
 
 
 def of_pages(template_vars: Collection[str]) -> Iterator[str]:
@@ -174,21 +135,6 @@ def _spelt_out(words: Iterable[str]) -> str:
     return ", ".join(repr(word) for word in sorted(map(str, words)))
 
 
-def _issuer(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the address of a provider, derived from its settings."""
-    given = {"gitlab_url": "https://gitlab.com", **settings}
-    if pattern := ISSUERS.get(name):
-        try:
-            return pattern.format(**given)
-        except KeyError:
-            return ""
-    text = str(given.get("authorize_url") or "")
-    for end in ("/protocol/openid-connect/", "/oauth2/", "/oauth/", "/authorize"):
-        if end in text:
-            return text.partition(end)[0]
-    return ""
-
-
 KNOWN_AUTHENTICATORS_SECTIONS = frozenset(
     section for sections in KNOWN_AUTHENTICATORS.values() for section in sections
 )
@@ -220,9 +166,9 @@ def _of_authenticator(
         elif name == "open_sessions" and value is False:
             # "No session" is what the hub does anyway.
             continue
-        elif advice and not (way_in.named and section in way_in.lineage[:-1]):
+        elif advice:
             yield f"c.{section}.{name}: {advice}"
-        elif section in KNOWN_AUTHENTICATORS_SECTIONS or way_in.named:
+        elif section in KNOWN_AUTHENTICATORS_SECTIONS:
             foreign.append(name)
         else:
             similar = _similar(name, [*_names("Authenticator", declared)])
@@ -234,8 +180,6 @@ def _of_authenticator(
 
 
 def _why_foreign(section: str, way_in: WayIn) -> str:
-    if way_in.named and section in way_in.lineage:
-        return "see c.JupyterHub.authenticator_class"
     if spelt := {each.lower(): each for each in way_in.lineage}.get(section.lower()):
         return f"is it misspelt? There is c.{spelt}"
     for short, sections in KNOWN_AUTHENTICATORS.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import secrets
 from collections.abc import Sequence
@@ -42,6 +44,11 @@ def replace(path: Path, values: Sequence[str]) -> None:
 def new_key() -> str:
     """Return a new random key."""
     return secrets.token_hex(32)
+
+
+def derived(secret: str, purpose: str) -> str:
+    """Return the key for a purpose that all processes with the secret know."""
+    return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
 def _draft(path: Path, text: str) -> Path:

@@ -25,19 +25,6 @@ OAUTHENTICATORS = {
     "okpy": "OkpyOAuthenticator",
     "openshift": "OpenShiftOAuthenticator",
 }
-# Providers without OpenID Connect, which the hub's single sign-on needs.
-WITHOUT_OPENID = ("GitHub", "Bitbucket", "MW", "Okpy", "OpenShift")
-
-# OpenID configurations of the other providers, with the settings in their addresses.
-ISSUERS = {
-    "AzureAd": "https://login.microsoftonline.com/{tenant_id}/v2.0",
-    "Auth0": "https://{auth0_domain}",
-    "CILogon": "https://cilogon.org",
-    "GitLab": "{gitlab_url}",
-    "Globus": "https://auth.globus.org",
-    "Google": "https://accounts.google.com",
-}
-
 _RESTARTED = "has no effect; the hub restarts a proxy that ends"
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"

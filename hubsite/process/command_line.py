@@ -21,7 +21,7 @@ OWN_COMMANDS = frozenset(
     {
         *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
         *("changepassword", "audit", "leak_drill", "revocation_drill"),
-        *("tag_keys", "check_config"),
+        *("tag_keys", "check_config", "authenticator"),
     }
 )
 
@@ -77,6 +77,10 @@ def run(argv: Sequence[str]) -> None:
             from hubsite.process.check_config import check_config
 
             sys.exit(check_config(rest))
+        if command == "authenticator" and not rest:
+            from hubsite.process.authenticator import run_host
+
+            sys.exit(run_host())
     with while_loading():
         import django
         from django.db import OperationalError

@@ -31,6 +31,7 @@ from audit.models import Actor
 from controller.spawners.classes import BUILT_IN
 from database.locks import Advisory, hold
 from hubsite.config.addresses import EVERYWHERE
+from hubsite.config.authenticators import PAM_LINEAGE
 from hubsite.config.environment import unknown_variables
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig
@@ -57,9 +58,7 @@ def prepare() -> dict[str, Any]:
         ),
         *settings.HUB.remarks,
         *who_starts_servers(settings.HUB.spawner_class, os.geteuid()),
-        *password_remarks(
-            settings.HUB.authenticator_class, SHADOW, settings.HUB.pam_service
-        ),
+        *password_remarks(settings.HUB.hosted_class, SHADOW, pam_service(settings.HUB)),
         *what_is_missing(settings.HUB),
         *look_for_cache(),
         *reconcile(settings.HUB),
@@ -78,15 +77,21 @@ def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
     ]
 
 
+def pam_service(hub: HubConfig) -> str:
+    """Return the PAM service of JupyterHub's class, as the configuration names it."""
+    sections = (hub.raw.get(name, {}) for name in PAM_LINEAGE)
+    return next((str(s["service"]) for s in sections if "service" in s), "login")
+
+
 def password_remarks(
-    authenticator_class: str, shadow: Path, service: str = "login"
+    hosted_class: str, shadow: Path, service: str = "login"
 ) -> list[str]:
     """Warn before people sign in if the system's passwords can't be checked.
 
     A site's own PAM service may check passwords elsewhere, in a directory for instance.
     """
     is_readable = os.access(shadow, os.R_OK) or not shadow.exists()
-    if (authenticator_class, service) != ("pam", "login") or is_readable:
+    if (hosted_class, service) != ("pam", "login") or is_readable:
         return []
     return [
         "JupyterHub.authenticator_class: this hub's account can't read the system's "
@@ -97,19 +102,24 @@ def password_remarks(
 
 def what_is_missing(hub: HubConfig) -> Iterator[str]:
     """Yield what the configuration needs and the machine lacks."""
-    if hub.authenticator_class == "pam":
-        if not any((folder / hub.pam_service).exists() for folder in PAM_FOLDERS):
+    if hub.hosted_class == "pam":
+        service = pam_service(hub)
+        if not any((folder / service).exists() for folder in PAM_FOLDERS):
             yield (
-                f"c.PAMAuthenticator.service: there is no {hub.pam_service!r} in "
+                f"c.PAMAuthenticator.service: there is no {service!r} in "
                 "/etc/pam.d, so the rules of its `other` decide, which mostly refuse "
                 "everybody"
             )
         for trait in ("allowed_groups", "admin_groups"):
-            if missing := missing_groups(getattr(hub, f"pam_{trait}")):
-                yield (
-                    f"c.PAMAuthenticator.{trait}: the system has no group "
-                    f"{', '.join(missing)}"
-                )
+            for section in PAM_LINEAGE:
+                groups = hub.raw.get(section, {}).get(trait, ())
+                if isinstance(groups, set | list | tuple | frozenset) and (
+                    missing := missing_groups(groups)
+                ):
+                    yield (
+                        f"c.{section}.{trait}: the system has no group "
+                        f"{', '.join(missing)}"
+                    )
     if settings.LOGO_FILE is not None and not settings.LOGO_FILE.is_file():
         yield (
             f"c.JupyterHub.logo_file: there is no file {settings.LOGO_FILE}, so the "

@@ -1,8 +1,9 @@
 """The supervisor: starts, watches and ends web processes, proxy and controller.
 
 The supervisor imports neither Django nor the configuration. Its first web process
-prepares the database and returns all addresses. Then the supervisor starts the proxy
-and adds the hub's route, and once the hub answers, it starts the controller. Children
+prepares the database and returns all addresses. Then the supervisor starts the proxy,
+adds the hub's route, and starts the process of the authenticator if its class is
+hosted. Once the hub answers, it starts the controller. Children
 end with the supervisor, however it ends; notebook servers do not, nor does the proxy if
 the configuration says so. The next start adopts them.
 """
@@ -15,6 +16,7 @@ import os
 import selectors
 import shlex
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -32,8 +34,8 @@ from hubsite.process.children import Child, OwnLog, PipedLog
 
 ROOT = Path(__file__).resolve().parents[2]
 # Stages of the end; the children of a stage end at once, the proxy as the last.
-STAGES = (("web", "controller"), ("proxy",))
-STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0}
+STAGES = (("web", "controller"), ("proxy", "authenticator"))
+STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0, "authenticator": 3.0}
 # Seconds for stopping all servers together, of which some are slow.
 SERVERS_GRACE = 75.0
 # Signals to the controller: end and let servers run, stop them and end, check the
@@ -227,8 +229,15 @@ class Supervisor:
             except OSError as error:
                 self.fail(f"The proxy can't start: {error.strerror or error}")
                 return
+        if self.facts["authenticator"]:
+            self.start_authenticator()
         self.add_routes()
         self.show_address()
+
+    def start_authenticator(self) -> None:
+        command = [sys.executable, str(ROOT / "manage.py"), "authenticator"]
+        log = PipedLog("authenticator", self.logs)
+        self.run_child(Child("authenticator", lambda: command, self.env, log))
 
     def start_proxy(self) -> None:
         """Start the proxy, or adopt the one that an earlier hub has left."""
@@ -344,7 +353,7 @@ class Supervisor:
         """Print the address once the hub answers; retry until it does."""
         if self.stopping:
             return
-        if not self.routed or not self.is_healthy():
+        if not (self.routed and self.is_healthy() and self.signs_in()):
             self.waits = min(self.waits * 1.2, 1.0)
             self.later(self.waits, self.show_address)
             return
@@ -387,6 +396,14 @@ class Supervisor:
             return False
         finally:
             connection.close()
+
+    def signs_in(self) -> bool:
+        """Tell whether the process of a hosted authenticator listens, if there is one.
+
+        It listens once its class has accepted its settings.
+        """
+        address = self.facts["authenticator"]
+        return not address or is_listening(address)
 
     def check_socket(self) -> None:
         """Have the proxy use the hub's port if it can't open the hub's Unix socket.
@@ -532,6 +549,22 @@ class Supervisor:
             f"{' and '.join(what)} {verb} on; the next start adopts what "
             f"runs. To stop it:\n    {shlex.join(command)}"
         )
+
+
+def is_listening(address: str) -> bool:
+    """Tell whether a process accepts connections at a Unix socket or `HOST:PORT`."""
+    is_path = address.startswith("/")
+    host, _, port = address.rpartition(":")
+    family = socket.AF_UNIX if is_path else socket.AF_INET
+    if ":" in host:
+        family = socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(address if is_path else (host.strip("[]"), int(port)))
+        except OSError:
+            return False
+    return True
 
 
 def _privately(path: str, flags: int) -> int:

@@ -54,6 +54,7 @@ class Hub:
         self.config = folder / "jupyterhub_config.py"
         self.config.write_text(f"""
 c.JupyterHub.bind_url = "http://127.0.0.1:{self.port}"
+c.JupyterHub.authenticator_class = "local"
 c.JupyterHub.hub_ip = {site.address!r}
 c.JupyterHub.hub_port = {self.hub_port}
 c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 1, "slow_stop_timeout": 1}}

@@ -102,6 +102,7 @@ class Site:
         """Write the configuration: what the stub is started with, and more lines."""
         self.config.write_text(
             textwrap.dedent(f"""
+            c.JupyterHub.authenticator_class = "local"
             c.JupyterHub.spawner_class = "simple"
             c.JupyterHub.allow_named_servers = True
             c.SimpleLocalProcessSpawner.home_dir_template = "{self.folder}/homes"

@@ -62,6 +62,7 @@ class RunningHub:
         self.config.write_text(
             f"c.JupyterHub.bind_url = 'http://127.0.0.1:{self.port}'\n"
             f"c.JupyterHub.hub_port = {self.hub_port}\n"
+            "c.JupyterHub.authenticator_class = 'local'\n"
             "c.ConfigurableHTTPProxy.api_url = "
             f"'http://127.0.0.1:{self.api_port}'\n"
         )

@@ -108,6 +108,7 @@ def addresses() -> dict[str, Any]:
         "routes": lasting_routes(),
         "cleanup_proxy": hub.cleanup_proxy,
         "cleanup_servers": hub.cleanup_servers,
+        "authenticator": settings.AUTHENTICATOR_ADDRESS if hub.is_hosted else "",
     }
 
 

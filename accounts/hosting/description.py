@@ -1,0 +1,53 @@
+"""Facts of the hosted class that web processes and the controller need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from accounts.hosting import client
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `describe` of the host returns; see `process.calls.describe`.
+
+    It changes only with a restart of the hub, so each process asks once.
+    """
+
+    paths: Sequence[str] = ()
+    login_service: str = ""
+    login_url: str = ""
+    logout_url: str = ""
+    auto_login: bool = False
+    request_otp: bool = False
+    otp_prompt: str = ""
+    overrides: Sequence[str] = ()
+    enable_auth_state: bool = False
+    manage_groups: bool = False
+    manage_roles: bool = False
+    reset_managed_roles_on_startup: bool = False
+    auth_refresh_age: float = 0
+    auth_refresh_strict: bool = False
+    refresh_pre_spawn: bool = False
+    refresh_pre_stop: bool = False
+    delete_invalid_users: bool = False
+
+
+KNOWN = frozenset(each.name for each in fields(Description))
+
+_found: list[Description] = []
+
+
+def description() -> Description:
+    """Return the description; the first call asks the host for it."""
+    if not _found:
+        facts: dict[str, Any] = client.call("describe", patience=client.AT_ONCE)
+        _found.append(Description(**{k: v for k, v in facts.items() if k in KNOWN}))
+    return _found[0]
+
+
+def forget() -> None:
+    """Forget the description, so that the next call asks again."""
+    _found.clear()

@@ -1,0 +1,248 @@
+"""What JupyterHub gives to an authenticator class and its handlers.
+
+One `Hosted` has an instance of the class and a tornado application with its handlers.
+It belongs to one thread and its event loop (see `lanes`). Plugins that ask for a
+database session get one of a private SQLite in memory with JupyterHub's tables, which
+contain the facts that came with the current call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlparse
+
+import jinja2
+from jupyterhub import orm
+from jupyterhub._data import DATA_FILES_PATH
+from jupyterhub.handlers.login import LoginHandler, LogoutHandler
+from jupyterhub.objects import Hub
+from jupyterhub.user import User, UserDict
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import sessionmaker
+from sqlalchemy.pool import StaticPool
+from tornado import web
+from traitlets import Any as AnyTrait
+from traitlets.config import Application, Config
+
+log = logging.getLogger("hub.authenticator")
+logging.getLogger("hub.authenticator.quiet").disabled = True
+
+
+@dataclass(frozen=True)
+class Place:
+    """The hub's configuration and addresses, for a class that runs for the hub."""
+
+    config: Config
+    authenticator_class: Any
+    base_url: str = "/"
+    hub_ip: str = "127.0.0.1"
+    hub_port: int = 8081
+    hub_connect_url: str = ""
+    public_url: str = ""
+    subdomain_host: str = ""
+    cookie_secret: bytes = field(default=b"", repr=False)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class KnownUser(User):
+    """A user with the facts that the hub sent with the call.
+
+    Auth state is neither encrypted nor stored here: the hub does that.
+    """
+
+    auth_state: Any = None
+    user_info: Any = None
+
+    async def get_auth_state(self) -> Any:
+        return self.auth_state
+
+    async def save_auth_state(self, auth_state: Any) -> None:
+        self.auth_state = auth_state
+
+
+class KnownUsers(UserDict):
+    """Users by id, name or row, as JupyterHub's handlers look them up."""
+
+    def from_orm(self, orm_user: Any) -> Any:
+        return KnownUser(orm_user, self.settings)
+
+
+class JupyterHub(Application):
+    """The application: parent of the class, with settings that classes read.
+
+    The name is JupyterHub's because traitlets looks for settings by the names of an
+    object's parents (`c.JupyterHub.LDAPAuthenticator`).
+    """
+
+    db: Any = AnyTrait()
+    users: Any = AnyTrait()
+    hub: Any = AnyTrait()
+    authenticator: Any = AnyTrait()
+    tornado_settings: Any = AnyTrait()
+    tornado_application: Any = AnyTrait()
+    template_paths: Any = AnyTrait()
+
+    def __init__(self, place: Place, **kwargs: Any) -> None:
+        # Most settings of the section are the hub's, and no traits of this object.
+        super().__init__(log=logging.getLogger("hub.authenticator.quiet"), **kwargs)
+        self.place = place
+        self.hosted: Any = None
+        self.base_url = place.base_url
+        self.hub_prefix = f"{place.base_url}hub/"
+        self.subdomain_host = place.subdomain_host
+        self.public_url = place.public_url
+        self.log = log
+        paths = self.config.JupyterHub.get("template_paths", [])
+        self.template_paths = [*paths] if isinstance(paths, list | tuple) else []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"`app.{name}` is not available in this hub; available: authenticator, "
+            "base_url, config, db, hub, hub_prefix, log, public_url, subdomain_host, "
+            "template_paths, tornado_settings, users"
+        )
+
+
+class Hosted:
+    """One instance of the class, with the application that answers for it."""
+
+    def __init__(self, place: Place, authenticator_class: Any) -> None:
+        self.place = place
+        self.app = JupyterHub(place, config=place.config)
+        self.app.hosted = self
+        self.app.db = self.db = session()
+        self.app.hub = Hub(
+            base_url=self.app.hub_prefix,
+            ip=place.hub_ip,
+            port=place.hub_port,
+            connect_url=place.hub_connect_url,
+            public_host=place.subdomain_host,
+            routespec=self.app.hub_prefix,
+        )
+        self.authenticator = authenticator_class(
+            parent=self.app, _deprecated_db_session=self.db
+        )
+        self.app.authenticator = self.authenticator
+        settings = self.settings()
+        self.app.users = self.users = KnownUsers(lambda: self.db, settings)
+        settings["users"] = self.users
+        self.app.tornado_settings = settings
+        self.application = web.Application(self.handlers(), **settings)
+        self.app.tornado_application = self.application
+
+    @cached_property
+    def own_handlers(self) -> list[tuple[Any, ...]]:
+        """The class's handlers, with paths below the hub's prefix."""
+        return [tuple(each) for each in self.authenticator.get_handlers(self.app)]
+
+    def handlers(self) -> list[Any]:
+        prefix = self.app.hub_prefix.rstrip("/")
+        # As in JupyterHub, the class's own handlers come before the others.
+        default = [(r"/login", LoginHandler), (r"/logout", LogoutHandler)]
+        return [
+            (prefix + path if path.startswith("/") else f"{prefix}/{path}", *rest)
+            for path, *rest in [*self.own_handlers, *default]
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        place, app = self.place, self.app
+        prefix = app.hub_prefix
+        public = urlparse(place.public_url) if place.public_url else ""
+        return {
+            "app": app,
+            "authenticator": self.authenticator,
+            "base_url": place.base_url,
+            "config": place.config,
+            "cookie_secret": place.cookie_secret,
+            "db": self.db,
+            "default_url": "",
+            "domain": public.hostname if public else "",
+            "eventlog": None,
+            "hub": app.hub,
+            "jinja2_env": environment(app.template_paths, is_async=True),
+            "jinja2_env_sync": environment(app.template_paths, is_async=False),
+            "log": log,
+            "log_function": lambda handler: None,
+            "login_url": f"{prefix}login",
+            "logout_url": self.authenticator.logout_url(prefix),
+            "oauth_provider": None,
+            "proxy": None,
+            "public_url": public,
+            "redirect_to_server": True,
+            "services": {},
+            "static_path": os.path.join(DATA_FILES_PATH, "static"),
+            "static_url_prefix": f"{prefix}static/",
+            "subdomain_host": place.subdomain_host,
+            "template_vars": {},
+            "version_hash": "",
+            # Forms of the hub's own page are checked by the hub.
+            "xsrf_cookies": False,
+            "xsrf_cookie_kwargs": {"path": prefix},
+            **place.settings,
+        }
+
+    def put_users(self, facts: Iterable[dict[str, Any]]) -> None:
+        """Replace the users of the private database by those of this call.
+
+        Keys of a user: `name`, `admin`, `groups` (names), `auth_state`, `user_info`.
+        """
+        try:
+            self.db.commit()
+        except SQLAlchemyError:
+            # What a plugin left behind in the call before.
+            self.db.rollback()
+        self.users.clear()
+        for table in (orm.User, orm.Group):
+            for row in self.db.query(table):
+                self.db.delete(row)
+        self.db.commit()
+        for each in facts:
+            self.put_user(each)
+
+    def put_user(self, facts: dict[str, Any]) -> Any:
+        """Add a user of this call; return what classes get as `user`."""
+        row = orm.User(name=facts["name"], admin=bool(facts.get("admin")))
+        self.db.add(row)
+        for name in facts.get("groups") or ():
+            group = orm.Group.find(self.db, name)
+            if group is None:
+                group = orm.Group(name=name)
+                self.db.add(group)
+            row.groups.append(group)
+        self.db.commit()
+        user = KnownUser(row, self.application.settings)
+        user.auth_state = facts.get("auth_state")
+        user.user_info = facts.get("user_info")
+        dict.__setitem__(self.users, row.id, user)
+        return user
+
+
+def session() -> Any:
+    """Return a session of an empty database with JupyterHub's tables."""
+    engine = create_engine(
+        "sqlite://",
+        connect_args={"check_same_thread": False},
+        poolclass=StaticPool,
+    )
+    orm.Base.metadata.create_all(engine)
+    return sessionmaker(bind=engine)()
+
+
+def environment(paths: list[str], *, is_async: bool) -> jinja2.Environment:
+    """Return the templates of JupyterHub, after those of the site and of plugins."""
+    base = os.path.join(DATA_FILES_PATH, "templates")
+    loader = jinja2.ChoiceLoader(
+        [
+            jinja2.PrefixLoader({"templates": jinja2.FileSystemLoader([base])}, "/"),
+            jinja2.FileSystemLoader([*paths, base]),
+        ]
+    )
+    return jinja2.Environment(loader=loader, autoescape=True, enable_async=is_async)

@@ -1,0 +1,74 @@
+"""The calls that the host answers: functions from `Hosted` and facts to facts.
+
+To add a call, write a function here or in a module beside this one, and add it to
+`CALLS` under the name that web processes or the controller use. Each call runs in a
+lane (see `lanes`), alone with its instance of the class, so it may block.
+
+A user in a call is `hosted.put_user(facts)`, with the facts that the hub sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from jupyterhub.auth import Authenticator
+from jupyterhub.utils import maybe_future
+
+from accounts.hosting.process.application import Hosted
+from accounts.hosting.process.exchange import Facts, respond
+
+Call = Callable[[Hosted, Facts], Awaitable[Any]]
+
+# Methods that the hub calls only if the class has its own.
+HOOKS = (
+    *("add_user", "delete_user", "refresh_user", "load_managed_roles"),
+    *("pre_spawn_start", "post_spawn_stop", "check_allowed"),
+)
+
+
+async def describe(hosted: Hosted, asked: Facts) -> Facts:
+    """Return the facts of the class that the hub needs; all are settled at the start.
+
+    `paths` are regular expressions of the class's handlers, below `/hub`.
+    """
+    found = hosted.authenticator
+    prefix = hosted.app.hub_prefix
+    return {
+        "class": type(found).__name__,
+        "paths": [str(path) for path, *_ in hosted.own_handlers],
+        "login_service": found.login_service,
+        "login_url": found.login_url(prefix),
+        "logout_url": found.logout_url(prefix),
+        "auto_login": bool(found.auto_login),
+        "request_otp": bool(found.request_otp),
+        "otp_prompt": str(found.otp_prompt),
+        "overrides": [
+            name
+            for name in HOOKS
+            if getattr(type(found), name) is not getattr(Authenticator, name)
+        ],
+        "enable_auth_state": bool(found.enable_auth_state),
+        "manage_groups": bool(found.manage_groups),
+        "manage_roles": bool(found.manage_roles),
+        "reset_managed_roles_on_startup": bool(found.reset_managed_roles_on_startup),
+        "auth_refresh_age": found.auth_refresh_age,
+        "auth_refresh_strict": bool(found.auth_refresh_strict),
+        "refresh_pre_spawn": bool(found.refresh_pre_spawn),
+        "refresh_pre_stop": bool(found.refresh_pre_stop),
+        "delete_invalid_users": bool(found.delete_invalid_users),
+    }
+
+
+async def add_user(hosted: Hosted, asked: Facts) -> None:
+    """Have the class prepare a new account; an error refuses the account."""
+    hosted.put_users(())
+    user = hosted.put_user(asked["user"])
+    await maybe_future(hosted.authenticator.add_user(user))
+
+
+CALLS: dict[str, Call] = {
+    "describe": describe,
+    "respond": respond,
+    "add_user": add_user,
+}

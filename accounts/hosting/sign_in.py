@@ -1,0 +1,102 @@
+"""What follows when the hosted class has signed somebody in.
+
+The class has decided who may enter. The hub refuses blocked names, names that can't be
+usernames, and deactivated accounts; then second factor, session and audit log follow as
+after a password of the hub's own.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+from urllib.parse import urlencode
+
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from accounts.actions import create_user
+from accounts.hosting import client
+from accounts.hosting.answers import apply_answer
+from accounts.hosting.exchange import accounts_of, facts_of, headers_of
+from accounts.models import User
+from accounts.naming import is_valid_name
+from audit.models import Actor
+from scopes.refusals import Conflict
+
+
+def settle_answer(
+    answer: dict[str, Any], *, address: str = "", makes_account: bool = True
+) -> User | None:
+    """Return the account of an answer, brought in line with it; None if refused.
+
+    The class prepares a new account first (`add_user`), so that an account that it
+    can't prepare does not exist afterwards. Raises `ClassFailed` then.
+    """
+    name = answer["name"]
+    if name in settings.HUB.blocked_users or not is_valid_name(name):
+        return None
+    by = Actor("system", "sign-in", None, address)
+    user = User.objects.filter(name=name).first()
+    if user is None:
+        if not makes_account:
+            return None
+        facts = {"name": name, "admin": bool(answer.get("admin"))}
+        client.call("add_user", {"user": facts})
+        try:
+            user = create_user(name, admin=bool(answer.get("admin")), by=by)
+        except Conflict:
+            # Two first sign-ins at once: the other one has created the account.
+            user = User.objects.get(name=name)
+    if not user.is_active:
+        return None
+    return apply_answer(user, answer, by=by)
+
+
+def check_password(
+    request: HttpRequest | None, name: str, password: str
+) -> dict[str, Any] | None:
+    """Return the class's answer to a name and a password; None if they are refused.
+
+    For programs that send both, and for people who prove again who they are.
+    """
+    form = urlencode({"username": name, "password": password}).encode()
+    found = client.call(
+        "respond",
+        {
+            "method": "POST",
+            "uri": f"{settings.HUB_PREFIX}login",
+            "headers": [
+                *_headers_but_type(request),
+                ("Content-Type", "application/x-www-form-urlencoded"),
+            ],
+            "body": b64encode(form).decode(),
+            "remote_ip": request.META.get("REMOTE_ADDR", "") if request else "",
+            "protocol": request.scheme if request else "http",
+            "users": [facts_of(user) for user in accounts_of(name)],
+        },
+    )
+    answer: dict[str, Any] | None = found["answer"]
+    return answer
+
+
+def _headers_but_type(request: HttpRequest | None) -> list[tuple[str, str]]:
+    if request is None:
+        return []
+    found = headers_of(request)
+    return [(name, value) for name, value in found if name.lower() != "content-type"]
+
+
+def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse:
+    """Sign a person in, or ask for the second factor first; lead to a page.
+
+    A browser in which another person is signed in switches to this one.
+    """
+    if request.user.is_authenticated and request.user.pk != user.pk:
+        get_adapter(request).logout(request)
+    login = Login(user=user, redirect_url=target)
+    credentials = {"username": user.name}
+    response: HttpResponse = perform_password_login(request, credentials, login)
+    return response

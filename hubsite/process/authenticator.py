@@ -1,0 +1,89 @@
+"""`manage.py authenticator`: the process of a hosted authenticator, without Django."""
+
+from __future__ import annotations
+
+import asyncio
+import logging.config
+import os
+import sys
+from typing import Any
+
+from hubsite import logging as hub_logging
+from hubsite.config import secrets
+from hubsite.config.environment import (
+    Site,
+    authenticator_address,
+    forget_secrets,
+    read_environment,
+)
+from hubsite.config.file import ConfigError
+from hubsite.config.hub_config import HubConfig
+from hubsite.config.load import load_config
+from hubsite.process.loading import while_loading
+
+
+def run_host() -> int:
+    """Serve until a signal ends this process; return the exit status."""
+    try:
+        site = read_environment()
+        hub = load_config(site.config)
+    except ConfigError as error:
+        return _fail(str(error))
+    if not hub.is_hosted:
+        return _fail(
+            f"c.JupyterHub.authenticator_class is {hub.authenticator_class!r}, which "
+            "the hub has itself; nothing is to be run"
+        )
+    level = site.log_level or hub.log_level or "INFO"
+    logging.config.dictConfig(hub_logging.configure(site.log_format, level))
+    for noisy in ("alembic", "tornado.application"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    secret = site.secret_key or secrets.keep(site.data_dir / "secrets" / "secret_key")
+    forget_secrets()
+    with while_loading():
+        from accounts.hosting.process.server import serve
+    try:
+        asyncio.run(
+            serve(
+                place_of(site, hub, secret),
+                authenticator_address(site.authenticator_address, site.data_dir),
+                secrets.derived(secret, "authenticator"),
+            )
+        )
+    except Exception as error:
+        # The class refuses its settings, or can't be imported.
+        name = hub.hosted_class
+        logging.getLogger("hub.authenticator").debug("failed", exc_info=error)
+        return _fail(f"The authenticator {name!r} can't start: {error}")
+    # Threads may still wait for a directory that does not answer.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def place_of(site: Site, hub: HubConfig, secret: str) -> Any:
+    """Return what the class may know of the hub."""
+    from accounts.hosting.process.application import Place
+
+    options = {
+        key: hub.tornado_settings[key]
+        for key in ("cookie_options", "headers")
+        if key in hub.tornado_settings
+    }
+    return Place(
+        config=hub.raw,
+        authenticator_class=hub.raw.get("JupyterHub", {}).get("authenticator_class"),
+        base_url=hub.base_url,
+        hub_ip=hub.hub_ip,
+        hub_port=hub.hub_port,
+        hub_connect_url=hub.hub_connect_url,
+        public_url=site.public_url or hub.public_url,
+        subdomain_host=hub.subdomain_host,
+        cookie_secret=bytes.fromhex(secrets.derived(secret, "authenticator cookies")),
+        settings=options,
+    )
+
+
+def _fail(reason: str) -> int:
+    print(f"ERROR: {reason}", file=sys.stderr)
+    return 1
