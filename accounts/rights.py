@@ -225,6 +225,13 @@ def read_access(kind: str, pk: int, name: str, using: str = DEFAULT_DB_ALIAS) ->
     return EMPTY if texts is None else access_of(kind, name, *texts)
 
 
+def raw_scopes(kind: str, pk: int, using: str = DEFAULT_DB_ALIAS) -> list[str]:
+    """Return the raw scopes of a principal now, without those of sessions only."""
+    texts = within_reach("", read_texts(kind, pk, using) or ())[1:]
+    pairs = zip(_sources, texts, strict=False)
+    return sorted({raw for source, text in pairs if text for raw in source.read(text)})
+
+
 def read_texts(
     kind: str, pk: int, using: str = DEFAULT_DB_ALIAS
 ) -> tuple[str | None, ...] | None:

@@ -49,6 +49,7 @@ ACTIONS: Final = {
     "token.rotate": "rotated",
     "token.freeze": "froze",
     "token.unfreeze": "unfroze",
+    "token.end_secret": "ended an earlier secret of",
     "token.trip": "used an earlier secret of",
     "token.expire": "removed expired",
     "token.use": "used",

@@ -40,6 +40,8 @@ KEPT: Final = 600.0
 PAUSE: Final = 30.0
 # Limits of a request for keys: seconds, and bytes of the response.
 PATIENCE: Final = 5.0
+# Requests that wait for the keys of one issuer; each holds a thread.
+MOST_WAITING: Final = 4
 MOST_BYTES: Final = 1_000_000
 MOST_KEYS: Final = 100
 
@@ -56,23 +58,40 @@ class Keys:
         self.issuer = issuer
         self.jwks_url = jwks_url
         self.lock = threading.Lock()
+        self.waiting = threading.BoundedSemaphore(MOST_WAITING)
         self.known: dict[str, jwt.PyJWK] = {}
         self.read_at = self.tried_at = float("-inf")
 
     def find(self, key_id: str) -> jwt.PyJWK | None:
-        """Return a key, read from the issuer if need be."""
+        """Return a key, read from the issuer if need be.
+
+        Few requests wait for the issuer, because each holds a thread; invented ids are
+        refused without waiting, unless the keys are being read.
+        """
         now = time.monotonic()
-        is_fresh = now - self.read_at < KEPT
-        if is_fresh and key_id in self.known:
+        if now - self.read_at < KEPT and key_id in self.known:
             return self.known[key_id]
-        with self.lock:
-            now = time.monotonic()
-            if self.tried_at < now - PAUSE:
-                self.tried_at = now
-                self.known = self._read()
-                self.read_at = now
-            elif self.read_at < self.tried_at:
-                raise Unavailable(f"The keys of {self.issuer} can't be read now.", 30)
+        if self.tried_at >= now - PAUSE and not self.lock.locked():
+            return self._known(key_id)
+        if not self.waiting.acquire(blocking=False):
+            if now - self.read_at < 2 * KEPT and key_id in self.known:
+                return self.known[key_id]
+            raise Unavailable(f"The keys of {self.issuer} are being read.", 5)
+        try:
+            with self.lock:
+                now = time.monotonic()
+                if self.tried_at < now - PAUSE:
+                    self.tried_at = now
+                    self.known = self._read()
+                    self.read_at = now
+                return self._known(key_id)
+        finally:
+            self.waiting.release()
+
+    def _known(self, key_id: str) -> jwt.PyJWK | None:
+        """Return a key as it was read last; raise if that failed."""
+        if self.read_at < self.tried_at:
+            raise Unavailable(f"The keys of {self.issuer} can't be read now.", 30)
         return self.known.get(key_id)
 
     def _read(self) -> dict[str, jwt.PyJWK]:

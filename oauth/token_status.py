@@ -31,11 +31,11 @@ from oauth.metadata import issuer_of
 from oauth.models import OAuthClient
 from oauth.validator import actor_of
 from scopes.access import Target
-from tokens.actions import revoke_tokens
+from tokens.actions import end_earlier_secret, revoke_tokens
 from tokens.authentication import HEADER
-from tokens.models import APIToken
+from tokens.models import APIToken, PreviousSecret
 from tokens.networks import WrongNetwork
-from tokens.verification import Bearer, find_token, verify
+from tokens.verification import Bearer, find_secret, verify
 
 
 class StatusValidator(RequestValidator):
@@ -106,10 +106,10 @@ class RevocationView(FormEndpoint):
     def post(self, request: HttpRequest) -> HttpResponse:
         asked = read_form(request)
         REVOCATION.validate_revocation_request(asked)
-        token = find_token(asked.token)
+        found = find_secret(asked.token)
         # An unknown token can't be used, which is all that the caller wants.
-        if token is not None:
-            revoke(token, asked)
+        if found is not None:
+            revoke(found, asked)
         return answer({})
 
 
@@ -168,8 +168,13 @@ def describe(bearer: Bearer, issuer: str) -> dict[str, Any]:
     return described
 
 
-def revoke(token: APIToken, asked: Request) -> None:
-    """Revoke one token; other tokens of its client stay valid."""
+def revoke(found: APIToken | PreviousSecret, asked: Request) -> None:
+    """Revoke one token; other tokens of its client stay valid.
+
+    An earlier secret of a rotated token ends alone: its holder, perhaps a forgotten
+    program or a thief, does not end the secret that replaced it.
+    """
+    token = found.token if isinstance(found, PreviousSecret) else found
     client: OAuthClient | None = asked.client
     if token.client_id != (client.identifier if client is not None else ""):
         raise errors.InvalidGrantError("The token was issued to another client.")
@@ -177,4 +182,7 @@ def revoke(token: APIToken, asked: Request) -> None:
         by = actor_of(client, asked.address)
     else:
         by = Actor(token.owner_kind, token.owner.name, token.pk, asked.address)
-    revoke_tokens(APIToken.objects.filter(pk=token.pk), by=by)
+    if isinstance(found, PreviousSecret):
+        end_earlier_secret(found, by=by)
+    else:
+        revoke_tokens(APIToken.objects.filter(pk=token.pk), by=by)

@@ -61,6 +61,8 @@ NO_POLICIES = "NOT EXISTS (SELECT 1 FROM tokens_tokenpolicy)"
 USUAL_OVERLAP = 86_400
 LONGEST_OVERLAP = 30 * 86_400
 MAX_ROTATION_KEY_LENGTH = 255
+# Earlier secrets of a token that are known; the use of still older ones is no alarm.
+MOST_EARLIER = 50
 # Requests in a minute that a limit may allow; more is as good as none.
 HIGHEST_RATE = 1_000_000
 
@@ -147,7 +149,12 @@ def issue_token(
     counts = limited and not client_id and isinstance(owner, User)
 
     def room(rules: Policy) -> tuple[str, list[Any]]:
-        return has_room(cast(User, owner), now, rules) if counts else ("", [])
+        # A token of a further exchange ends with its parent.
+        parts = [] if via == CreatedVia.EXCHANGE else [_is_no_exchange(by)]
+        if counts:
+            parts.append(has_room(cast(User, owner), now, rules))
+        texts = [text for text, _ in parts if text]
+        return " AND ".join(texts), [value for _, values in parts for value in values]
 
     with transaction.atomic():
         if via in (CreatedVia.SERVER, CreatedVia.SERVICE):
@@ -163,6 +170,7 @@ def issue_token(
                 _fit(token, owner, asked, rules)
                 is_stored = _store(token, owner, by, room(rules))
         if not is_stored:
+            _refuse_exchanged(by)
             # The limit applies to users only.
             raise _full(cast(User, owner), rules)
         if via not in UNNOTICED:
@@ -204,6 +212,7 @@ def _fit(token: APIToken, owner: User | Service, asked: _Asked, rules: Policy) -
         policy.check_expiry(rules, expires_in)
         if not asked.is_approved:
             policy.check_approval(rules, owner, scopes)
+            scopes = policy.bounded(rules, owner, scopes)
     life = None if expires_in is None else timedelta(seconds=expires_in)
     token.scopes = scopes
     token.expires_at = None if life is None else token.created + life
@@ -297,6 +306,7 @@ def import_token(
     """
     check_imported_secret(secret)
     check_note(note)
+    _refuse_exchanged(by)
     if format.is_ours(secret):
         return _find_generated(secret)
     public_id = format.lookup_key(secret, keys.lookup_hash_key())
@@ -453,6 +463,7 @@ def change_scopes(
         policy.check_ceiling(rules, owner, scopes)
         if not is_approved:
             policy.check_approval(rules, owner, scopes)
+            scopes = policy.bounded(rules, owner, scopes)
         _set(current, by, "widen", scopes=scopes)
     return current
 
@@ -541,6 +552,7 @@ def rotate_token(
         )
     now = now or timezone.now()
     tag_keys = keys.tag_keys()
+    _refuse_exchanged(by)
     with _changing(token, now) as current:
         if current.purpose in (Purpose.SERVER, Purpose.CLIENT):
             raise Conflict(
@@ -555,6 +567,7 @@ def rotate_token(
         seed = _seed(current.pk, current.public_id, key) if key else b""
         secret, public_id = format.generate(keys.prefix(), tag_keys, seed=seed)
         ends_at = now + timedelta(seconds=overlap)
+        _make_room(current, now)
         # A shorter overlap applies to still earlier secrets, too.
         current.previous_secrets.filter(ends_at__gt=ends_at).update(ends_at=ends_at)
         PreviousSecret.objects.create(
@@ -596,6 +609,45 @@ def rotate_token(
             freezes=freezes,
         )
     return current, secret
+
+
+def _make_room(token: APIToken, now: datetime) -> None:
+    """Delete the oldest earlier secrets beyond the limit; their use is no alarm then.
+
+    Secrets that still work are not deleted.
+    """
+    earlier = token.previous_secrets.order_by("-pk")
+    oldest = list(earlier.values_list("pk", "ends_at")[MOST_EARLIER - 1 :])
+    if any(ends_at > now for _, ends_at in oldest):
+        raise Conflict(
+            f"{MOST_EARLIER} earlier secrets of this token still work: rotate it with a"
+            " shorter overlap, which ends them."
+        )
+    PreviousSecret.objects.filter(pk__in=[pk for pk, _ in oldest]).delete()
+
+
+@transaction.atomic
+def end_earlier_secret(
+    secret: PreviousSecret, *, by: Actor, now: datetime | None = None
+) -> bool:
+    """End an earlier secret before its overlap ends; tell whether that changed it.
+
+    The token stays valid with its current secret. Tokens that the holder of the earlier
+    one may have got by an exchange end with it.
+    """
+    now = now or timezone.now()
+    token = locked(APIToken.objects.filter(pk=secret.token_id)).first()
+    current = PreviousSecret.objects.filter(pk=secret.pk, ends_at__gt=now).first()
+    if token is None or current is None:
+        return False
+    exchanged = APIToken.objects.filter(
+        exchange__parent=token, expires_at__lte=current.ends_at
+    )
+    revoke_tokens(exchanged, by=by, now=now)
+    PreviousSecret.objects.filter(pk=current.pk).update(ends_at=now)
+    name = str(token)
+    record(by, "token.end_secret", "token", name, names=[name])
+    return True
 
 
 @sensitive_variables("secret", "key")
@@ -901,6 +953,26 @@ def _refuse_among(tokens: QuerySet[APIToken], by: Actor, act: str) -> None:
     narrower = exchanges.filter(parent=first).values("token")
     if tokens.filter(Q(pk=first) | Q(pk__in=narrower)).exists():
         raise Forbidden(f"A token can't {act}: sign in, or use another token.")
+
+
+def _is_no_exchange(by: Actor) -> tuple[str, list[Any]]:
+    """Return the condition, in SQL, that the actor's token came by no exchange."""
+    if by.token_id is None:
+        return "", []
+    exchanged = "SELECT 1 FROM tokens_tokenexchange x WHERE x.token_id = %s"
+    return f"NOT EXISTS ({exchanged})", [by.token_id]
+
+
+def _refuse_exchanged(by: Actor) -> None:
+    """Refuse a new secret to a token that came by an exchange.
+
+    The new secret would outlive the token and its parent.
+    """
+    if by.token_id and TokenExchange.objects.filter(token=by.token_id).exists():
+        raise Forbidden(
+            "A token that came by an exchange can't issue or rotate tokens, because"
+            " these would outlive it: use the token that was exchanged, or sign in."
+        )
 
 
 def _change(

@@ -83,6 +83,9 @@ def ask(
     else:
         if token.user_id != user.pk:
             raise NotFound("There is no such token.")
+        if token.is_ended:
+            raise Conflict("This token has been revoked or has expired.")
+        expires_in = None if scopes is not None else check_expires_in(expires_in)
         wanted = None if scopes is None else check_token_scopes(user, scopes)
     if wanted is not None:
         policy.check_ceiling(rules, user, wanted)

@@ -42,7 +42,11 @@ from database.notifications import announce
 from database.statements import insert
 from scopes.refusals import Busy, Unavailable
 from tokens import digests, format, keys, verification
-from tokens.actions import MIN_IMPORTED_LENGTH, revoke_tokens
+from tokens.actions import (
+    MIN_IMPORTED_LENGTH,
+    end_earlier_secret,
+    revoke_tokens,
+)
 from tokens.models import APIToken, Leak, LeakReport, PreviousSecret
 from tokens.notices import FIRST_RETRY, LAST_RETRY, message, recipients, rendered
 from web.hooks import Hook
@@ -216,16 +220,7 @@ def _store(
     public_id = token.public_id
     if found.earlier_id is not None:
         earlier = PreviousSecret.objects.get(pk=found.earlier_id)
-        if earlier.ends_at > now:
-            # Whoever had the secret could exchange it, for tokens that end with it.
-            revoke_tokens(
-                APIToken.objects.filter(
-                    exchange__parent=token, expires_at__lte=earlier.ends_at
-                ),
-                by=by,
-                now=now,
-            )
-            PreviousSecret.objects.filter(pk=earlier.pk).update(ends_at=now)
+        end_earlier_secret(earlier, by=by, now=now)
         public_id = earlier.public_id
     leak, is_new = Leak.objects.get_or_create(
         token=token,

@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from accounts.models import User
-from accounts.rights import members_among
+from accounts.rights import members_among, raw_scopes
 from database.statements import first_row
 from scopes.access import Access, Identity, expand
+from scopes.definitions import INHERIT
 from scopes.refusals import Forbidden, Invalid
 from services.models import Service
 from tokens import networks
@@ -231,6 +232,20 @@ def needing_approval(
     powerful = Access.of(policy.approval_scopes)
     wanted = Access.of(meaning(owner, scopes))
     return powerful.intersect(wanted, members_among).scopes
+
+
+def bounded(policy: Policy, owner: User | Service, scopes: Sequence[str]) -> list[str]:
+    """Return the scopes of a token that nobody has approved.
+
+    Where some scopes need an approval, "all permissions of the owner" are those of now:
+    otherwise a role that the owner gets later would give the token these scopes.
+    """
+    if not policy.approval_scopes or INHERIT not in scopes:
+        return list(scopes)
+    kind = "user" if isinstance(owner, User) else "service"
+    held = [raw for raw in raw_scopes(kind, owner.pk) if raw != INHERIT]
+    others = [raw for raw in scopes if raw != INHERIT]
+    return list(dict.fromkeys([*held, *others]))
 
 
 def check_approval(

@@ -61,7 +61,7 @@ DEAD: Final = (
     "SELECT 1 FROM tokens_tokenexchange e"
     " LEFT JOIN tokens_apitoken a ON a.id = e.parent_id WHERE e.token_id = t.id"
     " AND (e.parent_id IS NULL OR (a.revoked_at IS NULL AND a.disabled_at IS NULL"
-    " AND a.frozen_at IS NULL AND a.scopes = e.scopes"
+    " AND a.frozen_at IS NULL AND a.rate_limit IS NULL AND a.scopes = e.scopes"
     " AND (a.expires_at IS NULL OR a.expires_at >= t.expires_at)"
     " AND COALESCE(CAST(a.networks AS text), '')"
     " = COALESCE(CAST(e.networks AS text), '')))) THEN 'changed parent'"
@@ -337,11 +337,11 @@ def proves(secret: str, token: APIToken, address: str | None = None) -> bool:
 
 
 @sensitive_variables()
-def find_token(secret: str) -> APIToken | None:
+def find_secret(secret: str) -> APIToken | PreviousSecret | None:
     """Return the row of a secret, in any state, after the secret was verified.
 
-    This is no authentication: the token may be expired, disabled or revoked. An earlier
-    secret counts until its overlap ends.
+    This is no authentication: the token may be expired, disabled or revoked. The row is
+    that of the token, or of its earlier secret until the overlap of that ends.
     """
     if len(secret) > format.MAX_LENGTH or not secret.isascii():
         return None
@@ -358,7 +358,7 @@ def find_token(secret: str) -> APIToken | None:
     earlier = replaced.select_related("token__user", "token__service").first()
     if earlier is None or not digests.matches(secret, earlier.digest):
         return None
-    return earlier.token
+    return earlier
 
 
 def forget() -> None:

@@ -30,11 +30,12 @@ from oauth import publishers
 from oauth.exchange import issue_narrower
 from oauth.metadata import DEVICE_CODE
 from oauth.models import SpentAssertion
+from scopes.refusals import Unavailable
 from services.models import Service
 from tests.factories import make_role, make_token, make_user
 from tests.oauth.conftest import TOKEN, SignIn
 from tokens import actions, leaks
-from tokens.models import APIToken
+from tokens.models import APIToken, CreatedVia
 from tokens.verification import verify
 
 pytestmark = pytest.mark.django_db
@@ -560,6 +561,116 @@ def test_rules_that_stop_the_start(changes: dict[str, Any]) -> None:
 
     with pytest.raises(ValueError, match=r"\w"):
         read_publishers([rule | changes])
+
+
+# What a token of an exchange can't do
+
+
+def test_it_gets_no_secret_that_would_outlive_it(ada: User, bearer: Any) -> None:
+    other, _ = make_token(ada)
+    _, secret = make_token(ada)
+    child = bearer(narrowed(secret))
+    before = list(APIToken.objects.order_by("pk").values("pk", "digest"))
+
+    for path, body in (
+        ("users/ada/tokens", {}),
+        ("users/ada/tokens", {"expires_in": 60}),
+        (f"tokens/{other}/rotate", {}),
+        ("services/lab", {"api_token": "a-secret-of-a-service"}),
+    ):
+        reply = child.post(f"/hub/api/{path}", body)
+        assert reply.status_code == 403, path
+        assert "exchange" in reply.json()["message"]
+
+    assert list(APIToken.objects.order_by("pk").values("pk", "digest")) == before
+    assert not Service.objects.filter(name="lab").exists()
+    assert bearer(secret).post("/hub/api/users/ada/tokens", {}).status_code == 201
+
+
+def test_a_token_of_a_ci_issues_none(
+    issuer: Issuer, settings: Any, bearer: Any, ada: User
+) -> None:
+    (rule,) = settings.HUB.trusted_publishers
+    rule = {**rule, "user": "ada", "service": "", "scopes": ("inherit",)}
+    settings.HUB = replace(settings.HUB, trusted_publishers=(rule,))
+    secret = keyless(issuer.sign()).json()["access_token"]
+
+    reply = bearer(secret).post("/hub/api/users/ada/tokens", {})
+
+    assert reply.status_code == 403
+    assert APIToken.objects.count() == 1
+
+
+def test_a_limit_of_requests_that_the_parent_gets_ends_it(mallory: User) -> None:
+    parent, secret = make_token(mallory)
+    child = narrowed(secret)
+    assert verify(child)
+
+    actions.set_limits(parent, networks=None, rate_limit=5, by=BY)
+    assert verify(child) is None
+    actions.set_limits(parent, networks=None, rate_limit=None, by=BY)
+    assert verify(child)
+
+
+@pytest.mark.parametrize("act", ["disable", "freeze", "revoke"])
+def test_changes_of_many_tokens_reach_what_was_exchanged(
+    mallory: User, act: str
+) -> None:
+    """A device's token, one of a program and one that was exchanged."""
+    parent, secret = make_token(mallory, via=CreatedVia.DEVICE)
+    child = narrowed(secret)
+    chosen = APIToken.objects.filter(pk=parent.pk)
+    if act == "disable":
+        actions.disable_tokens(chosen, by=BY)
+    elif act == "freeze":
+        actions.freeze_tokens(chosen, by=BY, reason="odd")
+    else:
+        actions.remove_tokens(chosen, by=BY)
+
+    assert verify(secret) is None and verify(child) is None
+    reply = Client().get("/hub/api/user", HTTP_AUTHORIZATION=f"token {child}")
+    assert reply.status_code == 403
+
+
+def test_invented_keys_wait_for_nobody(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an issuer is slow, few requests wait, and known keys are used."""
+    keys = publishers.Keys(issuer.url)
+    known = keys.find("first")
+    assert known is not None
+    monkeypatch.setattr(publishers, "PAUSE", 0.0)
+    monkeypatch.setattr(publishers, "KEPT", 1_000_000.0)
+    entered, go = threading.Event(), threading.Event()
+
+    def read() -> dict[str, Any]:
+        entered.set()
+        assert go.wait(20)
+        return {"first": known}
+
+    monkeypatch.setattr(keys, "_read", read)
+    found: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(keys.find("invented")))
+        for _ in range(publishers.MOST_WAITING)
+    ]
+    for thread in threads:
+        thread.start()
+    assert entered.wait(20)
+    until = time.monotonic() + 20
+    while keys.waiting._value and time.monotonic() < until:  # type: ignore[attr-defined]
+        time.sleep(0.01)
+
+    with pytest.raises(Unavailable):
+        keys.find("invented")
+    assert keys.find("first") is known
+    # Also a key that is due to be read again.
+    monkeypatch.setattr(publishers, "KEPT", time.monotonic() - keys.read_at)
+    assert keys.find("first") is known
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert found == [None] * publishers.MOST_WAITING
 
 
 # Rotation of the parent

@@ -32,7 +32,7 @@ from tests.factories import (
     make_token,
 )
 from tests.oauth.conftest import SECRET, SignIn
-from tokens.actions import disable_tokens
+from tokens.actions import disable_tokens, rotate_token
 from tokens.models import APIToken
 from tokens.verification import verify
 
@@ -300,6 +300,20 @@ def test_a_disabled_token_is_revoked_for_good(mallory: User) -> None:
 
     token.refresh_from_db()
     assert token.revoked_at is not None
+
+
+def test_an_earlier_secret_is_revoked_alone(mallory: User) -> None:
+    token, first = make_token(mallory)
+    _, second = rotate_token(token, by=Actor.system("test"), overlap=600)
+
+    reply = send(REVOKE, {"token": first})
+
+    assert (reply.status_code, reply.json()) == (200, {})
+    assert verify(first) is None and verify(second) is not None
+    event = Event.objects.get(action="token.end_secret")
+    assert (event.actor_name, event.target_name) == ("mallory", str(token))
+    send(REVOKE, {"token": second})
+    assert verify(second) is None
 
 
 def test_what_is_no_valid_token_needs_no_revocation(mallory: User) -> None:

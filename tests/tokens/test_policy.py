@@ -22,6 +22,7 @@ from tokens.actions import (
 )
 from tokens.models import APIToken, CreatedVia, Purpose, TokenPolicy
 from tokens.policy import AgainstPolicy, NeedsApproval, merge, policy_for, violations
+from tokens.verification import verify
 
 DAY = 86_400
 
@@ -171,6 +172,27 @@ def test_a_change_of_scopes_needs_an_approval_too(alan: User) -> None:
     with pytest.raises(NeedsApproval):
         change_scopes(token, ["tokens!user"], by=BY)
     assert change_scopes(token, ["tokens!user"], by=BY, is_approved=True).scopes
+
+
+def test_later_rights_need_an_approval_too(alan: User) -> None:
+    """All permissions are those of now, unless an administrator approved them."""
+    rule(approval_scopes=["admin:users", "list:groups"])
+    token, secret = make_token(alan)
+    widened, _ = make_token(alan, scopes=["read:users!user"])
+    widened = change_scopes(widened, ["inherit"], by=BY)
+    _, approved = make_token(alan, is_approved=True)
+    before = verify(secret)
+    assert before and before.access == alan.access
+
+    make_role("later", "admin:users", "list:groups", users=[alan])
+
+    bearer = verify(secret)
+    assert bearer and bearer.access.has("read:users")
+    for access in (bearer.access, widened.access):
+        assert not access.has("admin:users") and not access.has("list:groups")
+    bearer = verify(approved)
+    assert bearer and bearer.access.has("admin:users")
+    assert "inherit" not in token.scopes + widened.scopes
 
 
 def test_networks_are_those_of_the_policy(alan: User) -> None:

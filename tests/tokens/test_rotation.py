@@ -290,6 +290,27 @@ def test_both_secrets_find_the_token_until_the_overlap_ends(alan: User) -> None:
     token, first = make_token(alan)
     _, second = rotate_token(token, by=BY, overlap=60)
 
-    assert verification.find_token(first) == verification.find_token(second) == token
+    assert verification.find_secret(first) == token.previous_secrets.get()
+    assert verification.find_secret(second) == token
     with time_machine.travel(timezone.now() + timedelta(seconds=61)):
-        assert verification.find_token(first) is None
+        assert verification.find_secret(first) is None
+        assert verification.find_secret(second) == token
+
+
+def test_the_number_of_earlier_secrets_is_limited(
+    alan: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokens.actions.MOST_EARLIER", 3)
+    token, first = make_token(alan)
+    secrets = [first]
+    for _ in range(4):
+        secrets.append(rotate_token(token, by=BY, overlap=0)[1])
+    assert token.previous_secrets.count() == 3
+    for _ in range(3):
+        secrets.append(rotate_token(token, by=BY, overlap=600)[1])
+
+    with pytest.raises(Conflict, match="3 earlier secrets"):
+        rotate_token(token, by=BY, overlap=600)
+
+    assert all(verify(secret) for secret in secrets[-4:])
+    assert token.previous_secrets.count() == 3

@@ -16,6 +16,7 @@ from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tests.factories import BY, make_token, make_user
 from tokens import approvals
+from tokens.actions import revoke_token
 from tokens.models import APIToken, TokenPolicy, TokenRequest
 from tokens.policy import AgainstPolicy
 from tokens.verification import verify
@@ -204,6 +205,30 @@ def test_rights_are_compared_again_at_the_collection(
         approvals.collect(asked, by=BY)
     asked.refresh_from_db()
     assert asked.state == "approved"
+
+
+@pytest.mark.parametrize("expires_in", [0, -1, 10**12, "1", True])
+def test_a_life_that_no_token_may_have_is_refused_at_once(
+    alan: User, expires_in: Any
+) -> None:
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=DAY)
+
+    for about in ({"token": token}, {"scopes": ["read:users!user"]}):
+        with pytest.raises(Invalid):
+            approvals.ask(alan, by=BY, reason="x", expires_in=expires_in, **about)
+
+    assert not TokenRequest.objects.exists()
+
+
+def test_nothing_is_asked_for_a_token_that_has_ended(alan: User) -> None:
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=DAY)
+    revoke_token(token, by=BY)
+    token.refresh_from_db()
+
+    with pytest.raises(Conflict):
+        approvals.ask(alan, by=BY, reason="x", expires_in=2 * DAY, token=token)
+
+    assert not TokenRequest.objects.exists()
 
 
 def test_an_approval_is_collected_within_a_month(asked: TokenRequest) -> None:

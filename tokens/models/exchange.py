@@ -10,10 +10,11 @@ from tokens.models.token import APIToken
 class TokenExchange(models.Model):
     """The token for which another one, its parent, was exchanged (RFC 8693).
 
-    The token is valid as long as its parent is, and as long as the scopes and networks
-    of the parent are those of the exchange; verification compares them. So a change of
-    the parent, of any kind and in any process, ends the token at once. A row without a
-    parent belongs to a token that was exchanged for one of another system.
+    The token is valid as long as its parent is, the scopes and networks of the parent
+    are those of the exchange, and the parent has no limit of requests; verification
+    compares them. So a change of the parent, of any kind and in any process, ends the
+    token at once. A row without a parent belongs to a token that was exchanged for one
+    of another system.
 
     A token that came by an exchange is refused without such a row, so that the deletion
     of the parent, which deletes the row, ends the token as well.
