@@ -30,6 +30,10 @@ class Role(models.Model):
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
     description = models.CharField(max_length=1023, blank=True)
     scopes = models.JSONField(default=list)
+    # Whether an authenticator defined the role, by an answer or at the start.
+    managed_by_auth = models.BooleanField(default=False, db_default=False)
+    # Whether a start defined the role. Others are deleted with their last holder.
+    is_declared = models.BooleanField(default=True, db_default=True)
 
     scope_permissions: ClassVar[dict[str, tuple[str, ...]]] = {
         "view": ("read:roles", "read:roles:users", "read:roles:groups"),
@@ -90,8 +94,12 @@ class User(AbstractBaseUser):
     user_info = models.JSONField(null=True, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_activity = models.DateTimeField(null=True, blank=True, db_index=True)
+    # When the authenticator last confirmed or changed what it knows of the user.
+    auth_refreshed_at = models.DateTimeField(null=True, blank=True, editable=False)
     groups = models.ManyToManyField(Group, related_name="users", blank=True)
-    roles = models.ManyToManyField(Role, related_name="users", blank=True)
+    roles = models.ManyToManyField(
+        Role, related_name="users", blank=True, through="UserRole"
+    )
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -269,6 +277,37 @@ class SignUp(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.pk})"
+
+
+class UserRole(models.Model):
+    """A role of a user."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    role = models.ForeignKey(Role, models.CASCADE, related_name="+")
+    # Whether the user has the role by an answer of the authenticator.
+    managed_by_auth = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        db_table = "accounts_user_roles"
+        unique_together = (("user", "role"),)
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.role_id}"
+
+
+class AuthState(models.Model):
+    """What an authenticator keeps about a user, encrypted as JupyterHub does.
+
+    The value has a table of its own, because it may be long and few requests need it.
+    """
+
+    user = models.OneToOneField(
+        User, models.CASCADE, primary_key=True, related_name="auth_state"
+    )
+    encrypted = models.BinaryField()
+
+    def __str__(self) -> str:
+        return str(self.user_id)
 
 
 def _copied(value: Any) -> Any:

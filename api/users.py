@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
@@ -23,6 +23,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
 
+from accounts import auth_state
 from accounts.actions import (
     create_user,
     create_users,
@@ -102,8 +103,8 @@ class ChangedUserSerializer(UserBodySerializer):
         for key in ("groups", "roles"):
             if key in changes:
                 raise Invalid(f"user.{key} can't be changed here; {INSTEAD[key]}.")
-        if changes.get("auth_state") is not None:
-            raise Invalid("This hub keeps no auth_state; leave it out.")
+        if "auth_state" in changes:
+            auth_state.check(changes["auth_state"])
         return changes
 
 
@@ -208,8 +209,9 @@ def select(with_stopped: bool) -> str:
 
 @cache
 def select_by_name(vendor: str, with_stopped: bool) -> str:
-    """Return the statement that reads one user."""
-    selected = ", ".join(columns(vendor, with_stopped))
+    """Return the statement that reads one user, and last the encrypted auth state."""
+    kept = "(SELECT a.encrypted FROM accounts_authstate a WHERE a.user_id = u.id)"
+    selected = ", ".join((*columns(vendor, with_stopped), "u.id", kept))
     return f"SELECT {selected} FROM accounts_user u WHERE u.name = %s"
 
 
@@ -255,18 +257,28 @@ class UserWriter:
         """
         return [text for row in rows if (text := self.write_one(row))]
 
-    def write_one(self, row: tuple[Any, ...]) -> str:
-        """Return the JSON text of one user; empty if the user is not visible."""
+    def write_one(
+        self, row: tuple[Any, ...], secret: Callable[[str], Any] | None = None
+    ) -> str:
+        """Return the JSON text of one user; empty if the user is not visible.
+
+        `secret` returns the auth state of the user with a name. It is called only if
+        the caller may see the auth state.
+        """
         keys = self.view.fixed
         if keys is None:
             name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
             keys = self.view.keys(Target(user=name, group=groups))
         if not keys:
             return ""
-        if row[-1] is None and not self.with_stopped:
+        is_secret_shown = secret is not None and "auth_state" in keys
+        if row[-1] is None and not self.with_stopped and not is_secret_shown:
             return template(keys, False) % row
         name, groups = orjson.loads(row[NAME]), orjson.loads(row[GROUPS])
         told = self.server_members(name, groups, row[-1] or "[]", keys)
+        if secret is not None and is_secret_shown:
+            # By the standard library, because values may have numbers of any size.
+            told["auth_state"] = orjson.Fragment(json.dumps(secret(name)))
         return template(keys, True) % (*row[:-1], _inner(told))
 
     def server_members(
@@ -320,7 +332,11 @@ def user_text(request: APIRequest, name: str) -> str:
     row = first_row(select_by_name(vendor_in_use(), with_stopped), (name,))
     if row is None:
         raise NotFound(f"No such user: {name}")
-    return UserWriter(request.access, with_stopped).write_one(row)
+    *row, pk, encrypted = row
+    secret = None
+    if encrypted is not None:
+        secret = partial(auth_state.settled, pk, encrypted=encrypted)
+    return UserWriter(request.access, with_stopped).write_one(tuple(row), secret)
 
 
 # Lists
@@ -590,7 +606,7 @@ class UserView(OneUserView):
         return json_response(user_text(request, name), 201)
 
     @extend_schema(
-        summary="Rename a user, or change the administrator flag",
+        summary="Rename a user, or change the administrator flag or the auth state",
         responses={200: UserSerializer, 409: ErrorSerializer},
     )
     def patch(self, request: APIRequest, name: str) -> HttpResponse:
@@ -602,6 +618,8 @@ class UserView(OneUserView):
             by=request.actor,
             by_admin=is_admin(request),
         )
+        if "auth_state" in data:
+            auth_state.set_auth_state(user, data["auth_state"], by=request.actor)
         return json_response(user_text(request, user.name))
 
     @extend_schema(summary="Delete a user", responses={204: None, 400: ErrorSerializer})

@@ -26,6 +26,8 @@ ACTIONS: Final = {
     "user.invite": "created a password link for",
     "user.delete": "deleted",
     "user.set_email": "changed the e-mail address of",
+    "user.set_auth_state": "changed the auth state of",
+    "user.set_info": "changed the profile of",
     "group.create": "created",
     "group.add_members": "added members to",
     "group.remove_members": "removed members from",

@@ -13,8 +13,8 @@ import structlog
 
 from controller.leadership import Lost
 from controller.spawners.failures import SpawnFailed
-from controller.spawners.sanitize import storable
 from controller.spawners.spawn_context import SpawnContext
+from database.storable import storable
 
 if TYPE_CHECKING:
     from controller.spawners.hosted_spawner import HostedSpawner

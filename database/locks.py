@@ -106,6 +106,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "accounts_user_roles",
     "accounts_user_groups",
     "services_service_roles",
+    "accounts_authstate",
     "usersessions_usersession",
     "django_session",
 )

@@ -7,12 +7,16 @@ The **metascopes** `self`, `inherit` and `(no_scope)` take no filter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sized
 from dataclasses import dataclass
 from typing import Final, Self
 
 from scopes.definitions import INHERIT, METASCOPES, SCOPES
 from scopes.refusals import Invalid
+
+# The name of a role.
+ROLE_NAME: Final = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
 
 KINDS: Final = frozenset({"user", "group", "server", "service"})
 SHORT_KINDS: Final = frozenset({"user", "server", "service"})

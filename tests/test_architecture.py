@@ -178,6 +178,7 @@ def test_scopes_are_compared_in_one_file():
 # Where the wire itself speaks of the flag: only administrators make administrators,
 # and it is shown. Everything else asks `access`.
 READS_ADMIN = {
+    "accounts/answer_actions.py": "makes it agree with an authenticator's answer",
     "accounts/actions.py": "refuses to let others change administrators",
     "accounts/admin/users.py": "shows it, and tells the action who asks",
     "accounts/hosting/answers.py": "makes it agree with the class's answer",

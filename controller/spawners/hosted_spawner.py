@@ -24,8 +24,9 @@ from controller.search_path import with_own_programs
 from controller.spawners import classes, kinds, options, strict_poll
 from controller.spawners.failures import UNHANDLED, SpawnFailed
 from controller.spawners.processes import LocalProcess
-from controller.spawners.sanitize import brief, storable
+from controller.spawners.sanitize import brief
 from controller.spawners.spawn_context import SpawnContext
+from database.storable import storable
 from servers.credentials import Requested
 from web.hosts import public_url
 

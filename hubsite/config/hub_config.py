@@ -24,6 +24,7 @@ from hubsite.config.publishers import publishers
 from hubsite.config.roles import groups, roles
 from hubsite.config.services import services, tokens
 from hubsite.config.values import (
+    crypt_keys,
     domain_hook,
     flag,
     help_address,
@@ -62,6 +63,14 @@ def setting(
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def secret_setting(
+    place: str, accepts: Callable[[Any], Any], default: Any, says: str = ""
+) -> Any:
+    """Describe a field that no message may show."""
+    metadata = {"places": place.split("|"), "accepts": accepts, "says": says}
+    return field(default=default, metadata=metadata, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +218,37 @@ class HubConfig:
         texts_by_text,
         {},
         "Names that are replaced by others at sign-in.",
+    )
+
+    # What authenticators keep and manage
+    enable_auth_state: bool = setting(
+        "Authenticator.enable_auth_state",
+        flag,
+        False,
+        "Whether the auth state that an authenticator returns is kept, encrypted; "
+        "needs a key.",
+    )
+    crypt_keys: tuple[bytes, ...] = secret_setting(
+        "CryptKeeper.keys",
+        crypt_keys,
+        (),
+        "Keys for auth state: the first encrypts, all decrypt. Each has 32 bytes, in "
+        "hexadecimal digits or base64. Without the setting, the environment "
+        "variable `JUPYTERHUB_CRYPT_KEY` holds them, separated by `;`.",
+    )
+    manage_groups: bool = setting(
+        "Authenticator.manage_groups",
+        flag,
+        False,
+        "Whether the authenticator says in which groups a user is, at each sign-in "
+        "and refresh.",
+    )
+    manage_roles: bool = setting(
+        "Authenticator.manage_roles",
+        flag,
+        False,
+        "Whether the authenticator says which roles a user has, at each sign-in and "
+        "refresh.",
     )
 
     # Declared rows, reconciled at every start

@@ -16,6 +16,9 @@ from hubsite.config.hub_config import HubConfig, declared_fields
 from hubsite.config.reader import Reader, spawner_class
 from hubsite.config.services import tokens
 from hubsite.config.unsupported import KNOWN_AUTHENTICATORS
+from hubsite.config.values import crypt_keys, listed
+
+KEYS_VARIABLE = "JUPYTERHUB_CRYPT_KEY"
 
 
 def load_config(
@@ -71,6 +74,7 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
         if value is not None:
             found[each.name] = value
     found |= read_addresses(reader)
+    found.setdefault("crypt_keys", _keys_of_environment())
     found["public_url"] = full_public_url(found)
     check_route_hosts(found)
     found["spawner_class"] = spawner_class(reader)
@@ -81,6 +85,7 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
         api_page_max_limit=max(config.api_page_max_limit, 1),
         **_who_may_enter(config, found),
     )
+    _check_managed(config)
     if "oauth_token_expires_in" not in found:
         lifetime = int(config.cookie_max_age_days * 86400)
         config = replace(config, oauth_token_expires_in=lifetime)
@@ -107,6 +112,42 @@ def _who_may_enter(config: HubConfig, found: Mapping[str, Any]) -> dict[str, Any
     if config.allowed_users:
         outcome["allowed_users"] = config.allowed_users | config.admin_users
     return outcome
+
+
+def _keys_of_environment() -> tuple[bytes, ...]:
+    """Return the keys for auth state in the environment, which are separated by `;`."""
+    given = os.environ.get(KEYS_VARIABLE, "")
+    try:
+        return crypt_keys([each for each in given.split(";") if each.strip()])
+    except ValueError as error:
+        raise ConfigError(f"{KEYS_VARIABLE}: expected {error}") from None
+
+
+def _check_managed(config: HubConfig) -> None:
+    """Refuse what contradicts an authenticator that keeps state or manages rights."""
+    if config.enable_auth_state and not config.crypt_keys:
+        raise ConfigError(
+            "c.Authenticator.enable_auth_state: auth_state is enabled, but encryption "
+            f"is not available: set {KEYS_VARIABLE}, for instance to the output of "
+            "`openssl rand -hex 32`"
+        )
+    if config.manage_groups and config.load_groups:
+        raise ConfigError(
+            "c.JupyterHub.load_groups: with c.Authenticator.manage_groups the "
+            "authenticator manages all groups; leave out one of both"
+        )
+    if config.manage_roles:
+        giving = [
+            role["name"]
+            for role in config.load_roles
+            if role.get("users") or role.get("groups")
+        ]
+        if giving:
+            raise ConfigError(
+                "c.JupyterHub.load_roles: with c.Authenticator.manage_roles the "
+                "authenticator gives roles to users and groups; leave these out of "
+                f"{listed(giving)}"
+            )
 
 
 def _tokens_of_services(config: HubConfig) -> dict[str, str]:

@@ -102,6 +102,7 @@ class Reader:
                 declared_places(),
                 way_in=self.way_in,
                 spawner=_sections_of_spawner(spawner or hub.spawner_class),
+                keeps_auth_state=hub.enable_auth_state,
             ),
         )
 

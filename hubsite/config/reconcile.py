@@ -172,7 +172,10 @@ class Reconciliation:
     # Roles
 
     def define_roles(self) -> None:
-        """Store the declared roles; delete those that are not declared any more."""
+        """Store the declared roles; delete those that are not declared any more.
+
+        Roles that an authenticator defined are its own.
+        """
         declared = {role["name"]: role for role in self.hub.load_roles}
         wanted: dict[str, dict[str, Any]] = {}
         for name, default in DEFAULT_ROLES.items():
@@ -193,10 +196,12 @@ class Reconciliation:
                 check_scopes(fields["scopes"], limited=False)
         existing = {role.name: role for role in Role.objects.all()}
         for name in existing.keys() - wanted.keys():
-            existing[name].delete()
-            record(BY, "role.delete", "role", name)
+            if not existing[name].managed_by_auth:
+                existing[name].delete()
+                record(BY, "role.delete", "role", name)
         for name, fields in wanted.items():
             role = existing.get(name)
+            fields["is_declared"] = True
             if role is None:
                 Role.objects.create(name=name, **fields)
             elif any(getattr(role, key) != value for key, value in fields.items()):

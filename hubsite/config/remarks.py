@@ -37,6 +37,7 @@ def unused(
     *,
     way_in: WayIn,
     spawner: Collection[str],
+    keeps_auth_state: bool,
 ) -> Iterator[str]:
     """Yield a remark for everything in `file` that is not `taken` and has no effect.
 
@@ -46,10 +47,10 @@ def unused(
     ours = {"Authenticator", *KNOWN_AUTHENTICATORS_SECTIONS, *way_in.lineage}
     known = {place.partition(".")[0] for place in (*declared, *PLAIN)} | {"Application"}
     for section in sorted(file):
-        if "auth_state_hook" in file[section]:
+        if "auth_state_hook" in file[section] and not keeps_auth_state:
             yield (
                 f"c.{section}.auth_state_hook: is called with None, for no auth state "
-                "is kept"
+                "is kept; set c.Authenticator.enable_auth_state"
             )
         left = [
             name

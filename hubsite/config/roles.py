@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from hubsite.config.values import dictionaries, in_order, listed, mapping, text
-
-ROLE_NAME = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
+from scopes.grammar import ROLE_NAME
 
 
 def groups(value: Any) -> dict[str, dict[str, Any]]:

@@ -82,16 +82,13 @@ ADVICE: dict[str, str] = {
     "Authenticator.auth_refresh_strict": _OIDC,
     "Authenticator.auto_login": _OIDC,
     "Authenticator.delete_invalid_users": "has no effect; delete users in the admin",
-    "Authenticator.enable_auth_state": "has no effect; no auth state is stored",
-    "Authenticator.manage_groups": "has no effect; groups are managed in this hub",
-    "Authenticator.manage_roles": "has no effect; roles come from load_roles",
+    "Authenticator.reset_managed_roles_on_startup": "has no effect",
     "Authenticator.otp_prompt": "has no effect; a second factor is built in",
     "Authenticator.post_auth_hook": _HOOK,
     "Authenticator.reconcile_auth_state_hook": _HOOK,
     "Authenticator.refresh_pre_spawn": _OIDC,
     "Authenticator.refresh_pre_stop": _OIDC,
     "Authenticator.request_otp": "has no effect; a second factor is built in",
-    "Authenticator.reset_managed_roles_on_startup": "has no effect",
     "Authenticator.create_system_users": "has no effect; create system users yourself",
     "Authenticator.add_user_cmd": "has no effect; create system users yourself",
     "Authenticator.uids": "has no effect; create system users yourself",
@@ -109,6 +106,7 @@ ADVICE: dict[str, str] = {
         "variables of a session"
     ),
     "Authenticator.executor_threads": "has no effect; requests have their own threads",
+    "CryptKeeper.n_threads": "not needed; the hub encrypts without threads of its own",
     "ConfigurableHTTPProxy.check_running_interval": _RESTARTED,
     "ConfigurableHTTPProxy.command": "has no effect; set HUB_PROXY_COMMAND",
     "ConfigurableHTTPProxy.command_umask": "has no effect",
@@ -118,7 +116,6 @@ ADVICE: dict[str, str] = {
 
 # Sections of JupyterHub, or of packages that come with it, without an effect here.
 SECTIONS: dict[str, str] = {
-    "CryptKeeper": "has no effect; no auth state is stored, so nothing is encrypted",
     "PeriodicMetricsCollector": (
         "has no effect; metrics are computed at each request for them"
     ),

@@ -6,11 +6,15 @@ raises ValueError with the words after "expected".
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+KEY_BYTES = 32
 
 
 # Types of settings. Each takes a value and returns it in the form that the hub uses, or
@@ -289,3 +293,25 @@ def in_order(value: Any) -> list[str]:
 
 def listed(words: Iterable[Any]) -> str:
     return ", ".join(repr(word) for word in sorted(map(str, words)))
+
+
+def crypt_keys(value: Any) -> tuple[bytes, ...]:
+    """Accept keys of 32 bytes: as they are, in hexadecimal digits or in base64."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list of keys of 32 bytes")
+    return tuple(crypt_key(each) for each in value)
+
+
+def crypt_key(value: Any) -> bytes:
+    try:
+        key = value.encode("ascii") if isinstance(value, str) else bytes(value)
+        if len(key) == 2 * KEY_BYTES:
+            key = binascii.unhexlify(key)
+        elif len(key) == 44:
+            key = base64.urlsafe_b64decode(key)
+    except (TypeError, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        # The key itself must not be shown.
+        raise ValueError("keys of 32 bytes, in hexadecimal digits or base64")
+    return key

@@ -17,7 +17,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import actions as accounts
-from accounts import group_actions
+from accounts import auth_state, group_actions
+from accounts.answer_actions import apply_answer
+from accounts.answers import Answer
 from accounts.models import Group, User
 from audit.models import Actor
 from controller import cleanup, culler
@@ -50,7 +52,11 @@ pytestmark = pytest.mark.django_db
 def scene(settings: Any) -> SimpleNamespace:
     """Two users with servers, credentials, shares, codes and groups."""
     settings.HUB = replace(
-        settings.HUB, allow_named_servers=True, cull_idle_timeout=60, cull_users=True
+        settings.HUB,
+        allow_named_servers=True,
+        cull_idle_timeout=60,
+        cull_users=True,
+        crypt_keys=(b"k" * 32,),
     )
     ada = factories.make_user("ada", admin=True)
     second = factories.make_user("bea", admin=True)
@@ -200,6 +206,25 @@ def on_page(path: str, data: dict[str, Any]) -> Callable[[SimpleNamespace], obje
     return post
 
 
+def answer(name: str) -> Answer:
+    """Return an answer that changes everything."""
+    return Answer.read(
+        {
+            "name": name,
+            "admin": True,
+            "groups": ["b", "a", "math"],
+            "roles": [
+                {"name": "user"},
+                {"name": "role-z", "scopes": ["list:users"], "users": ["grace"]},
+                {"name": "role-b", "scopes": ["proxy"], "groups": ["math"]},
+                {"name": "admin", "services": ["ci"], "users": ["grace"]},
+            ],
+            "user_info": {"a": 1},
+            "auth_state": {"a": 1},
+        }
+    )
+
+
 ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "start": lambda s: actions.start_server(s.alan, "lab", by=BY),
     "start many": lambda s: actions.start_servers(Server.objects.all(), by=BY),
@@ -233,6 +258,13 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "add members": lambda s: group_actions.add_members(s.group, ["ada"], by=BY),
     "remove members": lambda s: group_actions.remove_members(s.group, ["alan"], by=BY),
     "set properties": lambda s: group_actions.set_properties(s.group, {"a": 1}, by=BY),
+    "apply an answer": lambda s: apply_answer(answer(s.alan.name), by=BY),
+    "apply a first answer": lambda s: apply_answer(answer("newcomer"), by=BY),
+    "take all roles": lambda s: (
+        apply_answer(answer(s.alan.name), by=BY),
+        apply_answer(Answer("alan", roles=(), groups=()), by=BY),
+    ),
+    "set auth state": lambda s: auth_state.set_auth_state(s.alan, {"a": 1}, by=BY),
     "delete users": lambda s: accounts.delete_users(
         User.objects.exclude(pk=s.ada.pk), by=Actor("user", "ada")
     ),

@@ -19,6 +19,8 @@ from django.utils import timezone
 from accounts import actions as accounts
 from accounts import group_actions
 from accounts.administrators import keep_administrator
+from accounts.answer_actions import apply_answer
+from accounts.answers import Answer
 from accounts.models import Group, Role, User
 from audit.models import Actor, Event
 from controller import cleanup, culler
@@ -161,6 +163,19 @@ class Stress:
         )
         change(group, names, by=BY)
 
+    def sign_in(self) -> None:
+        """Apply an answer of an authenticator that manages groups and roles."""
+        groups = [f"g{self.random.randrange(6)}" for _ in range(3)]
+        roles: list[dict[str, Any]] = [
+            {"name": f"role-{self.random.randrange(6)}", "scopes": ["list:users"]}
+            for _ in range(3)
+        ]
+        roles[0]["users"] = [user.name for user in self.some(User.objects.all())]
+        roles.append({"name": "user"})
+        data = {"groups": groups, "roles": roles, "auth_state": {"a": groups}}
+        answer = Answer.read({"name": self.user().name, **data})
+        apply_answer(answer, by=BY)
+
     def regroup(self) -> None:
         group_actions.create_group(f"g{next(numbers)}", by=BY)
         group_actions.delete_group(self.one(Group.objects.exclude(name="math")), by=BY)
@@ -275,7 +290,7 @@ class Stress:
 PEOPLE = [
     *("start", "start_many", "stop", "stop_many", "deactivate", "rename", "promote"),
     *("delete", "membership", "regroup", "share", "unshare", "issue", "revoke"),
-    *("redeem", "report", "delete_many", "disable", "ask", "ask"),
+    *("sign_in", "redeem", "report", "delete_many", "disable", "ask", "ask"),
 ]
 CONTROLLER = [*["settle"] * 6, "cull", "tidy", "routes"]
 
@@ -288,7 +303,11 @@ def test_nothing_breaks_under_stress(
     settings: Any, rounds: int, seconds: float
 ) -> None:
     settings.HUB = replace(
-        settings.HUB, allow_named_servers=True, cull_idle_timeout=1, cull_concurrency=3
+        settings.HUB,
+        allow_named_servers=True,
+        cull_idle_timeout=1,
+        cull_concurrency=3,
+        crypt_keys=(b"k" * 32,),
     )
     make_default_roles()
     make_user("ada", admin=True)

@@ -412,3 +412,73 @@ def test_what_the_machine_lacks_is_named(
     (tmp_path / "logo.svg").touch()
     changes = {"pam_admin_groups": frozenset({"root"}), "hub_ip": "127.0.0.1"}
     assert not list(prepare.what_is_missing(replace(hub, **changes)))
+
+
+KEY = "6b" * 32
+
+
+def refused(load: Load, text: str) -> str:
+    with pytest.raises(ConfigError) as refusal:
+        load(text)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "key", [KEY, "k" * 32, "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="]
+)
+def test_keys_for_auth_state_are_read_as_jupyterhub_reads_them(
+    load: Load, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", f"{key};{'6f' * 32}")
+
+    assert load("").crypt_keys == (b"k" * 32, b"o" * 32)
+    # The file wins.
+    assert load(f"c.CryptKeeper.keys = [{key!r}]").crypt_keys == (b"k" * 32,)
+    assert "kkkk" not in repr(load(""))
+    assert KEY not in repr(load(""))
+
+
+def test_a_wrong_key_stops_the_start_and_is_not_shown(
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "short-key" not in refused(load, 'c.CryptKeeper.keys = ["short-key"]')
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", "short-key")
+
+    assert "JUPYTERHUB_CRYPT_KEY: expected keys of 32 bytes" in refused(load, "")
+
+
+def test_auth_state_without_a_key_stops_the_start(
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = "c.Authenticator.enable_auth_state = True"
+    monkeypatch.delenv("JUPYTERHUB_CRYPT_KEY", raising=False)
+    assert "encryption is not available" in refused(load, line)
+
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", KEY)
+    assert load(line).enable_auth_state
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "c.Authenticator.manage_groups = True\nc.JupyterHub.load_groups = {'a': {}}",
+        "c.Authenticator.manage_roles = True\n"
+        "c.JupyterHub.load_roles = [{'name': 'tutor', 'users': ['ada']}]",
+        "c.Authenticator.manage_roles = True\n"
+        "c.JupyterHub.load_roles = [{'name': 'tutor', 'groups': ['staff']}]",
+    ],
+)
+def test_what_an_authenticator_manages_is_not_declared_as_well(
+    load: Load, lines: str
+) -> None:
+    assert "authenticator" in refused(load, lines)
+
+
+def test_roles_may_be_declared_beside_managed_ones(load: Load) -> None:
+    lines = (
+        "c.Authenticator.manage_roles = True\n"
+        "c.JupyterHub.load_roles = [{'name': 'tutor', 'scopes': ['list:users']}]"
+    )
+    assert [role["name"] for role in load(lines).load_roles] == ["tutor"]

@@ -159,7 +159,7 @@ def test_the_proxys_own_section_goes_before_that_of_all_proxies(load: Load) -> N
         ("c.TraefikProxy.should_start = False", "c.TraefikProxy: belongs to another"),
         ("c.NotebookApp.ip = ''\nc.NotebookApp.port = 1", "c.NotebookApp: belongs"),
         ("c.JAppsConfig.x = 1", "c.JAppsConfig: belongs to another program"),
-        ("c.CryptKeeper.keys = []", "c.CryptKeeper: has no effect; no auth state"),
+        ("c.CryptKeeper.n_threads = 4", "c.CryptKeeper.n_threads: not needed"),
         ("c.JupyterHub.bind_ulr = ''", "misspelt? There is `bind_url`"),
         ("c.Authenticator.admin_user = {'a'}", "misspelt? There is `admin_users`"),
         ("c.Jupyterhub.port = 1", "misspelt? There is c.JupyterHub"),
