@@ -181,7 +181,6 @@ READS_ADMIN = {
     "accounts/answer_actions.py": "makes it agree with an authenticator's answer",
     "accounts/actions.py": "refuses to let others change administrators",
     "accounts/admin/users.py": "shows it, and tells the action who asks",
-    "accounts/hosting/answers.py": "makes it agree with the class's answer",
     "accounts/backends.py": "makes it agree with the configuration",
     "accounts/models.py": "declares it",
     "api/users.py": "tells the action who asks",

@@ -17,14 +17,13 @@ from allauth.account.models import Login
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from accounts.actions import create_user
+from accounts.answer_actions import apply_answer
+from accounts.answers import Answer
 from accounts.hosting import client
-from accounts.hosting.answers import apply_answer
 from accounts.hosting.exchange import accounts_of, facts_of, headers_of
 from accounts.models import User
 from accounts.naming import is_valid_name
 from audit.models import Actor
-from scopes.refusals import Conflict
 
 
 def settle_answer(
@@ -33,26 +32,23 @@ def settle_answer(
     """Return the account of an answer, brought in line with it; None if refused.
 
     The class prepares a new account first (`add_user`), so that an account that it
-    can't prepare does not exist afterwards. Raises `ClassFailed` then.
+    can't prepare does not exist afterwards. Raises `ClassFailed` then, and a `Refusal`
+    if the answer contains what can't be stored.
     """
     name = answer["name"]
     if name in settings.HUB.blocked_users or not is_valid_name(name):
         return None
-    by = Actor("system", "sign-in", None, address)
+    found = Answer.read(answer)
     user = User.objects.filter(name=name).first()
     if user is None:
         if not makes_account:
             return None
-        facts = {"name": name, "admin": bool(answer.get("admin"))}
+        facts = {"name": name, "admin": bool(found.admin)}
         client.call("add_user", {"user": facts})
-        try:
-            user = create_user(name, admin=bool(answer.get("admin")), by=by)
-        except Conflict:
-            # Two first sign-ins at once: the other one has created the account.
-            user = User.objects.get(name=name)
-    if not user.is_active:
+    elif not user.is_active:
         return None
-    return apply_answer(user, answer, by=by)
+    user = apply_answer(found, by=Actor("system", "sign-in", None, address))
+    return user if user.is_active else None
 
 
 def check_password(

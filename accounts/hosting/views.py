@@ -11,6 +11,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from allauth.account.adapter import get_adapter
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -22,6 +23,9 @@ from accounts.hosting.exchange import Exchanged, accounts_of, exchange
 from accounts.hosting.sign_in import begin_session, settle_answer
 from accounts.models import User
 from accounts.naming import normalise_name
+from scopes.refusals import Refusal, Unavailable
+
+logger = structlog.get_logger(__name__)
 
 # Shows the sign-in page with more values, and a status.
 Page = Callable[[dict[str, Any], int], HttpResponse]
@@ -99,6 +103,12 @@ def sign_in(
         user = settle_answer(answer, address=request.META.get("REMOTE_ADDR", ""))
     except ClassFailed:
         return report(request, 500, FAILED)
+    except Unavailable:
+        raise
+    except Refusal as problem:
+        # The class returned what can't be stored, such as a role with an unknown scope.
+        logger.error("the authenticator's answer is refused", problem=problem.message)
+        return report(request, problem.status, problem.for_people)
     if user is None:
         get_adapter(request).authentication_failed(request, username=answer["name"])
         return refuse(request, not_listed(answer["name"]))
