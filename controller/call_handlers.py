@@ -90,7 +90,7 @@ async def _spawner(term: Term, payload: dict[str, Any]) -> HostedSpawner:
     context = await term.ask(term.records.context_of, owner, name)
     if context is None:
         raise LookupError(f"no user {owner}")
-    return (await term.host()).spawner(context)
+    return (await term.host()).spawner(context, keeper=term.keeper)
 
 
 HANDLERS = {

@@ -156,7 +156,7 @@ class ServerReconciler:
 
     async def _host(self, row: Row) -> HostedSpawner:
         host = await self.term.host()
-        return host.spawner(row.context, self._note)
+        return host.spawner(row.context, self._note, self.term.keeper)
 
     # Starting
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from accounts import auth_state
 from controller.database import Database
 from controller.leadership import Lost
 from controller.records import Records
@@ -44,6 +45,19 @@ class Reconciler(Protocol):
     def look_again(self) -> None: ...
 
 
+class AuthStates:
+    """Reads and saves the auth state of users, for hooks of spawners."""
+
+    def __init__(self, term: Term) -> None:
+        self.term = term
+
+    async def read(self, user_id: int, name: str) -> dict[str, Any] | None:
+        return await self.term.ask(auth_state.read, user_id, name)
+
+    async def save(self, user_id: int, value: dict[str, Any] | None) -> None:
+        await self.term.write(auth_state.save, user_id, value)
+
+
 class Term:
     """The database, the spawners and the reports of one term of leadership.
 
@@ -62,6 +76,7 @@ class Term:
         self.epoch = epoch
         self.facts = facts
         self.records = Records(epoch)
+        self.keeper = AuthStates(self)
         self.reconcilers: dict[int, Reconciler] = {}
         self.adopting = asyncio.Semaphore(ADOPTIONS)
         self.failures_in_a_row = 0

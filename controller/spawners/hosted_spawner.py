@@ -21,7 +21,7 @@ from django.conf import settings
 from traitlets.config import Config
 
 from controller.search_path import with_own_programs
-from controller.spawners import classes, kinds, options, strict_poll
+from controller.spawners import authenticators, classes, kinds, options, strict_poll
 from controller.spawners.failures import UNHANDLED, SpawnFailed
 from controller.spawners.processes import LocalProcess
 from controller.spawners.sanitize import brief
@@ -60,18 +60,24 @@ class Host:
             raise classes.UnknownSpawner(
                 f"{spawner_class} is no Spawner; see c.JupyterHub.spawner_class"
             )
+        self.authenticator_class = authenticators.Class(config)
         # Local servers inherit this.
         os.environ["PATH"] = with_own_programs(os.environ.get("PATH", os.defpath))
 
     def spawner(
-        self, context: SpawnContext, on_state: OnState | None = None
+        self,
+        context: SpawnContext,
+        on_state: OnState | None = None,
+        keeper: authenticators.Keeper | None = None,
     ) -> HostedSpawner:
         """Return the spawner of a server, with the state that is stored in its row.
+
+        `keeper` has the auth state of its owner.
 
         Some constructors fail, such as KubeSpawner's without a cluster.
         """
         try:
-            return HostedSpawner(self, context, on_state)
+            return HostedSpawner(self, context, on_state, keeper)
         except Exception as problem:
             log.error("Start failed", server=context.label, exc_info=problem)
             raise SpawnFailed.of(problem, unhandled(context)) from problem
@@ -85,10 +91,15 @@ class HostedSpawner:
     """
 
     def __init__(
-        self, host: Host, context: SpawnContext, on_state: OnState | None
+        self,
+        host: Host,
+        context: SpawnContext,
+        on_state: OnState | None,
+        keeper: authenticators.Keeper | None,
     ) -> None:
         from controller.spawners import jupyterhub_objects
 
+        self.host = host
         self.context = context
         self.on_state = on_state
         self.told: tuple[dict[str, Any], str] | None = None
@@ -99,7 +110,9 @@ class HostedSpawner:
         self.spawner = host.spawner_class(
             config=host.config,
             log=logging.getLogger("jupyterhub.spawner"),
-            user=jupyterhub_objects.HostedUser(context),
+            user=jupyterhub_objects.HostedUser(
+                context, keeper or authenticators.NoKeeper()
+            ),
             orm_spawner=self.row,
             hub=hub,
             authenticator=jupyterhub_objects.HostedAuthenticator(),
@@ -189,7 +202,7 @@ class HostedSpawner:
             hook = "oauth_client_allowed_scopes"
             if self.spawner.oauth_roles:
                 raise SpawnFailed(
-                    "c.Spawner.oauth_roles is not supported; "
+                    "oauth_roles is not supported; "
                     "set c.Spawner.oauth_client_allowed_scopes"
                 )
             allowed = self.spawner.oauth_client_allowed_scopes
@@ -215,9 +228,13 @@ class HostedSpawner:
         spawner._spawn_pending = spawner._start_pending = True
         spawner.api_token = token
         try:
-            await self._hook(
-                "auth_state_hook", lambda: spawner.run_auth_state_hook(None)
-            )
+            if authenticator := await self.host.authenticator_class.get():
+                spawner.authenticator = authenticator
+                await self._hook(
+                    f"{type(authenticator).__name__}.pre_spawn_start",
+                    lambda: authenticator.pre_spawn_start(spawner.user, spawner),
+                )
+            await self._run_auth_state_hook()
             if hasattr(spawner, "apply_group_overrides"):
                 await self._hook("group_overrides", spawner.apply_group_overrides)
             if hasattr(spawner, "_run_apply_user_options"):
@@ -235,6 +252,13 @@ class HostedSpawner:
         spawner._waiting_for_response = True
         self.store_state()
         return self.url
+
+    async def _run_auth_state_hook(self) -> None:
+        """Call the hook with the auth state of the owner."""
+        state = await self.spawner.user.get_auth_state()
+        await self._hook(
+            "auth_state_hook", lambda: self.spawner.run_auth_state_hook(state)
+        )
 
     async def _started(self) -> Any:
         """Call `Spawner.start`, within its time limit, and return its result.
@@ -355,8 +379,20 @@ class HostedSpawner:
                 await self._awaited(spawner.run_post_stop_hook())
             except Exception:
                 log.exception("post_stop_hook failed", server=self.context.label)
+            await self._after_stop()
             spawner.clear_state()
             spawner._stop_pending = False
+
+    async def _after_stop(self) -> None:
+        """Call the authenticator's hook after a stop; its failure stops nothing."""
+        try:
+            authenticator = await self.host.authenticator_class.get()
+            if authenticator:
+                await self._awaited(
+                    authenticator.post_spawn_stop(self.spawner.user, self.spawner)
+                )
+        except Exception:
+            log.exception("post_spawn_stop failed", server=self.context.label)
 
     async def delete_forever(self) -> None:
         """Have the spawner delete what it keeps between starts, such as volumes."""
@@ -367,7 +403,12 @@ class HostedSpawner:
     # Options
 
     async def options_form(self) -> str:
-        """Return the form of start options as HTML; empty if there is none."""
+        """Return the form of start options as HTML; empty if there is none.
+
+        As in JupyterHub, the form may use what the hook for auth state has set.
+        """
+        if self.spawner.options_form:
+            await self._run_auth_state_hook()
         try:
             return str(await self._awaited(self.spawner.get_options_form()) or "")
         except Exception as problem:
@@ -425,7 +466,9 @@ class HostedSpawner:
     ) -> SpawnFailed:
         failure = SpawnFailed.of(problem, message or unhandled(self.context))
         if hook and failure.detail:
-            failure.detail = f"c.Spawner.{hook}: {failure.detail}"
+            # The authenticator's hooks are named with their class.
+            place = hook if "." in hook else f"c.Spawner.{hook}"
+            failure.detail = f"{place}: {failure.detail}"
         if isinstance(problem, KeyError) and "getpwnam" in str(problem):
             name = self.context.user_name
             failure = SpawnFailed(

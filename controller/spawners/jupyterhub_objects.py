@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from jupyterhub import objects, orm
 
+from controller.spawners.authenticators import Keeper
 from controller.spawners.spawn_context import SpawnContext
 from servers.models import server_path, server_url
 from web.hosts import public_origin, public_url, user_domain, user_origin
@@ -54,11 +55,12 @@ class HostedUser(StandIn):
         *("name", "id", "admin", "groups", "created", "last_activity", "kind"),
         *("url", "base_url", "escaped_name", "json_escaped_name"),
         *("proxy_spec", "host", "server_url()", "public_url()", "progress_url()"),
-        "get_auth_state()",
+        *("get_auth_state()", "save_auth_state()"),
     )
     kind = "user"
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: SpawnContext, keeper: Keeper) -> None:
+        self._keeper = keeper
         self.id = context.user_id
         self.name = context.user_name
         self.admin = context.admin
@@ -90,9 +92,11 @@ class HostedUser(StandIn):
         api = f"{settings.HUB.base_url}hub/api/users/{self.escaped_name}"
         return f"{api}/{rest}/progress"
 
-    async def get_auth_state(self) -> None:
-        """Return None, because this hub stores no auth state."""
-        return None
+    async def get_auth_state(self) -> dict[str, Any] | None:
+        return await self._keeper.read(self.id, self.name)
+
+    async def save_auth_state(self, auth_state: dict[str, Any] | None) -> None:
+        await self._keeper.save(self.id, auth_state)
 
 
 class HostedRow(StandIn):
@@ -133,7 +137,10 @@ class HostedAuthenticator(StandIn):
 
     called = "spawner.authenticator"
     surface = ("enable_auth_state", "admin_users", "allowed_users")
-    enable_auth_state = False
+
+    @property
+    def enable_auth_state(self) -> bool:
+        return bool(settings.HUB.enable_auth_state)
 
     @property
     def admin_users(self) -> set[str]:

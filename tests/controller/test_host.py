@@ -415,6 +415,126 @@ def test_hooks_are_called_in_order(config: Config) -> None:
     assert env["CALLED"] == "default" and "B" not in env
 
 
+class Kept:
+    """Auth state of one user, as the hub keeps it."""
+
+    def __init__(self, value: dict[str, Any] | None) -> None:
+        self.value = value
+
+    async def read(self, user_id: int, name: str) -> dict[str, Any] | None:
+        return self.value
+
+    async def save(self, user_id: int, value: dict[str, Any] | None) -> None:
+        self.value = value
+
+
+def test_hooks_get_the_auth_state_of_the_owner(config: Config) -> None:
+    async def auth_state_hook(spawner: Any, state: Any) -> None:
+        spawner.environment["PROJECT"] = state["project"]
+
+    async def pre_spawn(spawner: Any) -> None:
+        state = await spawner.user.get_auth_state()
+        spawner.environment["STATE"] = str(state)
+        await spawner.user.save_auth_state({"project": "chemistry"})
+
+    config.Spawner.auth_state_hook = auth_state_hook
+    config.Spawner.pre_spawn_hook = pre_spawn
+    kept = Kept({"project": "physics"})
+    hosted = Host(config, "simple").spawner(context(), keeper=kept)
+
+    env = run(environment(hosted))
+
+    assert env["PROJECT"] == "physics"
+    assert env["STATE"] == "{'project': 'physics'}"
+    assert kept.value == {"project": "chemistry"}
+
+
+def test_the_form_of_options_may_use_auth_state(config: Config) -> None:
+    def auth_state_hook(spawner: Any, state: Any) -> None:
+        spawner.projects = state["projects"]
+
+    config.Spawner.auth_state_hook = auth_state_hook
+    config.Spawner.options_form = lambda spawner: "<br>".join(spawner.projects)
+    hosted = Host(config, "simple").spawner(
+        context(), keeper=Kept({"projects": ["physics", "art"]})
+    )
+
+    assert run(hosted.options_form()) == "physics<br>art"
+
+
+def hosting(config: Config, settings: Any, **methods: Any) -> None:
+    """Configure an authenticator class of the site's own with some methods."""
+    from jupyterhub.auth import Authenticator
+
+    own = type("OwnAuthenticator", (Authenticator,), methods)
+    config.JupyterHub.authenticator_class = own
+    settings.HUB = replace(settings.HUB, authenticator_class="hosted", raw=config)
+    settings.AUTHENTICATOR_ADDRESS = "/nonexistent/authenticator.sock"
+
+
+def test_hooks_of_the_authenticator_surround_a_start(
+    config: Config, settings: Any
+) -> None:
+    calls: list[str] = []
+
+    async def pre_spawn_start(self: Any, user: Any, spawner: Any) -> None:
+        state = await user.get_auth_state()
+        assert spawner.authenticator is self
+        calls.append(f"pre_spawn_start {user.name} {state}")
+        spawner.environment["TOKEN"] = state["token"]
+
+    def post_spawn_stop(self: Any, user: Any, spawner: Any) -> None:
+        calls.append(f"post_spawn_stop {user.name}")
+
+    config.Spawner.auth_state_hook = lambda spawner, state: calls.append("auth_state")
+    config.Spawner.post_stop_hook = lambda spawner: calls.append("post_stop")
+    hosting(
+        config,
+        settings,
+        pre_spawn_start=pre_spawn_start,
+        post_spawn_stop=post_spawn_stop,
+    )
+    hosted = Host(config, "simple").spawner(context(), keeper=Kept({"token": "t"}))
+
+    env = run(environment(hosted))
+
+    assert env["TOKEN"] == "t"
+    assert calls == [
+        "pre_spawn_start alan {'token': 't'}",
+        "auth_state",
+        "post_stop",
+        "post_spawn_stop alan",
+    ]
+
+
+def test_a_class_without_hooks_around_starts_is_not_loaded(
+    config: Config, settings: Any
+) -> None:
+    def refuse(self: Any, **options: Any) -> None:
+        raise AssertionError("an instance was made")
+
+    hosting(config, settings, __init__=refuse)
+
+    run(environment(spawner(config)))
+
+
+def test_a_failure_of_the_authenticators_hook_is_named(
+    config: Config, settings: Any
+) -> None:
+    def broken(self: Any, user: Any, spawner: Any) -> None:
+        raise RuntimeError("the secret is 42")
+
+    hosting(config, settings, pre_spawn_start=broken, post_spawn_stop=broken)
+
+    with pytest.raises(SpawnFailed) as caught:
+        run(spawner(config).start("the-token"))
+
+    assert "42" not in caught.value.message
+    assert caught.value.detail == (
+        "OwnAuthenticator.pre_spawn_start: RuntimeError: the secret is 42"
+    )
+
+
 def test_settings_of_one_server_do_not_reach_the_next(config: Config) -> None:
     def pre_spawn(spawner: Any) -> None:
         spawner.environment[f"OF_{spawner.user.name}"] = "1"
