@@ -106,6 +106,16 @@ class ForwardedHeaders:
             )
 
 
+def is_named_proxy(address: str) -> bool:
+    """Return whether the operator has named an address as that of a front server."""
+    try:
+        client = ip_address(plain_address(address))
+    except ValueError:
+        return False
+    named: list[str] = settings.TRUSTED_PROXIES or []
+    return any(client in ip_network(network) for network in named)
+
+
 def known_networks() -> list[str]:
     """Return the networks of known proxies.
 

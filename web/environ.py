@@ -14,13 +14,16 @@ from web.paths import ENCODED_SLASH
 
 Environ = dict[str, Any]
 
+# The key of all headers as the server got them, pairs of bytes.
+ALL_HEADERS = "hub.all_headers"
+
 
 def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
     """Return the environment of a request without its body.
 
     Headers of one name are joined by commas, cookies by semicolons. Headers whose
     names contain an underscore are dropped, because WSGI spells `X_Forwarded_For` and
-    `X-Forwarded-For` alike.
+    `X-Forwarded-For` alike; `ALL_HEADERS` has them.
     """
     # hypercorn's raw path includes the query, against the specification.
     raw_path = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
@@ -49,6 +52,7 @@ def make_environ(scope: dict[str, Any], api_prefix: bytes) -> Environ:
         "wsgi.run_once": False,
         "wsgi.input": BytesIO(),
         AWAITS: True,
+        ALL_HEADERS: scope["headers"],
     }
     for name, value in scope["headers"]:
         key = header_key(name)
