@@ -18,6 +18,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from accounts import views
+from web.bodies import accepts_bodies
 from web.outside import waits_for_others
 
 app_name = "accounts"
@@ -81,6 +82,20 @@ second_factor: list[Any] = [
 
 # A hosted class also answers when the page is opened.
 login_methods = ("GET", "HEAD", "POST") if settings.HUB.is_hosted else ("POST",)
+logout_methods = ("GET", "POST") if settings.HUB.is_hosted else ()
+
+# Other paths below `hub` that no page of the hub has. Launches and responses of other
+# sites are larger than forms of people.
+LARGEST_LAUNCH = 256 * 1024
+hosted: list[Any] = [
+    re_path(
+        "^(?!api/)(?P<path>.+)$",
+        accepts_bodies(
+            waits_for_others(views.HostedView.as_view(), "GET", "HEAD", "POST"),
+            LARGEST_LAUNCH,
+        ),
+    )
+]
 
 sign_in: list[Any] = [
     path(
@@ -88,7 +103,11 @@ sign_in: list[Any] = [
         waits_for_others(views.LoginView.as_view(), *login_methods),
         name="account_login",
     ),
-    path("logout", views.LogoutView.as_view(), name="account_logout"),
+    path(
+        "logout",
+        waits_for_others(views.LogoutView.as_view(), *logout_methods),
+        name="account_logout",
+    ),
     path(
         "accounts/",
         include(

@@ -21,12 +21,14 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions import app_settings as usersessions_settings
 from allauth.usersessions.models import UserSession
 from allauth.usersessions.views import ListUserSessionsView as AllauthSessionsView
+from csp.decorators import csp_exempt
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.http import (
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseBase,
@@ -51,9 +53,13 @@ from accounts.adapter import (
     with_parameters,
 )
 from accounts.forms import HostedSignInForm, SignInForm, WelcomeForm
-from accounts.hosting.views import answer_login
+from accounts.hosting import client
+from accounts.hosting.description import description
+from accounts.hosting.exchange import Exchanged, exchange
+from accounts.hosting.views import answer_page, respond, target_of_class
 from accounts.mixins import SignedInMixin
 from accounts.models import User
+from scopes.refusals import Unavailable
 from web.hosts import local_path
 
 # Set by services that sign people in through the hub.
@@ -74,39 +80,53 @@ class LoginView(AllauthLoginView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if settings.HUB.is_hosted and (
-            request.method == "POST" or not request.user.is_authenticated
+            request.method == "POST"
+            or not request.user.is_authenticated
+            or description().has_path("/login")
         ):
-            response = self.ask_class(request)
+            response = self.ask_class(request, "/login")
         else:
             response = super().dispatch(request, *args, **kwargs)
         if request.user.is_authenticated and SESSION_ID in request.session:
             set_session_id_cookie(request, response)
         return response
 
-    def ask_class(self, request: Any) -> HttpResponse:
-        """Have the hosted class answer; the page stays the hub's."""
+    def ask_class(self, request: Any, path: str) -> HttpResponse:
+        """Have the hosted class answer at a path below `hub`; the page is the hub's."""
+        is_own = description().has_path(path)
+        problem = ""
+        if request.xsrf_problem and not (is_own and not checks_xsrf(path)):
+            problem = EXPIRED
 
-        def show(page: dict[str, Any], status: int) -> HttpResponse:
-            form = HostedSignInForm(
-                request=request,
-                initial={"login": page.get("username", "")},
-                otp=page.get("otp_prompt", "") if page.get("request_otp") else "",
-            )
-            context = self.get_context_data(
-                form=form,
-                problem=page.get("problem", ""),
-                custom_html=page.get("custom_html", ""),
-                login_service=page.get("login_service", ""),
-                login_url=page.get("authenticator_login_url", ""),
-            )
-            return self.render_to_response(context, status=status)
-
-        def target_of(user: User) -> str:
+        def target_of(user: User, location: str) -> str:
             self.comer = user
+            if is_own:
+                return target_of_class(request, user, location)
             return self.get_success_url()
 
-        problem = EXPIRED if request.xsrf_problem else ""
-        return answer_login(request, show, target_of, problem)
+        return answer_page(request, self.show_page, target_of, problem)
+
+    def show_page(self, page: dict[str, Any], status: int) -> HttpResponse:
+        """Show the sign-in page with what the class has to say."""
+        form = HostedSignInForm(
+            request=self.request,
+            initial={"login": page.get("username", "")},
+            otp=page.get("otp_prompt", "") if page.get("request_otp") else "",
+        )
+        context = self.get_context_data(
+            form=form,
+            problem=page.get("problem", ""),
+            custom_html=page.get("custom_html", ""),
+            login_service=page.get("login_service", ""),
+            login_url=page.get("authenticator_login_url", ""),
+        )
+        if page.get("custom_html"):
+            # The class's HTML may have scripts, and forms for other sites.
+            show = csp_exempt()(lambda request: self.render_to_response(context))
+            response: HttpResponse = show(self.request)
+            response.status_code = status
+            return response
+        return self.render_to_response(context, status=status)
 
     def get(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().get(request, *args, **kwargs)
@@ -159,6 +179,22 @@ class LoginView(AllauthLoginView):
         return context
 
 
+class HostedView(LoginView):
+    """The paths of a hosted class's own handlers, such as a provider's way back."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        path = f"/{kwargs['path']}"
+        if not description().has_path(path):
+            raise Http404
+        return self.ask_class(request, path)
+
+
+def checks_xsrf(path: str) -> bool:
+    """Return whether forms for a path of the class come from the hub's pages only."""
+    checks: bool = settings.HUB.tornado_settings.get("xsrf_cookies", True)
+    return checks and description().checks_xsrf(path)
+
+
 class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
     """Changes a password that the hub stores; others are changed elsewhere."""
 
@@ -185,8 +221,9 @@ class LogoutView(View):
     http_method_names = ["get", "post", "options"]  # noqa: RUF012
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        found = self.ask_class(request) if settings.HUB.is_hosted else None
         logout(request, show_message=False)
-        response = HttpResponseRedirect(reverse("account_login"))
+        response = self.page_after(request, found)
         base = settings.HUB.base_url
         response.delete_cookie(SESSION_ID_COOKIE, base, session_id_domain())
         response.delete_cookie(SERVICES_COOKIE, base)
@@ -195,6 +232,35 @@ class LogoutView(View):
         )
         response.delete_cookie("_xsrf", f"{base}hub/")
         return response
+
+    @staticmethod
+    def ask_class(request: HttpRequest) -> Exchanged | None:
+        """Have the class do what it does when a person signs out.
+
+        Whatever happens to the class, the person is signed out here.
+        """
+        try:
+            facts = description()
+            if facts.has_path("/logout"):
+                return exchange(request, with_auth_state=facts.enable_auth_state)
+            page = {"template": "logout"} if facts.auto_login else None
+            return page and Exchanged(status=200, page=page)
+        except (Unavailable, client.ClassFailed):
+            return None
+
+    @staticmethod
+    def page_after(request: HttpRequest, found: Exchanged | None) -> HttpResponse:
+        """Return the class's page, or lead to the sign-in page.
+
+        With `auto_login` that would sign the person in again, so there is a page.
+        """
+        if found is None or found.status >= 400 or found.answer is not None:
+            return HttpResponseRedirect(reverse("account_login"))
+
+        def show(page: dict[str, Any], status: int) -> HttpResponse:
+            return HttpResponseRedirect(reverse("account_login"))
+
+        return respond(request, found, show, lambda user, location: location)
 
     post = get
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from django.conf import settings
 from django.urls import include, path, re_path
 
-from accounts.urls import sign_in
+from accounts.urls import hosted, sign_in
 from api.hub import HealthView
 from api.hub import RootView as RootAPIView
 from hubsite.admin import site
@@ -51,6 +51,8 @@ urlpatterns = [
     path(prefix, include("sharing.urls")),
     path(f"{prefix}{WELL_KNOWN}", MetadataView.as_view(), name="oauth-metadata"),
     path(f"{base}{WELL_KNOWN}", MetadataView.as_view()),
+    # After all pages of the hub.
+    *([path(prefix, include(hosted))] if settings.HUB.is_hosted else ()),
     # Addresses outside of `hub/`, which JupyterHub redirects into it.
     path(prefix.rstrip("/"), views.to_hub_root),
     re_path(rf"^{re.escape(base)}(?!hub/)(?P<rest>.*)$", views.into_hub),

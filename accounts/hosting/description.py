@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -17,6 +18,8 @@ class Description:
     """
 
     paths: Sequence[str] = ()
+    # Those of the paths whose forms need no XSRF value, because other sites send them.
+    unchecked_paths: Sequence[str] = ()
     login_service: str = ""
     login_url: str = ""
     logout_url: str = ""
@@ -33,6 +36,19 @@ class Description:
     refresh_pre_spawn: bool = False
     refresh_pre_stop: bool = False
     delete_invalid_users: bool = False
+
+    def has_path(self, path: str) -> bool:
+        """Return whether the class has a handler of its own for a path below `hub`."""
+        return _is_among(self.paths, path)
+
+    def checks_xsrf(self, path: str) -> bool:
+        """Return whether forms for a path come from pages of this hub only."""
+        return not _is_among(self.unchecked_paths, path)
+
+
+def _is_among(patterns: Sequence[str], path: str) -> bool:
+    # As tornado does, which matches patterns to their end.
+    return any(re.match(f"(?:/?{each.lstrip('/')})$", path) for each in patterns)
 
 
 KNOWN = frozenset(each.name for each in fields(Description))

@@ -1,33 +1,28 @@
 """A browser's request, answered by the hosted class.
 
 The facts of the request that the class gets are those that the hub has verified: the
-browser's address and the public host and protocol, whatever proxies stand between.
+browser's address and the public host and protocol, whatever proxies stand between (see
+`forwarding`).
 """
 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException
 
+from accounts import auth_state
 from accounts.hosting import client
+from accounts.hosting.forwarding import headers_of, take_cookies, take_headers
 from accounts.models import User
 from accounts.naming import spellings
+from web.paths import spelt_address
 from web.xsrf import get_token
 
-# Headers of one connection, and the hub's own for its session.
-NOT_FORWARDED = frozenset(
-    {
-        *("connection", "content-length", "keep-alive", "proxy-authorization"),
-        *("te", "trailer", "transfer-encoding", "upgrade"),
-    }
-)
 # Most users of whom facts are sent with one request.
 MOST_USERS = 10
 
@@ -54,46 +49,39 @@ class Exchanged:
         found = [value for name, value in self.headers if name.lower() == "location"]
         return found[-1] if found else ""
 
-    def response(self) -> HttpResponse:
+    def response(self, request: HttpRequest) -> HttpResponse:
         """Return the class's own response, for the browser."""
         response = HttpResponse(self.body, status=self.status)
-        for name, value in self.headers:
-            if name.lower() not in DROPPED:
-                response[name] = value
-        self.set_cookies(response)
+        take_headers(request, response, self.headers)
         return response
 
     def set_cookies(self, response: HttpResponse) -> None:
         """Copy the class's cookies to another response."""
-        for name, value in self.headers:
-            if name.lower() == "set-cookie":
-                _copy_cookie(response, value)
-
-
-# Headers that the hub sets itself, or that belong to a connection.
-DROPPED = frozenset(
-    {
-        *("connection", "content-length", "date", "server", "set-cookie"),
-        *("transfer-encoding", "x-jupyterhub-version", "content-security-policy"),
-    }
-)
+        take_cookies(response, self.headers)
 
 
 def exchange(
-    request: HttpRequest, *, users: list[User] | None = None, method: str = ""
+    request: HttpRequest,
+    *,
+    users: list[User] | None = None,
+    method: str = "",
+    with_auth_state: bool = False,
 ) -> Exchanged:
     """Have the class's handlers answer a request as it is, or by another method.
 
-    `users` are accounts that the class may look up, besides that of the session.
+    `users` are accounts that the class may look up, besides that of the session, whose
+    auth state is sent if the class needs it.
     """
     facts = [facts_of(user) for user in (users or [])[:MOST_USERS]]
     user = request.user
     if isinstance(user, User) and user.name not in {each["name"] for each in facts}:
         facts.append(facts_of(user))
+        if with_auth_state:
+            facts[-1]["auth_state"] = auth_state.read(user.pk, user.name)
     asked = {
         "method": method or request.method,
-        "uri": request.get_full_path(),
-        "headers": headers_of(request),
+        "uri": spelt_address(request),
+        "headers": headers_for(request),
         "body": b64encode(b"" if method else body_of(request)).decode(),
         "remote_ip": request.META.get("REMOTE_ADDR", ""),
         "protocol": request.scheme,
@@ -127,24 +115,12 @@ def facts_of(user: User) -> dict[str, Any]:
     }
 
 
-def headers_of(request: HttpRequest) -> list[tuple[str, str]]:
-    """Return the headers for the class, without the session of the hub."""
-    found = []
-    for name, value in request.headers.items():
-        key = name.lower()
-        if key in NOT_FORWARDED:
-            continue
-        if key == "host":
-            value = request.get_host()
-        elif key == "cookie":
-            value = "; ".join(
-                part.strip()
-                for part in value.split(";")
-                if part.partition("=")[0].strip() != settings.SESSION_COOKIE_NAME
-            )
-        elif key == "content-type" and _was_read(request):
-            value = "application/x-www-form-urlencoded"
-        found.append((name, value))
+def headers_for(request: HttpRequest) -> list[tuple[str, str]]:
+    """Return the headers for the class, with the type of `body_of`."""
+    found = list(headers_of(request))
+    if _was_read(request):
+        found = [pair for pair in found if pair[0].lower() != "content-type"]
+        found.append(("Content-Type", "application/x-www-form-urlencoded"))
     return found
 
 
@@ -168,14 +144,3 @@ def _fields(request: HttpRequest) -> Any:
     for name, values in request.POST.lists():
         for value in values:
             yield name, value
-
-
-def _copy_cookie(response: HttpResponse, text: str) -> None:
-    parsed: SimpleCookie = SimpleCookie()
-    try:
-        parsed.load(text)
-    except CookieError:
-        return
-    for name, morsel in parsed.items():
-        if name not in (settings.SESSION_COOKIE_NAME, "_xsrf"):
-            response.cookies[name] = morsel

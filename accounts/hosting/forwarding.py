@@ -15,10 +15,9 @@ the hub.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import structlog
@@ -29,13 +28,8 @@ from accounts.attempts import COOKIE as KNOWN_BROWSER
 from web.addresses import FORWARDED_FOR, HEADERS, THROUGH_SOCKET, is_named_proxy
 from web.environ import ALL_HEADERS
 from web.hosts import local_path
-from web.paths import spelt_address
 
 logger = structlog.get_logger(__name__)
-
-# The largest form that is sent to the host, and the largest page that is taken from it.
-LARGEST_FORM: Final = 256 * 1024
-LARGEST_PAGE: Final = 2 * 1024 * 1024
 
 # Set for a cookie of the class that has the name of one of the hub's.
 PREFIX: Final = "hosted-"
@@ -83,31 +77,22 @@ Pairs = list[tuple[str, str]]
 # Requests
 
 
-def facts_of(request: HttpRequest) -> dict[str, Any]:
-    """Return a request as the host reads it (see `process.exchange`)."""
-    headers = list(headers_of(request))
-    if cookies := ";".join(cookies_of(request)):
-        headers.append(("Cookie", cookies))
-    host = request.get_host()
-    address = request.META.get("REMOTE_ADDR", "")
-    headers += [
-        ("Host", host),
-        ("X-Forwarded-Host", host),
-        ("X-Forwarded-Proto", request.scheme or "http"),
-        ("X-Scheme", request.scheme or "http"),
-        ("X-Forwarded-For", address),
-    ]
-    return {
-        "method": request.method,
-        "uri": spelt_address(request),
-        "headers": headers,
-        "body": b64encode(request.body).decode(),
-        "remote_ip": address,
-        "protocol": request.scheme,
-    }
-
-
 def headers_of(request: HttpRequest) -> Iterator[tuple[str, str]]:
+    """Yield the headers for the class: those of the request, and what the hub knows."""
+    yield from sent_headers(request)
+    if cookies := "; ".join(cookies_of(request)):
+        yield "Cookie", cookies
+    scheme, host = request.scheme or "http", request.get_host()
+    yield from {
+        "Host": host,
+        "X-Forwarded-Host": host,
+        "X-Forwarded-Proto": scheme,
+        "X-Scheme": scheme,
+        "X-Forwarded-For": request.META.get("REMOTE_ADDR", ""),
+    }.items()
+
+
+def sent_headers(request: HttpRequest) -> Iterator[tuple[str, str]]:
     """Yield the headers that the host may read."""
     is_vouched_for = comes_from_front_server(request)
     for name, value in all_headers(request):
@@ -179,20 +164,14 @@ def is_hubs(name: str) -> bool:
 # Responses
 
 
-def response_for(
-    request: HttpRequest, status: int, headers: Pairs, body: bytes
-) -> HttpResponse:
-    """Return what a class has answered, as a browser may get it."""
-    response = HttpResponse(body, status=status)
-    response.headers.pop("Content-Type", None)
+def take_headers(request: HttpRequest, response: HttpResponse, headers: Pairs) -> None:
+    """Set the headers of a class's response in the one for the browser."""
     for name, value in headers:
-        if name.lower() in NEVER_TAKEN:
-            continue
         if name.lower() == "location":
             value = destination(request, value)
-        response.headers[name] = value
+        if name.lower() not in NEVER_TAKEN:
+            response.headers[name] = value
     take_cookies(response, headers)
-    return response
 
 
 def take_cookies(response: HttpResponse, headers: Pairs) -> None:
@@ -230,9 +209,8 @@ def destination(request: HttpRequest, location: str) -> str:
     return f"{settings.HUB.base_url}hub/home"
 
 
-def destination_after_sign_in(request: HttpRequest, headers: Pairs) -> str:
+def destination_after_sign_in(request: HttpRequest, location: str) -> str:
     """Return the path on the hub to which a class leads after a sign-in; "" if none."""
-    location = header(headers, "location")
     return local_path(request, joined(request, location)) if location else ""
 
 
@@ -241,7 +219,3 @@ def joined(request: HttpRequest, location: str) -> str:
     if location.startswith("/") or urlsplit(location).scheme:
         return location
     return urljoin(request.path, location)
-
-
-def header(headers: Pairs, name: str) -> str:
-    return next((value for key, value in headers if key.lower() == name), "")

@@ -11,16 +11,14 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import urlencode
 
-from allauth.account.adapter import get_adapter
-from allauth.account.internal.flows.login import perform_password_login
-from allauth.account.models import Login
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
 from accounts.hosting import client
-from accounts.hosting.exchange import accounts_of, facts_of, headers_of
+from accounts.hosting.exchange import accounts_of, facts_of
+from accounts.hosting.forwarding import headers_of
 from accounts.models import User
 from accounts.naming import is_valid_name
 from audit.models import Actor
@@ -83,16 +81,3 @@ def _headers_but_type(request: HttpRequest | None) -> list[tuple[str, str]]:
         return []
     found = headers_of(request)
     return [(name, value) for name, value in found if name.lower() != "content-type"]
-
-
-def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse:
-    """Sign a person in, or ask for the second factor first; lead to a page.
-
-    A browser in which another person is signed in switches to this one.
-    """
-    if request.user.is_authenticated and request.user.pk != user.pk:
-        get_adapter(request).logout(request)
-    login = Login(user=user, redirect_url=target)
-    credentials = {"username": user.name}
-    response: HttpResponse = perform_password_login(request, credentials, login)
-    return response

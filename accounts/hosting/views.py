@@ -1,8 +1,8 @@
-"""The sign-in page of a hosted class, and the paths of its own handlers.
+"""The pages of a hosted class: the sign-in page, and the paths of its own handlers.
 
-`answer_login` answers `/hub/login`. Other paths of the class's handlers are not
-answered here yet: a view for them makes the same `exchange`, takes the answer from it
-and calls `settle_answer` and `begin_session`.
+`answer_page` has the class answer a request, and signs the person in whom the class
+vouches for, in the same response. So a sign-in belongs to the browser that the class
+has seen, and nothing that signs a person in ever leaves the hub.
 """
 
 from __future__ import annotations
@@ -13,14 +13,25 @@ from typing import Any
 
 import structlog
 from allauth.account.adapter import get_adapter
-from django.http import HttpRequest, HttpResponse
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from accounts.adapter import not_listed, refuse
+from accounts.adapter import (
+    default_target,
+    landing_pages,
+    not_listed,
+    note_proof,
+    refuse,
+    set_session_id_cookie,
+)
 from accounts.attempts import Attempt, TooMany
 from accounts.hosting.client import ClassFailed
 from accounts.hosting.exchange import Exchanged, accounts_of, exchange
-from accounts.hosting.sign_in import begin_session, settle_answer
+from accounts.hosting.forwarding import destination_after_sign_in
+from accounts.hosting.sign_in import settle_answer
 from accounts.models import User
 from accounts.naming import normalise_name
 from scopes.refusals import Refusal, Unavailable
@@ -29,27 +40,37 @@ logger = structlog.get_logger(__name__)
 
 # Shows the sign-in page with more values, and a status.
 Page = Callable[[dict[str, Any], int], HttpResponse]
-# Returns the page to open after the sign-in.
-Target = Callable[[User], str]
+# Returns the page to open after the sign-in, given where the class leads.
+Target = Callable[[User, str], str]
 
 FAILED = (
     "Signing in failed because of an error in the program that checks who signs in. "
     "An administrator of this hub finds the reason in its log."
 )
+# For classes that say nothing.
+REFUSED = {
+    401: "Nobody is signed in at the site that this hub relies on.",
+    403: "You may not sign in to this hub. An administrator of this hub can help you.",
+}
 
 
-def answer_login(
+def answer_page(
     request: HttpRequest, show: Page, target_of: Target, problem: str = ""
 ) -> HttpResponse:
-    """Answer the sign-in page by the class; with a `problem` nobody is signed in."""
-    if request.method != "POST" or problem:
-        return _show(request, show, target_of, problem)
+    """Have the class answer; with a `problem` nobody is signed in.
+
+    Failures count if the request has a password, because only such can be guessed.
+    """
+    if problem:
+        return _show(request, show, problem)
+    if request.method != "POST" or "password" not in request.POST:
+        return respond(request, exchange(request), show, target_of)
     typed = request.POST.get("username", "").strip()
     attempt = Attempt(request, normalise_name(typed))
     try:
         attempt.begin()
     except TooMany as refused:
-        return _show(request, show, target_of, str(refused))
+        return _show(request, show, str(refused))
     try:
         found = exchange(request, users=accounts_of(typed))
         if found.answer is not None or not 400 <= found.status < 500:
@@ -64,12 +85,8 @@ def answer_login(
     return respond(request, found, show, target_of)
 
 
-def _show(
-    request: HttpRequest, show: Page, target_of: Target, problem: str
-) -> HttpResponse:
+def _show(request: HttpRequest, show: Page, problem: str) -> HttpResponse:
     """Show the page, with what the class has to say about it."""
-    if not problem:
-        return respond(request, exchange(request), show, target_of)
     values = {"problem": problem, "username": request.POST.get("username", "")}
     page = exchange(request, method="GET").page or {}
     return show({**page, **values}, HTTPStatus.FORBIDDEN)
@@ -80,25 +97,28 @@ def respond(
 ) -> HttpResponse:
     """Return the response to what the class has answered."""
     if found.answer is not None:
-        response = sign_in(request, found.answer, target_of)
+        response = sign_in(request, found, target_of)
     elif found.page is None:
-        return found.response()
+        return found.response(request)
     elif found.page["template"] == "login":
         problem = found.page.get("login_error", "")
         if found.status >= 500 and not found.page.get("message"):
             problem = FAILED
         response = show({**found.page, "problem": problem}, found.status)
+    elif found.page["template"] == "logout":
+        response = render(request, "account/signed_out.html")
     else:
-        words = found.page.get("message") or found.page.get("status_message", "")
-        response = report(request, found.status, words)
+        words = found.page.get("message") or ""
+        if found.status >= 500:
+            words = words or FAILED
+        response = report(request, found.status, words or REFUSED.get(found.status, ""))
     found.set_cookies(response)
     return response
 
 
-def sign_in(
-    request: HttpRequest, answer: dict[str, Any], target_of: Target
-) -> HttpResponse:
+def sign_in(request: HttpRequest, found: Exchanged, target_of: Target) -> HttpResponse:
     """Sign in the person of an answer, or return the page that says why not."""
+    answer: dict[str, Any] = found.answer or {}
     try:
         user = settle_answer(answer, address=request.META.get("REMOTE_ADDR", ""))
     except ClassFailed:
@@ -112,7 +132,40 @@ def sign_in(
     if user is None:
         get_adapter(request).authentication_failed(request, username=answer["name"])
         return refuse(request, not_listed(answer["name"]))
-    return begin_session(request, user, target_of(user))
+    return begin_session(request, user, target_of(user, found.location))
+
+
+def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse:
+    """Sign a person in, or ask for the second factor first; lead to a page.
+
+    A browser in which another person is signed in switches to this one. The session of
+    the same person goes on, so that signing out ends all that was begun in it.
+    """
+    if request.user.is_authenticated:
+        if request.user.pk == user.pk:
+            note_proof(request)
+            again = HttpResponseRedirect(target)
+            set_session_id_cookie(request, again)
+            return again
+        get_adapter(request).logout(request)
+    login = Login(user=user, redirect_url=target)
+    credentials = {"username": user.name}
+    response: HttpResponse = perform_password_login(request, credentials, login)
+    return response
+
+
+def target_of_class(request: HttpRequest, user: User, location: str) -> str:
+    """Return the page to which a class leads after a sign-in, if it is on this hub.
+
+    The class does not know whether the person's server runs, so it leads to the page
+    that starts one.
+    """
+    wanted = destination_after_sign_in(request, location)
+    path, mark, query = wanted.partition("?")
+    if path == f"{settings.HUB_PREFIX}spawn":
+        running = next(filter(None, landing_pages(user)), "")
+        return f"{running or path}{mark}{query}"
+    return wanted or default_target(user)
 
 
 def report(request: HttpRequest, status: int, words: str) -> HttpResponse:

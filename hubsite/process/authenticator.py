@@ -70,6 +70,10 @@ def place_of(site: Site, hub: HubConfig, secret: str) -> Any:
         for key in ("cookie_options", "headers")
         if key in hub.tornado_settings
     }
+    options |= {
+        "default_url": hub.default_url,
+        "redirect_to_server": hub.redirect_to_server,
+    }
     return Place(
         config=hub.raw,
         authenticator_class=hub.raw.get("JupyterHub", {}).get("authenticator_class"),

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jupyterhub.auth import Authenticator
+from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.utils import maybe_future
 
 from accounts.hosting.process.application import Hosted
@@ -30,13 +31,19 @@ HOOKS = (
 async def describe(hosted: Hosted, asked: Facts) -> Facts:
     """Return the facts of the class that the hub needs; all are settled at the start.
 
-    `paths` are regular expressions of the class's handlers, below `/hub`.
+    `paths` are regular expressions of the class's handlers, below `/hub`. Handlers at
+    `unchecked_paths` have a check of XSRF of their own, or none.
     """
     found = hosted.authenticator
     prefix = hosted.app.hub_prefix
     return {
         "class": type(found).__name__,
         "paths": [str(path) for path, *_ in hosted.own_handlers],
+        "unchecked_paths": [
+            str(path)
+            for path, handler, *_ in hosted.own_handlers
+            if handler.check_xsrf_cookie is not BaseHandler.check_xsrf_cookie
+        ],
         "login_service": found.login_service,
         "login_url": found.login_url(prefix),
         "logout_url": found.logout_url(prefix),

@@ -19,6 +19,9 @@ from accounts.hosting.process.application import Hosted
 
 Facts = dict[str, Any]
 
+# The longest response of a handler.
+MOST_BYTES = 4 << 20
+
 # Seconds until the class's answer is given up; the hub does not wait longer.
 PATIENCE = 60.0
 
@@ -70,6 +73,8 @@ class Recorder(httputil.HTTPConnection):
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         self.body += chunk
+        if len(self.body) > MOST_BYTES:
+            raise ValueError(f"the response is longer than {MOST_BYTES} bytes")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

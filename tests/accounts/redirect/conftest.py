@@ -1,0 +1,186 @@
+"""A hub with a hosted class, and a browser without a screen that uses it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+import requests
+
+from installation.packages import AUTHENTICATORS, OLDEST_AUTHENTICATORS
+from tests.accounts.redirect.learning import LearningPlatform
+from tests.accounts.redirect.provider import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.databases import fresh_database
+from tests.hubsite.conftest import ROOT, RunningHub, status_of, wait_until
+
+NEWEST = (AUTHENTICATORS,)
+OLDEST = (OLDEST_AUTHENTICATORS, AUTHENTICATORS)
+
+
+class HostingHub(RunningHub):
+    """A web process and the host, without proxy and controller.
+
+    Its address for browsers is that of the web process.
+    """
+
+    host: subprocess.Popen[bytes] | None = None
+
+    def start_both(self, plugins: tuple[Path, ...] = NEWEST) -> None:
+        for folder in plugins:
+            if not folder.is_dir():
+                pytest.fail("The plugins are missing; `start.py test` installs them.")
+        self.env["PYTHONPATH"] = ":".join(map(str, plugins))
+        self.start_host()
+        self.start("web", "--prepare")
+        wait_until(self.host_listens, "the host listens")
+
+    def start_host(self) -> None:
+        with (self.folder / "host.log").open("ab") as output:
+            self.host = subprocess.Popen(
+                [
+                    *(sys.executable, str(ROOT / "manage.py"), "authenticator"),
+                    *("-f", str(self.config), "--data-dir", str(self.data_dir)),
+                ],
+                env=self.env,
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def host_listens(self) -> bool:
+        assert self.host
+        if self.host.poll() is not None:
+            pytest.fail(f"the host ended:\n{self.host_said()}")
+        return status_of(f"{self.own_url}login") != 503
+
+    def host_said(self) -> str:
+        return (self.folder / "host.log").read_text()
+
+    def stop_host(self) -> None:
+        if self.host and self.host.poll() is None:
+            self.host.send_signal(signal.SIGTERM)
+            self.host.wait(30)
+
+    def stop_both(self) -> None:
+        self.stop_host()
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+            self.process.kill()
+
+
+class Browser:
+    """Keeps cookies and follows redirects as a person's browser does."""
+
+    def __init__(self, hub: RunningHub, origin: str = "") -> None:
+        self.hub = hub
+        self.origin = origin or hub.own_url.removesuffix("/hub/")
+        self.session = requests.Session()
+        # As a browser that navigates sends it.
+        self.session.headers.update(
+            {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "User-Agent": "test"}
+        )
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", 60)
+        return self.session.get(urljoin(self.origin, path), **options)
+
+    def post(self, path: str, form: dict[str, str], **options: Any) -> Any:
+        options.setdefault("timeout", 60)
+        return self.session.post(urljoin(self.origin, path), data=form, **options)
+
+    def step(self, path: str, **options: Any) -> requests.Response:
+        """Get a page without following a redirect."""
+        return self.get(path, allow_redirects=False, **options)
+
+    def me(self) -> dict[str, Any] | None:
+        """Return the signed-in user as the API shows it; None if nobody is."""
+        response = self.get("/hub/api/user")
+        if response.status_code != 200:
+            return None
+        found: dict[str, Any] = response.json()
+        return found
+
+    @property
+    def name(self) -> str:
+        me = self.me()
+        return me["name"] if me else ""
+
+
+def path_of(response: requests.Response) -> str:
+    """Return the path and query of the page where redirects ended."""
+    parts = urlsplit(response.url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def text_of(response: requests.Response) -> str:
+    """Return a page's words."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.text))
+
+
+@pytest.fixture
+def site(tmp_path: Path, worker_number: int) -> Iterator[HostingHub]:
+    """A hub whose configuration a test writes; nothing of it is left afterwards."""
+    with fresh_database(f"redirect_{worker_number}") as env:
+        hub = HostingHub(tmp_path, env)
+        yield hub
+        hub.stop_both()
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def platform() -> Iterator[LearningPlatform]:
+    with LearningPlatform() as platform:
+        yield platform
+
+
+@pytest.fixture
+def oauth(site: HostingHub, provider: Provider) -> Callable[..., Browser]:
+    """Start a hub that relies on the provider, and return a browser."""
+
+    def begin(
+        short: str,
+        section: str,
+        settings: dict[str, Any],
+        *more: str,
+        plugins: tuple[Path, ...] = NEWEST,
+    ) -> Browser:
+        provider.redirect_uri = f"{site.own_url}oauth_callback"
+        declare(
+            site,
+            section,
+            {
+                "client_id": CLIENT_ID,
+                "client_secret": CLIENT_SECRET,
+                "oauth_callback_url": provider.redirect_uri,
+                **settings,
+            },
+        )
+        site.declare(f"c.JupyterHub.authenticator_class = {short!r}")
+        site.declare("c.JupyterHub.redirect_to_server = False")
+        for line in more:
+            site.declare(line)
+        site.start_both(plugins)
+        return Browser(site)
+
+    return begin
+
+
+def declare(hub: RunningHub, section: str, settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        hub.declare(f"c.{section}.{name} = {value!r}")
