@@ -37,7 +37,7 @@ from audit.actions import record
 from audit.models import Actor
 from database.locks import Advisory, keep, lock_all, lock_tree, locked, wait_for
 from scopes.definitions import DEFAULT_ROLES
-from scopes.refusals import Conflict
+from scopes.refusals import Conflict, NotFound
 
 logger = structlog.get_logger(__name__)
 
@@ -45,15 +45,16 @@ logger = structlog.get_logger(__name__)
 TRIES: Final = 3
 
 
-def apply_answer(answer: Answer, *, by: Actor) -> User:
+def apply_answer(answer: Answer, *, by: Actor, makes_account: bool = True) -> User:
     """Bring an account in line with an answer, and return the user.
 
-    The account is created if there is none. Whether the person may sign in is decided
-    by others: this function asks neither for blocked names nor for inactive accounts.
+    If there is no account, it is created, or `NotFound` is raised. Whether the person
+    may sign in is decided by others: this function checks neither blocked names nor
+    inactive accounts.
     """
     for attempt in range(1, TRIES + 1):
         try:
-            user, abandoned = _apply(answer, by)
+            user, abandoned = _apply(answer, by, makes_account)
             break
         except IntegrityError:
             # A role or group of the answer was deleted meanwhile, or the account of the
@@ -65,9 +66,17 @@ def apply_answer(answer: Answer, *, by: Actor) -> User:
     return user
 
 
-def _apply(answer: Answer, by: Actor) -> tuple[User, list[int]]:
+def note_refresh(user: User) -> None:
+    """Store that the authenticator has found a user up to date just now."""
+    user.auth_refreshed_at = timezone.now()
+    User.objects.filter(pk=user.pk).update(auth_refreshed_at=user.auth_refreshed_at)
+
+
+def _apply(answer: Answer, by: Actor, makes_account: bool) -> tuple[User, list[int]]:
     """Apply an answer; return the user, and roles that may have no holder any more."""
     user = User.objects.filter(name=answer.name).first()
+    if user is None and not makes_account:
+        raise NotFound(f"No such user: {answer.name}")
     roles = None if answer.roles is None else _Roles.of(answer.roles, user)
     groups = None if answer.groups is None else _groups(answer.groups, user)
     with transaction.atomic():

@@ -21,6 +21,7 @@ from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from accounts.hosting.refresh import START, STOP, refreshes_before
 from accounts.models import User
 from api.base import APIRequest, HubAPIView, empty
 from api.bodies import BodySerializer, OpenBodySerializer
@@ -388,13 +389,15 @@ class AdminAccessView(HubAPIView):
         raise Forbidden("admin access to user servers disabled")
 
 
+default = refreshes_before(ServerView.as_view(), POST=START, DELETE=STOP)
+named = refreshes_before(
+    asks_for_limit(ServerView.as_view(), "POST"), POST=START, DELETE=STOP
+)
+
 urlpatterns = [
-    path("users/<name:name>/server", ServerView.as_view()),
-    path("users/<name:name>/servers/", ServerView.as_view()),
-    path(
-        "users/<name:name>/servers/<name:server_name>",
-        asks_for_limit(ServerView.as_view(), "POST"),
-    ),
+    path("users/<name:name>/server", default),
+    path("users/<name:name>/servers/", default),
+    path("users/<name:name>/servers/<name:server_name>", named),
     path("users/<name:name>/server/progress", ProgressView.as_view()),
     path("users/<name:name>/servers//progress", ProgressView.as_view()),
     path(

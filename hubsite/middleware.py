@@ -36,6 +36,7 @@ from hubsite.pages.views import method_not_allowed
 from web.callers import Caller, find_caller
 from web.deferred import AWAITS, Deferred, refuse_late_changes
 from web.hosts import adopt_public_address, is_subdomain, public_origin
+from web.outside import Move
 from web.paths import ENCODED_SLASH, find_view, is_api_path
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -98,6 +99,9 @@ class HubMiddleware:
             is_refused = response.status_code == 405 and not is_api
             if is_refused and asks_for_a_page(request):
                 response = method_not_allowed(request, response)
+        if isinstance(response, Move):
+            # The request begins again, and is finished then.
+            return response
         if not isinstance(response, Deferred):
             return self.finish(request, began, is_api, response)
         # Only this middleware sets how a deferred response fails and is finished.

@@ -135,6 +135,7 @@ MIDDLEWARE = [
     "hubsite.cookies.SessionCookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.hosting.refresh.RefreshMiddleware",
     "web.xsrf.XSRFMiddleware",
     "hubsite.sessions.ActivityMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

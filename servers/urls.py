@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
+from accounts.hosting.refresh import START, STOP, refreshes_before
 from servers.limits import asks_for_limit
 from servers.views.pending import PendingView
 from servers.views.start import SpawnView, StartView
 from servers.views.stop import DeleteView, StopView
 from servers.views.stopped import StoppedServerView, UserRedirectView
 
-spawn = asks_for_limit(SpawnView.as_view(), "GET", "POST")
+spawn = refreshes_before(
+    asks_for_limit(SpawnView.as_view(), "GET", "POST"), GET=START, POST=START
+)
+start = refreshes_before(asks_for_limit(StartView.as_view(), "POST"), POST=START)
+stop = refreshes_before(StopView.as_view(), POST=STOP)
 
 app_name = "servers"
 urlpatterns = [
@@ -27,7 +32,7 @@ urlpatterns = [
     ),
     path("spawn-pending/<str:owner>", PendingView.as_view(), name="pending"),
     path("spawn-pending/<str:owner>/<str:server_name>", PendingView.as_view()),
-    path("servers/start", asks_for_limit(StartView.as_view(), "POST"), name="start"),
-    path("servers/stop", StopView.as_view(), name="stop"),
+    path("servers/start", start, name="start"),
+    path("servers/stop", stop, name="stop"),
     path("servers/delete", DeleteView.as_view(), name="delete"),
 ]

@@ -43,7 +43,7 @@ from web.bodies import (
 )
 from web.deferred import Deferred
 from web.environ import Environ, make_environ, path_of
-from web.outside import OutsidePool, may_wait
+from web.outside import MOVES, Move, OutsidePool, may_wait
 from web.paths import is_api_path
 from web.responses import RETRY_AFTER, ResponseSender, Send, refusal, settled
 from web.threads import FairThreads
@@ -157,7 +157,13 @@ class Application:
             if may_wait(environ):
                 address = environ["REMOTE_ADDR"]
                 return await self.outside.run(address, self.call_outside, environ)
-            return await self.pool.run(caller, self.call, environ)
+            environ[MOVES] = True
+            response = await self.pool.run(caller, self.call, environ)
+            if isinstance(response, Move):
+                del environ[MOVES]
+                environ["wsgi.input"].seek(0)
+                return await self.outside.run(caller, self.call_outside, environ)
+            return response
 
     async def refuse(self, environ: Environ, refused: RefusedError) -> HttpResponse:
         """Return a page for a browser that loads a page, and JSON for programs."""

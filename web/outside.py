@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import structlog
 from django.db import connection
+from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404
 
 from web.bodies import RefusedError
@@ -62,6 +63,27 @@ def waits_for_others(
 
     setattr(marked, MARK, (frozenset(methods), unless_by_token))
     return marked
+
+
+# A server that moves requests to the pool sets this key of a request's environment, and
+# removes it in the pool.
+MOVES = "hub.moves"
+
+
+class Move(HttpResponse):
+    """The response to a request that has to begin again in the pool.
+
+    Middleware returns this, before the view has done anything, for a request that turns
+    out to wait for another system.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(status=503)
+
+
+def can_move(request: HttpRequest) -> bool:
+    """Return whether a request may be moved to the pool, and is not there already."""
+    return MOVES in request.META
 
 
 def may_wait(environ: Environ) -> bool:

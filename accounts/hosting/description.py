@@ -28,6 +28,7 @@ class Description:
     otp_prompt: str = ""
     overrides: Sequence[str] = ()
     enable_auth_state: bool = False
+    reconciles_auth_state: bool = False
     manage_groups: bool = False
     manage_roles: bool = False
     reset_managed_roles_on_startup: bool = False
@@ -62,6 +63,11 @@ def description() -> Description:
         facts: dict[str, Any] = client.call("describe", patience=client.AT_ONCE)
         _found.append(Description(**{k: v for k, v in facts.items() if k in KNOWN}))
     return _found[0]
+
+
+def known_description() -> Description | None:
+    """Return the description if this process has it already."""
+    return _found[0] if _found else None
 
 
 def forget() -> None:

@@ -19,6 +19,7 @@ from accounts.answers import Answer
 from accounts.hosting import client
 from accounts.hosting.exchange import accounts_of, facts_of
 from accounts.hosting.forwarding import headers_of
+from accounts.hosting.refresh import reconcile
 from accounts.models import User
 from accounts.naming import is_valid_name
 from audit.models import Actor
@@ -36,8 +37,9 @@ def settle_answer(
     name = answer["name"]
     if name in settings.HUB.blocked_users or not is_valid_name(name):
         return None
-    found = Answer.read(answer)
     user = User.objects.filter(name=name).first()
+    reconcile(user, answer)
+    found = Answer.read(answer)
     if user is None:
         if not makes_account:
             return None

@@ -16,6 +16,7 @@ from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.utils import maybe_future
 
+from accounts.hosting.process import account_calls
 from accounts.hosting.process.application import Hosted
 from accounts.hosting.process.exchange import Facts, respond
 
@@ -56,6 +57,7 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
             if getattr(type(found), name) is not getattr(Authenticator, name)
         ],
         "enable_auth_state": bool(found.enable_auth_state),
+        "reconciles_auth_state": found.reconcile_auth_state_hook is not None,
         "manage_groups": bool(found.manage_groups),
         "manage_roles": bool(found.manage_roles),
         "reset_managed_roles_on_startup": bool(found.reset_managed_roles_on_startup),
@@ -78,4 +80,8 @@ CALLS: dict[str, Call] = {
     "describe": describe,
     "respond": respond,
     "add_user": add_user,
+    "delete_user": account_calls.delete_user,
+    "load_managed_roles": account_calls.load_managed_roles,
+    "reconcile_auth_state": account_calls.reconcile_auth_state,
+    "refresh_user": account_calls.refresh_user,
 }

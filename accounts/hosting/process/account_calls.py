@@ -1,0 +1,82 @@
+"""Calls about one account beside sign-ins: refresh, deletion, reconciliation, start."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.utils import maybe_future
+
+from accounts.hosting.process.application import Hosted
+from accounts.hosting.process.exchange import Exchange, Facts, Recorder, make_request
+from accounts.hosting.process.handlers import answer_of
+
+
+async def refresh_user(hosted: Hosted, asked: Facts) -> Facts:
+    """Ask the class whether what it knows of a user is up to date.
+
+    Keys of `asked`: `user` (facts), and `request` if a browser's request is the reason.
+    Keys of the result: `is_fresh`, and `answer`, which is None if nothing changes.
+    """
+    hosted.put_users(())
+    user = hosted.put_user(asked["user"])
+    kept = user.auth_state
+    handler = _handler(hosted, user, asked.get("request"))
+    found = await maybe_future(hosted.authenticator.refresh_user(user, handler))
+    if not found:
+        return {"is_fresh": False, "answer": None}
+    answer: Facts | None = None
+    if isinstance(found, dict):
+        # As in JupyterHub, a refresh can't change the name.
+        answer = answer_of(hosted.authenticator, {**found, "name": user.name})
+        if "auth_state" not in found:
+            del answer["auth_state"]
+    if user.auth_state != kept and (answer is None or "auth_state" not in answer):
+        # The class saved it by `user.save_auth_state()`.
+        answer = {"name": user.name, **(answer or {}), "auth_state": user.auth_state}
+    return {"is_fresh": True, "answer": answer}
+
+
+def _handler(hosted: Hosted, user: Any, request: Facts | None) -> Any:
+    """Return a handler of the request for which a user is refreshed."""
+    if request is None:
+        return None
+    made: Any = make_request(request, Recorder(SimpleNamespace(**_context(request))))
+    made.exchange = Exchange(current_user=user.name)
+    handler: Any = BaseHandler(hosted.application, made)
+    handler.current_user = user
+    return handler
+
+
+def _context(request: Facts) -> Facts:
+    return {
+        "remote_ip": request.get("remote_ip", ""),
+        "protocol": request.get("protocol", "http"),
+    }
+
+
+async def reconcile_auth_state(hosted: Hosted, asked: Facts) -> Any:
+    """Return the auth state that the hook makes of the new and the existing one.
+
+    Keys of `asked`: `answer`, and `existing`, which is None if nothing is kept.
+    """
+    authenticator = hosted.authenticator
+    return await maybe_future(
+        authenticator.reconcile_auth_state_hook(
+            authenticator, asked["answer"], asked["existing"]
+        )
+    )
+
+
+async def delete_user(hosted: Hosted, asked: Facts) -> None:
+    """Have the class forget an account that is about to be deleted."""
+    hosted.put_users(())
+    user = hosted.put_user(asked["user"])
+    await maybe_future(hosted.authenticator.delete_user(user))
+
+
+async def load_managed_roles(hosted: Hosted, asked: Facts) -> list[Facts]:
+    """Return the roles that the class wants at a start, as in `load_roles`."""
+    found = await hosted.authenticator.load_managed_roles()
+    return [dict(role) for role in found]

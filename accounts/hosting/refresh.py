@@ -1,0 +1,273 @@
+"""Refresh of what the hosted class knows of a person, while the person is signed in.
+
+The class is asked at most every `auth_refresh_age` seconds for each person, and before
+a start with `refresh_pre_spawn`. It may say that all is up to date, bring an answer as
+at a sign-in, or say that the person must sign in again. Then the session is not ended:
+as long as the class says so, requests with it count as anonymous.
+
+When the last refresh was is a column of the user, which every request reads anyway. So
+a request that needs no refresh costs neither a query nor a call. While the host is
+away, or if the class fails, sessions stay as they are.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404
+from django.utils import timezone
+
+from accounts import auth_state
+from accounts.answer_actions import apply_answer, note_refresh
+from accounts.answers import Answer
+from accounts.hosting import client
+from accounts.hosting.description import Description, description, known_description
+from accounts.hosting.exchange import facts_of
+from accounts.hosting.forwarding import headers_of
+from accounts.models import User
+from audit.models import Actor
+from scopes.refusals import Refusal, Unavailable
+from web import outside
+from web.outside import release_connection
+from web.paths import find_view
+
+logger = structlog.get_logger(__name__)
+
+# Seconds that a request waits for the class, which may ask another site.
+PATIENCE: Final = 20.0
+# Seconds without another try after the host or the class has failed.
+REST: Final = 15.0
+
+
+class _Rest:
+    """Until when no call is made, for the host and for single users."""
+
+    def __init__(self) -> None:
+        self.until: dict[int | None, float] = {}
+
+    def begin(self, key: int | None) -> None:
+        now = time.monotonic()
+        if len(self.until) > 1_000:
+            self.until = {k: end for k, end in self.until.items() if end > now}
+        self.until[key] = now + REST
+
+    def lasts(self, key: int | None) -> bool:
+        return self.until.get(key, 0.0) > time.monotonic()
+
+
+_rest = _Rest()
+# Refreshes that run now, so that requests of one person at once make one call.
+_running: dict[int, Future[bool]] = {}
+_lock = threading.Lock()
+
+
+def forget() -> None:
+    """Forget earlier failures."""
+    _rest.until.clear()
+
+
+def is_due(user: User, now: datetime, *, reason: str = "") -> bool:
+    """Tell whether a request of a user has to wait for the class first.
+
+    `reason` is `refresh_pre_spawn` or `refresh_pre_stop` for requests that do that. The
+    function makes no call: as long as this process does not know the class, a refresh
+    is due, which asks for that first.
+    """
+    if not settings.HUB.is_hosted or _rest.lasts(None) or _rest.lasts(user.pk):
+        return False
+    facts = known_description()
+    if facts is None:
+        return True
+    if not refreshes(facts):
+        return False
+    if reason and getattr(facts, reason):
+        return True
+    last = user.auth_refreshed_at
+    return last is None or now - last >= timedelta(seconds=facts.auth_refresh_age)
+
+
+def refreshes(facts: Description) -> bool:
+    """Tell whether a class refreshes people at all.
+
+    As in JupyterHub, an age of 0 switches off refreshes before starts, too.
+    """
+    return "refresh_user" in facts.overrides and facts.auth_refresh_age > 0
+
+
+def refresh(
+    user: User, request: HttpRequest | None = None, *, reason: str = ""
+) -> bool:
+    """Have the class refresh a user; return whether the person stays signed in.
+
+    Waits for the class, without a lock or a connection. Requests for the same person
+    at once wait for one call.
+    """
+    with _lock:
+        running = _running.get(user.pk)
+        if running is None:
+            mine: Future[bool] = Future()
+            _running[user.pk] = mine
+    if running is not None:
+        release_connection()
+        return running.result()
+    try:
+        is_fresh = _refresh(user, request, reason)
+    except BaseException:
+        # Nothing is known, so the others go on as well.
+        mine.set_result(True)
+        raise
+    else:
+        mine.set_result(is_fresh)
+    finally:
+        with _lock:
+            del _running[user.pk]
+    return is_fresh
+
+
+def _refresh(user: User, request: HttpRequest | None, reason: str) -> bool:
+    try:
+        facts = description()
+        if not is_due(user, timezone.now(), reason=reason):
+            return True
+        asked: dict[str, Any] = {"user": secret_facts_of(user)}
+        if request is not None:
+            asked["request"] = request_facts(request)
+        found = client.call("refresh_user", asked, patience=PATIENCE)
+    except Unavailable:
+        _rest.begin(None)
+        return True
+    except client.ClassFailed:
+        logger.error("refresh_user failed; the session goes on", user=user.name)
+        _rest.begin(user.pk)
+        return True
+    if not found["is_fresh"]:
+        logger.info("the authenticator wants a new sign-in", user=user.name)
+        return False
+    address = request.META.get("REMOTE_ADDR", "") if request else ""
+    by = Actor("system", "refresh", None, address)
+    _store(user, found["answer"], facts, by)
+    return True
+
+
+def _store(
+    user: User, answer: dict[str, Any] | None, facts: Description, by: Actor
+) -> None:
+    if answer is None:
+        note_refresh(user)
+        return
+    try:
+        reconcile(user, answer, facts)
+        apply_answer(Answer.read(answer), by=by, makes_account=False)
+    except (Refusal, client.ClassFailed) as problem:
+        logger.error(
+            "the authenticator's answer is refused",
+            user=user.name,
+            problem=str(problem),
+        )
+        _rest.begin(user.pk)
+        return
+
+
+def reconcile(
+    user: User | None, answer: dict[str, Any], facts: Description | None = None
+) -> None:
+    """Have the class's hook make one auth state of the new and the kept one."""
+    facts = facts or description()
+    if not (facts.reconciles_auth_state and facts.enable_auth_state):
+        return
+    if "auth_state" not in answer:
+        return
+    existing = None if user is None else auth_state.read(user.pk, user.name)
+    answer["auth_state"] = client.call(
+        "reconcile_auth_state", {"answer": answer, "existing": existing}
+    )
+
+
+def secret_facts_of(user: User) -> dict[str, Any]:
+    """Return what a class may know of an account in calls about it."""
+    return {
+        **facts_of(user),
+        "user_info": user.user_info,
+        "auth_state": auth_state.read(user.pk, user.name),
+    }
+
+
+def request_facts(request: HttpRequest) -> dict[str, Any]:
+    """Return a request without its body, for a class that looks at its headers."""
+    return {
+        "method": request.method,
+        "uri": request.get_full_path(),
+        "headers": list(headers_of(request)),
+        "remote_ip": request.META.get("REMOTE_ADDR", ""),
+        "protocol": request.scheme,
+    }
+
+
+# Views whose requests start or stop a server
+
+MARK: Final = "refreshes_before"
+START, STOP = "refresh_pre_spawn", "refresh_pre_stop"
+
+
+def refreshes_before(view: Callable[..., Any], **reasons: str) -> Any:
+    """Mark a view whose requests need a refresh: a reason for each method."""
+    setattr(view, MARK, reasons)
+    return view
+
+
+def reason_of(request: HttpRequest, user: User) -> str:
+    """Return why a request needs a refresh of the person who asks, or "".
+
+    A start for somebody else is no reason to refresh the one who asks.
+    """
+    try:
+        match = find_view(request.path_info)
+    except Resolver404:
+        return ""
+    reasons: dict[str, str] = getattr(match.func, MARK, {})
+    reason = reasons.get(request.method or "", "")
+    owner = match.kwargs.get("owner") or match.kwargs.get("name") or user.name
+    return reason if owner == user.name else ""
+
+
+class RefreshMiddleware:
+    """Refreshes people whose refresh is due, before the view.
+
+    A request that has to wait for the class is moved to the pool for that, so it is
+    begun twice and waits in a thread of its own. A person who has to sign in again is
+    anonymous for the request; the session stays, because the class may change its mind.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        if not settings.HUB.is_hosted:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+        # People whose sign-in is not valid any more can still sign out.
+        self.signs_out = f"{settings.HUB_PREFIX}logout"
+
+    def __call__(self, request: Any) -> HttpResponse:
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES or (
+            request.path_info == self.signs_out
+        ):
+            return self.get_response(request)
+        user = request.user
+        if not user.is_authenticated:
+            return self.get_response(request)
+        reason = reason_of(request, user)
+        if is_due(user, timezone.now(), reason=reason):
+            if outside.can_move(request):
+                return outside.Move()
+            is_fresh = refresh(user, request, reason=reason)
+            request.user = get_user(request) if is_fresh else AnonymousUser()
+        return self.get_response(request)
