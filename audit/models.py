@@ -82,6 +82,9 @@ ACTIONS: Final = {
     "session.login": "signed in",
     "session.logout": "signed out",
     "session.refuse": "failed to sign in",
+    "import.begin": "began to import",
+    "import.finish": "imported",
+    "export.finish": "exported",
     "audit.purge": "deleted old events from the",
     "audit.begin": "began a new hash chain of the",
 }

@@ -3,7 +3,7 @@
 `trigrams` finds any part of a name without reading all rows. SQLite keeps the
 three-letter parts of columns in a full-text table, `TABLE_parts`, that triggers
 update. SQLite drops a table's triggers when a later migration rebuilds that table, so
-such a migration ends with the operation again.
+such a migration ends with the operation again. The same holds for `times`.
 
 On PostgreSQL the index needs an extension that the owner of the database may create.
 Where that fails, rows are searched one by one.
@@ -59,7 +59,8 @@ def times(table: str, column: str, name: str) -> migrations.RunPython:
             " NULLS FIRST" if schema_editor.connection.vendor == "postgresql" else ""
         )
         schema_editor.execute(
-            f"CREATE INDEX {name} ON {table} ({column}{nulls}, id)", params=None
+            f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({column}{nulls}, id)",
+            params=None,
         )
 
     def drop(apps: Any, schema_editor: Any) -> None:

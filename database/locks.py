@@ -51,6 +51,8 @@ class Advisory(IntEnum):
     CONFIGURATION = 7267
     # Events of the audit log are sealed, one batch after the other.
     AUDIT_CHAIN = 7273
+    # Rows of a JupyterHub database are imported, one batch after the other.
+    IMPORT = 7274
     # Administrators lose rights one after the other.
     ADMINISTRATORS = 7272
     # Servers are counted against the limits, and started or stopped.
@@ -69,6 +71,7 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     # Every transaction of a controller begins with this row.
     "servers_leadership",
     Advisory.AUDIT_CHAIN,
+    Advisory.IMPORT,
     Advisory.ADMINISTRATORS,
     Advisory.CAPACITIES,
     Advisory.USER_NAMES,
@@ -107,6 +110,8 @@ ORDER: Final[tuple[Advisory | str, ...]] = (
     "accounts_user_groups",
     "services_service_roles",
     "accounts_authstate",
+    "moving_importrun",
+    "moving_importedrow",
     "usersessions_usersession",
     "django_session",
 )

@@ -124,6 +124,7 @@ INSTALLED_APPS = [
     "sharing",
     "controller",
     "api",
+    "moving",
     "hubsite",
 ]
 

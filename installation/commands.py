@@ -28,8 +28,9 @@ from installation.services_for_tests import (
 from installation.steps import PYTHON, ROOT, VENV, run, step
 
 CODE = [
-    *("accounts", "api", "audit", "database", "hubsite", "installation", "oauth"),
-    *("scopes", "servers", "services", "tokens", "web", "manage.py", "start.py"),
+    *("accounts", "api", "audit", "database", "hubsite", "installation", "moving"),
+    *("oauth", "scopes", "servers", "services", "tokens", "web", "manage.py"),
+    "start.py",
 ]
 TEMPLATES = ("templates",)
 HELP = """\

@@ -328,6 +328,10 @@ class ShareCode(models.Model):
     server = models.ForeignKey(Server, models.CASCADE, related_name="share_codes")
     public_id = models.CharField(max_length=32, unique=True)
     digest = models.CharField(max_length=255)
+    # Of a code from JupyterHub's database, until it is used.
+    imported_prefix = models.CharField(
+        max_length=16, blank=True, default="", db_default=""
+    )
     scopes = models.JSONField(default=list)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()

@@ -17,7 +17,7 @@ from scopes.access import Access, Identity, Target, expand
 from scopes.grammar import RawScope, check_number, check_scopes
 from scopes.refusals import Forbidden, Invalid
 from servers.models import Server, Share, ShareCode
-from tokens import digests, format, keys
+from tokens import digests, format, imported, keys
 from tokens.models import APIToken
 
 CODE_PREFIX = "jhsc"
@@ -165,15 +165,22 @@ def revoke_share_codes(server: Server, ids: Iterable[int] | None, *, by: Actor) 
 
 def find_share_code(code: str, now: datetime) -> ShareCode | None:
     """Return the invitation of this code, if it has not expired."""
-    if not (
-        code.startswith(f"{CODE_PREFIX}_")
-        and format.is_ours(code)
-        and format.is_genuine(code, keys.tag_keys())
-    ):
-        return None
+    if format.is_ours(code):
+        if not (
+            code.startswith(f"{CODE_PREFIX}_")
+            and format.is_genuine(code, keys.tag_keys())
+        ):
+            return None
+        public_id = format.public_id(code)
+    else:
+        # A code from JupyterHub's database.
+        if len(code) > format.MAX_LENGTH or not code.isascii():
+            return None
+        imported.claim_in(ShareCode.objects.all(), code)
+        public_id = format.lookup_key(code, keys.lookup_hash_key())
     invitation = (
         ShareCode.objects.active(now)
-        .filter(public_id=format.public_id(code))
+        .filter(public_id=public_id)
         .select_related("server__user")
         .first()
     )

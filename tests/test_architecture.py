@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Each room is imported by those to its right, and imports none of them.
 ROOMS = (
     *("scopes", "database", "web", "audit", "accounts", "services", "tokens", "oauth"),
-    *("servers", "sharing", "controller", "api", "hubsite"),
+    *("servers", "sharing", "controller", "api", "moving", "hubsite"),
 )
 # Words that name no subject: what is in such a file belongs somewhere else.
 NAMELESS = {"utils", "helpers", "misc", "common", "util", "tools", "manager", "core"}

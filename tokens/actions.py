@@ -32,7 +32,7 @@ from scopes.definitions import INHERIT
 from scopes.grammar import check_count, check_scopes
 from scopes.refusals import Conflict, Forbidden, Invalid
 from services.models import Service
-from tokens import digests, format, keys, notices, policy
+from tokens import digests, format, imported, keys, notices, policy
 from tokens.models import (
     APIToken,
     CreatedVia,
@@ -311,6 +311,8 @@ def import_token(
         return _find_generated(secret)
     public_id = format.lookup_key(secret, keys.lookup_hash_key())
     known = _known(public_id)
+    if known is None and imported.claim(secret):
+        known = _known(public_id)
     if known is not None:
         return known
     is_service = isinstance(owner, Service)
@@ -574,6 +576,7 @@ def rotate_token(
             token=current,
             public_id=current.public_id,
             digest=current.digest,
+            imported_prefix=current.imported_prefix,
             origin=current.origin,
             tag_key=current.tag_key,
             fingerprint=current.fingerprint,
@@ -586,6 +589,7 @@ def rotate_token(
         changed = {
             "public_id": public_id,
             "digest": digests.digest(secret, APIToken.Origin.GENERATED),
+            "imported_prefix": "",
             "origin": APIToken.Origin.GENERATED,
             "tag_key": format.key_id(tag_keys[0]) if tag_keys else "",
             "fingerprint": digests.fingerprint(secret),

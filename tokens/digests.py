@@ -16,7 +16,7 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from accounts.hashing import Kind, ceiling
-from tokens import keys
+from tokens import jupyterhub_digests, keys
 from tokens.models import APIToken
 
 PROFILES = {
@@ -38,6 +38,8 @@ def digest(secret: str, origin: str) -> str:
 
 def matches(secret: str, stored: str) -> bool:
     """Tell whether `stored` is a digest of this secret, under any parameters."""
+    if jupyterhub_digests.is_digest(stored):
+        return jupyterhub_digests.matches(secret, stored)
     try:
         memory = extract_parameters(stored).memory_cost
         with ceiling.turn(Kind.SECRET, memory):
@@ -48,6 +50,8 @@ def matches(secret: str, stored: str) -> bool:
 
 def is_outdated(stored: str, origin: str) -> bool:
     """Tell whether a digest has other parameters than the current ones."""
+    if jupyterhub_digests.is_digest(stored):
+        return True
     return PROFILES[APIToken.Origin(origin)].check_needs_rehash(stored)
 
 

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from tokens import digests, format, verification
+from tokens import digests, format, imported, verification
 from tokens.models import APIToken, PreviousSecret
 
 SHA256 = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
@@ -36,6 +36,7 @@ def identify(text: str, tokens: QuerySet[APIToken]) -> Identified | None:
     secret = text.strip()
     if not secret or len(secret) > format.MAX_LENGTH:
         return None
+    imported.claim(secret)
     prints = [digests.fingerprint(secret)]
     # 64 hexadecimal digits may be an imported secret as well.
     if match := SHA256.fullmatch(secret):

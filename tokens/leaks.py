@@ -41,7 +41,7 @@ from database.locks import delete_all, locked
 from database.notifications import announce
 from database.statements import insert
 from scopes.refusals import Busy, Unavailable
-from tokens import digests, format, keys, verification
+from tokens import digests, format, imported, keys, verification
 from tokens.actions import (
     MIN_IMPORTED_LENGTH,
     end_earlier_secret,
@@ -163,6 +163,7 @@ def find_leaked(report: LeakReport) -> list[Leaked]:
     for secret, source in _strings(report):
         public_id = verification.public_id_of(secret)
         if public_id:
+            imported.claim(secret)
             wanted[public_id].setdefault(secret, source)
     if not wanted:
         return []

@@ -12,7 +12,8 @@ The order of the steps makes it safe:
 5. the networks of the token. Who has the right secret is told which they are.
 
 A rotation gives the row another public id. An earlier secret is found by the same
-query, is valid for a while, and is a tripwire afterwards.
+query, is valid for a while, and is a tripwire afterwards. A token from JupyterHub's
+database is found by its beginning at its first use, and renewed; see `tokens.imported`.
 
 From outside all refusals but the last look alike; the reason is in the debug log.
 """
@@ -39,7 +40,16 @@ from audit.models import Actor
 from database.statements import first_row, vendor_in_use
 from scopes.access import Access
 from services.models import Service
-from tokens import activity, clients, digests, format, keys, networks, tripwire
+from tokens import (
+    activity,
+    clients,
+    digests,
+    format,
+    imported,
+    keys,
+    networks,
+    tripwire,
+)
 from tokens.models import APIToken, PreviousSecret, Purpose
 
 logger = logging.getLogger(__name__)
@@ -257,6 +267,9 @@ def verify(secret: str, address: str | None = None) -> Bearer | None:
         # A new secret for this process, or one that was replaced since.
         statement = _statement(vendor_in_use(), kind, with_previous=True)
         found = first_row(statement, (public_id,) * 3)
+        if found is None and imported.claim(secret):
+            # The first use of a token from JupyterHub's database.
+            found = first_row(statement, (public_id,) * 3)
     if found is None:
         return _refuse("unknown")
     dead, expires_at, text, *previous = found
@@ -318,6 +331,8 @@ def proves(secret: str, token: APIToken, address: str | None = None) -> bool:
     )
     if not public_id or is_stopped:
         return False
+    if public_id != token.public_id and imported.claim(secret):
+        token.refresh_from_db(fields=("public_id", "digest"))
     earlier = None
     digest = token.digest
     if public_id != token.public_id:
@@ -348,6 +363,7 @@ def find_secret(secret: str) -> APIToken | PreviousSecret | None:
     public_id = public_id_of(secret)
     if not public_id:
         return None
+    imported.claim(secret)
     known = APIToken.objects.filter(public_id=public_id)
     token = known.select_related("user", "service").first()
     if token is not None:

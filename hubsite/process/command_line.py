@@ -22,6 +22,7 @@ OWN_COMMANDS = frozenset(
         *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
         *("changepassword", "audit", "leak_drill", "revocation_drill"),
         *("tag_keys", "check_config", "authenticator"),
+        *("import_jupyterhub", "export_jupyterhub"),
     }
 )
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "explanation" / "security.md"
 ROOMS = (
     *("scopes", "database", "web", "audit", "accounts", "services", "tokens", "oauth"),
-    *("servers", "sharing", "controller", "api", "hubsite", "client"),
+    *("servers", "sharing", "controller", "api", "moving", "hubsite", "client"),
 )
 ROW = re.compile(r"^\| (\d+\.\d+\.\d+) \| .* \| (.+) \|$", re.MULTILINE)
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")

@@ -34,6 +34,14 @@ SOON = timedelta(days=7)
 AUTOMATIC = ~Q(client_id="") | Q(revoked_at__gte=F("expires_at"))
 
 
+# Rows from JupyterHub's database whose secret was not used here yet.
+UNCLAIMED = ~Q(imported_prefix="")
+# Nobody but such rows has a digest other than Argon2id.
+KEPT_SAFELY = Q(digest__startswith="$argon2id$", imported_prefix="") | (
+    Q(digest__startswith="sha512:") & UNCLAIMED
+)
+
+
 class Purpose(models.TextChoices):
     """What a token is for. Nothing is recognised by its note, which anybody may write.
 
@@ -61,6 +69,7 @@ class CreatedVia(models.TextChoices):
     SERVER = "server", "the start of a server"
     SERVICE = "service", "the start of a service"
     OAUTH = "oauth", "an OAuth sign-in"
+    IMPORT = "import", "a database of JupyterHub"
 
 
 class APITokenQuerySet(models.QuerySet["APIToken"]):
@@ -99,14 +108,15 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
     def to_purge(self, now: datetime) -> APITokenQuerySet:
         """Return those that have ended and are not shown any more.
 
-        An imported secret is kept, because the next start would import it again.
+        An imported secret is kept, because the next start would import it again. Those
+        with an end are no secrets of the configuration, and expired ones are never
+        imported.
         """
         before = now - ENDED_KEPT
+        is_over = Q(expires_at__lte=now) & AUTOMATIC | Q(expires_at__lte=before)
         return self.filter(
-            Q(expires_at__lte=now) & AUTOMATIC
-            | Q(expires_at__lte=before)
-            | Q(revoked_at__lte=before),
-            origin=APIToken.Origin.GENERATED,
+            (is_over | Q(revoked_at__lte=before)) & Q(origin=APIToken.Origin.GENERATED)
+            | is_over & Q(created_via=CreatedVia.IMPORT)
         )
 
 
@@ -115,11 +125,12 @@ class APIToken(models.Model):
 
     `public_id` finds the row: a generated token contains it, for an imported secret it
     is a short keyed hash of the secret, the lookup key. `digest` is Argon2id over the
-    whole token. `tag_key` is the id of the key of the tag, so that the loss of a key is
-    noticed. `fingerprint` finds the row by the SHA-256 of the whole token; it is a
-    keyed hash of that, and empty until the first use for tokens of older hubs. A
-    revoked row is kept, so that a secret from the configuration can't come back at a
-    restart.
+    whole token. Until the first use of a token from JupyterHub's database it is
+    JupyterHub's, and `imported_prefix` finds the row, see `tokens.imported`. `tag_key`
+    is the id of the key of the tag, so that the loss of a key is noticed. `fingerprint`
+    finds the row by the SHA-256 of the whole token; it is a keyed hash of that, and
+    empty until the first use for tokens of older hubs. A revoked row is kept, so that a
+    secret from the configuration can't come back at a restart.
 
     A rotation gives the row another public id and digest, and keeps the earlier ones as
     a `PreviousSecret`. `networks` (CIDR) and `rate_limit` (requests in a minute) are
@@ -149,6 +160,9 @@ class APIToken(models.Model):
     )
     public_id = models.CharField(max_length=32, unique=True)
     digest = models.CharField(max_length=255)
+    imported_prefix = models.CharField(
+        max_length=16, blank=True, default="", db_default=""
+    )
     origin = models.CharField(max_length=8, choices=Origin, default=Origin.GENERATED)
     tag_key = models.CharField(max_length=8, blank=True)
     fingerprint = models.CharField(max_length=43, blank=True, default="", db_default="")
@@ -207,6 +221,11 @@ class APIToken(models.Model):
             models.Index(fields=("created", "id"), name="token_created"),
             models.Index(fields=("fingerprint",), name="token_fingerprint"),
             models.Index(
+                fields=("imported_prefix",),
+                condition=UNCLAIMED,
+                name="token_imported_prefix",
+            ),
+            models.Index(
                 fields=("revoked_at", "disabled_at", "expires_at"), name="token_state"
             ),
         )
@@ -217,8 +236,7 @@ class APIToken(models.Model):
                 name="token_has_one_owner",
             ),
             models.CheckConstraint(
-                condition=Q(digest__startswith="$argon2id$"),
-                name="token_is_kept_as_argon2id",
+                condition=KEPT_SAFELY, name="token_is_kept_as_argon2id"
             ),
             models.CheckConstraint(
                 condition=~Q(public_id=""), name="token_has_a_public_id"
@@ -300,6 +318,9 @@ class PreviousSecret(models.Model):
     token = models.ForeignKey(APIToken, models.CASCADE, related_name="previous_secrets")
     public_id = models.CharField(max_length=32, unique=True)
     digest = models.CharField(max_length=255)
+    imported_prefix = models.CharField(
+        max_length=16, blank=True, default="", db_default=""
+    )
     origin = models.CharField(max_length=8, choices=APIToken.Origin)
     tag_key = models.CharField(max_length=8, blank=True)
     fingerprint = models.CharField(max_length=43, blank=True)
@@ -313,11 +334,17 @@ class PreviousSecret(models.Model):
 
     class Meta:
         ordering = ("id",)
-        indexes = (models.Index(fields=("fingerprint",), name="previous_fingerprint"),)
+        indexes = (
+            models.Index(fields=("fingerprint",), name="previous_fingerprint"),
+            models.Index(
+                fields=("imported_prefix",),
+                condition=UNCLAIMED,
+                name="previous_imported_prefix",
+            ),
+        )
         constraints = (
             models.CheckConstraint(
-                condition=Q(digest__startswith="$argon2id$"),
-                name="previous_secret_is_kept_as_argon2id",
+                condition=KEPT_SAFELY, name="previous_secret_is_kept_as_argon2id"
             ),
             # A repeated rotation finds the first one.
             models.UniqueConstraint(

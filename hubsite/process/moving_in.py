@@ -1,0 +1,76 @@
+"""An import of a JupyterHub database in a terminal, with its progress and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from moving.importing import Advance, Import, import_database, total
+from moving.jupyterhub_database import OldDatabase
+from moving.people import import_groups, import_roles, import_users
+from moving.programs import import_clients, import_servers, import_services
+from moving.report import Report
+from moving.tokens import import_shares, import_tokens
+
+STEPS: Final[list[Callable[[Import], None]]] = [
+    import_roles,
+    import_groups,
+    import_users,
+    import_services,
+    import_servers,
+    import_clients,
+    import_tokens,
+    import_shares,
+]
+
+
+def import_from(
+    address: str, *, is_dry_run: bool = False, console: Console | None = None
+) -> Report:
+    """Import a database, and print what came and what did not."""
+    console = console or Console()
+    with OldDatabase(address) as old:
+        console.print(
+            f"{old.source}: a database of JupyterHub {old.release}", highlight=False
+        )
+        with _progress(console, total(old)) as advance:
+            report = import_database(
+                old, list(STEPS), advance=advance, is_dry_run=is_dry_run
+            )
+    show(report, console, is_dry_run=is_dry_run)
+    return report
+
+
+@contextmanager
+def _progress(console: Console, totals: dict[str, int]) -> Iterator[Advance]:
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks = {
+            kind: bar.add_task(kind, total=number) for kind, number in totals.items()
+        }
+        yield lambda kind, number: bar.advance(tasks[kind], number)
+
+
+def show(report: Report, console: Console, *, is_dry_run: bool) -> None:
+    """Print a report."""
+    table = Table(box=None)
+    table.add_column("")
+    for title in ("would come" if is_dry_run else "came", "kept", "left"):
+        table.add_column(title, justify="right")
+    for kind in report.kinds():
+        numbers = report.came[kind], report.kept[kind], report.left_of(kind)
+        table.add_row(kind, *map(str, numbers))
+    console.print(table)
+    for line in (*report.reasons(), *report.remarks):
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+    if is_dry_run:
+        console.print("Nothing was changed.")

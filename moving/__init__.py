@@ -1,0 +1,1 @@
+"""Moving a site from JupyterHub's database into this hub's, and back."""
