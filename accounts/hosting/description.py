@@ -27,6 +27,7 @@ class Description:
     request_otp: bool = False
     otp_prompt: str = ""
     overrides: Sequence[str] = ()
+    allow_existing_users: bool = False
     enable_auth_state: bool = False
     reconciles_auth_state: bool = False
     manage_groups: bool = False

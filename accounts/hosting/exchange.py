@@ -12,17 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException
 
 from accounts import auth_state
 from accounts.hosting import client
+from accounts.hosting.description import description
 from accounts.hosting.forwarding import headers_of, take_cookies, take_headers
 from accounts.models import User
 from accounts.naming import spellings
 from web.paths import spelt_address
 from web.xsrf import get_token
 
+# Attempts to tell the host all accounts while others are made.
+TRIES = 5
 # Most users of whom facts are sent with one request.
 MOST_USERS = 10
 
@@ -89,7 +93,7 @@ def exchange(
         "xsrf": get_token(request),
         "users": facts,
     }
-    found = client.call("respond", asked)
+    found = ask(asked)
     return Exchanged(
         status=found["status"],
         headers=[(name, value) for name, value in found["headers"]],
@@ -97,6 +101,36 @@ def exchange(
         page=found["page"],
         answer=found["answer"],
         is_signed_out=found["is_signed_out"],
+    )
+
+
+def ask(asked: dict[str, Any]) -> Any:
+    """Make the call `respond`; tell the host first who has an account, if it matters.
+
+    A class with `allow_existing_users` admits whoever has an account, and learns the
+    name of a person only when another site has sent it.
+    """
+    if not description().allow_existing_users:
+        return client.call("respond", asked)
+    for _ in range(TRIES):
+        asked |= User.objects.aggregate(count=Count("pk"), last=Max("pk", default=0))
+        found = client.call("respond", asked)
+        if "knows" not in found:
+            return found
+        tell_accounts(found["knows"], asked["count"], asked["last"])
+    raise client.ClassFailed("accounts changed all the time")
+
+
+def tell_accounts(knows: dict[str, int], count: int, last: int) -> None:
+    """Tell the host the names of accounts that it does not know."""
+    users = User.objects.filter(pk__lte=last).values_list("name", flat=True)
+    names = list(users.filter(pk__gt=knows["last"])) if knows["count"] >= 0 else []
+    is_all = knows["count"] + len(names) != count
+    if is_all:
+        names = list(users)
+    client.call(
+        "know_accounts",
+        {"names": names, "is_all": is_all, "count": count, "last": last},
     )
 
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
 from accounts.hosting import client
-from accounts.hosting.exchange import accounts_of, facts_of
+from accounts.hosting.exchange import accounts_of, ask, facts_of
 from accounts.hosting.forwarding import headers_of
 from accounts.hosting.refresh import reconcile
 from accounts.models import User
@@ -59,8 +59,7 @@ def check_password(
     For programs that send both, and for people who prove again who they are.
     """
     form = urlencode({"username": name, "password": password}).encode()
-    found = client.call(
-        "respond",
+    found = ask(
         {
             "method": "POST",
             "uri": f"{settings.HUB_PREFIX}login",

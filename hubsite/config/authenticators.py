@@ -9,6 +9,7 @@ list of these sections, nearest first.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -21,6 +22,17 @@ GROUP = "jupyterhub.authenticators"
 PAM_LINEAGE = (*KNOWN_AUTHENTICATORS["pam"], "Authenticator")
 # The methods that the hub has itself.
 OWN = frozenset({"local", "dummy", "null"})
+# Settings with which the hub's own `dummy` would do less than JupyterHub's class, so
+# that one is hosted.
+ONLY_HOSTED = frozenset(
+    {
+        *("post_auth_hook", "enable_auth_state", "reconcile_auth_state_hook"),
+        *("manage_groups", "manage_roles", "reset_managed_roles_on_startup"),
+        *("auto_login", "request_otp", "otp_prompt", "delete_invalid_users"),
+        *("auth_refresh_age", "auth_refresh_strict", "refresh_pre_spawn"),
+        *("refresh_pre_stop", "any_allow_config"),
+    }
+)
 
 
 class WayIn(NamedTuple):
@@ -40,15 +52,12 @@ class WayIn(NamedTuple):
         return self.short == "hosted"
 
 
-def find(value: Any, *, is_file: bool = True) -> WayIn:
-    """Return the method of `c.JupyterHub.authenticator_class`.
+def find(value: Any, file: Mapping[str, Any] | None = None) -> WayIn:
+    """Return the method of `c.JupyterHub.authenticator_class` in a file.
 
-    Without the setting, a file means PAM as in JupyterHub; a hub without a file keeps
-    passwords itself.
+    Without the setting the answer is PAM, as in JupyterHub.
     """
-    if value is None:
-        value = "pam" if is_file else "local"
-    name = dotted(value)
+    name = dotted("pam" if value is None else value)
     if name.lower() == "default":
         name = "pam"
     for short, classes in KNOWN_AUTHENTICATORS.items():
@@ -57,7 +66,11 @@ def find(value: Any, *, is_file: bool = True) -> WayIn:
             f"jupyterhub.auth.{each}" for each in classes[:1]
         }:
             lineage = (*classes, "Authenticator")
-            if short in OWN:
+            needs_class = short == "dummy" and any(
+                not ONLY_HOSTED.isdisjoint((file or {}).get(section, ()))
+                for section in lineage
+            )
+            if short in OWN and not needs_class:
                 return WayIn(short, lineage)
             return WayIn("hosted", lineage, short)
     return WayIn("hosted", lineage_of(value), name)

@@ -40,6 +40,8 @@ def hosted(hub: HubConfig) -> dict[str, str]:
 
 
 def authenticator(hub: HubConfig) -> str:
+    if hub.is_hosted:
+        return f"hosted unmodified, in a process of its own: {hub.hosted_class}"
     return f"built in: {hub.authenticator_class!r}"
 
 

@@ -27,7 +27,7 @@ class Reader:
         self.file = file
         self.taken: set[str] = set()
         self.way_in = authenticators.find(
-            self.first("JupyterHub.authenticator_class", None)
+            self.first("JupyterHub.authenticator_class", None), file
         )
 
     def first(self, place: str, default: Any = None) -> Any:

@@ -160,13 +160,9 @@ def _of_authenticator(
     """Yield remarks on settings of sign-in, those of one kind in one line."""
     foreign = []
     for name in names:
-        value = file[section][name]
         advice = ADVICE.get(f"Authenticator.{name}")
         if section not in way_in.lineage and section != "Authenticator":
             foreign.append(name)
-        elif name == "open_sessions" and value is False:
-            # "No session" is what the hub does anyway.
-            continue
         elif advice:
             yield f"c.{section}.{name}: {advice}"
         elif section in KNOWN_AUTHENTICATORS_SECTIONS:

@@ -101,11 +101,6 @@ ADVICE: dict[str, str] = {
     "Authenticator.admin_groups": (
         "has no effect, only `pam` reads it; give groups roles in load_roles"
     ),
-    "Authenticator.open_sessions": (
-        "is not done; no PAM session is opened, so servers lack the mounts and "
-        "variables of a session"
-    ),
-    "Authenticator.executor_threads": "has no effect; requests have their own threads",
     "CryptKeeper.n_threads": "not needed; the hub encrypts without threads of its own",
     "ConfigurableHTTPProxy.check_running_interval": _RESTARTED,
     "ConfigurableHTTPProxy.command": "has no effect; set HUB_PROXY_COMMAND",

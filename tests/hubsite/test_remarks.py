@@ -130,8 +130,7 @@ def test_classes_of_the_file_have_sections_too(load: Load) -> None:
     )
 
     assert hub.admin_users == {"ada"} and hub.allow_all
-    (remark,) = hub.remarks
-    assert "'UserList' is not supported" in remark and "builtins" not in remark
+    assert (hub.hosted_class, hub.remarks) == ("UserList", ())
 
 
 def test_jupyterhub_inherits_from_application(load: Load) -> None:
@@ -223,7 +222,7 @@ def test_misspelt_is_said_only_with_the_right_spelling(load: Load, line: str) ->
     [
         "c.JupyterHub.authenticator_class = 'pam'\n"
         "c.PAMAuthenticator.service = 'jupyterhub-login'\n"
-        "c.PAMAuthenticator.open_sessions = False\n"
+        "c.PAMAuthenticator.open_sessions = True\n"
         "c.PAMAuthenticator.check_account = True\n"
         "c.PAMAuthenticator.encoding = 'utf8'\n"
         "c.PAMAuthenticator.pam_normalize_username = True\n"
@@ -240,71 +239,52 @@ def test_what_works_is_not_remarked_on(load: Load, lines: str) -> None:
     assert load(lines).remarks == ()
 
 
-def test_sessions_of_pam_are_named_as_not_opened(load: Load) -> None:
-    (remark,) = load(
-        "c.JupyterHub.authenticator_class = 'pam'\n"
-        "c.PAMAuthenticator.open_sessions = True"
-    ).remarks
-    assert remark.startswith("c.PAMAuthenticator.open_sessions: is not done")
-
-
-def test_who_checks_passwords_is_said_if_the_file_does_not(load: Load) -> None:
-    (remark,) = load("c.Authenticator.allowed_users = {'ada'}").remarks
-    assert "JupyterHub would use PAM" in remark and "'pam' or 'local'" in remark
-    assert load_config(None).remarks == ()
-
-
-def test_a_provider_without_openid_is_said_to_be_one(load: Load) -> None:
-    remark = load(f"{GITHUB}c.GitHubOAuthenticator.client_id = 'x'").remarks[0]
-    assert "GitHub has no OpenID Connect" in remark
-
-
-def test_what_an_oauthenticator_would_become_is_spelt_out(load: Load) -> None:
+def test_a_hosted_class_reads_its_own_sections(load: Load) -> None:
     hub = load(
-        "c.JupyterHub.authenticator_class = 'generic-oauth'\n"
-        "c.GenericOAuthenticator.client_id = 'hub'\n"
-        "c.GenericOAuthenticator.client_secret = 'well-hidden'\n"
-        "c.GenericOAuthenticator.username_claim = 'email'\n"
-        "c.GenericOAuthenticator.oauth_callback_url = "
-        "'https://hub.example.org/base/hub/oauth_callback'\n"
-        "c.GenericOAuthenticator.authorize_url = "
-        "'https://login.example.org/realms/uni/protocol/openid-connect/auth'\n"
-        "c.GenericOAuthenticator.allowed_groups = {'staff'}\n"
+        "c.JupyterHub.authenticator_class = 'local-github'\n"
+        "c.LocalGitHubOAuthenticator.a = 1\n"
+        "c.GitHubOAuthenticator.client_id = 'x'\n"
+        "c.OAuthenticator.client_secret = 'x'\n"
+        "c.LocalAuthenticator.create_system_users = True\n"
+        "c.Authenticator.auto_login = True\n"
+        "c.Authenticator.enable_auth_state = True\n"
+        "c.Spawner.auth_state_hook = print\n"
+        "c.GoogleOAuthenticator.client_id = 'x'\n"
     )
-    for word in (
-        "HUB_OIDC_URL=https://login.example.org/realms/uni",
-        "HUB_OIDC_CLIENT_ID=hub",
-        "HUB_OIDC_USERNAME_CLAIM=email",
-        "https://hub.example.org/base/hub/accounts/oidc/oidc/login/callback/",
-    ):
-        assert word in hub.remarks[0]
-    assert "allowed_groups" in "".join(hub.remarks)
-    assert "well-hidden" not in "".join(hub.remarks)
+
+    assert (hub.authenticator_class, hub.hosted_class) == ("hosted", "local-github")
+    (remark,) = hub.remarks
+    assert remark.startswith("c.GoogleOAuthenticator.client_id: has no effect")
+
+
+def test_without_a_class_a_file_means_pam(load: Load) -> None:
+    hub = load("c.Authenticator.allowed_users = {'ada'}")
+
+    assert (hub.authenticator_class, hub.hosted_class) == ("hosted", "pam")
+    assert hub.remarks == ()
+
+
+def test_without_a_file_the_hub_keeps_passwords() -> None:
+    hub = load_config(None)
+
+    assert (hub.authenticator_class, hub.remarks) == ("local", ())
 
 
 @pytest.mark.parametrize(
-    ("named", "setting", "issuer"),
+    ("line", "found"),
     [
-        (
-            "azuread",
-            "AzureAdOAuthenticator.tenant_id = 'uni'",
-            "microsoftonline.com/uni",
-        ),
-        (
-            "google",
-            "GoogleOAuthenticator.client_id = 'x'",
-            "https://accounts.google.com",
-        ),
-        ("gitlab", "GitLabOAuthenticator.client_id = 'x'", "https://gitlab.com"),
+        ("c.DummyAuthenticator.password = 'x'", "dummy"),
+        ("c.Authenticator.allowed_users = {'ada'}", "dummy"),
+        ("c.Authenticator.post_auth_hook = print", "hosted"),
+        ("c.DummyAuthenticator.enable_auth_state = True", "hosted"),
+        ("c.Authenticator.auto_login = True", "hosted"),
+        ("c.GitHubOAuthenticator.manage_groups = True", "dummy"),
     ],
 )
-def test_known_providers_have_known_addresses(
-    load: Load, named: str, setting: str, issuer: str
+def test_dummy_is_the_hubs_own_unless_more_is_wanted(
+    load: Load, line: str, found: str
 ) -> None:
-    remark = load(f"c.JupyterHub.authenticator_class = {named!r}\nc.{setting}").remarks[
-        0
-    ]
-    assert "HUB_OIDC_URL=https://" in remark and issuer in remark
+    assert load(DUMMY + line).authenticator_class == found
 
 
 # Files
@@ -381,7 +361,6 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
         "c.JupyterHub.base_url = '/a%2Fb/'",
         "c.JupyterHub.log_level = 'LOUD'",
         "c.Hub.help_url = 'javascript:alert(1)'",
-        "c.JupyterHub.authenticator_class = 'pam'\nc.PAMAuthenticator.encoding = 'x'",
     ],
 )
 def test_what_can_not_be_sent_stops_the_start(load: Load, line: str) -> None:

@@ -119,13 +119,13 @@ def test_every_setting_of_jupyterhub_has_an_answer() -> None:
     """A setting is read, or named at the start, or has a reason to do nothing."""
     from jupyter_events.logger import EventLogger
     from jupyterhub.app import JupyterHub
-    from jupyterhub.auth import Authenticator, PAMAuthenticator
+    from jupyterhub.auth import Authenticator, LocalAuthenticator
     from jupyterhub.proxy import ConfigurableHTTPProxy
 
     read, known = declared_places(), set(declared_places()) | set(ADVICE) | set(PLAIN)
     assert not read & (ADVICE.keys() | PLAIN.keys())
     assert not ADVICE.keys() & PLAIN.keys()
-    for cls in (JupyterHub, Authenticator, PAMAuthenticator, ConfigurableHTTPProxy):
+    for cls in (JupyterHub, Authenticator, LocalAuthenticator, ConfigurableHTTPProxy):
         sections = [each.__name__ for each in cls.__mro__]
         for trait in cls.class_traits(config=True):
             assert {f"{section}.{trait}" for section in sections} & known, trait

@@ -398,23 +398,6 @@ class TestDummy:
         assert browser.sign_in("ada", PASSWORD).status_code == 403
 
 
-class TestSystem:
-    """c.JupyterHub.authenticator_class = "pam"."""
-
-    @pytest.fixture(autouse=True)
-    def pam(self, configure):
-        configure(authenticator_class="pam", allow_all=True)
-
-    def test_refuses_whom_the_system_does_not_know(self, browser):
-        assert browser.sign_in("nobody-of-this-name", "x").status_code == 403
-        assert not User.objects.exists()
-
-    def test_local_passwords_mean_nothing(self, browser):
-        make_user("nobody-of-this-name", password=PASSWORD)
-
-        assert browser.sign_in("nobody-of-this-name").status_code == 403
-
-
 class TestNobody:
     """c.JupyterHub.authenticator_class = "null"."""
 

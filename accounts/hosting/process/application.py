@@ -111,11 +111,33 @@ class JupyterHub(Application):
         )
 
 
+@dataclass(frozen=True)
+class Accounts:
+    """Names of all accounts of the hub, for a class that admits whoever has one.
+
+    `count` and `last` (the highest id) tell whether the hub has the same accounts.
+    """
+
+    names: frozenset[str] = frozenset()
+    count: int = -1
+    last: int = -1
+
+
+class Known:
+    """What all lanes of the process share."""
+
+    def __init__(self) -> None:
+        self.accounts = Accounts()
+
+
 class Hosted:
     """One instance of the class, with the application that answers for it."""
 
-    def __init__(self, place: Place, authenticator_class: Any) -> None:
+    def __init__(
+        self, place: Place, authenticator_class: Any, known: Known | None = None
+    ) -> None:
         self.place = place
+        self.known = known or Known()
         self.app = JupyterHub(place, config=place.config)
         self.app.hosted = self
         self.app.db = self.db = session()
@@ -131,12 +153,37 @@ class Hosted:
             parent=self.app, _deprecated_db_session=self.db
         )
         self.app.authenticator = self.authenticator
+        self.settle_names()
         settings = self.settings()
         self.app.users = self.users = KnownUsers(lambda: self.db, settings)
         settings["users"] = self.users
         self.app.tornado_settings = settings
         self.application = web.Application(self.handlers(), **settings)
         self.app.tornado_application = self.application
+
+    def settle_names(self) -> None:
+        """Normalise configured names, as JupyterHub does at its start."""
+        found = self.authenticator
+        older = self.place.config.JupyterHub.get("admin_users")
+        if older and not found.admin_users:
+            found.admin_users = set(older)
+        for place in ("admin_users", "allowed_users"):
+            names = getattr(found, place)
+            setattr(found, place, {found.normalize_username(name) for name in names})
+        if found.allowed_users and found.admin_users:
+            found.allowed_users |= found.admin_users
+        self.configured = frozenset(found.allowed_users)
+        self.accounts = Accounts()
+
+    def admit_accounts(self) -> None:
+        """Let people with an account in, if the class says so (`allow_existing_users`).
+
+        As in JupyterHub, they are among `allowed_users` then.
+        """
+        accounts = self.known.accounts
+        if self.authenticator.allow_existing_users and self.accounts is not accounts:
+            self.authenticator.allowed_users = {*self.configured, *accounts.names}
+            self.accounts = accounts
 
     @cached_property
     def own_handlers(self) -> list[tuple[Any, ...]]:

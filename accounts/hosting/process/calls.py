@@ -14,10 +14,11 @@ from typing import Any
 
 from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.login import LoginHandler
 from jupyterhub.utils import maybe_future
 
 from accounts.hosting.process import account_calls
-from accounts.hosting.process.application import Hosted
+from accounts.hosting.process.application import Accounts, Hosted
 from accounts.hosting.process.exchange import Facts, respond
 
 Call = Callable[[Hosted, Facts], Awaitable[Any]]
@@ -37,13 +38,15 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
     """
     found = hosted.authenticator
     prefix = hosted.app.hub_prefix
+    # The checks of JupyterHub's own pages, in whose place the hub makes its own.
+    checks = (BaseHandler.check_xsrf_cookie, LoginHandler.check_xsrf_cookie)
     return {
         "class": type(found).__name__,
         "paths": [str(path) for path, *_ in hosted.own_handlers],
         "unchecked_paths": [
             str(path)
             for path, handler, *_ in hosted.own_handlers
-            if handler.check_xsrf_cookie is not BaseHandler.check_xsrf_cookie
+            if handler.check_xsrf_cookie not in checks
         ],
         "login_service": found.login_service,
         "login_url": found.login_url(prefix),
@@ -56,6 +59,7 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
             for name in HOOKS
             if getattr(type(found), name) is not getattr(Authenticator, name)
         ],
+        "allow_existing_users": bool(found.allow_existing_users),
         "enable_auth_state": bool(found.enable_auth_state),
         "reconciles_auth_state": found.reconcile_auth_state_hook is not None,
         "manage_groups": bool(found.manage_groups),
@@ -69,6 +73,34 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
     }
 
 
+async def know_accounts(hosted: Hosted, asked: Facts) -> None:
+    """Learn the names of all accounts, or of those that are new.
+
+    Keys of `asked`: `names`, `is_all`, and `count` and `last` (see `Accounts`).
+    """
+    known = hosted.known
+    names = frozenset(asked["names"])
+    if not asked["is_all"]:
+        names |= known.accounts.names
+    known.accounts = Accounts(names, asked["count"], asked["last"])
+
+
+async def answer(hosted: Hosted, asked: Facts) -> Facts:
+    """Answer a request of a browser, see `exchange.respond`.
+
+    With `count` and `last` of the hub's accounts in `asked`, nothing is done before the
+    host knows all of them; the result is then `knows`, what it knows so far.
+    """
+    accounts = hosted.known.accounts
+    if "last" in asked and (accounts.count, accounts.last) != (
+        asked["count"],
+        asked["last"],
+    ):
+        return {"knows": {"count": accounts.count, "last": accounts.last}}
+    hosted.admit_accounts()
+    return await respond(hosted, asked)
+
+
 async def add_user(hosted: Hosted, asked: Facts) -> None:
     """Have the class prepare a new account; an error refuses the account."""
     hosted.put_users(())
@@ -78,7 +110,8 @@ async def add_user(hosted: Hosted, asked: Facts) -> None:
 
 CALLS: dict[str, Call] = {
     "describe": describe,
-    "respond": respond,
+    "respond": answer,
+    "know_accounts": know_accounts,
     "add_user": add_user,
     "delete_user": account_calls.delete_user,
     "load_managed_roles": account_calls.load_managed_roles,

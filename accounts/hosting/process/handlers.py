@@ -91,6 +91,7 @@ async def auth_to_user(handler: Any, authenticated: Any, user: Any = None) -> An
         user.admin = answer["admin"]
     user.user_info = answer["user_info"]
     await user.save_auth_state(answer["auth_state"])
+    handler.db.commit()
     return user
 
 

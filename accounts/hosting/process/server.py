@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
 from accounts.hosting.process import handlers
-from accounts.hosting.process.application import Hosted, Place
+from accounts.hosting.process.application import Hosted, Known, Place
 from accounts.hosting.process.calls import CALLS
+from accounts.hosting.process.checks import check
 from accounts.hosting.process.classes import load_class
 from accounts.hosting.process.lanes import Lanes, TooManyCalls
 
@@ -76,41 +76,47 @@ def listen(address: str) -> list[socket.socket]:
     return [bind_unix_socket(address, mode=0o600)]
 
 
-def make_lanes(place: Place) -> Lanes:
-    """Import the class; each lane makes an instance when it is first used."""
-    authenticator_class = load_class(place.authenticator_class)
-    handlers.install()
-    return Lanes(lambda: Hosted(place, authenticator_class))
+class Host:
+    """The server, with the class that it answers by."""
+
+    def __init__(self, place: Place, address: str, key: str) -> None:
+        self.address = address
+        authenticator_class = load_class(place.authenticator_class)
+        handlers.install()
+        known = Known()
+        self.lanes = Lanes(lambda: Hosted(place, authenticator_class, known))
+        application = web.Application(
+            [(r"/([a-z_]+)", CallHandler, {"lanes": self.lanes, "key": key})],
+            log_function=lambda handler: None,
+        )
+        self.server = HTTPServer(application, max_buffer_size=MOST_BYTES)
+
+    async def start(self) -> None:
+        """Check the class, then listen.
+
+        So a class that refuses its settings stops the start.
+        """
+
+        async def first(hosted: Hosted) -> None:
+            check(hosted)
+
+        await self.lanes.run(first)
+        self.server.add_sockets(listen(self.address))
+
+    def stop(self) -> None:
+        self.server.stop()
+        if self.address.startswith("/"):
+            with suppress(OSError):
+                os.unlink(self.address)
 
 
-async def serve(
-    place: Place, address: str, key: str, ready: Callable[[], None] = lambda: None
-) -> None:
-    """Answer calls until SIGTERM or SIGINT.
-
-    The class is configured before the socket is opened, so that a class that refuses
-    its settings stops the start.
-    """
-    lanes = make_lanes(place)
-    await lanes.run(check)
+async def serve(place: Place, address: str, key: str) -> None:
+    """Answer calls until SIGTERM or SIGINT."""
+    host = Host(place, address, key)
+    await host.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    application = web.Application(
-        [(r"/([a-z_]+)", CallHandler, {"lanes": lanes, "key": key})],
-        log_function=lambda handler: None,
-    )
-    server = HTTPServer(application, max_buffer_size=MOST_BYTES)
-    server.add_sockets(listen(address))
-    ready()
     await stopping.wait()
-    server.stop()
-    if address.startswith("/"):
-        with suppress(OSError):
-            os.unlink(address)
-
-
-async def check(hosted: Hosted) -> None:
-    """Refuse a configuration with which JupyterHub would not start."""
-    hosted.authenticator.check_allow_config()
+    host.stop()
