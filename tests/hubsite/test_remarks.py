@@ -247,8 +247,6 @@ def test_a_hosted_class_reads_its_own_sections(load: Load) -> None:
         "c.OAuthenticator.client_secret = 'x'\n"
         "c.LocalAuthenticator.create_system_users = True\n"
         "c.Authenticator.auto_login = True\n"
-        "c.Authenticator.enable_auth_state = True\n"
-        "c.Spawner.auth_state_hook = print\n"
         "c.GoogleOAuthenticator.client_id = 'x'\n"
     )
 
@@ -276,7 +274,7 @@ def test_without_a_file_the_hub_keeps_passwords() -> None:
         ("c.DummyAuthenticator.password = 'x'", "dummy"),
         ("c.Authenticator.allowed_users = {'ada'}", "dummy"),
         ("c.Authenticator.post_auth_hook = print", "hosted"),
-        ("c.DummyAuthenticator.enable_auth_state = True", "hosted"),
+        ("c.DummyAuthenticator.manage_groups = True", "hosted"),
         ("c.Authenticator.auto_login = True", "hosted"),
         ("c.GitHubOAuthenticator.manage_groups = True", "dummy"),
     ],
