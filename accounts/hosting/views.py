@@ -59,11 +59,11 @@ def answer_page(
 ) -> HttpResponse:
     """Have the class answer; with a `problem` nobody is signed in.
 
-    Failures count if the request has a password, because only such can be guessed.
+    Failures count if the request has a name or a password, because these are typed.
     """
     if problem:
         return _show(request, show, problem)
-    if request.method != "POST" or "password" not in request.POST:
+    if request.method != "POST" or not {"username", "password"} & request.POST.keys():
         return respond(request, exchange(request), show, target_of)
     typed = request.POST.get("username", "").strip()
     attempt = Attempt(request, normalise_name(typed))
