@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import dj_database_url
-from csp.constants import NONCE, NONE, SELF
+from csp.constants import NONCE, NONE, SELF, UNSAFE_INLINE
 from django.utils.functional import SimpleLazyObject
 
 from hubsite import logging as hub_logging
@@ -57,6 +57,20 @@ LOG_LEVEL = SITE.log_level or HUB.log_level or "INFO"
 SITE_HEADERS = site_headers(HUB.tornado_settings)
 # Origins that may show pages of the hub in a frame.
 FRAME_ANCESTORS = frame_ancestors(HUB.tornado_settings)
+
+# Whether pages are rendered in the site's own templates, which were written for
+# JupyterHub, and the sites from which these load something, by directive.
+SITE_TEMPLATES = bool(HUB.template_paths)
+TEMPLATE_SITES: dict[str, list[str]] = {}
+JUPYTERHUB_FILES: Path | None = None
+if SITE_TEMPLATES:
+    # Others do not pay for Jinja.
+    from hubsite.site_pages import scan, sources
+
+    TEMPLATE_SITES = scan.sites(
+        scan.scan(HUB.template_paths, HUB.jinja_environment_options), HUB.template_vars
+    )
+    JUPYTERHUB_FILES = sources.data_files(HUB.data_files_path)
 
 # -------------------------------------------------------------------------- secrets
 
@@ -133,6 +147,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    *(["hubsite.site_pages.middleware.NonceMiddleware"] if SITE_TEMPLATES else []),
     "hubsite.cookies.SessionCookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -167,7 +182,10 @@ TEMPLATES = [
                 "hubsite.pages.context.hub",
             ],
             # `{% csrf_token %}` uses the field name of JupyterHub's rules.
-            "builtins": ["web.templatetags.xsrf"],
+            "builtins": [
+                "web.templatetags.xsrf",
+                "hubsite.templatetags.site_pages",
+            ],
         },
     }
 ]
@@ -373,7 +391,7 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W021",  # Preloading is for the owner of the domain to decide.
 ]
 
-CONTENT_SECURITY_POLICY = {
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF, NONCE],
@@ -394,6 +412,15 @@ CONTENT_SECURITY_POLICY = {
         "report-uri": f"{HUB_PREFIX}security/csp-report",
     }
 }
+
+if SITE_TEMPLATES:
+    # The site's templates have scripts and styles of their own, with the nonce of the
+    # page, and attributes with styles.
+    directives = CONTENT_SECURITY_POLICY["DIRECTIVES"]
+    directives["style-src"] = [SELF, NONCE]
+    directives["style-src-attr"] = [UNSAFE_INLINE]
+    for directive, origins in TEMPLATE_SITES.items():
+        directives[directive] = [*directives.get(directive, [SELF]), *origins]
 
 # ----------------------------------------------------------------------------- mail
 
@@ -431,6 +458,8 @@ STATIC_URL = f"{HUB_PREFIX}static/"
 WHITENOISE_STATIC_PREFIX = unquote(STATIC_URL)
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
+# Scripts and styles that the site's templates name with `static_url`.
+STATICFILES_DIRS = [JUPYTERHUB_FILES / "static"] if JUPYTERHUB_FILES else []
 
 # ------------------------------------------------------------------------------ API
 

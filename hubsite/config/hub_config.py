@@ -27,6 +27,7 @@ from hubsite.config.values import (
     crypt_keys,
     domain_hook,
     flag,
+    folders,
     help_address,
     host_address,
     invalid_names,
@@ -480,8 +481,28 @@ class HubConfig:
         {},
         "HTML at the top of pages: `announcement`, and instead of that on one page "
         "`announcement_login`, `announcement_home` or `announcement_spawn`; and "
-        "`logo_url`, the target of the logo's link. A function gets the user, or "
-        "None.",
+        "`logo_url`, the target of the logo's link. The site's own templates have all "
+        "values. A function gets the user, or None.",
+    )
+    template_paths: tuple[str, ...] = setting(
+        "JupyterHub.template_paths",
+        folders,
+        (),
+        "Folders with the site's own Jinja templates, which extend JupyterHub's by "
+        "the names of their blocks.",
+    )
+    jinja_environment_options: dict[str, Any] = setting(
+        "JupyterHub.jinja_environment_options",
+        mapping,
+        {},
+        "With `template_paths`: options of Jinja's environment.",
+    )
+    data_files_path: str = setting(
+        "JupyterHub.data_files_path",
+        text,
+        "",
+        "With `template_paths`: the folder with `static`, whose files are at "
+        "`/hub/static/`; JupyterHub's own if empty.",
     )
     tornado_settings: dict[str, Any] = setting(
         "JupyterHub.tornado_settings",

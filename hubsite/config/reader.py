@@ -14,7 +14,7 @@ from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig, declared_places
 from hubsite.config.roles import roles
 from hubsite.config.services import services
-from hubsite.config.values import names
+from hubsite.config.values import folders, names
 
 # Sections from which others inherit, nearest first.
 LINEAGES = (("JupyterHub", "Application"), ("ConfigurableHTTPProxy", "Proxy"))
@@ -76,7 +76,7 @@ class Reader:
                 continue
             if isinstance(value, LazyConfigValue):
                 # `c.Authenticator.admin_users.add("ada")`: changes to the default.
-                if accepts in (services, roles):
+                if accepts in (services, roles, folders):
                     empty = []
                 elif accepts is names:
                     empty = set()
@@ -94,7 +94,9 @@ class Reader:
         spawner = self.file.get("JupyterHub", {}).get("spawner_class")
         return (
             *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
-            *remarks.of_pages(hub.template_vars),
+            *remarks.of_pages(
+                hub.template_vars, hub.template_paths, hub.jinja_environment_options
+            ),
             *remarks.of_answers(hub.tornado_settings),
             *remarks.unused(
                 self.file,

@@ -74,8 +74,19 @@ def unused(
             yield f"c.{section}: {_of_stranger(section, known | ours | {'Spawner'})}"
 
 
-def of_pages(template_vars: Collection[str]) -> Iterator[str]:
-    """Yield remarks on values for pages that no page shows."""
+def of_pages(
+    template_vars: Collection[str],
+    template_paths: Collection[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Yield remarks on values that no page shows, and on the site's own templates."""
+    if template_paths:
+        # Templates are rare, and Jinja takes a while to load.
+        from hubsite.site_pages import scan
+
+        yield from scan.remarks(scan.scan(template_paths, options or {}))
+        # The site's templates may use any value.
+        return
     if unused := _spelt_out(set(template_vars) - PAGE_VARIABLES):
         yield (
             f"c.JupyterHub.template_vars: {unused}: no page shows that; pages show "

@@ -37,7 +37,6 @@ ADVICE: dict[str, str] = {
     "JupyterHub.admin_access": "not needed; administrators may use all servers",
     "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
     "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
-    "JupyterHub.data_files_path": "has no effect; pages are templates of this hub",
     "JupyterHub.db_kwargs": _DATABASE,
     "JupyterHub.db_url": _DATABASE,
     "JupyterHub.debug_db": _LOG,
@@ -56,7 +55,6 @@ ADVICE: dict[str, str] = {
         "not needed; the hub responds while it checks which servers run"
     ),
     "JupyterHub.internal_ssl": _TLS,
-    "JupyterHub.jinja_environment_options": "has no effect; pages use Django templates",
     "JupyterHub.log_datefmt": _LOG,
     "JupyterHub.log_format": _LOG,
     "JupyterHub.logging_config": _LOG,
@@ -73,7 +71,6 @@ ADVICE: dict[str, str] = {
     "JupyterHub.reset_db": "has no effect; delete the database for a new beginning",
     "JupyterHub.show_config": "has no effect",
     "JupyterHub.show_config_json": "has no effect",
-    "JupyterHub.template_paths": "has no effect; pages use Django templates",
     "JupyterHub.trusted_alt_names": _TLS,
     "JupyterHub.trusted_downstream_ips": "has no effect; set HUB_TRUSTED_PROXIES",
     "JupyterHub.user_redirect_hook": _HOOK,

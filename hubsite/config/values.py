@@ -11,6 +11,7 @@ import binascii
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -238,6 +239,14 @@ def names(value: Any) -> frozenset[str]:
     if not all(isinstance(name, str) and name for name in found):
         raise ValueError("a set of strings")
     return found
+
+
+def folders(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(path, str | Path) and str(path) for path in value
+    ):
+        raise ValueError("a list of folders")
+    return tuple(map(str, value))
 
 
 def texts_by_text(value: Any) -> dict[str, str]:

@@ -43,6 +43,7 @@ def site() -> dict[str, Any]:
         "site_help": settings.HELP_URL,
         "site_logo": has_logo(),
         "site_name": settings.SITE_NAME,
+        "site_templates": settings.SITE_TEMPLATES,
     }
 
 

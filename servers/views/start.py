@@ -41,8 +41,8 @@ RESERVED: Final = frozenset({"next", "display_name", "_xsrf"})
 # The operator of the hub writes the form. As in JupyterHub, the form may have inline
 # scripts and styles; a nonce would forbid them, whatever else is allowed.
 FORM_POLICY: Final = {
-    "script-src": [SELF, UNSAFE_INLINE],
-    "style-src": [SELF, UNSAFE_INLINE],
+    directive: [SELF, UNSAFE_INLINE, *settings.TEMPLATE_SITES.get(directive, ())]
+    for directive in ("script-src", "style-src")
 }
 
 Fields = dict[str, list[str]]
