@@ -63,6 +63,8 @@ def _hooks(sections: Mapping[str, Mapping[str, Any]]) -> Any:
             if section == "JupyterHub":
                 if callable(value) and name in HUB_FUNCTIONS:
                     yield f"{section}.{name}", HUB_FUNCTIONS[name]
+            elif section.endswith("Authenticator") and callable(value):
+                yield f"{section}.{name}", "hosted: the authenticator calls it"
             elif "Spawner" in section and name in SPAWNER_HOOKS and _calls(value):
                 yield f"{section}.{name}", "hosted: the spawner calls it"
 

@@ -17,6 +17,7 @@ logger = structlog.get_logger(__name__)
 # JupyterHub's templates for pages of the hub.
 PAGES = {
     "account/login.html": "login.html",
+    "account/signed_out.html": "logout.html",
     "home.html": "home.html",
     "servers/options.html": "spawn.html",
     "servers/starting.html": "spawn_pending.html",

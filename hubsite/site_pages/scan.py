@@ -39,7 +39,6 @@ LACKING = {
 # JupyterHub's templates for pages that are not rendered from them.
 OTHER_PAGES = {
     "admin.html": "the admin keeps the hub's own pages",
-    "logout.html": "people who sign out are sent to the page for signing in",
 }
 # Elements with addresses, and the directives of the policy that allow their sites.
 SITES = {

@@ -212,13 +212,12 @@ def _login(context: Any, hub: str) -> dict[str, Any]:
     wanted = request.GET.get("next", "") if request else ""
     problems = [*(form.non_field_errors() if form is not None else ())]
     service = str(context.get("login_service") or "")
-    way = str(context.get("action") or f"{hub}login")
-    if not way or way.startswith("?"):
-        way = f"{hub}login{way}"
-    typed = form["login"].value() if form is not None and form.is_bound else ""
+    # A hosted class may have an address of its own for signing in.
+    way = str(context.get("login_url") or context.get("action") or f"{hub}login")
+    typed = form["login"].value() if form is not None else ""
     return {
         "next": quote(wanted, safe=""),
-        "username": typed or (request.GET.get("username", "") if request else ""),
+        "username": typed or "",
         "login_error": str(context.get("problem") or " ".join(map(str, problems))),
         "login_service": service,
         "authenticator_login_url": way,
