@@ -16,18 +16,18 @@ from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.response import Response
 
-from accounts.rights import members_among
 from api.base import APIRequest, HubAPIView, argument, empty
 from api.bodies import BodySerializer, Flag, Names, Number, Text, check_names
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
+from api.proof import require_recent_sign_in
 from api.serializers import ErrorSerializer, Shape, names, text
+from api.token_owners import is_wider, limits_of, may_issue, require_own_limits
 from api.tokens import TOKEN_ID
 from database.locks import locked
 from scopes.access import Target
 from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Forbidden, Invalid, NotFound
-from services.models import Service
 from tokens import activity
 from tokens.actions import (
     change_scopes,
@@ -35,6 +35,7 @@ from tokens.actions import (
     enable_tokens,
     extend_token,
     freeze_tokens,
+    is_widened,
     narrow_token,
     rename_token,
     revoke_token,
@@ -44,8 +45,6 @@ from tokens.actions import (
 )
 from tokens.lists import STATES, TokenFilterForm
 from tokens.models import APIToken, Purpose
-from tokens.networks import covers
-from tokens.verification import Bearer
 
 # A rotation that is repeated with the same value returns the same secret.
 IDEMPOTENCY_KEY = "HTTP_IDEMPOTENCY_KEY"
@@ -246,22 +245,6 @@ class TokensView(HubAPIView):
         return self.paginator.get_paginated_response([managed_json(t) for t in page])
 
 
-Limits = tuple[list[str] | None, int | None]
-
-
-def limits_of(token: APIToken | Bearer) -> Limits:
-    """Return the networks and the requests in a minute to which a token is limited."""
-    return token.networks, token.rate_limit
-
-
-def is_wider(before: Limits, after: Limits) -> bool:
-    """Tell whether one of two limits was lifted or made wider."""
-    (inner, rate), (outer, other) = before, after
-    return not covers(inner, outer) or (
-        rate is not None and (other is None or other > rate)
-    )
-
-
 class OneTokenView(HubAPIView):
     """The base of views of one token, with the scopes of its owner."""
 
@@ -292,41 +275,16 @@ class OneTokenView(HubAPIView):
             raise NotFound(f"Token {token} has ended and can't be changed.")
         return token
 
-    def may_issue(self, token: APIToken) -> bool:
-        """Return whether the caller could issue a token like this one.
-
-        A new secret, or more rights, in the hands of the caller are as good as a new
-        token.
-        """
-        request: APIRequest = self.request
-        owner, by, access = token.owner, request.actor, request.access
-        if isinstance(owner, Service):
-            return access.allows("tokens")
-        is_own = (by.kind, by.name) == ("user", owner.name)
-        return is_own or access.may_hand_out(
-            owner.scopes_beyond_role_user, "tokens", members_among
-        )
-
     def require_issuing(self, token: APIToken) -> None:
         """Refuse callers who could not issue this token."""
-        if not self.may_issue(token):
+        if not may_issue(self.request, token.owner):
             raise self.refusal(token)
 
     def require_own_limits(self, token: APIToken) -> None:
-        """Refuse a limited token that would get around its limits by another one.
-
-        A new token of the same owner gets the limits of the caller, so a new secret and
-        lifted limits have to stay within these, too.
-        """
-        bearer, by = self.request.auth, self.request.actor
-        if bearer is None or (by.kind, by.name) != (token.owner_kind, token.owner.name):
-            return
-        if is_wider(limits_of(bearer), limits_of(token)):
-            raise Forbidden(
-                "This token may be used from some networks or at some rate only, and"
-                f" token {token} would have wider limits: sign in, or use another"
-                " token."
-            )
+        """Refuse a limited token that would get around its limits by this one."""
+        require_own_limits(
+            self.request, token.owner, limits_of(token), f"token {token}"
+        )
 
     @staticmethod
     def refusal(token: APIToken) -> Forbidden:
@@ -358,8 +316,8 @@ class TokenView(OneTokenView):
     )
     def patch(self, request: APIRequest, token_id: str) -> HttpResponse:
         data, token, by = self.read_body(), self.find_valid(), request.actor
-        may_issue = self.may_issue(token)
-        if not may_issue and data.keys() - {"note", "scopes"}:
+        is_issuer = may_issue(request, token.owner)
+        if not is_issuer and data.keys() - {"note", "scopes"}:
             raise self.refusal(token)
         # A refused change leaves the others undone.
         with transaction.atomic():
@@ -367,8 +325,11 @@ class TokenView(OneTokenView):
             rows = APIToken.objects.select_related("user", "service")
             token = locked(rows.filter(pk=token.pk)).first() or token
             if "scopes" in data:
-                change = change_scopes if may_issue else narrow_token
-                token = change(token, check_names(data["scopes"], "scopes"), by=by)
+                scopes = check_names(data["scopes"], "scopes")
+                if is_issuer and is_widened(token, scopes):
+                    require_recent_sign_in(request)
+                change = change_scopes if is_issuer else narrow_token
+                token = change(token, scopes, by=by)
             if "expires_in" in data:
                 token = extend_token(token, data["expires_in"], by=by)
             if data.keys() & {"networks", "rate_limit"}:
@@ -406,6 +367,7 @@ class RotationView(OneTokenView):
         data, token = self.read_body(), self.find_valid()
         self.require_issuing(token)
         self.require_own_limits(token)
+        require_recent_sign_in(request)
         key = request.META.get(IDEMPOTENCY_KEY, "")
         token, secret = rotate_token(token, by=request.actor, key=key, **data)
         response = Response({**managed_json(token), "token": secret})
@@ -430,6 +392,8 @@ class StateView(OneTokenView):
         token = self.find_valid()
         if action in ("enable", "unfreeze"):
             self.require_issuing(token)
+        if action == "unfreeze":
+            require_recent_sign_in(request)
         row = APIToken.objects.filter(pk=token.pk)
         if action == "disable":
             disable_tokens(row, by=by)

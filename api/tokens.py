@@ -261,7 +261,8 @@ class UserTokensView(HubAPIView):
             owner.user,
             by=request.actor,
             scopes=read_scopes(body),
-            note=read_note(body, request.actor, name),
+            note=read_note(body),
+            usual_note=usual_note(request.actor, name),
             expires_in=body.get("expires_in"),
             **self.inherited_limits(owner),
         )
@@ -329,15 +330,17 @@ class UserTokenView(HubAPIView):
         return APIToken.from_db(DEFAULT_DB_ALIAS, FOUND, row)
 
 
-def read_note(body: dict[str, Any], by: Actor, owner: str) -> str:
-    """Return the note of a new token, by default with the name of the actor."""
+def read_note(body: dict[str, Any]) -> Any:
+    """Return the note in a body; the action checks its type."""
     note = body.get("note")
     if isinstance(note, int | float):
         # As in JupyterHub, a number is used as text, and true is one.
-        note = str(note + 0) if note else ""
-    if note:
-        # The action checks the type of the note.
-        return note
+        return str(note + 0) if note else ""
+    return note or ""
+
+
+def usual_note(by: Actor, owner: str) -> str:
+    """Return the note of a token for which nobody wrote one."""
     if by.kind == "user" and by.name == owner:
         return DEFAULT_NOTE
     return f"{DEFAULT_NOTE} by {by.kind} {by.name}"

@@ -28,7 +28,7 @@ from scopes.definitions import SCOPES, implied
 from services.models import Service
 from tests import factories
 from tests.servers.settler import Settler
-from tokens import activity, verification
+from tokens import activity, rates, verification
 
 API = "/hub/api"
 BUILT_IN = frozenset(SCOPES) - {name for name in SCOPES if name.startswith("custom:")}
@@ -98,6 +98,7 @@ def forget() -> None:
     verification.forget()
     forget_imported_digests()
     activity.forget()
+    rates.forget()
     uses.forget()
     if SCOPES.keys() != BUILT_IN:
         for name in SCOPES.keys() - BUILT_IN:

@@ -95,6 +95,7 @@ def issue_token(
     by: Actor,
     scopes: Sequence[str] | None = None,
     note: str = "",
+    usual_note: str = "",
     expires_in: int | None = None,
     session_id: str | None = None,
     client_id: str = "",
@@ -118,12 +119,14 @@ def issue_token(
 
     The policy for the owner applies to all but tokens of servers and of the processes
     of services. A token for an OAuth client is made to fit it, because its user chose
-    nothing. `is_approved` says that an administrator approved the scopes.
+    nothing. `is_approved` says that an administrator approved the scopes. `usual_note`
+    is the note if nobody wrote one, which is refused where a policy requires a note.
     """
     now = now or timezone.now()
     asked = _Asked(
         scopes=scopes,
         note=note,
+        usual_note=usual_note,
         expires_in=expires_in,
         networks=check_networks(networks),
         client_id=client_id,
@@ -134,7 +137,6 @@ def issue_token(
     token = APIToken(
         tag_key=format.key_id(tag_keys[0]) if tag_keys else "",
         origin=APIToken.Origin.GENERATED,
-        note=note,
         rate_limit=check_rate_limit(rate_limit),
         purpose=purpose or usual_purpose(owner, client_id, via),
         created_via=via,
@@ -184,6 +186,7 @@ class _Asked:
 
     scopes: Sequence[str] | None
     note: str
+    usual_note: str
     expires_in: int | None
     networks: list[str] | None
     client_id: str
@@ -215,6 +218,7 @@ def _fit(token: APIToken, owner: User | Service, asked: _Asked, rules: Policy) -
             scopes = policy.bounded(rules, owner, scopes)
     life = None if expires_in is None else timedelta(seconds=expires_in)
     token.scopes = scopes
+    token.note = asked.note or asked.usual_note
     token.expires_at = None if life is None else token.created + life
     token.networks = policy.check_networks(rules, asked.networks)
 
@@ -919,6 +923,11 @@ def _checked_scopes(scopes: Any) -> list[str]:
         raise Invalid("token scopes must be a list of strings")
     check_scopes(scopes)
     return list(dict.fromkeys(scopes))
+
+
+def is_widened(token: APIToken, scopes: Sequence[str]) -> bool:
+    """Tell whether these scopes would give a token more than it has."""
+    return bool(_beyond(token, _checked_scopes(scopes)))
 
 
 def _beyond(token: APIToken, scopes: list[str]) -> frozenset[str]:

@@ -25,6 +25,7 @@ from accounts.models import User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
+from scopes.access import Access
 from scopes.definitions import INHERIT
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tokens import policy
@@ -131,16 +132,20 @@ def decide(
     is_approved: bool,
     note: str = "",
     by: Actor,
+    access: Access | None = None,
     now: datetime | None = None,
 ) -> None:
-    """Approve or refuse a request, with a note for the person who asked."""
+    """Approve or refuse a request, with a note for the person who asked.
+
+    `access` are the rights of the caller, if they are not those of the user `by`.
+    """
     now = now or timezone.now()
     note = _text(note, "note")
     user = request.user
     if by.kind == "user" and by.name == user.name:
         raise Forbidden("Another administrator has to decide about your own request.")
     if is_approved:
-        _check_rights(request, by)
+        _check_rights(request, by, access)
     after = State.APPROVED if is_approved else State.REFUSED
     if is_approved and request.token is not None:
         # Before the row of the request is locked, see database/locks.py.
@@ -161,14 +166,15 @@ def decide(
     _mail("decided", request, [user.email] if user.is_active and user.email else [])
 
 
-def _check_rights(request: TokenRequest, by: Actor) -> None:
+def _check_rights(request: TokenRequest, by: Actor, access: Access | None) -> None:
     """Refuse an approval of scopes that the approving person does not hold."""
-    if by.kind != "user":
-        return
+    if access is None:
+        if by.kind != "user":
+            return
+        access = User.objects.get(name=by.name).access
     rules = policy.policy_for(request.user)
     scopes = request.scopes or [INHERIT]
     powerful = policy.needing_approval(rules, request.user, scopes)
-    access = User.objects.get(name=by.name).access
     lacking = access.lacking(powerful, members_among)
     if lacking:
         raise Forbidden(
@@ -180,7 +186,11 @@ def _check_rights(request: TokenRequest, by: Actor) -> None:
 @sensitive_variables("secret")
 @transaction.atomic
 def collect(
-    request: TokenRequest, *, by: Actor, now: datetime | None = None
+    request: TokenRequest,
+    *,
+    by: Actor,
+    via: CreatedVia = CreatedVia.PAGE,
+    now: datetime | None = None,
 ) -> tuple[APIToken, str]:
     """Issue the token of an approved request; return it with its secret.
 
@@ -198,10 +208,11 @@ def collect(
         by=by,
         scopes=request.scopes or [INHERIT],
         note=request.note,
+        usual_note=f"Approved as {request}",
         expires_in=request.expires_in,
         networks=request.networks,
         rate_limit=request.rate_limit,
-        via=CreatedVia.PAGE,
+        via=via,
         is_approved=True,
         now=now,
     )

@@ -9,11 +9,13 @@ from django import forms
 from django.utils import timezone
 
 from accounts.models import User
+from scopes.definitions import NO_SCOPE
 from scopes.grammar import describe
 from tokens.actions import MAX_NOTE_LENGTH
 from tokens.forms import ExpiryFields, words_of
 from tokens.least_privilege import scopes_within
 from tokens.models import APIToken
+from tokens.scope_picker import offer
 
 # Most networks of one token.
 MOST_NETWORKS = 20
@@ -65,6 +67,44 @@ class NarrowForm(ChangeForm):
             (text, f"{describe(text, to_owner=True)} ({text})") for text in texts
         ]
         field.initial = list(self.token.scopes)
+
+
+class WidenForm(ChangeForm):
+    """Scopes to add, of those that the owner has and the token lacks."""
+
+    scopes = forms.MultipleChoiceField(
+        label="Add", required=False, widget=forms.CheckboxSelectMultiple
+    )
+    more_scopes = forms.CharField(
+        label="Further scopes",
+        required=False,
+        max_length=4_000,
+        help_text="With filters, as in read:users!group=math; separated by blanks.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        held = set(scopes_within(self.token, self.user))
+        field: Any = self.fields["scopes"]
+        field.choices = [
+            (choice.scope, f"{choice.words} ({choice.scope})")
+            for _, choices in offer(self.user)
+            for choice in choices
+            if choice.scope not in held and choice.scope != NO_SCOPE
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        """Set `token_scopes`, all raw scopes that the token is to have."""
+        data = super().clean() or {}
+        chosen = [
+            *data.get("scopes", ()),
+            *words_of(data.get("more_scopes") or ""),
+        ]
+        if not chosen and not self.errors:
+            raise forms.ValidationError("Choose at least one permission.")
+        kept = [scope for scope in self.token.scopes if scope != NO_SCOPE]
+        data["token_scopes"] = list(dict.fromkeys([*kept, *chosen]))
+        return data
 
 
 class LimitsForm(ChangeForm):

@@ -191,9 +191,6 @@ class TokenForm(ExpiryFields):
     def managed_groups(self) -> list[str]:
         return presets.managed_groups(self.user)
 
-    def clean_note(self) -> str:
-        return self.cleaned_data["note"] or DEFAULT_NOTE
-
     def clean_more_scopes(self) -> list[str]:
         return words_of(self.cleaned_data["more_scopes"])
 

@@ -24,7 +24,13 @@ from scopes.definitions import INHERIT
 from scopes.refusals import Refusal
 from tokens import approvals, presets
 from tokens.actions import issue_token
-from tokens.forms import FilteredScopeForm, TokenForm, initial_of, words_of
+from tokens.forms import (
+    DEFAULT_NOTE,
+    FilteredScopeForm,
+    TokenForm,
+    initial_of,
+    words_of,
+)
 from tokens.models import APIToken, CreatedVia
 from tokens.operations import callable_with, changes_others
 from tokens.policy import NeedsApproval
@@ -144,6 +150,7 @@ class NewTokenView(OwnTokensMixin, FormView):
                 self.user,
                 by=self.actor,
                 note=data["note"],
+                usual_note=DEFAULT_NOTE,
                 expires_in=data["lifetime"],
                 scopes=scopes,
                 via=CreatedVia.PAGE,

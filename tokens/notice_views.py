@@ -12,11 +12,13 @@ from django.views import View
 from django.views.generic import UpdateView
 
 from accounts.mixins import SignedInMixin
+from scopes.refusals import Invalid
 from tokens.models import TokenPreferences
 from tokens.notices import (
     EARLIEST_REMINDER,
     MOST_REMINDERS,
     REMINDER_DAYS,
+    check_days,
     confirm,
     sends_mails,
     unseen_by,
@@ -57,12 +59,10 @@ class PreferencesForm(forms.ModelForm):
             return None
         if not all(text.isascii() and text.isdigit() for text in texts):
             raise forms.ValidationError("Write numbers of days, as in 14, 3, 1.")
-        days = sorted({int(text) for text in texts}, reverse=True)
-        if days[0] > EARLIEST_REMINDER or days[-1] < 1:
-            raise forms.ValidationError(f"Choose from 1 to {EARLIEST_REMINDER} days.")
-        if len(days) > MOST_REMINDERS:
-            raise forms.ValidationError(f"Choose at most {MOST_REMINDERS} numbers.")
-        return None if tuple(days) == REMINDER_DAYS else days
+        try:
+            return check_days([int(text) for text in texts])
+        except Invalid as refusal:
+            raise forms.ValidationError(refusal.for_people) from None
 
     def save(self, commit: bool = True) -> Any:
         self.instance.reminder_days = self.cleaned_data["days"]

@@ -13,7 +13,7 @@ mails of their own (`tokens/leaks.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Actor
 from database.locks import delete_all, locked
+from scopes.refusals import Invalid
 from tokens.models import APIToken, Purpose, TokenNotice, TokenPreferences
 
 logger = logging.getLogger(__name__)
@@ -213,6 +214,34 @@ def unseen_by(user: User) -> QuerySet[TokenNotice]:
 def confirm(notices: QuerySet[TokenNotice], now: datetime | None = None) -> int:
     """Store that the owner has seen these notices; return their number."""
     return notices.filter(seen_at=None).update(seen_at=now or timezone.now())
+
+
+# Preferences
+
+
+def set_preferences(user: User, changes: Mapping[str, Any]) -> TokenPreferences:
+    """Store which mails an owner wants; keys are columns, others stay as they are."""
+    checked = dict(changes)
+    if "reminder_days" in checked:
+        checked["reminder_days"] = check_days(checked["reminder_days"])
+    chosen, _ = TokenPreferences.objects.update_or_create(user=user, defaults=checked)
+    return chosen
+
+
+def check_days(days: Any) -> list[int] | None:
+    """Return the days of reminders, the most first; null is the hub's default."""
+    if days is None:
+        return None
+    if not isinstance(days, list | tuple) or not all(type(day) is int for day in days):
+        raise Invalid("reminder_days is a list of numbers of days, or null.")
+    found = sorted(set(days), reverse=True)
+    if not found:
+        return None
+    if found[0] > EARLIEST_REMINDER or found[-1] < 1:
+        raise Invalid(f"Choose from 1 to {EARLIEST_REMINDER} days.")
+    if len(found) > MOST_REMINDERS:
+        raise Invalid(f"Choose at most {MOST_REMINDERS} numbers of days.")
+    return None if tuple(found) == REMINDER_DAYS else found
 
 
 # Mailing

@@ -19,9 +19,11 @@ from django.views.generic import DetailView
 from accounts.models import User
 from accounts.proof import proof_page
 from audit.models import Event
+from scopes.definitions import INHERIT
 from scopes.refusals import Refusal
 from tokens import activity, approvals
 from tokens.actions import (
+    change_scopes,
     disable_tokens,
     enable_tokens,
     extend_token,
@@ -38,12 +40,13 @@ from tokens.change_forms import (
     NarrowForm,
     NoteForm,
     RotateForm,
+    WidenForm,
 )
 from tokens.least_privilege import granted_scopes, used_scopes
 from tokens.models import APIToken, APITokenQuerySet, CreatedVia
 from tokens.new_token import show_once
 from tokens.operations import callable_with
-from tokens.policy import AgainstPolicy
+from tokens.policy import AgainstPolicy, NeedsApproval
 from tokens.usage_chart import usage_chart
 from tokens.views import OwnTokensMixin
 
@@ -76,6 +79,12 @@ CHANGES = {
         "Narrow the permissions",
         "A permission that is removed can't be given back; that needs another token.",
         "Keep only the selected",
+    ),
+    "widen": Change(
+        WidenForm,
+        "Widen the permissions",
+        "Only to what you may do yourself, and as the hub's policy allows.",
+        "Add the selected",
     ),
     "limits": Change(
         LimitsForm,
@@ -174,6 +183,8 @@ class TokenView(OwnTokensMixin, DetailView):
             hidden.add("enable")
         if token.frozen_at is None:
             hidden.add("unfreeze")
+        if INHERIT in token.scopes:
+            hidden.add("widen")
         return [
             (name, change, given.get(name) or form_of(name, token, self.user))
             for name, change in CHANGES.items()
@@ -206,7 +217,7 @@ class ChangeView(TokenView):
             return getattr(self, f"change_{name}")(form)
         except AgainstPolicy as refusal:
             form.add_error(None, refusal.for_people)
-            self.asks = name == "expiry"
+            self.asks = name == "expiry" or isinstance(refusal, NeedsApproval)
             return self.show_again(name, form)
         except Refusal as refusal:
             form.add_error(None, refusal.for_people)
@@ -257,6 +268,25 @@ class ChangeView(TokenView):
     def change_narrow(self, form: forms.Form) -> HttpResponse:
         narrow_token(self.object, form.cleaned_data["scopes"], by=self.actor)
         return self.done("Narrowed the token.")
+
+    def change_widen(self, form: forms.Form) -> HttpResponse:
+        scopes = form.cleaned_data["token_scopes"]
+        page = self.proof_page()
+        if page is not None:
+            return HttpResponseRedirect(page)
+        if self.request.POST.get("step") == "ask":
+            self.asks = True
+            approvals.ask(
+                self.user,
+                by=self.actor,
+                token=self.object,
+                scopes=scopes,
+                reason=self.request.POST.get("reason", ""),
+                via=CreatedVia.PAGE,
+            )
+            return self.done("Asked for the approval.")
+        change_scopes(self.object, scopes, by=self.actor)
+        return self.done("Widened the token.")
 
     def change_limits(self, form: forms.Form) -> HttpResponse:
         data = form.cleaned_data

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.django_db
 NOW = 1_800_000_000 - 1_800_000_000 % 60
 
 
-@pytest.fixture(autouse=True)
-def forget() -> None:
-    rates.forget()
-
-
 def test_a_token_is_refused_beyond_its_limit_until_the_minute_ends(alan: User) -> None:
     client = BearerClient(make_token(alan, rate_limit=2)[1])
 

@@ -34,7 +34,7 @@ from tests.factories import (
     make_token,
     make_user,
 )
-from tokens.models import APIToken
+from tokens.models import APIToken, TokenNotice, TokenPreferences, TokenRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +139,7 @@ def rows(*lines: tuple[Any, ...], **more: Any) -> list[Endpoint]:
 U = "users/<name:name>"
 G = "groups/<name:name>"
 T = "tokens/<name:token_id>"
+R = "tokens/requests/<name:request_id>"
 S = "<name:owner>/<name:server_name>"
 SHARE = {"user": "mallory"}
 NAME_TOO = ("read:users:name",)
@@ -189,6 +190,65 @@ PROTECTED = [
             ("tokens",),
             ALAN,
             204,
+        ),
+        ("GET", "tokens/requests", "tokens/requests", ("read:tokens",), USERS),
+        ("GET", R, "tokens/requests/{request}", ("read:tokens",), ALAN),
+        ("DELETE", R, "tokens/requests/{request}", ("tokens",), ALAN, 204),
+        # There is nothing to collect before the approval.
+        (
+            "POST",
+            f"{R}/collect",
+            "tokens/requests/{request}/collect",
+            ("tokens",),
+            ALAN,
+            409,
+        ),
+        (
+            "POST",
+            f"{R}/<name:decision>",
+            "tokens/requests/{request}/approve",
+            ("admin:users",),
+            ALAN,
+        ),
+        (
+            "POST",
+            f"{U}/token-requests",
+            "users/alan/token-requests",
+            ("tokens",),
+            ALAN,
+            201,
+            {"reason": "CI", "note": "ci"},
+        ),
+        (
+            "GET",
+            f"{U}/token-notices",
+            "users/alan/token-notices",
+            ("read:tokens",),
+            ALAN,
+        ),
+        (
+            "DELETE",
+            f"{U}/token-notices/<name:notice_id>",
+            "users/alan/token-notices/{notice}",
+            ("tokens",),
+            ALAN,
+            204,
+        ),
+        (
+            "GET",
+            f"{U}/token-preferences",
+            "users/alan/token-preferences",
+            ("read:tokens",),
+            ALAN,
+        ),
+        (
+            "PATCH",
+            f"{U}/token-preferences",
+            "users/alan/token-preferences",
+            ("tokens",),
+            ALAN,
+            200,
+            {"mail_created": False},
         ),
         ("GET", "tokens", "tokens", ("read:tokens",), TOKENS),
         ("GET", T, "tokens/{token}", ("read:tokens",), TOKEN),
@@ -515,7 +575,9 @@ def cast() -> dict[str, str]:
                 make_share(server, user=alan, scopes=["access:servers"])
                 make_share(server, group=math, scopes=["access:servers"])
     token, _ = make_token(alan)
-    return {"token": f"a{token.pk}"}
+    asked = TokenRequest.objects.create(user=alan, reason="CI")
+    notice = TokenNotice.objects.create(token=token, kind=TokenNotice.Kind.DISABLED)
+    return {"token": f"a{token.pk}", "request": str(asked), "notice": f"n{notice.pk}"}
 
 
 def call(endpoint: Endpoint, bearer: Any, secret: str | None, cast: Any) -> Any:
@@ -562,6 +624,9 @@ def state() -> dict[str, Any]:
                 "pk", "note", "public_id", "disabled_at", "revoked_at"
             )
         ),
+        "requests": list(TokenRequest.objects.values_list("pk", "state")),
+        "notices": list(TokenNotice.objects.values_list("pk", "seen_at")),
+        "preferences": list(TokenPreferences.objects.values_list()),
         "shares": list(Share.objects.values_list("pk", "scopes")),
         "codes": list(ShareCode.objects.values_list("pk")),
     }
@@ -780,6 +845,7 @@ NAMED = [
 ]
 MISSING = {
     "tokens/{token}": "tokens/a987654321",
+    "tokens/requests/{request}": "tokens/requests/r987654321",
     "users/alan": "users/nobody",
     "groups/math": "groups/nothing",
     "services/portal": "services/nothing",

@@ -16,8 +16,16 @@ from accounts.adapter import PROVEN_AT
 from accounts.models import User
 from audit.models import Actor
 from tests.factories import make_client, make_group, make_token, make_user
-from tokens.actions import freeze_tokens
-from tokens.models import APIToken, TokenDay, TokenOperation, TokenUse
+from tokens import approvals
+from tokens.actions import freeze_tokens, rotate_token
+from tokens.models import (
+    APIToken,
+    TokenDay,
+    TokenOperation,
+    TokenPolicy,
+    TokenRequest,
+    TokenUse,
+)
 from tokens.verification import verify
 
 pytestmark = pytest.mark.django_db
@@ -231,6 +239,90 @@ def test_a_rotation_and_unfreezing_need_a_recent_sign_in(as_: SignIn) -> None:
     token.refresh_from_db()
     assert token.frozen_at is not None
     assert token.rotated_at is None
+
+
+def test_a_token_is_widened_within_the_rights_of_its_owner(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    browser = as_(alan)
+    address = f"{page_of(token)}/widen"
+    page = text_of(browser.get(page_of(token)))
+    assert 'value="tokens!user"' in page
+    # What the token has already is not offered.
+    offered = page.partition(address)[2].partition("</form>")[0]
+    assert 'value="read:users!user"' not in offered
+
+    reply = browser.post(
+        address,
+        {"scopes": ["tokens!user"], "more_scopes": "access:servers!server=alan/"},
+    )
+
+    assert reply.status_code == 302
+    token.refresh_from_db()
+    assert token.scopes == [
+        *("read:users!user", "servers!user", "tokens!user"),
+        "access:servers!server=alan/",
+    ]
+    for fields in ({}, {"more_scopes": "admin:users"}, {"more_scopes": "nonsense"}):
+        assert browser.post(address, fields).status_code == 400
+    token.refresh_from_db()
+    assert len(token.scopes) == 4
+
+
+def test_a_token_with_all_permissions_can_not_be_widened(
+    as_: SignIn, alan: User
+) -> None:
+    token, _ = make_token(alan)
+
+    assert "/widen" not in text_of(as_(alan).get(page_of(token)))
+
+
+def test_widening_needs_a_recent_sign_in(as_: SignIn) -> None:
+    owner = make_user("prover", password="a long password")
+    token, _ = make_token(owner, scopes=["read:users!user"])
+    browser = as_(owner)
+    session = browser.session
+    session[PROVEN_AT] = 0
+    session.save()
+
+    reply = browser.post(f"{page_of(token)}/widen", {"scopes": ["tokens!user"]})
+
+    assert "/reauthenticate/" in reply.url
+    token.refresh_from_db()
+    assert token.scopes == ["read:users!user"]
+
+
+def test_a_policy_may_want_an_approval_of_wider_scopes(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    TokenPolicy.objects.create(approval_scopes=["tokens"])
+    browser = as_(alan)
+    address = f"{page_of(token)}/widen"
+    fields = {"scopes": ["tokens!user"]}
+
+    refused = browser.post(address, fields)
+    assert refused.status_code == 400
+    assert "Ask for approval" in text_of(refused)
+    reply = browser.post(address, {**fields, "step": "ask", "reason": "CI"})
+    assert reply.status_code == 302
+
+    asked = TokenRequest.objects.get()
+    assert (asked.token, asked.reason) == (token, "CI")
+    token.refresh_from_db()
+    assert "tokens!user" not in token.scopes
+    approvals.decide(asked, is_approved=True, by=Actor.system("test"))
+    token.refresh_from_db()
+    assert token.scopes == ["read:users!user", "servers!user", "tokens!user"]
+
+
+def test_an_earlier_secret_works_until_its_end(as_: SignIn, alan: User) -> None:
+    token, _ = make_token(alan)
+    rotate_token(token, by=Actor.system("test"), overlap=3600)
+    assert "works until" in text_of(as_(alan).get(page_of(token)))
+
+    rotate_token(token, by=Actor.system("test"), overlap=0)
+
+    assert "works until" not in text_of(as_(alan).get(page_of(token)))
 
 
 def test_disabling_and_enabling(as_: SignIn, alan: User) -> None:

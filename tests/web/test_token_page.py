@@ -21,7 +21,7 @@ from tests.factories import make_client, make_token, make_user
 from tokens import activity
 from tokens.actions import disable_tokens, revoke_token
 from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
-from tokens.models import APIToken
+from tokens.models import APIToken, TokenPolicy
 from tokens.scope_picker import offer
 from tokens.verification import verify
 
@@ -254,6 +254,21 @@ def test_an_empty_note_is_replaced_by_the_origin_of_the_token(
     as_(alan).post(REQUEST, {**ANSWERS, "note": "  "})
 
     assert APIToken.objects.get().note == DEFAULT_NOTE
+
+
+def test_a_policy_may_require_a_note(as_: SignIn, alan: User, bearer: Any) -> None:
+    TokenPolicy.objects.create(note_required=True)
+
+    page = as_(alan).post(REQUEST, {**ANSWERS, "note": "  "})
+    assert page.status_code == 400
+    assert "A note is required" in text_of(page)
+    _, secret = make_token(alan, note="calls the API")
+    for body in ({}, {"note": ""}, {"note": " "}):
+        reply = bearer(secret).post("/hub/api/users/alan/tokens", body)
+        assert reply.status_code == 403
+        assert "A note is required" in reply.json()["message"]
+    assert APIToken.objects.count() == 1
+    assert as_(alan).post(REQUEST, {**ANSWERS, "note": "CI"}).status_code == 200
 
 
 def test_gives_what_was_picked_and_written(as_: SignIn, alan: User) -> None:

@@ -356,3 +356,7 @@ class PreviousSecret(models.Model):
 
     def __str__(self) -> str:
         return f"earlier secret of a{self.token_id}"
+
+    @property
+    def is_valid(self) -> bool:
+        return self.ends_at > timezone.now()

@@ -50,6 +50,8 @@ class TokenDay(models.Model):
 
     class Meta:
         ordering = ("day",)
+        # For the trend of all tokens, and for the purge.
+        indexes = (models.Index(fields=("day",), name="token_day"),)
         constraints = (
             models.UniqueConstraint(fields=("token", "day"), name="token_day_is_one"),
         )
