@@ -179,7 +179,9 @@ class AccountAdapter(DefaultAccountAdapter):
     def pre_login(
         self, request: HttpRequest, user: User, **kwargs: Any
     ) -> HttpResponse | None:
-        if not admits(user.name):
+        # The class that has just authenticated a person has decided already.
+        is_decided = getattr(request, "admitted_by_class", None) == user.pk
+        if not is_decided and not admits(user.name):
             self.authentication_failed(request, username=user.name)
             return refuse(request, not_listed(user.name))
         return super().pre_login(request, user, **kwargs)

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 
 from accounts.actions import create_user, update_user
 from accounts.hashing import spend_time
-from accounts.hosting.sign_in import check_password, settle_answer
+from accounts.hosting.sign_in import check_password, may_enter, settle_answer
 from accounts.models import User
 from accounts.naming import is_valid_name, normalise_name
 from audit.models import Actor
@@ -32,8 +32,7 @@ def admits(name: str) -> bool:
     if name in hub.blocked_users or not is_valid_name(name):
         return False
     if hub.is_hosted:
-        # The class has decided, or decides at the next sign-in by it.
-        return True
+        return may_enter(name)
     if hub.allow_all or name in hub.admin_users or name in hub.allowed_users:
         return True
     return hub.allow_existing_users and User.objects.filter(name=name).exists()

@@ -43,7 +43,7 @@ from web.bodies import (
 )
 from web.deferred import Deferred
 from web.environ import Environ, make_environ, path_of
-from web.outside import MOVES, Move, OutsidePool, may_wait
+from web.outside import THREADS, MOVES, Move, OutsidePool, may_wait
 from web.paths import is_api_path
 from web.responses import RETRY_AFTER, ResponseSender, Send, refusal, settled
 from web.threads import FairThreads
@@ -80,7 +80,8 @@ class Application:
         # Calls wait for PostgreSQL most of the time, but hardly ever for SQLite.
         at_once = 1 if vendor_in_use() == "sqlite" else max(2, threads // 2)
         self.pool = FairThreads(threads, max(1, threads // 4), "web", at_once)
-        self.outside = OutsidePool()
+        # Most threads only wait for the class that signs people in.
+        self.outside = OutsidePool(THREADS * (4 if settings.HUB.is_hosted else 1))
 
         async def ask(environ: Environ) -> bool:
             return await self.pool.run(caller_of(environ), is_identified, environ)

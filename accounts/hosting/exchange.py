@@ -104,18 +104,18 @@ def exchange(
     )
 
 
-def ask(asked: dict[str, Any]) -> Any:
-    """Make the call `respond`; tell the host first who has an account, if it matters.
+def ask(asked: dict[str, Any], call: str = "respond") -> Any:
+    """Make a call about who may enter; first tell the host who has an account.
 
     A class with `allow_existing_users` admits whoever has an account, and learns the
     name of a person only when another site has sent it.
     """
     if not description().allow_existing_users:
-        return client.call("respond", asked)
+        return client.call(call, asked)
     for _ in range(TRIES):
         asked |= User.objects.aggregate(count=Count("pk"), last=Max("pk", default=0))
-        found = client.call("respond", asked)
-        if "knows" not in found:
+        found = client.call(call, asked)
+        if not isinstance(found, dict) or "knows" not in found:
             return found
         tell_accounts(found["knows"], asked["count"], asked["last"])
     raise client.ClassFailed("accounts changed all the time")

@@ -14,9 +14,11 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.http import HttpRequest
 
+from accounts import auth_state
 from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
 from accounts.hosting import client
+from accounts.hosting.description import description
 from accounts.hosting.exchange import accounts_of, ask, facts_of
 from accounts.hosting.forwarding import headers_of
 from accounts.hosting.refresh import reconcile
@@ -49,6 +51,23 @@ def settle_answer(
         return None
     user = apply_answer(found, by=Actor("system", "sign-in", None, address))
     return user if user.is_active else None
+
+
+def may_enter(name: str) -> bool:
+    """Ask the class whether a person may enter whom it has not authenticated itself.
+
+    That is somebody with a passkey, or with another site's word.
+    """
+    user = User.objects.filter(name=name).first()
+    facts: dict[str, Any] = {"name": name, "admin": False, "groups": []}
+    if user is not None:
+        facts = facts_of(user)
+        if description().enable_auth_state:
+            facts["auth_state"] = auth_state.read(user.pk, user.name)
+    try:
+        return bool(ask({"user": facts}, "check_allowed"))
+    except client.ClassFailed:
+        return False
 
 
 def check_password(

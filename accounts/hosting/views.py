@@ -148,6 +148,7 @@ def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse
             set_session_id_cookie(request, again)
             return again
         get_adapter(request).logout(request)
+    request.admitted_by_class = user.pk  # type: ignore[attr-defined]
     login = Login(user=user, redirect_url=target)
     credentials = {"username": user.name}
     response: HttpResponse = perform_password_login(request, credentials, login)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from jupyterhub.auth import LocalAuthenticator, PAMAuthenticator
 
 from controller.management.commands import routes
 from hubsite.config.environment import variables
@@ -80,6 +81,14 @@ def test_variables_exist(page: Path) -> None:
             assert found.rstrip("_") in known | {"HUB"}, f"{found} does not exist"
 
 
+# Settings of classes that the hub hosts; plugins are not installed beside the hub.
+HOSTED = {
+    "PAMAuthenticator": set(PAMAuthenticator.class_traits(config=True)),
+    "LocalAuthenticator": set(LocalAuthenticator.class_traits(config=True)),
+    "LDAPAuthenticator": {"server_address", "bind_dn_template"},
+}
+
+
 @each_page
 def test_settings_exist(page: Path) -> None:
     known = {*declared_places(), *ADVICE, *PLAIN}
@@ -89,6 +98,8 @@ def test_settings_exist(page: Path) -> None:
         section, _, trait = found.partition(".")
         if section.endswith("Spawner"):
             assert trait in spawner_traits(section), f"c.{found} does not exist"
+        elif section in HOSTED:
+            assert trait in HOSTED[section], f"c.{found} does not exist"
         elif section.endswith("OAuthenticator"):
             assert f"Authenticator.{trait}" in known, f"c.{found} does not exist"
         else:

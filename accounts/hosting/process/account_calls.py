@@ -69,6 +69,25 @@ async def reconcile_auth_state(hosted: Hosted, asked: Facts) -> Any:
     )
 
 
+async def check_allowed(hosted: Hosted, asked: Facts) -> bool:
+    """Ask the class whether a user may enter whom it has not just authenticated.
+
+    `asked` has the facts of the `user`. A class that needs more than these to decide
+    raises an error, and nobody enters then.
+    """
+    hosted.put_users(())
+    hosted.put_user(asked["user"])
+    found, name = hosted.authenticator, asked["user"]["name"]
+    model = {"user_info": None, "auth_state": None, **asked["user"]}
+    if not found.validate_username(name):
+        return False
+    if not await maybe_future(found.check_blocked_users(name, model)):
+        return False
+    if found.allow_all:
+        return True
+    return bool(await maybe_future(found.check_allowed(name, model)))
+
+
 async def delete_user(hosted: Hosted, asked: Facts) -> None:
     """Have the class forget an account that is about to be deleted."""
     hosted.put_users(())

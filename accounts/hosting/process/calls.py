@@ -91,6 +91,11 @@ async def answer(hosted: Hosted, asked: Facts) -> Facts:
     With `count` and `last` of the hub's accounts in `asked`, nothing is done before the
     host knows all of them; the result is then `knows`, what it knows so far.
     """
+    return knows(hosted, asked) or await respond(hosted, asked)
+
+
+def knows(hosted: Hosted, asked: Facts) -> Facts | None:
+    """Return which accounts the host knows, if these are not those of the hub."""
     accounts = hosted.known.accounts
     if "last" in asked and (accounts.count, accounts.last) != (
         asked["count"],
@@ -98,7 +103,12 @@ async def answer(hosted: Hosted, asked: Facts) -> Facts:
     ):
         return {"knows": {"count": accounts.count, "last": accounts.last}}
     hosted.admit_accounts()
-    return await respond(hosted, asked)
+    return None
+
+
+async def check_allowed(hosted: Hosted, asked: Facts) -> Any:
+    """Ask whether a user may enter, when the host knows the accounts of `asked`."""
+    return knows(hosted, asked) or await account_calls.check_allowed(hosted, asked)
 
 
 async def add_user(hosted: Hosted, asked: Facts) -> None:
@@ -112,6 +122,7 @@ CALLS: dict[str, Call] = {
     "describe": describe,
     "respond": answer,
     "know_accounts": know_accounts,
+    "check_allowed": check_allowed,
     "add_user": add_user,
     "delete_user": account_calls.delete_user,
     "load_managed_roles": account_calls.load_managed_roles,
