@@ -43,7 +43,7 @@ from web.bodies import (
 )
 from web.deferred import Deferred
 from web.environ import Environ, make_environ, path_of
-from web.outside import THREADS, MOVES, Move, OutsidePool, may_wait
+from web.outside import MOVES, THREADS, Move, OutsidePool, may_wait
 from web.paths import is_api_path
 from web.responses import RETRY_AFTER, ResponseSender, Send, refusal, settled
 from web.threads import FairThreads
