@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from allauth.usersessions.models import UserSession
@@ -55,12 +55,23 @@ pre_deactivate = Hook[[models.QuerySet[User], Actor], object]()
 # and in the transaction.
 pre_delete = Hook[[list[User], Actor], object]()
 
+# Prepares accounts that are about to be created; see `accounts.hosting.accounts`.
+Prepare = Callable[[list[str]], object]
+
 
 # Users
 def create_user(
-    name: str, *, admin: bool = False, by: Actor, by_admin: bool = False
+    name: str,
+    *,
+    admin: bool = False,
+    by: Actor,
+    by_admin: bool = False,
+    prepare: Prepare | None = None,
 ) -> User:
-    """Create one user with exactly this name."""
+    """Create one user with exactly this name.
+
+    `prepare` is called with the names of new users after all checks, and may refuse.
+    """
     check_name(name)
     _require_admin(admin, by, by_admin)
     # Checked without a lock first, because a name that exists needs none.
@@ -78,7 +89,12 @@ def create_user(
 
 
 def create_users(
-    names: Iterable[str], *, admin: bool = False, by: Actor, by_admin: bool = False
+    names: Iterable[str],
+    *,
+    admin: bool = False,
+    by: Actor,
+    by_admin: bool = False,
+    prepare: Prepare | None = None,
 ) -> dict[str, int]:
     """Create those users that do not exist yet; return their ids.
 
@@ -94,6 +110,8 @@ def create_users(
     new = unknown_users(wanted)
     if not _is_admin(by, by_admin):
         refuse_names_with_rights(new)
+    if prepare is not None:
+        prepare(new)
     created: dict[str, int] = {}
     for batch in in_batches(new, partial(add_users, admin=admin, by=by), size=NAMES):
         created |= batch

@@ -77,7 +77,7 @@ def _apply(answer: Answer, by: Actor, makes_account: bool) -> tuple[User, list[i
     user = User.objects.filter(name=answer.name).first()
     if user is None and not makes_account:
         raise NotFound(f"No such user: {answer.name}")
-    roles = None if answer.roles is None else _Roles.of(answer.roles, user)
+    roles = None if answer.roles is None else RoleChanges.of(answer.roles, user)
     groups = None if answer.groups is None else _groups(answer.groups, user)
     with transaction.atomic():
         if groups is not None and len(groups.new) > 1:
@@ -137,11 +137,12 @@ def _settle_admin(user: User, admin: bool | None, by: Actor) -> None:
             user.roles.add(role)
         else:
             user.roles.remove(role)
-        _set_flag(user, admin, by)
+        set_admin_flag(user, admin, by)
     make_user_of(user, by=by)
 
 
-def _set_flag(user: User, admin: bool, by: Actor) -> None:
+def set_admin_flag(user: User, admin: bool, by: Actor) -> None:
+    """Have the flag agree with the role; the caller has changed the role."""
     if user.admin != admin:
         User.objects.filter(pk=user.pk).update(admin=admin)
         user.admin = admin
@@ -223,7 +224,7 @@ def _groups(names: Iterable[str], user: User | None) -> _Groups:
 
 
 @dataclass
-class _Roles:
+class RoleChanges:
     """The roles of an answer, and what has to change for them."""
 
     wanted: dict[str, ManagedRole]
@@ -240,7 +241,13 @@ class _Roles:
     removed: dict[tuple[str, str], dict[int, str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, roles: Iterable[ManagedRole], user: User | None) -> _Roles:
+    def of(
+        cls, roles: Iterable[ManagedRole], user: User | None, *, resets: bool = False
+    ) -> RoleChanges:
+        """Compare roles with those that are stored, and a user's with all of them.
+
+        With `resets`, scopes and descriptions that are empty count as well.
+        """
         wanted = {role.name: role for role in roles}
         held = {} if user is None else dict(user.roles.values_list("name", "pk"))
         known = {role.name: role for role in Role.objects.filter(name__in=wanted)}
@@ -250,10 +257,10 @@ class _Roles:
             updates={
                 name: fields
                 for name, role in known.items()
-                if (fields := _difference(role, wanted[name]))
+                if (fields := _difference(role, wanted[name], resets))
             },
             new=sorted(wanted.keys() - known.keys()),
-            given=wanted.keys() - held.keys(),
+            given=set() if resets else wanted.keys() - held.keys(),
             taken={name: pk for name, pk in held.items() if name not in wanted},
         )
         for role in wanted.values():
@@ -332,6 +339,13 @@ class _Roles:
             record(by, "role.define", "role", name, **_shown(fields))
         keep(Role, *self.ids.values())
 
+    def apply(self, by: Actor) -> None:
+        """Make all changes; of roles alone, without a user."""
+        self.define(by)
+        self.lock_holders()
+        for kind in HOLDERS:
+            self.assign(kind, None, by)
+
     def lock_holders(self) -> None:
         """Lock all other holders that are added or removed."""
         changes = (*self.added.items(), *self.removed.items())
@@ -340,7 +354,7 @@ class _Roles:
             if concerned:
                 lock_all(_model_of(kind)._default_manager.filter(pk__in=concerned))
 
-    def assign(self, kind: str, user: User, by: Actor) -> None:
+    def assign(self, kind: str, user: User | None, by: Actor) -> None:
         """Give roles to holders of a kind, and take them; the flag `admin` follows."""
         for (role, each), who in sorted(self.removed.items()):
             if each == kind:
@@ -348,7 +362,7 @@ class _Roles:
         for (role, each), who in sorted(self.added.items()):
             if each == kind:
                 self._give(role, kind, who, by)
-        if kind == "users":
+        if kind == "users" and user is not None:
             one = {user.pk: user.name}
             for name in sorted(self.taken):
                 self._take(name, kind, one, by)
@@ -364,14 +378,14 @@ class _Roles:
         self._note("role.assign", role, kind, who, by)
         if role == "admin" and kind == "users":
             for user in User.objects.filter(pk__in=who, admin=False):
-                _set_flag(user, True, by)
+                set_admin_flag(user, True, by)
 
     def _take(self, role: str, kind: str, who: Mapping[int, str], by: Actor) -> None:
         getattr(Role(pk=self.ids[role]), kind).remove(*sorted(who))
         self._note("role.withdraw", role, kind, who, by)
         if role == "admin" and kind == "users":
             for user in User.objects.filter(pk__in=who, admin=True):
-                _set_flag(user, False, by)
+                set_admin_flag(user, False, by)
 
     def _note(
         self, act: str, role: str, kind: str, who: Mapping[int, str], by: Actor
@@ -384,15 +398,18 @@ def _model_of(kind: str) -> Any:
     return User if kind == "users" else getattr(Role, kind).rel.related_model
 
 
-def _difference(role: Role, wanted: ManagedRole) -> dict[str, Any]:
+def _difference(role: Role, wanted: ManagedRole, resets: bool) -> dict[str, Any]:
     """Return the fields of a role that an answer changes.
 
-    As in JupyterHub, an empty list of scopes leaves those of the role.
+    As in JupyterHub, an empty list of scopes leaves those of the role, and the role
+    `admin` stays as it is.
     """
     fields: dict[str, Any] = {}
+    if role.name == "admin":
+        return fields
     if wanted.description is not None and wanted.description != role.description:
         fields["description"] = wanted.description
-    if wanted.scopes and list(wanted.scopes) != role.scopes:
+    if (wanted.scopes or resets) and list(wanted.scopes or ()) != role.scopes:
         fields["scopes"] = list(wanted.scopes)
     return fields
 

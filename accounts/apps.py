@@ -8,4 +8,7 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
+        from accounts.hosting.accounts import connect
+
         register_custom_scopes(settings.HUB.custom_scopes)
+        connect()

@@ -16,6 +16,7 @@ from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import orjson
+from django.conf import settings
 from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
@@ -31,6 +32,7 @@ from accounts.actions import (
     refuse_own_deletion,
     update_user,
 )
+from accounts.hosting.accounts import prepare_accounts
 from accounts.models import User
 from accounts.naming import normalise_name
 from accounts.search import name_contains
@@ -60,6 +62,7 @@ from servers.rights import user_target
 from servers.waiting import until_settled
 from tokens import activity
 from web.deferred import Deferred
+from web.outside import waits_for_others
 
 # Statements are made of constants; input is passed as parameters.
 # ruff: noqa: S608
@@ -527,7 +530,11 @@ class UsersView(HubAPIView):
         data = self.read_body()
         names, admin = data["usernames"], data.get("admin", False)
         created = create_users(
-            names, admin=admin, by=request.actor, by_admin=is_admin(request)
+            names,
+            admin=admin,
+            by=request.actor,
+            by_admin=is_admin(request),
+            prepare=prepare_accounts,
         )
         writer = UserWriter(request.access, False)
         rows = all_rows(
@@ -602,7 +609,13 @@ class UserView(OneUserView):
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         data = self.read_body()
         admin = data.get("admin", False)
-        create_user(name, admin=admin, by=request.actor, by_admin=is_admin(request))
+        create_user(
+            name,
+            admin=admin,
+            by=request.actor,
+            by_admin=is_admin(request),
+            prepare=prepare_accounts,
+        )
         return json_response(user_text(request, name), 201)
 
     @extend_schema(
@@ -756,8 +769,13 @@ def read_moment(text: Any, now: datetime) -> datetime:
     return moment
 
 
+users, user = UsersView.as_view(), UserView.as_view()
+if settings.HUB.is_hosted:
+    # The class may have to prepare an account that is created.
+    users, user = waits_for_others(users, "POST"), waits_for_others(user, "POST")
+
 urlpatterns = [
-    path("users", UsersView.as_view(), name="users"),
-    path("users/<name:name>", UserView.as_view(), name="user"),
+    path("users", users, name="users"),
+    path("users/<name:name>", user, name="user"),
     path("users/<name:name>/activity", ActivityView.as_view(), name="activity"),
 ]

@@ -9,6 +9,7 @@ fails is logged and started again after a pause; a task that returns is done.
 from __future__ import annotations
 
 from controller import (
+    authenticator,
     bulk_changes,
     cleanup,
     culler,
@@ -29,6 +30,7 @@ TASK_GROUP: tuple[Task, ...] = (
     server_events.run,
     # Soon, because without routes no server and no service can be reached.
     routing.run,
+    authenticator.run,
     leaks.run,
     bulk_changes.run,
     notices.run,

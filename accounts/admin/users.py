@@ -38,6 +38,7 @@ from accounts.admin.filters import (
 from accounts.admin.lists import ListForm
 from accounts.administrators import keep_administrator
 from accounts.group_actions import check_adding
+from accounts.hosting.accounts import prepare_later
 from accounts.models import Group, User
 from accounts.rights import members_among
 from audit.models import Actor
@@ -246,6 +247,7 @@ class UserAdmin(ScopedAdmin):
                 admin=data["admin"],
                 by=by,
                 by_admin=by_admin,
+                prepare=prepare_later,
             )
             obj.pk = user.pk
             obj.name = user.name
@@ -369,6 +371,7 @@ class UserAdmin(ScopedAdmin):
                     [line.name for line in context["new"]],
                     by=by,
                     by_admin=request.user.admin,
+                    prepare=prepare_later,
                 )
             users = {
                 user.name: user for user in User.objects.filter(pk__in=made.values())

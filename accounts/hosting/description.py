@@ -17,6 +17,8 @@ class Description:
     It changes only with a restart of the hub, so each process asks once.
     """
 
+    # Another one after each start of the host.
+    process: str = ""
     paths: Sequence[str] = ()
     # Those of the paths whose forms need no XSRF value, because other sites send them.
     unchecked_paths: Sequence[str] = ()
@@ -61,9 +63,14 @@ _found: list[Description] = []
 def description() -> Description:
     """Return the description; the first call asks the host for it."""
     if not _found:
-        facts: dict[str, Any] = client.call("describe", patience=client.AT_ONCE)
-        _found.append(Description(**{k: v for k, v in facts.items() if k in KNOWN}))
+        _found.append(read_description())
     return _found[0]
+
+
+def read_description() -> Description:
+    """Ask the host."""
+    facts: dict[str, Any] = client.call("describe", patience=client.AT_ONCE)
+    return Description(**{k: v for k, v in facts.items() if k in KNOWN})
 
 
 def known_description() -> Description | None:

@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import actions as accounts
-from accounts import auth_state, group_actions
+from accounts import auth_state, group_actions, managed_roles
 from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
 from accounts.models import Group, User
@@ -263,6 +263,19 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "take all roles": lambda s: (
         apply_answer(answer(s.alan.name), by=BY),
         apply_answer(Answer("alan", roles=(), groups=()), by=BY),
+    ),
+    "load managed roles": lambda s: (
+        apply_answer(answer(s.alan.name), by=BY),
+        managed_roles.load_managed_roles(
+            managed_roles.read_roles(
+                [
+                    {"name": "role-z", "groups": ["math", "new"], "users": ["grace"]},
+                    {"name": "role-new", "services": ["ci"], "users": ["newcomer"]},
+                ]
+            ),
+            reset=True,
+            by=BY,
+        ),
     ),
     "set auth state": lambda s: auth_state.set_auth_state(s.alan, {"a": 1}, by=BY),
     "delete users": lambda s: accounts.delete_users(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,8 @@ from jupyterhub.utils import maybe_future
 from accounts.hosting.process.application import Hosted
 from accounts.hosting.process.exchange import Exchange, Facts, Recorder, make_request
 from accounts.hosting.process.handlers import answer_of
+
+log = logging.getLogger("hub.authenticator")
 
 
 async def refresh_user(hosted: Hosted, asked: Facts) -> Facts:
@@ -88,11 +92,28 @@ async def check_allowed(hosted: Hosted, asked: Facts) -> bool:
     return bool(await maybe_future(found.check_allowed(name, model)))
 
 
-async def delete_user(hosted: Hosted, asked: Facts) -> None:
-    """Have the class forget an account that is about to be deleted."""
-    hosted.put_users(())
-    user = hosted.put_user(asked["user"])
-    await maybe_future(hosted.authenticator.delete_user(user))
+async def add_users(hosted: Hosted, asked: Facts) -> dict[str, str]:
+    """Have the class prepare accounts; return the errors by name."""
+    return await _for_each(hosted, asked["users"], hosted.authenticator.add_user)
+
+
+async def delete_users(hosted: Hosted, asked: Facts) -> dict[str, str]:
+    """Have the class forget accounts; return the errors by name."""
+    return await _for_each(hosted, asked["users"], hosted.authenticator.delete_user)
+
+
+async def _for_each(
+    hosted: Hosted, users: list[Facts], act: Callable[[Any], Any]
+) -> dict[str, str]:
+    failed = {}
+    for facts in users:
+        hosted.put_users(())
+        try:
+            await maybe_future(act(hosted.put_user(facts)))
+        except Exception as problem:
+            log.debug("%s failed for %s", act, facts["name"], exc_info=problem)
+            failed[facts["name"]] = str(problem) or type(problem).__name__
+    return failed
 
 
 async def load_managed_roles(hosted: Hosted, asked: Facts) -> list[Facts]:

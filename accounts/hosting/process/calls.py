@@ -9,6 +9,7 @@ A user in a call is `hosted.put_user(facts)`, with the facts that the hub sent.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +31,10 @@ HOOKS = (
 )
 
 
+# Another one after each start of the host, which knows nothing of earlier calls.
+PROCESS = secrets.token_hex(8)
+
+
 async def describe(hosted: Hosted, asked: Facts) -> Facts:
     """Return the facts of the class that the hub needs; all are settled at the start.
 
@@ -42,6 +47,7 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
     checks = (BaseHandler.check_xsrf_cookie, LoginHandler.check_xsrf_cookie)
     return {
         "class": type(found).__name__,
+        "process": PROCESS,
         "paths": [str(path) for path, *_ in hosted.own_handlers],
         "unchecked_paths": [
             str(path)
@@ -124,7 +130,8 @@ CALLS: dict[str, Call] = {
     "know_accounts": know_accounts,
     "check_allowed": check_allowed,
     "add_user": add_user,
-    "delete_user": account_calls.delete_user,
+    "add_users": account_calls.add_users,
+    "delete_users": account_calls.delete_users,
     "load_managed_roles": account_calls.load_managed_roles,
     "reconcile_auth_state": account_calls.reconcile_auth_state,
     "refresh_user": account_calls.refresh_user,

@@ -1,0 +1,86 @@
+"""What a hosted authenticator does at a start: its roles, and `add_user` for all.
+
+Both are repeated when the process of the class was started again, because a new
+instance of the class knows nothing of the earlier calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from django.conf import settings
+
+from accounts.hosting import accounts, client
+from accounts.hosting.description import Description, read_description
+from accounts.managed_roles import load_managed_roles, read_roles
+from audit.models import Actor
+from scopes.refusals import Refusal, Unavailable
+
+if TYPE_CHECKING:
+    from controller.term import Term
+
+log = structlog.get_logger("hub.controller")
+
+BY: Final = Actor.system("authenticator")
+# Seconds between two looks at whether the process is another one.
+INTERVAL: Final = 10.0
+# Seconds between two tries while the process does not respond.
+PAUSE: Final = 1.0
+
+
+async def run(term: Term) -> None:
+    """Do what the class does at each start of its process."""
+    if not settings.HUB.is_hosted:
+        return
+    known = ""
+    while True:
+        try:
+            facts = await asyncio.to_thread(read_description)
+            if facts.process != known:
+                await start(term, facts)
+                known = facts.process
+        except (Unavailable, client.ClassFailed):
+            # The client has logged it.
+            await asyncio.sleep(PAUSE)
+            continue
+        await asyncio.sleep(INTERVAL)
+
+
+async def start(term: Term, facts: Description) -> None:
+    if facts.manage_roles:
+        await load_roles(term, facts)
+    if "add_user" in facts.overrides or facts.delete_invalid_users:
+        await add_users(term, facts)
+
+
+async def load_roles(term: Term, facts: Description) -> None:
+    """Load the roles of the class; what is wrong with them is logged."""
+    try:
+        found = await asyncio.to_thread(client.call, "load_managed_roles")
+        roles = read_roles(found)
+        reset = facts.reset_managed_roles_on_startup
+        await term.ask(load_managed_roles, roles, reset=reset, by=BY)
+    except client.ClassFailed:
+        log.error("load_managed_roles failed, so the class's roles stay as they are")
+    except Refusal as problem:
+        log.error("load_managed_roles returned wrong roles", problem=problem.message)
+
+
+async def add_users(term: Term, facts: Description) -> None:
+    """Have the class prepare all accounts, in their order."""
+    last, number, failures = 0, 0, 0
+    while batch := await term.ask(accounts.next_batch, last):
+        users: list[dict[str, Any]] = [user for _, user in batch]
+        failed = await asyncio.to_thread(
+            client.call, "add_users", {"users": users}, patience=accounts.PATIENCE
+        )
+        last, number = batch[-1][0], number + len(batch)
+        for name, problem in failed.items():
+            failures += 1
+            if failures <= accounts.MOST_LOGGED:
+                log.warning("add_user failed", user=name, problem=problem)
+        if failed and facts.delete_invalid_users:
+            await term.ask(accounts.delete_invalid, [*failed], by=BY)
+    log.info("The authenticator has seen all users", number=number, failed=failures)
