@@ -208,7 +208,12 @@ def request_facts(request: HttpRequest) -> dict[str, Any]:
     return {
         "method": request.method,
         "uri": request.get_full_path(),
-        "headers": list(headers_of(request)),
+        # Without the type of the body, which is left out.
+        "headers": [
+            (name, value)
+            for name, value in headers_of(request)
+            if name.lower() != "content-type"
+        ],
         "remote_ip": request.META.get("REMOTE_ADDR", ""),
         "protocol": request.scheme,
     }

@@ -42,15 +42,24 @@ async def refresh_user(hosted: Hosted, asked: Facts) -> Facts:
     return {"is_fresh": True, "answer": answer}
 
 
+class RefreshHandler(BaseHandler):
+    """The handler of a request for which a user is refreshed; it does not respond."""
+
+    def initialize(self, user: Any) -> None:
+        self.user = user
+
+    @property
+    def current_user(self) -> Any:
+        return self.user
+
+
 def _handler(hosted: Hosted, user: Any, request: Facts | None) -> Any:
     """Return a handler of the request for which a user is refreshed."""
     if request is None:
         return None
     made: Any = make_request(request, Recorder(SimpleNamespace(**_context(request))))
     made.exchange = Exchange(current_user=user.name)
-    handler: Any = BaseHandler(hosted.application, made)
-    handler.current_user = user
-    return handler
+    return RefreshHandler(hosted.application, made, user=user)
 
 
 def _context(request: Facts) -> Facts:
