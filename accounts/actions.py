@@ -250,8 +250,7 @@ def invite_user(user: User, *, by: Actor, by_admin: bool = False) -> str:
     The link gives access to the account: show it to the caller only and store it
     nowhere. It expires at the next sign-in, or after some days.
     """
-    if user.admin and not _is_admin(by, by_admin):
-        raise Forbidden("Only admins can modify other admins")
+    leave_administrators_to_administrators(user, by, by_admin)
     record(by, "user.invite", "user", user.name)
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     token = default_token_generator.make_token(user)
@@ -445,6 +444,14 @@ def refuse_own_deletion(user: User, by: Actor) -> None:
     """Raise `Invalid` if users try to delete themselves."""
     if by.kind == "user" and by.name == user.name:
         raise Invalid("Cannot delete yourself!")
+
+
+def leave_administrators_to_administrators(
+    user: User, by: Actor, by_admin: bool
+) -> None:
+    """Raise `Forbidden` if somebody else is to get access to an administrator."""
+    if user.admin and not _is_admin(by, by_admin):
+        raise Forbidden("Only admins can modify other admins")
 
 
 def _is_admin(by: Actor, by_admin: bool) -> bool:

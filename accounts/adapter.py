@@ -40,7 +40,7 @@ from django.utils.crypto import salted_hmac
 
 from accounts.actions import make_user_of
 from accounts.attempts import Attempt, TooMany, remember_browser
-from accounts.backends import admits, settle_account
+from accounts.backends import WaitingError, admits, settle_account
 from accounts.callbacks import CallbackRequest
 from accounts.hashing import PASSWORD_MEMORY, Kind, ceiling
 from accounts.mail import deliver
@@ -156,6 +156,9 @@ class AccountAdapter(DefaultAccountAdapter):
         self.attempt = Attempt(request, name)
         try:
             user = super().authenticate(request, **credentials)
+        except WaitingError as waiting:
+            self.attempt.withdraw()
+            raise ValidationError(str(waiting), code="sign_up") from None
         except Exception:
             # A password that could not be checked is no failure.
             self.attempt.withdraw()

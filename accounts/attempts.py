@@ -29,10 +29,9 @@ from django.http import HttpRequest, HttpResponse
 from web.addresses import plain_address
 from web.cookies import values_of
 
-# Free failures of a pair, or of a known browser; each further one doubles the seconds
-# until the next attempt.
+# Free failures of a pair, or of a known browser, unless configured; each further one
+# doubles the seconds until the next attempt.
 FREE: Final = 5
-FIRST_DELAY: Final = 60
 LONGEST_DELAY: Final = 15 * 60
 # Seconds after the last failure until the count starts again.
 MEMORY: Final = 6 * 3600
@@ -134,11 +133,13 @@ class Attempt:
 
 def delay_after(number: int) -> int:
     """Return the seconds until the next attempt after so many failures."""
-    if number < FREE:
+    free = settings.HUB.failed_logins_allowed or FREE
+    if number < free:
         return 0
+    first = max(settings.HUB.failed_login_delay, 1)
     # Capped, because a large number would be a huge power.
-    doublings = min(number - FREE, 10)
-    return min(int(FIRST_DELAY * 2**doublings), LONGEST_DELAY)
+    doublings = min(number - free, 10)
+    return min(int(first * 2**doublings), max(LONGEST_DELAY, first))
 
 
 # Known browsers
@@ -208,6 +209,24 @@ def _count(key: str) -> int:
         if number and seconds > 0:
             return seconds
         cache.set(key, (number + 1, now), MEMORY)
+        return 0
+
+
+def requests_within(kind: str, most: int, address: str = "") -> int:
+    """Count one request of a kind; return 0, or the seconds until one is allowed.
+
+    So many are allowed within the window: from the network of this address, or from
+    everywhere.
+    """
+    key = _key(kind, network_of(address) if address else "")
+    with _locked(key):
+        now = time.time()
+        number, since = cache.get(key, (0, now))
+        if now - since >= WINDOW:
+            number, since = 0, now
+        if number >= most:
+            return max(1, _until(since + WINDOW))
+        cache.set(key, (number + 1, since), max(1, _until(since + WINDOW)))
         return 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import hashers
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
@@ -19,8 +20,13 @@ from accounts.hashing import spend_time
 from accounts.hosting.sign_in import check_password, may_enter, settle_answer
 from accounts.models import User
 from accounts.naming import is_valid_name, normalise_name
+from accounts.sign_up_actions import shown_at_sign_in, words_for
 from audit.models import Actor
 from scopes.refusals import Conflict
+
+
+class WaitingError(Exception):
+    """The password is that of a sign-up, and there is no account yet."""
 
 
 def admits(name: str) -> bool:
@@ -106,8 +112,14 @@ class HubBackend(BaseBackend):
 def _check_local_password(name: str, password: str) -> bool:
     user = User.objects.filter(name=name).first()
     if user is None or not user.has_usable_password():
-        # As slow as a real check, so that the time does not reveal which users exist.
-        spend_time(name, password)
+        waiting = shown_at_sign_in(name)
+        for row in waiting:
+            if hashers.check_password(password, row.password):
+                raise WaitingError(words_for(row))
+        if not waiting:
+            # As slow as a real check, so that the time does not reveal which users
+            # exist.
+            spend_time(name, password)
         return False
     return user.check_password(password)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from allauth.account import forms as account
 from allauth.mfa import app_settings as mfa_settings
@@ -11,8 +12,22 @@ from allauth.mfa.base import forms as mfa
 from allauth.mfa.totp.forms import ActivateTOTPForm as AllauthActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm as AllauthAddWebAuthnForm
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm
+from django.contrib.auth.password_validation import (
+    password_validators_help_text_html,
+    validate_password,
+)
 from django.core.cache import cache
+
+from accounts.models import NAME_LENGTH, User
+from accounts.naming import is_valid_name, normalise_name
+
+# What NativeAuthenticator and FirstUseAuthenticator refuse in names, and control
+# characters.
+SEPARATORS: Final = re.compile(r"[\s,\x00-\x1f\x7f]")
+# Characters of a password, because each one is read before it is hashed.
+MOST_LETTERS: Final = 1_000
 
 
 class PlainFieldsMixin:
@@ -99,6 +114,75 @@ class WelcomeForm(SetPasswordForm):
         super().set_password_and_save(user, *args, **{**kwargs, "commit": False})
         user.save(update_fields=["password"])
         return user
+
+
+class SignUpForm(forms.Form):
+    """What a person tells who wants an account, under NativeAuthenticator's names."""
+
+    username = forms.CharField(
+        label="Username",
+        max_length=NAME_LENGTH,
+        widget=forms.TextInput(
+            {
+                "autocapitalize": "none",
+                "spellcheck": "false",
+                "autocomplete": "username",
+            }
+        ),
+    )
+    email = forms.EmailField(
+        label="E-mail address",
+        widget=forms.EmailInput({"autocomplete": "email"}),
+    )
+    signup_password = forms.CharField(
+        label="Password",
+        strip=False,
+        max_length=MOST_LETTERS,
+        widget=forms.PasswordInput({"autocomplete": "new-password"}),
+    )
+    signup_password_confirmation = forms.CharField(
+        label="Repeat the password",
+        strip=False,
+        widget=forms.PasswordInput({"autocomplete": "new-password"}),
+    )
+    terms = forms.BooleanField(
+        label="I agree",
+        widget=forms.CheckboxInput({"aria-describedby": "terms"}),
+        error_messages={"required": "Tick the box to sign up."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not settings.HUB.signup_ask_email:
+            del self.fields["email"]
+        if not settings.HUB.signup_terms:
+            del self.fields["terms"]
+        self.fields["signup_password"].help_text = password_validators_help_text_html()
+
+    def clean_username(self) -> str:
+        name = normalise_name(self.cleaned_data["username"])
+        # Some names can be made by an operator, and would be confused with others in
+        # lists or on a page.
+        if not is_valid_name(name) or SEPARATORS.search(name):
+            raise forms.ValidationError(
+                "This can't be a name here. A name has no slash, comma or blank, and "
+                "is not only dots; this hub may have further rules."
+            )
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        password = data.get("signup_password")
+        if password is None:
+            return data
+        if password != data.get("signup_password_confirmation"):
+            self.add_error("signup_password_confirmation", "This is another password.")
+        person = User(name=data.get("username", ""), email=data.get("email", ""))
+        try:
+            validate_password(password, person)
+        except forms.ValidationError as problem:
+            self.add_error("signup_password", problem)
+        return data
 
 
 class OnceMixin:

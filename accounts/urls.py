@@ -17,13 +17,31 @@ from django.conf import settings
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from accounts import views
+from accounts import sign_up_views, views
 from web.bodies import accepts_bodies
 from web.outside import waits_for_others
 
 app_name = "accounts"
+
+# Classes in a process of their own may have pages at these addresses.
+sign_up: list[Any] = [
+    path(
+        "signup",
+        waits_for_others(sign_up_views.SignUpView.as_view(), "POST"),
+        name="signup",
+    ),
+    path("signup/received", sign_up_views.SignedUpView.as_view(), name="signed_up"),
+    path("confirm/<path:link>", sign_up_views.ConfirmView.as_view(), name="confirm"),
+    path("authorize", sign_up_views.AuthorizeView.as_view()),
+    path("authorize/<name>", sign_up_views.AuthorizeView.as_view()),
+    path("discard/<name>", sign_up_views.AuthorizeView.as_view()),
+    path("change-password", sign_up_views.ChangePasswordView.as_view()),
+    path("change-password/<name>", sign_up_views.ChangePasswordView.as_view()),
+]
+
 urlpatterns = [
     path("profile", views.ProfileView.as_view(), name="profile"),
+    *([] if settings.HUB.is_hosted else sign_up),
     path(
         "welcome/<uidb64>/<token>/",
         waits_for_others(views.WelcomeView.as_view(), "POST"),

@@ -174,6 +174,9 @@ class LoginView(AllauthLoginView):
         context["can_reset_password"] = (
             settings.HUB.authenticator_class == "local" and settings.MAILS_LINKS
         )
+        context["can_sign_up"] = (
+            settings.HUB.authenticator_class == "local" and settings.HUB.signup != "off"
+        )
         context["has_password"] = settings.HUB.authenticator_class != "null"
         context["providers"] = get_social_adapter().list_providers(self.request)
         return context

@@ -22,6 +22,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.sign_up_actions import purge_sign_ups
 from audit.models import Actor
 from controller.proxy.client import ProxyError
 from controller.proxy.routes import proxy
@@ -230,6 +231,7 @@ REMOVALS: Final[dict[str, Callable[[datetime], int]]] = {
     "rows of usage": partial(purge_usage, most=BATCH),
     "notices of tokens": partial(purge_notices, most=BATCH),
     "reports of leaks": partial(purge_reports, most=BATCH),
+    "sign-ups": partial(purge_sign_ups, most=BATCH),
     "codes": _remove_codes,
     "requests of devices": _remove_device_requests,
     "invitations": _remove_invitations,

@@ -30,7 +30,7 @@ from web.admin_lists import csv_text
 
 # Rooms and their models, in the order in which the admin lists them.
 ROOMS: Final = {
-    "accounts": ("User", "Group", "Role"),
+    "accounts": ("User", "SignUp", "Group", "Role"),
     "services": ("Service",),
     "tokens": ("APIToken", "TokenPolicy", "TokenRequest"),
     "oauth": ("OAuthClient",),

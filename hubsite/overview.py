@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, DateField, Func, QuerySet, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Group, User
+from accounts.models import Group, SignUp, User
 from audit.models import Event
 from audit.rights import readable_events
 from tokens.models import APIToken, TokenDay, TokenRequest
@@ -51,10 +52,16 @@ class Day(Func):
 def decisions(request: Any) -> Iterator[dict[str, Any]]:
     """Return what waits for a decision, with numbers and addresses."""
     access = request.user.access
+    scopes = SignUp.scope_permissions["change"]
+    waiting = SignUp.objects.filter(state=SignUp.State.PENDING)
+    if access.covers(scopes) and (settings.HUB.signup != "off" or waiting.exists()):
+        url = f"{reverse('admin:accounts_signup_changelist')}?state=pending"
+        number = waiting.order_by().count()
+        yield {"label": "People who signed up", "number": number, "url": url}
     scopes = TokenRequest.scope_permissions["change"]
     if access.has(*scopes):
-        waiting = TokenRequest.objects.filter(state=TokenRequest.State.PENDING)
-        number = access.limit(*scopes, queryset=waiting.order_by()).count()
+        requests = TokenRequest.objects.filter(state=TokenRequest.State.PENDING)
+        number = access.limit(*scopes, queryset=requests.order_by()).count()
         url = ""
         if admin.site.is_registered(TokenRequest):
             url = reverse("admin:tokens_tokenrequest_changelist")

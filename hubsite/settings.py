@@ -284,9 +284,13 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     },
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": 10},
+        "OPTIONS": {"min_length": HUB.password_min_length},
     },
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    *(
+        [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
+        if HUB.password_refuse_common
+        else []
+    ),
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 LOGIN_URL = f"{HUB_PREFIX}login"
@@ -441,7 +445,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = SITE.email_from
 # in mails use PUBLIC_URL, and without it no mail has a link.
 MAILS_LINKS = bool(EMAIL_HOST and PUBLIC_URL)
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
-# There is no sign-up, so unknown addresses get no mail.
+# Nobody else can be made to get a mail, so unknown addresses get none.
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 
 # --------------------------------------------------------------- language and times

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
+from hubsite.config import native
 from hubsite.config.unsupported import (
     KNOWN_AUTHENTICATORS,
     OAUTHENTICATORS,
@@ -51,6 +52,11 @@ class WayIn(NamedTuple):
     def is_hosted(self) -> bool:
         return self.short == "hosted"
 
+    @property
+    def is_native(self) -> bool:
+        """Tell whether the file names the plugin for which the hub has a sign-up."""
+        return self.short == "local" and native.SECTION in self.lineage
+
 
 def find(value: Any, file: Mapping[str, Any] | None = None) -> WayIn:
     """Return the method of `c.JupyterHub.authenticator_class` in a file.
@@ -73,7 +79,13 @@ def find(value: Any, file: Mapping[str, Any] | None = None) -> WayIn:
             if short in OWN and not needs_class:
                 return WayIn(short, lineage)
             return WayIn("hosted", lineage, short)
-    return WayIn("hosted", lineage_of(value), name)
+    if native.is_native(name, ()):
+        # Not loaded, because the plugin may not be installed here.
+        return WayIn("local", (native.SECTION, "Authenticator"))
+    lineage = lineage_of(value)
+    if native.is_native(name, lineage):
+        return WayIn("local", lineage)
+    return WayIn("hosted", lineage, name)
 
 
 def dotted(value: Any) -> str:

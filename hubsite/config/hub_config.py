@@ -20,6 +20,7 @@ from itertools import chain
 from typing import Any
 
 from controller.spawners.classes import BUILT_IN as SPAWNERS
+from hubsite.config.native import READ as NATIVE
 from hubsite.config.publishers import publishers
 from hubsite.config.roles import groups, roles
 from hubsite.config.services import services, tokens
@@ -43,9 +44,11 @@ from hubsite.config.values import (
     public_address,
     routes,
     seconds_range,
+    signup_mode,
     text,
     text_or_function,
     texts_by_text,
+    three_texts,
     token_use,
     tornado_settings,
     whole,
@@ -170,6 +173,85 @@ class HubConfig:
         text,
         "",
         "With `dummy`: the password of all users.",
+    )
+    signup: str = setting(
+        "Hub.signup",
+        signup_mode,
+        "off",
+        "With `local`: who may sign up on the page `/hub/signup`: nobody (`off`), "
+        "everybody, and an operator decides (`approval`), or everybody (`open`).",
+    )
+    signup_ask_email: bool = setting(
+        "Hub.signup_ask_email|NativeAuthenticator.ask_email_on_signup",
+        flag,
+        False,
+        "Whether the page of the sign-up asks for a mail address.",
+    )
+    signup_terms: str = setting(
+        "Hub.signup_terms|NativeAuthenticator.tos",
+        text,
+        "",
+        "HTML beside a box that must be ticked to sign up, for example a link to terms "
+        "of use.",
+    )
+    signup_self_approval: str = setting(
+        "Hub.signup_self_approval|NativeAuthenticator.allow_self_approval_for",
+        pattern,
+        "",
+        "A regular expression for whole mail addresses, whose owners are let in by a "
+        "link in a mail, without an operator.",
+    )
+    signup_mail: tuple[str, ...] = setting(
+        "Hub.signup_mail|NativeAuthenticator.self_approval_email",
+        three_texts,
+        (),
+        "Sender, subject and text of that mail, the text with `{approval_url}`.",
+    )
+    signup_mail_server: dict[str, str] = setting(
+        "Hub.signup_mail_server|NativeAuthenticator.self_approval_server",
+        texts_by_text,
+        {},
+        "Another mail server than `HUB_EMAIL_HOST` for that mail: `url`, `usr` and "
+        "`pwd`; it must speak TLS (port 465).",
+    )
+    password_min_length: int = setting(
+        "Hub.password_min_length|NativeAuthenticator.minimum_password_length",
+        whole,
+        10,
+        "With `local`: the least characters of a new password.",
+    )
+    password_refuse_common: bool = setting(
+        "Hub.password_refuse_common|NativeAuthenticator.check_common_password",
+        flag,
+        True,
+        "With `local`: whether common passwords are refused.",
+    )
+    failed_logins_allowed: int = setting(
+        "Hub.failed_logins_allowed|NativeAuthenticator.allowed_failed_logins",
+        whole,
+        0,
+        "Wrong passwords for a name from a network that cost no delay; 0: five.",
+    )
+    failed_login_delay: int = setting(
+        "Hub.failed_login_delay|NativeAuthenticator.seconds_before_next_try",
+        whole,
+        60,
+        "Seconds of the first delay after these; each further wrong password doubles "
+        "it, up to a quarter of an hour or this value.",
+    )
+    firstuse_passwords: str = setting(
+        "Hub.firstuse_passwords",
+        text,
+        "",
+        "With `local`: FirstUseAuthenticator's file (`passwords.dbm`), whose "
+        "passwords are imported at each start; those of this hub stay.",
+    )
+    delete_firstuse_passwords: bool = setting(
+        "Hub.delete_firstuse_passwords"
+        "|NativeAuthenticator.delete_firstuse_db_after_import",
+        flag,
+        False,
+        "Whether the file is deleted after the import.",
     )
     admin_users: frozenset[str] = setting(
         "Authenticator.admin_users|JupyterHub.admin_users",
@@ -613,7 +695,7 @@ def declared_fields() -> Iterable[Field[Any]]:
 def declared_places() -> frozenset[str]:
     """Return every setting that the hub reads from a file, as `Section.name`."""
     places = (each.metadata["places"] for each in declared_fields())
-    return ADDRESSES | CLASSES | frozenset(chain.from_iterable(places))
+    return ADDRESSES | CLASSES | NATIVE | frozenset(chain.from_iterable(places))
 
 
 ADDRESSES = frozenset(

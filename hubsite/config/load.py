@@ -13,6 +13,7 @@ from traitlets.config.loader import Config
 from hubsite.config.addresses import check_route_hosts, full_public_url, read_addresses
 from hubsite.config.file import ConfigError, read_file
 from hubsite.config.hub_config import HubConfig, declared_fields
+from hubsite.config.native import sign_up_fields
 from hubsite.config.reader import Reader, spawner_class
 from hubsite.config.services import tokens
 from hubsite.config.unsupported import KNOWN_AUTHENTICATORS
@@ -73,6 +74,8 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
         value = reader.take(each.metadata["places"], each.metadata["accepts"], default)
         if value is not None:
             found[each.name] = value
+    if way_in.is_native:
+        found |= sign_up_fields(reader, found)
     found |= read_addresses(reader)
     found.setdefault("crypt_keys", _keys_of_environment())
     found["public_url"] = full_public_url(found)

@@ -9,7 +9,7 @@ from typing import Any
 from traitlets.config.loader import Config, LazyConfigValue
 
 from controller.spawners.classes import UnknownSpawner, resolve
-from hubsite.config import authenticators, remarks
+from hubsite.config import authenticators, native, remarks
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig, declared_places
 from hubsite.config.roles import roles
@@ -53,6 +53,8 @@ class Reader:
 
     def lineage(self, section: str) -> tuple[str, ...]:
         """Return the sections that this one inherits from, nearest first."""
+        if section == native.SECTION and not self.way_in.is_native:
+            return ()
         if section.endswith("Authenticator"):
             return self.way_in.lineage
         return next((each for each in LINEAGES if section in each), (section,))
@@ -93,6 +95,11 @@ class Reader:
         """Return remarks on all unused settings, with what to do instead."""
         spawner = self.file.get("JupyterHub", {}).get("spawner_class")
         return (
+            *(
+                native.of_subclass(self.first("JupyterHub.authenticator_class"))
+                if self.way_in.is_native
+                else ()
+            ),
             *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
             *remarks.of_pages(
                 hub.template_vars, hub.template_paths, hub.jinja_environment_options

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from hubsite.config import native
 from hubsite.config.announcements import PAGE_VARIABLES
 from hubsite.config.authenticators import WayIn
 from hubsite.config.response_settings import (
@@ -172,6 +173,8 @@ def _of_authenticator(
     foreign = []
     for name in names:
         advice = ADVICE.get(f"Authenticator.{name}")
+        if way_in.is_native and section in way_in.lineage:
+            advice = ADVICE.get(f"{native.SECTION}.{name}", advice)
         if section not in way_in.lineage and section != "Authenticator":
             foreign.append(name)
         elif advice:
@@ -179,7 +182,10 @@ def _of_authenticator(
         elif section in KNOWN_AUTHENTICATORS_SECTIONS:
             foreign.append(name)
         else:
-            similar = _similar(name, [*_names("Authenticator", declared)])
+            known = _names("Authenticator", declared)
+            if way_in.is_native:
+                known += _names(native.SECTION, declared)
+            similar = _similar(name, known)
             yield f"c.{section}.{name}: {_unknown(similar, 'this hub')}"
     if foreign:
         places = ", ".join(f"c.{section}.{name}" for name in foreign)
@@ -190,6 +196,11 @@ def _of_authenticator(
 def _why_foreign(section: str, way_in: WayIn) -> str:
     if spelt := {each.lower(): each for each in way_in.lineage}.get(section.lower()):
         return f"is it misspelt? There is c.{spelt}"
+    if section == native.SECTION:
+        return (
+            f"people sign in by {way_in.named or way_in.short!r}; "
+            "c.JupyterHub.authenticator_class = 'native' reads them"
+        )
     for short, sections in KNOWN_AUTHENTICATORS.items():
         if section == sections[0] and way_in.short != short:
             return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hubsite.config import native
+
 # Authenticators, with the sections that each reads besides `c.Authenticator`.
 KNOWN_AUTHENTICATORS: dict[str, tuple[str, ...]] = {
     "local": ("LocalAuthenticator",),
@@ -34,6 +36,7 @@ _LOG_FILES = "has no effect; the logs are in the folder `logs` of the data folde
 _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
 
 ADVICE: dict[str, str] = {
+    **native.ADVICE,
     "JupyterHub.admin_access": "not needed; administrators may use all servers",
     "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
     "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",

@@ -100,6 +100,22 @@ def text_or_function(value: Any) -> Any:
     return value if callable(value) else text(value)
 
 
+def signup_mode(value: Any) -> str:
+    if value not in ("off", "approval", "open"):
+        raise ValueError("'off', 'approval' or 'open'")
+    return str(value)
+
+
+def three_texts(value: Any) -> tuple[str, ...]:
+    """Accept sender, subject and text of a mail."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise ValueError("three strings: sender, subject and text")
+    sender, subject, body = line(value[0]), line(value[1]), text(value[2])
+    if "{approval_url}" not in body:
+        raise ValueError("a text with {approval_url}, in whose place the link stands")
+    return (sender, subject, body)
+
+
 # Line ends and control characters, which no header or address may contain.
 CONTROL = re.compile("[\x00-\x1f\x7f]")
 

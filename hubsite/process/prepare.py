@@ -25,7 +25,10 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from accounts.actions import create_user
+from accounts.imported_passwords import firstuse_passwords, import_passwords
 from accounts.models import User
+from accounts.password_files import find_password_file
+from accounts.sign_up_actions import mails_links
 from accounts.system_accounts import missing_groups
 from audit.models import Actor
 from controller.spawners.classes import BUILT_IN
@@ -36,6 +39,7 @@ from hubsite.config.environment import unknown_variables
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig
 from hubsite.config.reconcile import reconcile
+from scopes.refusals import Refusal
 from web.cache import look_for_cache
 
 # The folder of PAM's rules for a service on Linux.
@@ -62,8 +66,53 @@ def prepare() -> dict[str, Any]:
         *what_is_missing(settings.HUB),
         *look_for_cache(),
         *reconcile(settings.HUB),
+        *import_firstuse(settings.HUB),
+        *what_sign_up_lacks(settings.HUB),
     ]
     return {"remarks": remarks, "welcome": welcome_path()}
+
+
+def import_firstuse(hub: HubConfig) -> list[str]:
+    """Import the passwords of FirstUseAuthenticator, if the configuration says so.
+
+    A file that is gone was imported and deleted, or nobody has used it.
+    """
+    if not hub.firstuse_passwords or hub.authenticator_class != "local":
+        return []
+    path = Path(hub.firstuse_passwords).absolute()
+    try:
+        if (file := find_password_file(path)) is None:
+            return []
+        passwords = list(firstuse_passwords(path))
+        report = import_passwords(passwords, by=Actor.system("config"))
+        if hub.delete_firstuse_passwords and not report.odd:
+            for each in file.paths:
+                each.unlink()
+    except (OSError, Refusal) as problem:
+        raise ConfigError(f"FirstUse's passwords: {problem}") from None
+    remarks = []
+    if report.stored:
+        remarks.append(f"{path}: imported {report.stored} passwords")
+    if report.odd:
+        shown = ", ".join(map(repr, report.odd[:5]))
+        remarks.append(
+            f"{path}: {len(report.odd)} entries are no names or digests that this hub "
+            f"can use, {shown} among them; the file stays"
+        )
+    return remarks
+
+
+def what_sign_up_lacks(hub: HubConfig) -> list[str]:
+    """Warn if people are to confirm their mail address, and can't."""
+    if hub.signup == "off" or not hub.signup_self_approval or mails_links():
+        return []
+    lacking = "HUB_PUBLIC_URL" if settings.EMAIL_HOST else "HUB_EMAIL_HOST"
+    if hub.signup_mail_server:
+        lacking = "HUB_PUBLIC_URL"
+    return [
+        "signup_self_approval (allow_self_approval_for): no link can be mailed, so an "
+        f"operator decides about each sign-up; set {lacking}"
+    ]
 
 
 def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:

@@ -17,7 +17,7 @@ from django.contrib.auth.hashers import check_password, identify_hasher
 from django.test import RequestFactory
 
 from accounts import hashing
-from accounts.backends import HubBackend
+from accounts.backends import HubBackend, WaitingError
 from accounts.hashing import imported_digest, is_imported
 from accounts.imported_passwords import (
     ImportedPassword,
@@ -262,7 +262,9 @@ def test_a_withdrawn_person_has_an_account_without_a_password():
 
     withdrawn.refresh_from_db()
     assert not withdrawn.has_usable_password()
-    assert sign_in("mallory", OLD) is None
+    assert sign_in("mallory", "a guess") is None
+    with pytest.raises(WaitingError, match="nobody has decided"):
+        sign_in("mallory", OLD)
     assert SignUp.objects.get().name == "mallory"
 
 

@@ -16,7 +16,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import SignUp, User
+from accounts.sign_up_actions import purge_sign_ups
 from controller import cleanup as housekeeping
 from controller.cleanup import raise_activity, read_uses
 from controller.proxy.client import ProxyError
@@ -190,6 +191,11 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
         UserSession.objects.create(
             user=ada, ip="127.0.0.1", session_key=key, user_agent="", created_at=begun
         )
+    for state, decided in (
+        *(("refused", now - years), ("refused", now)),
+        ("pending", None),
+    ):
+        SignUp.objects.create(name="eve", state=state, decided_at=decided)
     stopped, running = make_server(alan, "old"), active(alan, "on")
     for server in (stopped, running):
         for created in (now - years, now):
@@ -204,6 +210,7 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
         "rows of usage": 1,
         "notices of tokens": 1,
         "reports of leaks": 1,
+        "sign-ups": 1,
         "codes": 1,
         "requests of devices": 1,
         "invitations": 1,
@@ -222,6 +229,7 @@ def test_removes_what_is_over_and_nothing_else(ada: User, alan: User) -> None:
         "new",
     }
     assert ServerEvent.objects.count() == 3
+    assert SignUp.objects.count() == 2
     assert not any(tidy(now).values())
 
 
@@ -247,6 +255,7 @@ def test_removes_little_at_once(
         TokenDay.objects.create(token=token, day=past.date(), count=1)
         TokenNotice.objects.create(token=token, kind="frozen", at=past)
         LeakReport.objects.create(received=past, size=1, body=b"", handled_at=past)
+        SignUp.objects.create(name="eve", state="approved", decided_at=past)
         DeviceRequest.objects.create(
             **{"handle": f"{number}", "user_handle": f"{number}", "expires_at": past}
         )
@@ -277,6 +286,9 @@ def test_removes_little_at_once(
     )
     monkeypatch.setitem(
         housekeeping.REMOVALS, "notices of tokens", partial(purge_notices, most=2)
+    )
+    monkeypatch.setitem(
+        housekeeping.REMOVALS, "sign-ups", partial(purge_sign_ups, most=2)
     )
     here = Here()
 
