@@ -22,6 +22,7 @@ from installation.services_for_tests import (
     find_chromium,
     find_docker,
     find_redis,
+    find_slapd,
     find_slurm,
     postgresql,
 )
@@ -102,6 +103,7 @@ def test(arguments: Sequence[str]) -> int:
         # Looked for before the first run, so that a missing one is reported early.
         find_slurm()
         find_redis()
+        find_slapd()
         find_docker()
         with postgresql() as url:
             print("Tests on SQLite", flush=True)

@@ -180,6 +180,16 @@ def find_redis() -> None:
         )
 
 
+def find_slapd() -> None:
+    """Find or install the LDAP server, which tests start on their own."""
+    if missing("slapd") and not apt_install("slapd"):
+        sys.exit(
+            "ERROR: The tests need an LDAP server. Either install Debian's package\n"
+            "`slapd`, or run this as root, which installs the package.\n"
+            "`start.py test --quick` does without."
+        )
+
+
 def find_docker() -> None:
     """Find or install the Docker daemon, which tests start where that is possible.
 
