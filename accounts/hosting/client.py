@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -22,6 +23,10 @@ logger = structlog.get_logger(__name__)
 PATIENCE = 55.0
 # Seconds for calls that need only the host itself.
 AT_ONCE = 5.0
+# Seconds for a host that is being started, at the start of the hub or after its end.
+RESTART = 15.0
+# Seconds between two attempts to reach it.
+ATTEMPTS = 0.1
 
 AWAY = (
     "Signing in is not possible at the moment, because the program that checks who "
@@ -32,6 +37,10 @@ SLOW = (
     "The program that checks who signs in did not respond in time. Try again later; "
     "everything else goes on."
 )
+
+
+# The time until which nobody waits for the host, because a wait was in vain.
+waits_again_at = [0.0]
 
 
 class ClassFailed(Exception):
@@ -59,8 +68,9 @@ class _Connection(HTTPConnection):
 def call(name: str, asked: Any = None, *, patience: float = PATIENCE) -> Any:
     """Make a call to the host and return its result.
 
-    Raises `Unavailable` if the host does not respond, and `ClassFailed` if the class
-    raised an error. The thread keeps no database connection meanwhile.
+    A host that is being started is waited for. Raises `Unavailable` if the host does
+    not respond, and `ClassFailed` if the class raised an error. The thread keeps no
+    database connection meanwhile.
     """
     release_connection()
     connection = _Connection(settings.AUTHENTICATOR_ADDRESS, patience)
@@ -70,6 +80,7 @@ def call(name: str, asked: Any = None, *, patience: float = PATIENCE) -> Any:
         "Host": "localhost",
     }
     try:
+        _connect(connection)
         connection.request("POST", f"/{name}", json.dumps(asked or {}), headers)
         response = connection.getresponse()
         body = response.read()
@@ -86,3 +97,22 @@ def call(name: str, asked: Any = None, *, patience: float = PATIENCE) -> Any:
     if response.status != 200:
         raise ClassFailed(f"{name}: status {response.status}")
     return json.loads(body)
+
+
+def _connect(connection: HTTPConnection) -> None:
+    """Connect to the host, and wait for one that is being started."""
+    given_up_at = time.monotonic() + RESTART
+    while True:
+        try:
+            connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError):
+            now = time.monotonic()
+            if now < waits_again_at[0]:
+                raise
+            if now >= given_up_at:
+                waits_again_at[0] = now + RESTART
+                raise
+            time.sleep(ATTEMPTS)
+        else:
+            waits_again_at[0] = 0.0
+            return

@@ -25,8 +25,13 @@ def another_browser() -> Browser:
 
 
 @pytest.fixture
-def hosting(settings: Any) -> Iterator[Hosting]:
-    """Return what runs a class; its folder has a short path, for sockets."""
+def hosting(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosting]:
+    """Return what runs a class; its folder has a short path, for sockets.
+
+    A host that does not run is not waited for.
+    """
+    monkeypatch.setattr("accounts.hosting.client.RESTART", 0.0)
+    monkeypatch.setattr("accounts.hosting.client.waits_again_at", [0.0])
     with TemporaryDirectory(prefix="hub-") as folder:
         yield Hosting(settings, Path(folder))
 

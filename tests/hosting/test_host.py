@@ -115,6 +115,38 @@ def test_sign_in_says_that_the_host_is_away(hosting, browser):
     assert browser.get("/hub/health").status_code == 200
 
 
+def test_a_host_that_is_being_started_is_waited_for(hosting, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.client.RESTART", 30.0)
+    hosting.configure(LISTED)
+    found = []
+    waiting = threading.Thread(
+        target=lambda: found.append(client.call("describe")), daemon=True
+    )
+    waiting.start()
+    time.sleep(0.5)
+    assert not found
+
+    with hosting.here(LISTED):
+        waiting.join(30)
+
+    assert found
+
+
+def test_a_host_that_does_not_come_back_is_waited_for_once(hosting, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.client.RESTART", 1.0)
+    hosting.configure(LISTED)
+    waited = []
+
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="not possible at the moment"):
+            client.call("describe")
+        waited.append(time.monotonic() - began)
+
+    assert waited[0] >= 1.0
+    assert max(waited[1:]) < 1.0
+
+
 def test_failures_do_not_count_while_the_host_is_away(hosting, browser):
     with hosting.here(f"{LISTED}c.Authenticator.allow_all = True"):
         page = browser.get("/hub/login")
