@@ -69,7 +69,9 @@ class Import:
     servers: dict[int, int] = field(default_factory=dict)
     # Clients whose tokens come along, by the old identifier, with the one here.
     clients: dict[str, str] = field(default_factory=dict)
-    # Running servers by id here, with the path that their token's note names.
+    # Clients of servers that run here, with the servers' names.
+    server_clients: dict[str, str] = field(default_factory=dict)
+    # Servers that this import found running, by their ids here.
     running: dict[int, Running] = field(default_factory=dict)
 
     @contextmanager
@@ -157,9 +159,3 @@ def _run(work: Import, steps: list[Callable[[Import], None]]) -> None:
             **source,
             counts=counts,
         )
-
-
-def was_imported(source: str) -> bool:
-    """Tell whether an import of this database was completed."""
-    runs = ImportRun.objects.filter(source=source[:1023], finished_at__isnull=False)
-    return runs.exists()

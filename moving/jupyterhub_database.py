@@ -19,10 +19,10 @@ from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
     NoSuchModuleError,
-    OperationalError,
 )
 
 from controller.spawners.sanitize import storable
+from moving.offer import file_of, source_of
 from scopes.refusals import Invalid
 
 # The first revision of each release that changed the layout.
@@ -65,12 +65,10 @@ class OldDatabase:
 
     def __init__(self, address: str) -> None:
         self.url = parse_address(address)
-        self.source = self.url.render_as_string(hide_password=True)
-        if self.url.get_backend_name() == "sqlite":
-            path = Path(self.url.database or "").absolute()
-            if not path.is_file():
-                raise Invalid(f"There is no file {path}.")
-            self.source = str(path)
+        self.source = source_of(address)
+        path = file_of(address)
+        if path is not None and not path.is_file():
+            raise Invalid(f"There is no file {path}.")
 
     def __enter__(self) -> OldDatabase:
         self.engine = self._engine()
@@ -241,15 +239,6 @@ def parse_address(address: str) -> sqlalchemy.URL:
             f"JupyterHub's databases are SQLite, PostgreSQL or MySQL, not {name}."
         )
     return url
-
-
-def is_jupyterhub_database(path: Path) -> bool:
-    """Tell whether a file is a database of JupyterHub that can be imported."""
-    try:
-        with OldDatabase(str(path)):
-            return True
-    except (Invalid, OperationalError):
-        return False
 
 
 # Values

@@ -38,6 +38,7 @@ class ImportedRow(models.Model):
 
     KINDS: ClassVar[tuple[str, ...]] = (
         *("user", "group", "role", "service", "server", "token", "share", "code"),
+        *("state", "password"),
     )
 
     kind = models.CharField(max_length=8)

@@ -36,7 +36,8 @@ def import_roles(work: Import) -> None:
             name = text(row["name"])
             work.scopes_of_roles[row["id"]] = of_roles_on_tokens(texts(row["scopes"]))
             if name in here:
-                work.roles[row["id"]] = (here[name], name not in before)
+                is_new = name not in before and name not in DEFAULT_ROLES
+                work.roles[row["id"]] = (here[name], is_new)
                 if name not in DEFAULT_ROLES:
                     work.report.kept["roles"] += 1
             elif name in before:

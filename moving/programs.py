@@ -170,6 +170,9 @@ def _import_servers(
                 server.save()
             else:
                 work.report.kept["servers"] += 1
+                if address is not None and server.is_active:
+                    identifier = _client_id(row, owner.name, name)
+                    work.server_clients[identifier] = key
         if address is not None and _may_adopt(work, row, owner, server, key):
             running.append((row, owner, server))
     for row, _owner, server in running:
@@ -183,7 +186,8 @@ def _import_servers(
         work.servers[pk] = server.pk
     for row, owner, server in running:
         name = server.name
-        identifier = text(row["oauth_client_id"]) or _client_id(owner.name, name)
+        identifier = _client_id(row, owner.name, name)
+        work.server_clients[identifier] = keys[row["id"]]
         work.running[server.pk] = Running(
             owner=owner,
             name=name,
@@ -263,8 +267,10 @@ def _run(server: Server, row: Row, address: Row) -> None:
     server.started = moment(row["started"]) or server.started
 
 
-def _client_id(owner: str, name: str) -> str:
-    """Return a server's client of a release that does not store it with the server."""
+def _client_id(row: Row, owner: str, name: str) -> str:
+    """Return the id of a server's client, which 1.x does not store with the server."""
+    if row["oauth_client_id"]:
+        return text(row["oauth_client_id"])
     parts = [owner, name] if name else [owner]
     return SERVER_CLIENT + "-".join(quote(part, safe="") for part in parts)
 
@@ -274,13 +280,12 @@ def import_clients(work: Import) -> None:
 
     Their secrets are tokens, which come later.
     """
-    servers = {found.client_id: found for found in work.running.values()}
     services = _clients_of_services(work)
     roles = _scopes_of_clients(work)
     rows = list(work.old.rows("oauth_clients"))
     for some in batches(rows, CHUNK):
         with work.batch():
-            _import_clients(work, some, servers, services, roles)
+            _import_clients(work, some, services, roles)
 
 
 def _clients_of_services(work: Import) -> dict[str, Owner]:
@@ -306,7 +311,6 @@ def _scopes_of_clients(work: Import) -> dict[int, list[str]]:
 def _import_clients(
     work: Import,
     rows: list[Row],
-    servers: dict[str, Running],
     services: dict[str, Owner],
     roles: dict[int, list[str]],
 ) -> None:
@@ -322,7 +326,8 @@ def _import_clients(
     for row, identifier in zip(rows, identifiers, strict=True):
         if identifier == HUB_CLIENT:
             continue
-        service, server = services.get(identifier), servers.get(identifier)
+        service = services.get(identifier)
+        server = work.server_clients.get(identifier, "")
         client = here.get(identifier)
         if client is not None:
             if _belongs(client, service, server):
@@ -333,7 +338,7 @@ def _import_clients(
                     "OAuth clients", "another client has its id here", identifier
                 )
             continue
-        if service is None and server is None:
+        if service is None and not server:
             if not identifier.startswith(SERVER_CLIENT):
                 work.report.leave("OAuth clients", "of no service", identifier)
             continue
@@ -358,7 +363,7 @@ def _import_clients(
                 redirect_uri=redirect_uri,
                 allowed_scopes=existing(allowed)[0],
                 service_id=None if service is None else service.pk,
-                server="" if server is None else f"{server.owner.name}/{server.name}",
+                server="" if service is not None else server,
             )
         )
         work.clients[identifier] = identifier
@@ -368,14 +373,10 @@ def _import_clients(
     work.report.came["OAuth clients"] += len(new)
 
 
-def _belongs(
-    client: OAuthClient, service: Owner | None, server: Running | None
-) -> bool:
+def _belongs(client: OAuthClient, service: Owner | None, server: str) -> bool:
     if service is not None:
         return client.service_id == service.pk
-    if server is not None:
-        return client.server == f"{server.owner.name}/{server.name}"
-    return False
+    return bool(server) and client.server == server
 
 
 def path_of_note(note: str) -> str:

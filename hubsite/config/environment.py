@@ -174,6 +174,12 @@ class Site(HasTraits):
         help="Whether servers outlive the hub if `cleanup_servers` is not set; "
         "`start.py` sets it.",
     )
+    import_jupyterhub = Flag(
+        False,
+        help="Whether a start imports the JupyterHub database that "
+        "`c.JupyterHub.db_url` names, or `jupyterhub.sqlite` beside the configuration, "
+        "if that was not imported yet.",
+    )
     authenticator_address = Text(
         help="Unix socket or `HOST:PORT` at which the process of a hosted "
         "`authenticator_class` listens for the hub; by default a socket in the data "

@@ -41,7 +41,10 @@ ADVICE: dict[str, str] = {
     "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
     "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
     "JupyterHub.db_kwargs": _DATABASE,
-    "JupyterHub.db_url": _DATABASE,
+    "JupyterHub.db_url": (
+        "is the database of the old hub, which `manage.py import_jupyterhub` reads; "
+        "name this hub's in HUB_DATABASE_URL"
+    ),
     "JupyterHub.debug_db": _LOG,
     "JupyterHub.debug_proxy": "has no effect; set c.ConfigurableHTTPProxy.log_level",
     "JupyterHub.external_ssl_authorities": _TLS,

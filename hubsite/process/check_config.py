@@ -65,6 +65,8 @@ def look() -> list[Finding]:
         # An empty database there, so that the site's is not migrated.
         os.environ.pop("HUB_DATABASE_URL_FILE", None)
         os.environ.pop("HUB_DATABASE_URL", None)
+        # A check imports nothing.
+        os.environ.pop("HUB_IMPORT_JUPYTERHUB", None)
         try:
             return list(_prepared())
         except ConfigError as error:

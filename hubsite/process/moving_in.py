@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from accounts.password_files import read_password_file
 from moving.importing import Advance, Import, import_database, total
 from moving.jupyterhub_database import OldDatabase
 from moving.people import import_groups, import_roles, import_users
+from moving.private import (
+    import_auth_state,
+    import_firstuse_passwords,
+    import_native_passwords,
+)
 from moving.programs import import_clients, import_servers, import_services
 from moving.report import Report
 from moving.tokens import import_shares, import_tokens
 
-STEPS: Final[list[Callable[[Import], None]]] = [
+Step = Callable[[Import], None]
+
+STEPS: Final[tuple[Step, ...]] = (
     import_roles,
     import_groups,
     import_users,
@@ -26,22 +35,39 @@ STEPS: Final[list[Callable[[Import], None]]] = [
     import_clients,
     import_tokens,
     import_shares,
-]
+    import_native_passwords,
+)
+
+
+def steps_of(
+    old_keys: Sequence[bytes] = (), firstuse: Path | None = None
+) -> list[Step]:
+    """Return the steps of an import, in their order."""
+    steps = [*STEPS, import_auth_state(old_keys)]
+    if firstuse is not None:
+        # Fails before anything is changed if the file can't be read.
+        read_password_file(firstuse)
+        steps.append(import_firstuse_passwords(firstuse))
+    return steps
 
 
 def import_from(
-    address: str, *, is_dry_run: bool = False, console: Console | None = None
+    address: str,
+    *,
+    is_dry_run: bool = False,
+    old_keys: Sequence[bytes] = (),
+    firstuse: Path | None = None,
+    console: Console | None = None,
 ) -> Report:
     """Import a database, and print what came and what did not."""
     console = console or Console()
+    steps = steps_of(old_keys, firstuse)
     with OldDatabase(address) as old:
         console.print(
             f"{old.source}: a database of JupyterHub {old.release}", highlight=False
         )
         with _progress(console, total(old)) as advance:
-            report = import_database(
-                old, list(STEPS), advance=advance, is_dry_run=is_dry_run
-            )
+            report = import_database(old, steps, advance=advance, is_dry_run=is_dry_run)
     show(report, console, is_dry_run=is_dry_run)
     return report
 
@@ -68,7 +94,8 @@ def show(report: Report, console: Console, *, is_dry_run: bool) -> None:
         table.add_column(title, justify="right")
     for kind in report.kinds():
         numbers = report.came[kind], report.kept[kind], report.left_of(kind)
-        table.add_row(kind, *map(str, numbers))
+        if any(numbers):
+            table.add_row(kind, *map(str, numbers))
     console.print(table)
     for line in (*report.reasons(), *report.remarks):
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +39,7 @@ from hubsite.config.environment import unknown_variables
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig
 from hubsite.config.reconcile import reconcile
+from moving.offer import offered, source_of
 from scopes.refusals import Refusal
 from web.cache import look_for_cache
 
@@ -55,6 +56,7 @@ def prepare() -> dict[str, Any]:
     for the first administrator, or "".
     """
     migrate()
+    moved = move_in(settings.HUB)
     remarks = [
         *(
             f"{name}: is not a variable that this hub knows; is it misspelt?"
@@ -65,6 +67,7 @@ def prepare() -> dict[str, Any]:
         *password_remarks(settings.HUB.hosted_class, SHADOW, pam_service(settings.HUB)),
         *what_is_missing(settings.HUB),
         *look_for_cache(),
+        *moved,
         *reconcile(settings.HUB),
         *import_firstuse(settings.HUB),
         *what_sign_up_lacks(settings.HUB),
@@ -113,6 +116,35 @@ def what_sign_up_lacks(hub: HubConfig) -> list[str]:
         "signup_self_approval (allow_self_approval_for): no link can be mailed, so an "
         f"operator decides about each sign-up; set {lacking}"
     ]
+
+
+def move_in(hub: HubConfig) -> list[str]:
+    """Import the database of the old hub if that is wished, or offer it.
+
+    Rows come before those of the configuration, which has the last word as in
+    JupyterHub.
+    """
+    folder = settings.SITE.config.parent if settings.SITE.config else None
+    db_url = hub.raw.get("JupyterHub", {}).get("db_url", "")
+    address = offered(db_url if isinstance(db_url, str) else "", folder)
+    if not address:
+        return []
+    name = source_of(address)
+    if not settings.SITE.import_jupyterhub:
+        return [
+            f"{name} is the database of a JupyterHub and was not imported: "
+            f"`manage.py import_jupyterhub {name}` brings its people, tokens and "
+            "servers here, and HUB_IMPORT_JUPYTERHUB=yes does that at the next start"
+        ]
+
+    def run() -> None:
+        # Its library takes memory that this process would keep.
+        from hubsite.process.moving_in import import_from
+
+        import_from(address)
+
+    in_child(run, f"{name} could not be imported, see above")
+    return []
 
 
 def who_starts_servers(spawner_class: str, user_id: int) -> list[str]:
@@ -195,23 +227,33 @@ def migrate() -> None:
     """Migrate the tables, if they are not up to date."""
     if is_current():
         return
-    # Imported migrations stay in memory, and this process runs on. So a child process
-    # migrates and ends. It must not share the connection.
+    # Imported migrations stay in memory, and this process runs on.
+    in_child(_migrate, "The database could not be migrated, see above")
+
+
+def in_child(work: Callable[[], None], failure: str) -> None:
+    """Do what takes much memory in a child process, which ends then."""
+    # The child must not share the connection.
     connections.close_all()
+    sys.stdout.flush()
     child = os.fork()
     if not child:
         try:
-            _migrate()
+            work()
+            sys.stdout.flush()
         except (OperationalError, MigrationSchemaMissing) as error:
             reason = str(error).partition("\n")[0]
             print(f"ERROR: The database can't be used: {reason}", file=sys.stderr)
+            os._exit(1)
+        except Refusal as refusal:
+            print(f"ERROR: {refusal.for_people}", file=sys.stderr)
             os._exit(1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
     if os.waitpid(child, 0)[1]:
-        raise ConfigError("The database could not be migrated, see above")
+        raise ConfigError(failure)
 
 
 def is_current() -> bool:

@@ -31,7 +31,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import requests
 
-from tests.moving.databases import names
+from tests.jupyterhub_databases.names import names
 
 HERE = Path(__file__).parent
 PROXY = HERE.parents[1] / "node_modules" / ".bin" / "configurable-http-proxy"

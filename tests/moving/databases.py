@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from hubsite.process.moving_in import STEPS
+from hubsite.process.moving_in import steps_of
 from moving.importing import import_database
 from moving.jupyterhub_database import OldDatabase
 from moving.report import Report
@@ -37,14 +37,12 @@ def facts(release: str) -> dict[str, Any]:
     return found
 
 
-def import_file(path: Path | str, **options: Any) -> Report:
+def import_file(
+    path: Path | str,
+    *,
+    old_keys: tuple[bytes, ...] = (),
+    firstuse: Path | None = None,
+    **options: Any,
+) -> Report:
     with OldDatabase(str(path)) as old:
-        return import_database(old, list(STEPS), **options)
-
-
-def names(body: Any) -> list[str]:
-    """Return the names in a list or in one object."""
-    if isinstance(body, dict) and "name" in body:
-        return [body["name"]]
-    rows = body if isinstance(body, list) else body.values()
-    return sorted(row["name"] for row in rows)
+        return import_database(old, steps_of(old_keys, firstuse), **options)

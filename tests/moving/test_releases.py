@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.moving.databases import RELEASES, database, facts, import_file, names
+from tests.jupyterhub_databases.names import names
+from tests.moving.databases import RELEASES, database, facts, import_file
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
