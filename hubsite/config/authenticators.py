@@ -9,7 +9,11 @@ list of these sections, nearest first.
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -20,6 +24,8 @@ from hubsite.config.unsupported import (
 )
 
 GROUP = "jupyterhub.authenticators"
+# Loaded in the process that hosts a class, and in no other.
+HOST = "accounts.hosting.process.server"
 PAM_LINEAGE = (*KNOWN_AUTHENTICATORS["pam"], "Authenticator")
 # The methods that the hub has itself.
 OWN = frozenset({"local", "dummy", "null"})
@@ -106,9 +112,21 @@ def lineage_of(value: Any) -> tuple[str, ...]:
 
     A class that is not installed gets the lineage of classes with such a name.
     """
-    found = value if isinstance(value, type) else _load(str(value))
-    if found is None:
-        return _guess(str(value))
+    if isinstance(value, type):
+        return sections_of(value)
+    name = str(value)
+    named = {each.name.lower(): each.value for each in entry_points(group=GROUP)}
+    module, _, attribute = (
+        named.get(name.lower(), name).replace(":", ".").rpartition(".")
+    )
+    if not module:
+        return _guess(name)
+    if HOST in sys.modules:
+        return _imported(module, attribute) or _guess(name)
+    return _imported_apart(module, attribute) or _guess(name)
+
+
+def sections_of(found: type) -> tuple[str, ...]:
     return tuple(
         each.__name__
         for each in found.__mro__
@@ -116,20 +134,32 @@ def lineage_of(value: Any) -> tuple[str, ...]:
     )
 
 
-def _load(name: str) -> type | None:
-    """Return a class by its entry point or import path; None if that fails."""
-    named = {each.name: each.value for each in entry_points(group=GROUP)}
-    module, _, attribute = (
-        named.get(name.lower(), name).replace(":", ".").rpartition(".")
-    )
-    if not module:
-        return None
+def _imported(module: str, attribute: str) -> tuple[str, ...]:
+    """Return the lineage of a class by its import path; empty if that fails."""
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception:
-        # An error in a class that the hub does not use must not stop the start.
-        return None
-    return found if isinstance(found, type) else None
+        # The process of the class says why it can't be imported.
+        return ()
+    return sections_of(found) if isinstance(found, type) else ()
+
+
+def _imported_apart(module: str, attribute: str) -> tuple[str, ...]:
+    """Return the same from a child process.
+
+    Only the process of the class needs it, and a plugin takes up to 200 MB.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        with suppress(BaseException), os.fdopen(writing, "w") as file:
+            json.dump(_imported(module, attribute), file)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        text = file.read()
+    os.waitpid(child, 0)
+    return tuple(json.loads(text)) if text else ()
 
 
 def _guess(name: str) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from hubsite.process.loading import while_loading
 
 def run_host() -> int:
     """Serve until a signal ends this process; return the exit status."""
+    with while_loading():
+        from accounts.hosting.process.server import serve
     try:
         site = read_environment()
         hub = load_config(site.config)
@@ -40,8 +42,6 @@ def run_host() -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     secret = site.secret_key or secrets.keep(site.data_dir / "secrets" / "secret_key")
     forget_secrets()
-    with while_loading():
-        from accounts.hosting.process.server import serve
     try:
         asyncio.run(
             serve(

@@ -264,11 +264,16 @@ def test_the_host_does_not_start_where_jupyterhub_would_not(hosting, lines, told
 
 
 def test_a_configuration_that_admits_nobody_is_named_once(host, caplog):
-    host(LISTED)
+    running = host(f"{LISTED}c.UserList.no_such_setting = 1")
 
-    client.call("describe")
+    for _ in range(3):
+        running.lanes.free.clear()
+        client.call("describe")
+    assert len(running.lanes.all) == 4
     said = [each for each in caplog.messages if "No allow config found" in each]
     assert len(said) == 1
+    assert sum("no_such_setting" in each for each in caplog.messages) == 1
+    assert not [each for each in caplog.messages if "`JupyterHub`" in each]
 
 
 def test_the_command_serves_until_a_signal(hosting, browser):

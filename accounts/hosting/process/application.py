@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,24 @@ from traitlets import Any as AnyTrait
 from traitlets.config import Application, Config
 
 log = logging.getLogger("hub.authenticator")
-logging.getLogger("hub.authenticator.quiet").disabled = True
+quiet = logging.getLogger("hub.authenticator.quiet")
+quiet.propagate = False
+quiet.addHandler(logging.NullHandler())
+
+
+class Repeated(logging.Filter):
+    """Drops what an instance of the class says of its settings, but for the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(self.thread, "is_repeating", False)
+
+
+repeated = Repeated()
+log.addFilter(repeated)
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,7 @@ class JupyterHub(Application):
 
     def __init__(self, place: Place, **kwargs: Any) -> None:
         # Most settings of the section are the hub's, and no traits of this object.
-        super().__init__(log=logging.getLogger("hub.authenticator.quiet"), **kwargs)
+        super().__init__(log=quiet, **kwargs)
         self.place = place
         self.hosted: Any = None
         self.base_url = place.base_url

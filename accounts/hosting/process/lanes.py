@@ -19,7 +19,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from accounts.hosting.process.application import Hosted
+from accounts.hosting.process.application import Hosted, repeated
 
 MOST = 128
 
@@ -42,7 +42,11 @@ class Lane:
 
     async def work(self, call: Callable[[Hosted], Awaitable[Any]]) -> Any:
         if self.hosted is None:
-            self.hosted = self.make()
+            repeated.thread.is_repeating = self.number > 0
+            try:
+                self.hosted = self.make()
+            finally:
+                repeated.thread.is_repeating = False
         return await call(self.hosted)
 
 
