@@ -32,8 +32,8 @@ from traitlets import Any as AnyTrait
 from traitlets.config import Application, Config
 
 log = logging.getLogger("hub.authenticator")
-quiet = logging.getLogger("hub.authenticator.quiet")
-quiet.propagate = False
+# Not registered, so that no configuration of logging gives it an output.
+quiet = logging.Logger("quiet")
 quiet.addHandler(logging.NullHandler())
 
 
