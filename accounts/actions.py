@@ -79,6 +79,8 @@ def create_user(
         raise _has_user(name)
     if not _is_admin(by, by_admin):
         refuse_names_with_rights([name])
+    if prepare is not None:
+        prepare([name])
     with transaction.atomic():
         created = add_users([name], admin=admin, by=by)
     if not created:

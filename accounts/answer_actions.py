@@ -409,8 +409,9 @@ def _difference(role: Role, wanted: ManagedRole, resets: bool) -> dict[str, Any]
         return fields
     if wanted.description is not None and wanted.description != role.description:
         fields["description"] = wanted.description
-    if (wanted.scopes or resets) and list(wanted.scopes or ()) != role.scopes:
-        fields["scopes"] = list(wanted.scopes)
+    scopes = list(wanted.scopes or ())
+    if (scopes or resets) and scopes != role.scopes:
+        fields["scopes"] = scopes
     return fields
 
 

@@ -68,7 +68,8 @@ class ManagedRole:
             scopes = tuple(_texts(scopes, f"scopes of role {name}", MOST_HOLDERS))
             check_scopes(scopes, holder=f"role {name}", limited=False)
         if name == "admin":
-            description, scopes = None, _unchanged(scopes)
+            _check_unchanged(scopes)
+            description = scopes = None
         holders = {
             kind: tuple(_texts(data[kind], f"{kind} of role {name}", MOST_HOLDERS))
             for kind in HOLDERS
@@ -128,7 +129,7 @@ def _texts(value: Any, what: str, most: int) -> list[str]:
     return [storable(each) for each in value]
 
 
-def _unchanged(scopes: tuple[str, ...] | None) -> None:
+def _check_unchanged(scopes: tuple[str, ...] | None) -> None:
     """Refuse other scopes for the role admin than it has."""
     if scopes and set(scopes) != set(DEFAULT_ROLES["admin"]["scopes"]):
         raise Conflict("The scopes of the role admin can't be changed")

@@ -335,11 +335,11 @@ def user_text(request: APIRequest, name: str) -> str:
     row = first_row(select_by_name(vendor_in_use(), with_stopped), (name,))
     if row is None:
         raise NotFound(f"No such user: {name}")
-    *row, pk, encrypted = row
+    pk, encrypted = row[-2:]
     secret = None
     if encrypted is not None:
         secret = partial(auth_state.settled, pk, encrypted=encrypted)
-    return UserWriter(request.access, with_stopped).write_one(tuple(row), secret)
+    return UserWriter(request.access, with_stopped).write_one(row[:-2], secret)
 
 
 # Lists

@@ -7,15 +7,21 @@ instance of the class knows nothing of the earlier calls.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.conf import settings
+from django.utils import timezone
 
-from accounts.hosting import accounts, client
-from accounts.hosting.description import Description, read_description
+from accounts.hosting import accounts, client, refresh
+from accounts.hosting.description import Description, description, read_description
 from accounts.managed_roles import load_managed_roles, read_roles
+from accounts.models import User
 from audit.models import Actor
+from controller.spawners.failures import SpawnFailed
+from controller.spawners.spawn_context import SpawnContext
 from scopes.refusals import Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -27,7 +33,9 @@ BY: Final = Actor.system("authenticator")
 # Seconds between two looks at whether the process is another one.
 INTERVAL: Final = 10.0
 # Seconds between two tries while the process does not respond.
-PAUSE: Final = 1.0
+PAUSE: Final = 2.0
+# A page or call has refreshed the owner before it asked for the start.
+JUST_NOW: Final = timedelta(seconds=30)
 
 
 async def run(term: Term) -> None:
@@ -46,6 +54,51 @@ async def run(term: Term) -> None:
             await asyncio.sleep(PAUSE)
             continue
         await asyncio.sleep(INTERVAL)
+
+
+async def refresh_owner(term: Term, context: SpawnContext) -> SpawnContext:
+    """Refresh the owner of a server before a start, if the class wants that.
+
+    Returns the context with the owner's groups after the refresh. A person who has to
+    sign in again can't be asked here, so a stale owner prevents a start only with
+    `auth_refresh_strict`. Pages and the API refuse starts of one's own server before.
+    """
+    if not settings.HUB.is_hosted:
+        return context
+    try:
+        facts = await asyncio.to_thread(description)
+        if not (facts.refresh_pre_spawn and refresh.refreshes(facts)):
+            return context
+        owner = await term.ask(stale_owner, context.user_id)
+        if owner is None:
+            return context
+        user, asked = owner
+        found = await asyncio.to_thread(refresh.ask, user, asked)
+    except (Unavailable, client.ClassFailed):
+        return context
+    if found is None:
+        return context
+    if await term.ask(refresh.settle, user, found, facts):
+        fresh = await term.ask(term.records.context_of, user.name, context.name)
+        if fresh is None:
+            return context
+        return replace(context, admin=fresh.admin, groups=fresh.groups)
+    if facts.auth_refresh_strict:
+        raise SpawnFailed(
+            f"{user.name}'s authentication has expired: sign in again.", 403
+        )
+    return context
+
+
+def stale_owner(user_id: int) -> tuple[User, dict[str, Any]] | None:
+    """Return a user with the facts for a refresh; None if one has just been made."""
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        return None
+    last = user.auth_refreshed_at
+    if last is not None and timezone.now() - last < JUST_NOW:
+        return None
+    return user, {"user": refresh.secret_facts_of(user)}
 
 
 async def start(term: Term, facts: Description) -> None:

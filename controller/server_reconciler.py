@@ -21,6 +21,7 @@ import structlog
 
 from accounts.models import User
 from controller import recovery
+from controller.authenticator import refresh_owner
 from controller.leadership import Lost
 from controller.progress import Progress
 from controller.proxy import routes
@@ -184,11 +185,10 @@ class ServerReconciler:
             while await self.term.ask(self.records.is_being_forgotten, row):
                 await asyncio.sleep(FORGET_LOOK)
             attempt = secrets.token_hex(8)
+            context = await refresh_owner(self.term, row.context)
             row = replace(
                 row,
-                context=replace(
-                    row.context, attempt=attempt, announced_port=None, url=""
-                ),
+                context=replace(context, attempt=attempt, announced_port=None, url=""),
             )
             self.row = row
             self.spawner = spawner = await self._host(row)

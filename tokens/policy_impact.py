@@ -17,7 +17,7 @@ from typing import Final
 from django.db.models import Count, F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce, Trim
 
-from accounts.models import Group, User
+from accounts.models import Group, User, UserRole
 from accounts.rights import members_among
 from scopes.access import Access, Identity, expand
 from scopes.definitions import INHERIT
@@ -99,7 +99,7 @@ def subjects(policy: TokenPolicy, now: datetime) -> QuerySet[APIToken]:
         members = User.groups.through.objects.filter(group=policy.group_id)
         return tokens.filter(user__in=members.values("user_id"))
     if policy.role_id is not None:
-        held = User.roles.through.objects.filter(role=policy.role_id)
+        held = UserRole.objects.filter(role=policy.role_id)
         groups = Group.roles.through.objects.filter(role=policy.role_id)
         members = User.groups.through.objects.filter(group__in=groups.values("group"))
         services = Service.roles.through.objects.filter(role=policy.role_id)

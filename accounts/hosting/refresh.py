@@ -143,40 +143,47 @@ def _refresh(user: User, request: HttpRequest | None, reason: str) -> bool:
         asked: dict[str, Any] = {"user": secret_facts_of(user)}
         if request is not None:
             asked["request"] = request_facts(request)
-        found = client.call("refresh_user", asked, patience=PATIENCE)
+        found = ask(user, asked)
     except Unavailable:
         _rest.begin(None)
         return True
+    if found is None:
+        return True
+    address = request.META.get("REMOTE_ADDR", "") if request else ""
+    return settle(user, found, facts, address=address)
+
+
+def ask(user: User, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask the class; None if it fails, which leaves all as it is."""
+    try:
+        found: dict[str, Any] = client.call("refresh_user", asked, patience=PATIENCE)
     except client.ClassFailed:
         logger.error("refresh_user failed; the session goes on", user=user.name)
         _rest.begin(user.pk)
-        return True
+        return None
+    return found
+
+
+def settle(
+    user: User, found: dict[str, Any], facts: Description, *, address: str = ""
+) -> bool:
+    """Store what the class returned; return whether the person stays signed in."""
     if not found["is_fresh"]:
         logger.info("the authenticator wants a new sign-in", user=user.name)
         return False
-    address = request.META.get("REMOTE_ADDR", "") if request else ""
-    by = Actor("system", "refresh", None, address)
-    _store(user, found["answer"], facts, by)
-    return True
-
-
-def _store(
-    user: User, answer: dict[str, Any] | None, facts: Description, by: Actor
-) -> None:
+    answer = found["answer"]
     if answer is None:
         note_refresh(user)
-        return
+        return True
+    by = Actor("system", "refresh", None, address)
     try:
         reconcile(user, answer, facts)
         apply_answer(Answer.read(answer), by=by, makes_account=False)
     except (Refusal, client.ClassFailed) as problem:
-        logger.error(
-            "the authenticator's answer is refused",
-            user=user.name,
-            problem=str(problem),
-        )
+        why = str(problem)
+        logger.error("a refresh can't be stored", user=user.name, problem=why)
         _rest.begin(user.pk)
-        return
+    return True
 
 
 def reconcile(
