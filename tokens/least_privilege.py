@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
+
 from accounts.models import User
+from scopes.access import Access
 from scopes.definitions import INHERIT, METASCOPES, SCOPES, implied
 from scopes.grammar import RawScope, describe
 from services.models import Service
@@ -37,6 +40,22 @@ def granted_scopes(token: APIToken, owner: User | Service) -> list[GrantedScope]
         GrantedScope(text, _latest(used, text))
         for text in sorted(_granted(token, owner))
     ]
+
+
+def access_without(token: APIToken, group: str) -> Access:
+    """Return a token's rights as if its owner were not in a group; "" is no group.
+
+    The membership is removed in a transaction that is rolled back, so that the answer
+    is the one that the database would give.
+    """
+    if not group or token.user_id is None:
+        return token.access
+    with transaction.atomic():
+        through = User.groups.through
+        through.objects.filter(user=token.user_id, group__name=group).delete()
+        access = token.access
+        transaction.set_rollback(True)
+    return access
 
 
 def last_uses(token: APIToken) -> dict[str, datetime]:

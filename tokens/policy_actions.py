@@ -66,14 +66,23 @@ def rules_of(policy: TokenPolicy) -> dict[str, Any]:
 
 
 @transaction.atomic
-def apply_policies(now: datetime, *, by: Actor = BY, most: int = BATCH) -> int:
+def apply_policies(
+    now: datetime,
+    *,
+    by: Actor = BY,
+    most: int = BATCH,
+    policies: QuerySet[TokenPolicy] | None = None,
+) -> int:
     """Change a batch of existing tokens as the policies demand; return their number.
+
+    These are all policies, unless some are named.
 
     To apply all, call this until the result is 0. The policies are those whose date for
     existing tokens has come. Unused tokens that were created since the last change of
     a policy follow it before that date, too, because new tokens follow it at once.
     """
-    for policy in TokenPolicy.objects.select_related("role", "group"):
+    chosen_policies = TokenPolicy.objects.all() if policies is None else policies
+    for policy in chosen_policies.select_related("role", "group"):
         in_force = policy.effective_from is not None and policy.effective_from <= now
         if not in_force and policy.max_unused_days is None:
             continue

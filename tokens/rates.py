@@ -21,6 +21,8 @@ from rest_framework.throttling import BaseThrottle
 logger = logging.getLogger(__name__)
 
 WINDOW: Final = 60
+# Times the average rate that the fields may suggest for the rest of a minute.
+BURST: Final = 10
 # The part of a limit that a process counts by itself.
 SHARE: Final = 100
 # Seconds after which the count of a process is added to the common one.
@@ -53,6 +55,9 @@ class Rate:
     def headers(self) -> dict[str, str]:
         """The fields of draft-ietf-httpapi-ratelimit-headers-11, for the client."""
         remaining = max(0, self.limit - self.used)
+        # At the end of a minute, a client would divide a whole limit by a second.
+        most = max(1, self.limit * self.reset * BURST // WINDOW)
+        remaining = min(remaining, most)
         return {
             "RateLimit-Policy": f'"token";q={self.limit};w={WINDOW}',
             "RateLimit": f'"token";r={remaining};t={self.reset}',

@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -42,7 +41,7 @@ from tokens.change_forms import (
     RotateForm,
     WidenForm,
 )
-from tokens.least_privilege import granted_scopes, used_scopes
+from tokens.least_privilege import access_without, granted_scopes, used_scopes
 from tokens.models import APIToken, APITokenQuerySet, CreatedVia
 from tokens.new_token import show_once
 from tokens.operations import callable_with
@@ -146,7 +145,7 @@ class TokenView(OwnTokensMixin, DetailView):
             may_change=self.may_change(),
             granted=granted,
             suggestion=used_scopes(token, user),
-            callable=callable_with(self.access()),
+            callable=callable_with(access_without(token, self.simulated_group)),
             simulated_group=self.simulated_group,
             groups=list(user.groups.order_by("name").values_list("name", flat=True)),
             chart=usage_chart(days, timezone.now().date()),
@@ -157,23 +156,6 @@ class TokenView(OwnTokensMixin, DetailView):
             ],
             **kwargs,
         )
-
-    def access(self) -> Any:
-        """Return the token's rights, without a group if that is simulated.
-
-        The membership is removed in a transaction that is rolled back, so that the
-        answer is the one that the database would give.
-        """
-        if not self.simulated_group:
-            return self.object.access
-        with transaction.atomic():
-            through = User.groups.through
-            through.objects.filter(
-                user=self.user, group__name=self.simulated_group
-            ).delete()
-            access = self.object.access
-            transaction.set_rollback(True)
-        return access
 
     def changes(self, **given: forms.Form) -> list[tuple[str, Change, forms.Form]]:
         """Return the forms of the page; `given` replaces one that has errors."""

@@ -10,7 +10,14 @@ from django.utils import timezone
 
 from audit.models import Event
 from tests.admin.conftest import rows, text
-from tests.factories import make_service, make_token, make_user, make_users
+from tests.factories import (
+    make_group,
+    make_role,
+    make_service,
+    make_token,
+    make_user,
+    make_users,
+)
 from tokens.models import APIToken
 from tokens.verification import verify
 
@@ -242,3 +249,27 @@ def test_tokens_are_neither_edited_nor_deleted(as_, ada, alan, pages):
     assert client.post(pages.of(token), {"note": "other"}).status_code == 403
     assert client.post(pages.of(token, "delete"), {"post": "yes"}).status_code == 403
     assert APIToken.objects.get().note == token.note
+
+
+def test_the_loss_of_a_group_is_simulated(as_, ada, grace, alan, mallory, pages):
+    lab = make_group("lab", users=[alan, grace])
+    make_role("helpers", "read:users", groups=[lab])
+    token, _ = make_token(alan)
+    other, _ = make_token(mallory)
+    path = f"/hub/admin/tokens/apitoken/{token.pk}/without/"
+    client = as_(ada)
+    assert path in client.get(pages.of(token)).content.decode()
+
+    before = client.get(path).content.decode()
+    without = client.post(path, {"without": "lab"}).content.decode()
+
+    assert "PATCH /users/{name}</code>" not in before
+    assert "GET /users/{name}</code>" in before and "GET /users/{name}" in without
+    assert "for user alan" not in before.partition("GET /users/{name}<")[2][:200]
+    assert "for user alan" in without and "could call without" in without
+    assert set(lab.users.all()) == {alan, grace}
+    assert client.post(path, {"without": "none\0"}).status_code == 200
+    # Within the reach of the person who looks.
+    elsewhere = f"/hub/admin/tokens/apitoken/{other.pk}/without/"
+    assert as_(grace).get(elsewhere).status_code == 403
+    assert as_(alan).get(path).status_code in (302, 403)

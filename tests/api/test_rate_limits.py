@@ -169,3 +169,11 @@ def test_a_wrong_network_is_named_to_the_right_secret_only(alan: User) -> None:
     assert forged.json() == invented.json()
     assert forged.status_code == 403
     assert "192.0.2" not in forged.content.decode()
+
+
+def test_the_end_of_a_minute_suggests_no_burst() -> None:
+    """A client may divide what is left by the seconds that are left."""
+    assert rates.Rate(600, 2, 42).headers["RateLimit"] == '"token";r=598;t=42'
+    assert rates.Rate(600, 2, 1).headers["RateLimit"] == '"token";r=100;t=1'
+    assert rates.Rate(2, 0, 1).headers["RateLimit"] == '"token";r=1;t=1'
+    assert rates.Rate(600, 601, 1).headers["RateLimit"] == '"token";r=0;t=1'

@@ -92,7 +92,7 @@ def test_no_process_accepts_a_token_after_a_change(drilled: RunningHub) -> None:
     assert "198 trials, 0 stale answers" in done.stdout
     assert "(4 web processes)" in done.stdout
     rows = re.findall(r"^(\w[\w ]+?) +(\d+) +(\d+) +(\d+) +(\d+)$", done.stdout, re.M)
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert all(int(trials) >= 10 for _, trials, *_ in rows)
     assert all(row[2:] == ("0", "0", "0") for row in rows)
     assert names(drilled) == before

@@ -18,7 +18,12 @@ from audit.rights import readable_events
 from scopes.grammar import describe
 from scopes.refusals import Refusal
 from tokens.actions import narrow_token
-from tokens.least_privilege import granted_scopes, scopes_within, used_scopes
+from tokens.least_privilege import (
+    access_without,
+    granted_scopes,
+    scopes_within,
+    used_scopes,
+)
 from tokens.models import APIToken
 from tokens.operations import callable_with
 from tokens.policy import policy_for, violations
@@ -27,6 +32,8 @@ from web.admin_base import ScopedAdmin
 
 # Events and pairs of network and program on the page of a token.
 EVENTS_SHOWN = 20
+# Groups of an owner that the page offers.
+MOST_GROUPS = 500
 USES_SHOWN = 5
 
 
@@ -69,6 +76,9 @@ class DetailedAdmin(ScopedAdmin):
         return {
             "acts_url": reverse("admin:tokens_apitoken_changelist"),
             "narrow_url": reverse("admin:tokens_apitoken_narrow", args=[token.pk]),
+            "without_url": reverse("admin:tokens_apitoken_without", args=[token.pk])
+            if token.user_id is not None
+            else "",
             "checkbox_name": ACTION_CHECKBOX_NAME,
             "may_revoke": may_change,
             "may_narrow": self.may_change(request, token),
@@ -99,18 +109,43 @@ class DetailedAdmin(ScopedAdmin):
         }
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.narrow_view)
+        narrow = self.admin_site.admin_view(self.narrow_view)
+        without = self.admin_site.admin_view(self.without_view)
         return [
-            path("<int:pk>/narrow/", view, name="tokens_apitoken_narrow"),
+            path("<int:pk>/narrow/", narrow, name="tokens_apitoken_narrow"),
+            path("<int:pk>/without/", without, name="tokens_apitoken_without"),
             *super().get_urls(),
         ]
 
+    def without_view(self, request: Any, pk: int) -> HttpResponse:
+        """Show what a token could call if its owner were not in a group."""
+        token = self.find(request, "view", pk)
+        if token is None or token.user is None:
+            raise PermissionDenied
+        groups = token.user.groups.order_by("name").values_list("name", flat=True)
+        group = request.POST.get("without", "").replace("\0", "")
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Token {token} without a group",
+            "token": token,
+            "groups": list(groups[:MOST_GROUPS]),
+            "group": group,
+            "callable": callable_with(access_without(token, group)),
+            "before": callable_with(token.access) if group else [],
+        }
+        return TemplateResponse(request, "admin/tokens/apitoken/without.html", context)
+
+    def find(self, request: Any, act: str, pk: int) -> APIToken | None:
+        rows = APIToken.objects.select_related("user", "service")
+        found: APIToken | None = (
+            self.reachable(request, act, rows).filter(pk=pk).first()
+        )
+        return found
+
     def narrow_view(self, request: Any, pk: int) -> HttpResponse:
         """Choose the scopes that a token keeps."""
-        token = self.reachable(
-            request, "change", APIToken.objects.select_related("user", "service")
-        ).filter(pk=pk)
-        found = token.first()
+        found = self.find(request, "change", pk)
         if found is None or not self.may_change(request, found):
             raise PermissionDenied
         form = NarrowForm(request.POST or None, token=found)

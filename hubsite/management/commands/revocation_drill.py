@@ -43,7 +43,8 @@ from tokens.actions import (
     set_limits,
     unfreeze_tokens,
 )
-from tokens.models import APIToken
+from tokens.models import APIToken, TokenPolicy
+from tokens.policy_actions import apply_policies, delete_policy, save_policy
 
 GOOD, REFUSED = 200, 403
 # The scope of the rights that the trials give and take.
@@ -83,6 +84,20 @@ class Rows:
 
     def limit(self, networks: list[str] | None) -> None:
         set_limits(self.token, networks=networks, rate_limit=None, by=BY)
+
+    def limit_by_policy(self) -> None:
+        """Let a policy in force limit the token, as the controller does."""
+        now = timezone.now()
+        rules = TokenPolicy(role=self.role, networks=ELSEWHERE, effective_from=now)
+        save_policy(rules, by=BY)
+        own = TokenPolicy.objects.filter(pk=rules.pk)
+        while apply_policies(now, by=BY, policies=own):
+            pass
+
+    def lift_policy(self) -> None:
+        for rules in TokenPolicy.objects.filter(role=self.role):
+            delete_policy(rules, by=BY)
+        self.limit(None)
 
     def replace_user(self) -> None:
         self.user = create_user(drill_name(), by=BY)
@@ -126,6 +141,7 @@ class Rows:
                 lambda: self.limit(ELSEWHERE),
                 lambda: self.limit(None),
             ),
+            Kind("policy", own, self.limit_by_policy, self.lift_policy),
             # The drill uses the earlier secret, which has no overlap.
             Kind(
                 "rotation",
