@@ -3,6 +3,10 @@
 
 Prints the waiting times, the responses and the peak memory of the hub's processes. The
 limit needs a control group, and so root on Linux.
+
+With `--hosted`, a class of JupyterHub's kind checks the passwords, in a process of its
+own. Then the time of one sign-in beyond the class's own time, and the memory of that
+process beyond what the class alone takes, are printed as well.
 """
 
 from __future__ import annotations
@@ -10,11 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import statistics
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
@@ -30,6 +35,22 @@ SET_PASSWORDS = (
     f"password=make_password({PASSWORD!r}))"
 )
 GROUPS = Path("/sys/fs/cgroup")
+# A class that blocks, as one that asks a directory does.
+OWN_SECONDS = 0.1
+HOSTED = f"""
+import time
+from jupyterhub.auth import Authenticator
+
+class Directory(Authenticator):
+    def authenticate(self, handler, data):
+        time.sleep({OWN_SECONDS})
+        return data["username"] if data["password"] == {PASSWORD!r} else None
+
+c.JupyterHub.authenticator_class = Directory
+"""
+SINGLE = 40
+# A process with the class and nothing else, which waits to be looked at.
+ALONE = "import jupyterhub.auth, tornado.web; print('ready', flush=True); input()"
 
 
 @contextmanager
@@ -90,13 +111,51 @@ async def all_at_once(
     return await done, most
 
 
+def one_after_another(hub: Hub) -> float:
+    """Return the median of the seconds of single sign-ins beyond the class's own."""
+
+    async def measure() -> list[float]:
+        found = []
+        for number in range(SINGLE):
+            _, _, seconds = await sign_in(hub, f"s{number}")
+            page = time.monotonic()
+            await call(hub.hub, "GET", "/hub/login")
+            # A sign-in opens the page first, which is not part of the check.
+            found.append(seconds - (time.monotonic() - page) - OWN_SECONDS)
+        return found
+
+    return statistics.median(asyncio.run(measure()))
+
+
+def memory_of_class() -> float:
+    """Return the memory of a process that only imports what the class needs."""
+    with subprocess.Popen(  # noqa: S603 - our own
+        [str(PYTHON), "-c", ALONE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout  # noqa: S101
+        process.stdout.readline()
+        found = memory_mb([process.pid])
+        process.kill()
+    return found
+
+
+def host_of(pids: Iterable[int]) -> list[int]:
+    """Return the process of the class among those of a hub."""
+    return [
+        pid
+        for pid in pids
+        if b"authenticator" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--megabytes", type=int, default=1024)
+    parser.add_argument("--hosted", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sign-ins-") as folder:
-        hub = Hub(Path(folder) / "hub", "", {})
+        hub = Hub(Path(folder) / "hub", HOSTED if options.hosted else "", {})
         with hub.running():
             names = [f"p{number}" for number in range(options.people)]
             asyncio.run(hub.make("POST", f"{API}/users", {"usernames": names}))
@@ -107,6 +166,17 @@ def main() -> None:
                 check=True,
             )
             pids = tree(hub.process.pid)
+            host = host_of(pids)
+            if options.hosted:
+                beyond = one_after_another(hub)
+                own, alone = memory_mb(host), memory_of_class()
+                print(
+                    f"One sign-in: {beyond * 1000:.0f} ms beyond the class's own "
+                    f"{OWN_SECONDS * 1000:.0f} ms (median of {SINGLE}). The process of "
+                    f"the class: {own:.0f} MB, of which the class alone {alone:.0f} MB."
+                )
+            else:
+                print(f"Processes for a class that is hosted: {len(host)}.")
             idle = memory_mb(pids)
             with limited(pids, options.megabytes) as is_limited:
                 answers, most = asyncio.run(all_at_once(hub, options.people))
