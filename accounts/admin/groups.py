@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from accounts import group_actions, naming
 from accounts.admin.filters import MemberFilter, RoleFilter, some
 from accounts.admin.lists import few_enough, spelt
-from accounts.admin.users import DELETED
+from accounts.admin.users import DELETED, explain_managed
 from accounts.administrators import keep_administrator
 from accounts.group_actions import check_adding
 from accounts.models import Group, User
@@ -87,6 +87,10 @@ class GroupForm(ChangesForm):
             "properties": "A JSON object that programs read, for instance "
             '{"room": "M1"}.'
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        explain_managed(self, "add_members", "remove_members")
 
     def clean_add_members(self) -> list[str]:
         return few_enough(self.cleaned_data["add_members"])

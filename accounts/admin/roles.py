@@ -19,18 +19,18 @@ from web.admin_base import (
 
 @admin.register(Role)
 class RoleAdmin(ScopedAdmin):
-    """Roles, read only, because the configuration declares them and their holders."""
+    """Roles, read only: the configuration or an authenticator defines them."""
 
     kind = "role"
     search_help_text = "Any part of a name or description"
     searched = ("name", "description")
 
-    list_display = ("name", "description", "holders")
+    list_display = ("name", "description", "defined_by", "holders")
     exported = ("name", "description", "all_scopes")
     ordering = ("name",)
     sortable_by = ("name",)
-    fields = ("name", "description", "in_words", "holders")
-    readonly_fields = ("in_words", "holders")
+    fields = ("name", "description", "defined_by", "in_words", "holders")
+    readonly_fields = ("defined_by", "in_words", "holders")
 
     def search(self, term: str) -> Q:
         return contains(Role, term, *self.searched, indexed=False)
@@ -38,6 +38,10 @@ class RoleAdmin(ScopedAdmin):
     @admin.display(description="Scopes")
     def all_scopes(self, role: Role) -> str:
         return " ".join(role.scopes)
+
+    @admin.display(description="Defined by")
+    def defined_by(self, role: Role) -> str:
+        return "the authenticator" if role.managed_by_auth else "the configuration"
 
     @admin.display(description="Scopes")
     def in_words(self, role: Role) -> SafeString | str:

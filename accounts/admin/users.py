@@ -66,6 +66,22 @@ DELETED = "Another person has deleted this meanwhile."
 ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}
 
 
+# What fields say of groups that the authenticator manages.
+MANAGED_GROUPS = (
+    "The authenticator says in which groups a person is: the person's next sign-in or"
+    " refresh undoes changes made here."
+)
+
+
+def explain_managed(form: forms.Form | forms.ModelForm, *names: str) -> None:
+    """Say in the help of these fields that changes of groups do not last."""
+    if settings.HUB.manage_groups:
+        for name in names:
+            if name in form.fields:
+                field = form.fields[name]
+                field.help_text = f"{field.help_text} {MANAGED_GROUPS}"
+
+
 class UserForm(ChangesForm):
     """A user with the groups that the reader may change."""
 
@@ -84,6 +100,7 @@ class UserForm(ChangesForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["groups"] = self.within_reach
+        explain_managed(self, "groups")
         if self.instance.pk is None:
             # A field of one line would join the lines of a list into one name.
             name = self.fields["name"]

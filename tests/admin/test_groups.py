@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import unescape
 
 import pytest
 
-from accounts.models import Group
+from accounts import auth_state
+from accounts.models import Group, Role
 from audit.models import Event
 from tests.admin.conftest import form_in, rows, text
-from tests.factories import make_group, make_user, make_users
+from tests.factories import make_group, make_role, make_user, make_users
 
 pytestmark = pytest.mark.django_db
 
@@ -187,3 +189,34 @@ def test_a_form_takes_a_thousand_names(as_, ada, pages):
     refused = as_(ada).post(pages.of(group), {"add_members": names, "properties": "{}"})
 
     assert "These are 1,001 names; a form takes 1,000 at most." in text(refused)
+
+
+@pytest.mark.parametrize("is_managed", [True, False])
+def test_pages_say_that_the_authenticator_manages_groups(
+    as_, ada, alan, pages, settings, is_managed
+):
+    settings.HUB = replace(settings.HUB, manage_groups=is_managed)
+
+    for obj in (alan.groups.get(), alan):
+        page = text(as_(ada).get(pages.of(obj)))
+        assert ("next sign-in or refresh undoes" in page) is is_managed
+
+
+def test_pages_of_a_user_never_contain_auth_state(as_, ada, alan, pages, settings):
+    settings.HUB = replace(settings.HUB, crypt_keys=(b"k" * 32,))
+    auth_state.save(alan.pk, {"access_token": "a-secret-of-alan"})
+
+    for path in (pages.of(alan), pages.list("accounts_user"), pages.of(alan, "delete")):
+        page = as_(ada).get(path).content.decode()
+        assert "a-secret-of-alan" not in page
+        assert "gAAAAA" not in page
+
+
+def test_pages_say_who_defines_a_role(as_, ada, pages):
+    make_role("by-hand", "list:users")
+    managed = make_role("by-answer", "list:users")
+    Role.objects.filter(pk=managed.pk).update(managed_by_auth=True)
+
+    page = text(as_(ada).get(pages.list("accounts_role")))
+    assert "the authenticator" in page and "the configuration" in page
+    assert "the authenticator" in text(as_(ada).get(pages.of(managed)))

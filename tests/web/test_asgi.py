@@ -29,6 +29,7 @@ from api.base import HubAPIView
 from api.permissions import AllowAny
 from hubsite import middleware
 from scopes.refusals import Conflict
+from web import outside
 from web.addresses import known_networks
 from web.asgi import Application, ignore
 from web.connection import LimitedConnection
@@ -378,6 +379,24 @@ def test_cookies_arrive_as_they_were_set() -> None:
         return response
 
     assert Call(bake)().headers["set-cookie"] == 'snack="日"; Path=/'
+
+
+def test_a_request_that_has_to_wait_begins_again_in_the_pool() -> None:
+    turns: list[tuple[str, bytes, bool]] = []
+
+    def view(environ: dict[str, Any]) -> HttpResponse:
+        moves = outside.MOVES in environ
+        body = environ["wsgi.input"].read()
+        turns.append((threading.current_thread().name, body, moves))
+        return outside.Move() if moves else HttpResponse("done", status=201)
+
+    sent = {"Content-Length": "6"}
+    reply = Call(view)("/hub/spawn", "POST", sent, (b"size=1",))
+
+    assert reply.status == 201
+    first, second = turns
+    assert first[0].startswith("web") and first[1:] == (b"size=1", True)
+    assert second == ("outside", b"size=1", False)
 
 
 def test_iterators_of_both_kinds_are_streamed() -> None:
