@@ -60,7 +60,7 @@ class SignUpAdmin(ScopedAdmin):
 
     kind = "sign_up"
     form = DecisionForm
-    search_help_text = "Any part of a name"
+    search_help_text = "Any part of a name or a mail address"
     list_display = ("person", "address", "state", "hint", "asked")
     exported = ("name", "email", "state", "created", "decided_by")
     list_filter = (StateFilter,)
@@ -68,7 +68,7 @@ class SignUpAdmin(ScopedAdmin):
     sortable_by = ("asked",)
     actions = ("approve", "refuse")
     shown = (
-        *("person", "address", "hint", "asked", "created_address", "terms"),
+        *("person", "address", "hint", "asked", "network", "terms"),
         *("state", "decided", "decided_by"),
     )
 
@@ -184,6 +184,10 @@ class SignUpAdmin(ScopedAdmin):
     @admin.display(description="Note")
     def hint(self, row: Any) -> str:
         return row.hint or DASH
+
+    @admin.display(description="Asked from")
+    def network(self, row: SignUp) -> str:
+        return row.created_address or DASH
 
     @admin.display(description="Terms")
     def terms(self, row: SignUp) -> str:
