@@ -81,6 +81,34 @@ class ChangePasswordForm(PlainFieldsMixin, account.ChangePasswordForm):
     }
 
 
+class HostedPasswordForm(forms.Form):
+    """A new password, with the old one, for a class that has its own rules."""
+
+    oldpassword = forms.CharField(
+        label="Current password",
+        strip=False,
+        max_length=MOST_LETTERS,
+        widget=forms.PasswordInput({"autocomplete": "current-password"}),
+    )
+    password1 = forms.CharField(
+        label="New password",
+        strip=False,
+        max_length=MOST_LETTERS,
+        widget=forms.PasswordInput({"autocomplete": "new-password"}),
+    )
+    password2 = forms.CharField(
+        label="Repeat the new password",
+        strip=False,
+        widget=forms.PasswordInput({"autocomplete": "new-password"}),
+    )
+
+    def clean_password2(self) -> str:
+        repeated: str = self.cleaned_data["password2"]
+        if repeated != self.cleaned_data.get("password1", repeated):
+            raise forms.ValidationError("This is another password.")
+        return repeated
+
+
 class ResetPasswordForm(PlainFieldsMixin, account.ResetPasswordForm):
     """The address to which a link is sent."""
 

@@ -18,6 +18,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from accounts import sign_up_views, views
+from accounts.hosting.password_views import PATH, HostedPasswordView
 from web.bodies import accepts_bodies
 from web.outside import waits_for_others
 
@@ -42,6 +43,11 @@ sign_up: list[Any] = [
 urlpatterns = [
     path("profile", views.ProfileView.as_view(), name="profile"),
     *([] if settings.HUB.is_hosted else sign_up),
+    path(
+        PATH,
+        waits_for_others(HostedPasswordView.as_view(), "GET", "HEAD", "POST"),
+        name="hosted_password",
+    ),
     path(
         "welcome/<uidb64>/<token>/",
         waits_for_others(views.WelcomeView.as_view(), "POST"),

@@ -216,6 +216,14 @@ def has_local_password(user: User) -> bool:
     return settings.HUB.authenticator_class == "local" and user.has_usable_password()
 
 
+def class_keeps_passwords() -> bool:
+    """Tell whether the hosted class can change a password; False while it is away."""
+    try:
+        return bool(settings.HUB.is_hosted) and description().changes_passwords
+    except (Unavailable, client.ClassFailed):
+        return False
+
+
 @method_decorator(never_cache, name="dispatch")
 class LogoutView(View):
     """Ends the session, by a link as JupyterHub's clients do, or by a form."""
@@ -392,6 +400,7 @@ class ProfileView(SignedInMixin, TemplateView):
         )
         return super().get_context_data(
             keeps_password=has_local_password(user),
+            class_keeps_password=class_keeps_passwords(),
             has_totp=Authenticator.Type.TOTP in types,
             has_recovery_codes=Authenticator.Type.RECOVERY_CODES in types,
             passkeys=types.count(Authenticator.Type.WEBAUTHN),

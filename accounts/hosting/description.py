@@ -29,6 +29,7 @@ class Description:
     request_otp: bool = False
     otp_prompt: str = ""
     overrides: Sequence[str] = ()
+    changes_passwords: bool = False
     allow_existing_users: bool = False
     enable_auth_state: bool = False
     reconciles_auth_state: bool = False

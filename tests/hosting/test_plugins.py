@@ -66,6 +66,66 @@ def test_first_use_may_be_for_people_with_an_account(
     assert User.objects.get().name == "ada"
 
 
+@both_ends
+def test_people_of_first_use_change_their_password(
+    hosting, plugins, browser, another_browser
+):
+    new = "my-second-password"
+    page = "/hub/auth/change-password"
+    fields = {"oldpassword": PASSWORD, "password1": new, "password2": new}
+    with hosting.apart(FIRST_USE, plugins):
+        assert browser.get(page)["Location"].startswith("/hub/login?next=")
+        browser.sign_in("ada", PASSWORD)
+        another_browser.sign_in("ada", PASSWORD)
+        assert f'href="{page}"' in browser.get("/hub/profile").content.decode()
+
+        for wrong, said in (
+            ({"oldpassword": OTHER}, "This is not your current password."),
+            ({"password2": OTHER}, "This is another password."),
+            ({"password1": "short", "password2": "short"}, "at least 7 characters"),
+        ):
+            refused = browser.submit(page, **{**fields, **wrong})
+            assert refused.status_code == 400
+            assert said in refused.content.decode()
+        assert browser.submit(page, **fields)["Location"] == "/hub/profile"
+        # Other browsers are signed out, this one is not.
+        assert browser.get("/hub/profile").status_code == 200
+        assert another_browser.get("/hub/profile").status_code == 302
+
+        assert another_browser.sign_in("ada", PASSWORD).status_code == 403
+        assert another_browser.sign_in("ada", new).status_code == 302
+
+
+def test_guesses_of_the_current_password_are_limited(hosting, browser):
+    with hosting.apart(FIRST_USE + "c.Hub.failed_logins_allowed = 1", NEWEST):
+        browser.sign_in("ada", PASSWORD)
+        # One is free for the known browser, and one for the name and the network.
+        for _ in range(3):
+            page = browser.submit(
+                "/hub/auth/change-password",
+                oldpassword=OTHER,
+                password1="a-new-password",
+                password2="a-new-password",
+            )
+
+    assert "Too many failed attempts" in page.content.decode()
+
+
+def test_other_classes_have_no_page_for_passwords(hosting, browser):
+    assert browser.get("/hub/auth/change-password").status_code == 404
+    config = """
+    c.JupyterHub.authenticator_class = "hashauthenticator.HashAuthenticator"
+    c.HashAuthenticator.secret_key = "a-key"
+    """
+    with hosting.apart(config, NEWEST):
+        assert browser.get("/hub/auth/change-password").status_code == 404
+        make_user("ada")
+        browser.force_login(User.objects.get())
+        page = browser.get("/hub/profile").content.decode()
+
+    assert "does not store your password" in page
+
+
 def test_hash_checks_derived_passwords(hosting, browser):
     right = hashlib.pbkdf2_hmac("sha256", b"ada", b"a-key", 25000).hex()[:10]
     config = """

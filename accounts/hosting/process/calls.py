@@ -66,6 +66,7 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
             if getattr(type(found), name) is not getattr(Authenticator, name)
         ],
         "allow_existing_users": bool(found.allow_existing_users),
+        "changes_passwords": callable(getattr(found, "reset_password", None)),
         "enable_auth_state": bool(found.enable_auth_state),
         "reconciles_auth_state": found.reconcile_auth_state_hook is not None,
         "manage_groups": bool(found.manage_groups),
@@ -124,9 +125,18 @@ async def add_user(hosted: Hosted, asked: Facts) -> None:
     await maybe_future(hosted.authenticator.add_user(user))
 
 
+async def reset_password(hosted: Hosted, asked: Facts) -> Facts:
+    """Have a class that keeps passwords store another one, or say why not."""
+    authenticator: Any = hosted.authenticator
+    found = authenticator.reset_password(asked["name"], asked["password"])
+    words = str(await maybe_future(found))
+    return {"is_done": "success" in words, "words": words}
+
+
 CALLS: dict[str, Call] = {
     "describe": describe,
     "respond": answer,
+    "reset_password": reset_password,
     "know_accounts": know_accounts,
     "check_allowed": check_allowed,
     "add_user": add_user,
