@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import traceback
 from itertools import pairwise
 from pathlib import Path
@@ -48,8 +49,35 @@ def _read_python(path: Path) -> Config:
         raise ConfigError(f"{place}: {error.msg}") from None
     except Exception as error:
         place = _place(error, path)
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"{place}: {type(error).__name__}: {reason}") from error
+        raise ConfigError(f"{place}: {_reason(error)}") from error
+
+
+# The packages of modules that have another name, as far as configurations import them.
+PACKAGES = {
+    "firstuseauthenticator": "jupyterhub-firstuseauthenticator",
+    "kubespawner": "jupyterhub-kubespawner",
+    "ldapauthenticator": "jupyterhub-ldapauthenticator",
+    "ltiauthenticator": "jupyterhub-ltiauthenticator",
+    "nativeauthenticator": "jupyterhub-nativeauthenticator",
+    "systemdspawner": "jupyterhub-systemdspawner",
+    "tmpauthenticator": "jupyterhub-tmpauthenticator",
+    "tljh": "the-littlest-jupyterhub",
+    "yaml": "pyyaml",
+}
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in a file, and what helps if that is clear."""
+    reason = str(error).partition("\n")[0]
+    words = f"{type(error).__name__}: {reason}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        package = PACKAGES.get(module, module)
+        return f"{words}; install the package {package!r} where the hub is installed"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, KeyError) and frames[-1].filename == os.__file__:
+        return f"the environment has no variable {reason}; set it for the hub as well"
+    return words
 
 
 def _place(error: Exception, path: Path) -> str:

@@ -10,9 +10,11 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from hubsite.config.file import ConfigError
@@ -68,7 +70,9 @@ def look() -> list[Finding]:
         # A check imports nothing.
         os.environ.pop("HUB_IMPORT_JUPYTERHUB", None)
         try:
-            return list(_prepared())
+            # What a configuration prints is not part of the findings.
+            with redirect_stdout(sys.stderr):
+                return list(_prepared())
         except ConfigError as error:
             return [stops(str(error))]
 

@@ -92,6 +92,13 @@ def test_json_has_what_the_table_has(written: Any) -> None:
     assert "correct horse" not in ended.stdout
 
 
+def test_what_a_configuration_prints_is_no_json(written: Any) -> None:
+    ended = check(written("print('Loading values')"), "--json")
+
+    assert json.loads(ended.stdout)["state"] == "honoured"
+    assert "Loading values" in ended.stderr
+
+
 def test_nothing_is_written(written: Any, tmp_path: Path) -> None:
     """Neither beside the file nor in the folders that the environment names."""
     path = written("c.Authenticator.admin_users = {'ada'}")
@@ -190,3 +197,29 @@ def test_a_table_keeps_its_width(written: Any) -> None:
 
     for width in (80, 120, 160):
         assert all(len(line) <= width for line in table(rows, width).splitlines())
+
+
+# Errors in files
+
+
+def test_a_package_that_is_not_installed_is_named(written: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(written("import ldapauthenticator.nothing"))
+
+    assert "line 5: ModuleNotFoundError" in str(error.value)
+    assert "install the package 'jupyterhub-ldapauthenticator'" in str(error.value)
+
+
+def test_a_missing_variable_of_the_environment_is_named(written: Any) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(written("import os\nc.JupyterHub.ip = os.environ['NO_SUCH_NAME']"))
+
+    assert str(error.value).endswith(
+        "line 6: the environment has no variable 'NO_SUCH_NAME'; set it for the hub "
+        "as well"
+    )
+
+
+def test_another_key_error_is_not_about_the_environment(written: Any) -> None:
+    with pytest.raises(ConfigError, match="KeyError: 'x'"):
+        load_config(written("{}['x']"))
