@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.core import signing
 from django.db import transaction
@@ -60,8 +61,19 @@ def is_free(name: str) -> bool:
     """Tell whether a name may be given to a person whom no operator knows."""
     return (
         name not in names_with_rights()
-        and name not in settings.HUB.blocked_users
+        and lists_admit(name)
         and not User.objects.filter(name=name).exists()
+    )
+
+
+def lists_admit(name: str) -> bool:
+    """Tell whether a person with an account of this name may sign in."""
+    hub = settings.HUB
+    return name not in hub.blocked_users and (
+        hub.allow_all
+        or hub.allow_existing_users
+        or name in hub.allowed_users
+        or name in hub.admin_users
     )
 
 
@@ -178,10 +190,10 @@ def approve(row: SignUp, *, by: Actor, by_admin: bool = False) -> User:
         raise Conflict("This sign-up was decided meanwhile.")
     if user is None:
         return _let_in(found, by=by, by_admin=by_admin)
-    if user.has_usable_password():
+    if user.pk in in_use([user]):
         raise Conflict(
-            f"{user.name} has an account with a password, which may be somebody else's."
-            " Refuse this sign-up"
+            f"{user.name} has an account that somebody uses. Refuse this sign-up; if it"
+            " is the same person, create a link on the page of the account"
         )
     _check_rights(user, by, by_admin)
     return _let_in(found, user, by=by, by_admin=by_admin)
@@ -226,6 +238,7 @@ def oddities_of(rows: Iterable[SignUp]) -> dict[int, str]:
     rows = list(rows)
     names = {row.name for row in rows}
     users = {user.name: user for user in User.objects.filter(is_named(names))}
+    used = in_use(users.values())
     rights = names_with_rights()
     waiting: dict[str, int] = {}
     same = SignUp.objects.filter(is_named(names), state=State.PENDING)
@@ -236,8 +249,8 @@ def oddities_of(rows: Iterable[SignUp]) -> dict[int, str]:
         said = []
         if row.state == State.PENDING:
             user = users.get(row.name)
-            if user is not None and user.has_usable_password():
-                said.append("an account with a password has this name")
+            if user is not None and user.pk in used:
+                said.append("somebody uses the account of this name")
             elif user is not None:
                 said.append("gets the account of this name")
             if row.name in rights:
@@ -245,6 +258,17 @@ def oddities_of(rows: Iterable[SignUp]) -> dict[int, str]:
             if waiting.get(row.name, 0) > 1:
                 said.append(f"{waiting[row.name]} people wait for this name")
         found[row.pk] = "; ".join(said)
+    return found
+
+
+def in_use(users: Iterable[User]) -> set[int]:
+    """Return the ids of accounts in which somebody signs in, in whatever way."""
+    users = list(users)
+    ids = [user.pk for user in users]
+    found = {user.pk for user in users if user.has_usable_password() or user.last_login}
+    for model in (SocialAccount, Authenticator):
+        owners = model._default_manager.filter(user__in=ids)
+        found.update(owners.values_list("user_id", flat=True))
     return found
 
 
@@ -269,8 +293,11 @@ def _let_in(
     row: SignUp, user: User | None = None, *, by: Actor, by_admin: bool = False
 ) -> User:
     """Give the account of a sign-up its password; create the account if necessary."""
-    if row.name in settings.HUB.blocked_users:
-        raise Invalid(f"{row.name} is in blocked_users of the configuration")
+    if not lists_admit(row.name):
+        raise Invalid(
+            f"{row.name} may not sign in by the configuration: change blocked_users,"
+            " allowed_users or allow_existing_users first"
+        )
     if user is None:
         user = create_user(row.name, by=by, by_admin=by_admin)
     email = user.email or row.email

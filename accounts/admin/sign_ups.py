@@ -22,6 +22,8 @@ from web.admin_base import DASH, CaseFilter, ScopedAdmin, ask_first, count_of, m
 State = SignUp.State
 # Reasons that a message about many rows repeats.
 SHOWN = 5
+# Each is a transaction of some twenty statements.
+MOST_AT_ONCE = 500
 
 
 class StateFilter(CaseFilter):
@@ -130,6 +132,12 @@ class SignUpAdmin(ScopedAdmin):
         }
 
         def act(rows: QuerySet[SignUp]) -> str:
+            number = rows.order_by().count()
+            if number > MOST_AT_ONCE:
+                raise Invalid(
+                    f"These are {count_of(number, 'sign-up')}; {MOST_AT_ONCE:,} can be "
+                    "decided at once. Search or filter, and decide in parts"
+                )
             done, problems = 0, []
             for row in rows.order_by("pk"):
                 try:

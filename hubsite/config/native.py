@@ -7,7 +7,7 @@ settings are the values of `c.Hub.…` of the same meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from hubsite.config.values import flag, text
@@ -41,8 +41,15 @@ ADVICE: dict[str, str] = {
     f"{SECTION}.secret_key": "not needed; links are signed with HUB_SECRET_KEY",
 }
 
-# What a subclass may change; the rest of it is not called.
-SETTINGS_ONLY = frozenset({"allow_all", "admin_users", "allowed_users"})
+# Settings of the hub that mean something with local passwords only.
+OWN = frozenset(
+    f"Hub.{name}"
+    for name in (
+        *("signup", "signup_ask_email", "signup_terms", "signup_self_approval"),
+        *("signup_mail", "signup_mail_server", "password_min_length"),
+        *("password_refuse_common", "firstuse_passwords", "delete_firstuse_passwords"),
+    )
+)
 
 
 def is_native(name: str, lineage: tuple[str, ...]) -> bool:
@@ -74,6 +81,14 @@ def sign_up_fields(reader: Any, found: Mapping[str, Any]) -> dict[str, Any]:
     if taken("import_from_firstuse", flag, False):
         fields["firstuse_passwords"] = path
     return fields
+
+
+def of_others(method: str, taken: Collection[str]) -> Iterator[str]:
+    """Yield what only local passwords have, for a file with another method."""
+    if unused := sorted(place for place in OWN if place in taken):
+        places = ", ".join(f"c.{place}" for place in unused)
+        have = "has" if len(unused) == 1 else "have"
+        yield f"{places}: {have} no effect; people sign in by {method!r}"
 
 
 def of_subclass(value: Any) -> Iterator[str]:

@@ -96,6 +96,11 @@ class Reader:
         spawner = self.file.get("JupyterHub", {}).get("spawner_class")
         return (
             *(
+                native.of_others(self.way_in.named or self.way_in.short, self.taken)
+                if self.way_in.short != "local"
+                else ()
+            ),
+            *(
                 native.of_subclass(self.first("JupyterHub.authenticator_class"))
                 if self.way_in.is_native
                 else ()

@@ -45,7 +45,7 @@ def test_lists_who_waits(as_, ada, waiting, pages):
 
     assert rows(page) == ["bob", "ada", "eve"]
     said = text(page)
-    assert "an account with a password has this name" in said
+    assert "somebody uses the account of this name" in said
     assert "gets the account of this name" in said
     assert "eve@example.org" in said
     assert "argon2" not in page.content.decode()
@@ -79,8 +79,19 @@ def test_names_those_that_stay(as_, ada, waiting, pages):
 
     page = act(as_(ada), pages, "approve", waiting)
 
-    assert "Approved 2 sign-ups. ada: ada has an account with a password" in text(page)
+    assert "Approved 2 sign-ups. ada: ada has an account that somebody uses" in text(
+        page
+    )
     assert SignUp.objects.get(state="pending").name == "ada"
+
+
+def test_decides_so_many_at_once(as_, ada, waiting, pages, monkeypatch):
+    monkeypatch.setattr("accounts.admin.sign_ups.MOST_AT_ONCE", 2)
+
+    page = act(as_(ada), pages, "approve", waiting)
+
+    assert "These are 3 sign-ups; 2 can be decided at once." in text(page)
+    assert SignUp.objects.filter(state="pending").count() == 3
 
 
 def test_refuses_several_at_once(as_, ada, waiting, pages):
@@ -116,7 +127,7 @@ def test_shows_a_refusal_on_the_page_of_one(as_, ada, waiting, pages):
     answer = client.post(page, form_in(client.get(page)) | {"decision": "approve"})
 
     assert answer.status_code == 200
-    assert "has an account with a password" in text(answer)
+    assert "has an account that somebody uses" in text(answer)
 
 
 def test_only_operators_of_all_users_see_it(as_, ada, grace, alan, waiting, pages):

@@ -210,6 +210,19 @@ def test_its_settings_mean_nothing_to_others(load):
     assert "c.JupyterHub.authenticator_class = 'native' reads them" in remark
 
 
+@pytest.mark.parametrize("method", ["dummy", "null", "pam"])
+def test_a_sign_up_beside_another_method_is_named(load, method):
+    hub = load(
+        f"c.JupyterHub.authenticator_class = {method!r}\n"
+        "c.Hub.signup = 'open'\nc.Hub.password_min_length = 12\n"
+    )
+
+    assert (
+        "c.Hub.password_min_length, c.Hub.signup: have no effect; people sign in by "
+        f"{method!r}"
+    ) in hub.remarks
+
+
 def test_local_passwords_have_the_same_sign_up(load):
     hub = load(
         "c.JupyterHub.authenticator_class = 'local'\nc.Hub.signup = 'approval'\n"

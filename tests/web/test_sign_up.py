@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.core import mail, signing
 from django.db import transaction
 from django.urls import reverse
@@ -307,7 +309,7 @@ def test_names_with_rights_are_for_an_operator_to_give(browser, configure, signu
             with pytest.raises(Forbidden, match="the configuration gives rights"):
                 sign_up_actions.approve(row, by=by)
     assert operator.pk
-    with pytest.raises(Invalid, match="blocked_users"):
+    with pytest.raises(Invalid, match="may not sign in by the configuration"):
         admitted("mallory")
     assert User.objects.count() == 2
     ada = make_user("ada", admin=True)
@@ -334,11 +336,41 @@ def test_a_password_is_never_replaced(browser):
     make_user("grace", password="the password of the owner")
     sign_up(browser)
 
-    with pytest.raises(Conflict, match="has an account with a password"):
+    with pytest.raises(Conflict, match="has an account that somebody uses"):
         admitted("grace")
 
     assert User.objects.get().check_password("the password of the owner")
     assert SignUp.objects.get().state == "pending"
+
+
+@pytest.mark.parametrize("sign", ["single sign-on", "passkey", "sign-in"])
+def test_an_account_that_somebody_uses_is_not_given_away(browser, sign):
+    user = make_user("grace")
+    if sign == "single sign-on":
+        SocialAccount.objects.create(user=user, provider="oidc", uid="1")
+    elif sign == "passkey":
+        Authenticator.objects.create(user=user, type="webauthn", data={})
+    else:
+        User.objects.update(last_login=timezone.now())
+    sign_up(browser)
+
+    with pytest.raises(Conflict, match="has an account that somebody uses"):
+        admitted("grace")
+
+    assert not User.objects.get().has_usable_password()
+
+
+def test_lists_that_admit_nobody_new_make_no_account(browser, configure):
+    configure(
+        signup="open", allow_existing_users=False, allowed_users=frozenset({"alan"})
+    )
+
+    assert sign_up(browser)["Location"] == "/hub/signup/received"
+
+    with pytest.raises(Invalid, match="allow_existing_users first"):
+        admitted("grace")
+    assert not User.objects.exists()
+    assert sign_up(browser, "alan")["Location"] == "/hub/spawn"
 
 
 def test_an_operator_gives_away_no_more_than_the_operator_may_have(browser):
