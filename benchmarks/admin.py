@@ -40,11 +40,13 @@ from scopes.definitions import DEFAULT_ROLES  # noqa: E402
 from servers.models import Server  # noqa: E402
 from services.models import Service  # noqa: E402
 from tokens import bulk, digests  # noqa: E402
-from tokens.models import APIToken, TokenPolicy  # noqa: E402
+from tokens.models import APIToken, TokenDay, TokenPolicy  # noqa: E402
 
 CHUNK = 5000
 GROUPS = 500
 SERVICES = 200
+# One token among so many is used on each day.
+USED_DAILY = 5
 ROUNDS = 5
 SEARCHES = ("e", "u1", "u04", "u049999", "LIBRARIAN", "nobody-has-this")
 WORDS = ("laptop", "cron job", "notebook", "grading", "CI", "backup", "")
@@ -124,7 +126,29 @@ def main() -> None:
     print(f"{slowest:8.1f} ms at most")
     took, work, number = measure(client, reverse("admin:index"), "")
     print(f"{took:8.1f} ms, {work:6.1f} of work, {number:3} queries  overview")
+    trends = reverse("admin:trends")
+    for query in ("", "group=group007"):
+        took, work, number = measure(client, trends, query)
+        print(
+            f"{took:8.1f} ms, {work:6.1f} of work, {number:3} queries  trends?{query}"
+        )
+    print(f"{preview(client):8.1f} ms to preview the revocation of all tokens")
     print(f"{disable():8.2f} s to disable 10,000 tokens")
+
+
+def preview(client: Client) -> float:
+    """Return the milliseconds until an act on all tokens has its preview."""
+    page = reverse("admin:tokens_apitoken_changelist")
+    first = APIToken.objects.values_list("pk", flat=True).first()
+    act = {"action": "revoke", "select_across": "1", "_selected_action": [first]}
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        reply = client.post(page, {**act, "index": "0"})
+        times.append(1000 * (time.perf_counter() - start))
+        if reply.status_code != 200:
+            sys.exit(f"the preview answered {reply.status_code}")
+    return median(times)
 
 
 def disable() -> float:
@@ -231,7 +255,16 @@ def fill(users: int) -> None:
             for index, user in enumerate(people)
             for turn in (0, 250)
         )
-        APIToken.objects.bulk_create(tokens(people, low))
+        created = APIToken.objects.bulk_create(tokens(people, low))
+        TokenDay.objects.bulk_create(
+            TokenDay(
+                token=token,
+                day=(now - timedelta(days=day)).date(),
+                count=chance.randrange(1, 500),
+            )
+            for token in created[::USED_DAILY]
+            for day in range(30)
+        )
         Server.objects.bulk_create(
             Server(
                 user=user,

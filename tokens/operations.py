@@ -48,7 +48,7 @@ list_operations: Hook[[], Sequence[Operation]] = Hook()
 
 
 def callable_with(access: Access) -> list[Callable]:
-    """Return the operations that `access` permits, in the order of the API."""
+    """Return the operations that `access` permits, those of a subject together."""
     found: list[Callable] = []
     for operations in list_operations():
         for operation in operations:
@@ -57,7 +57,10 @@ def callable_with(access: Access) -> list[Callable]:
                 found.append(Callable(operation))
             elif reached:
                 found.append(Callable(operation, _words(reached)))
-    return found
+    places: dict[str, int] = {}
+    for each in found:
+        places.setdefault(each.operation.subject, len(places))
+    return sorted(found, key=lambda each: places[each.operation.subject])
 
 
 def reach(operation: Operation, access: Access) -> Filters | None:
