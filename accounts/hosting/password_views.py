@@ -8,7 +8,7 @@ every class with a method `reset_password(username, password)`, whose text conta
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages
@@ -16,7 +16,6 @@ from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
-    HttpResponseBase,
     HttpResponseRedirect,
 )
 from django.urls import reverse
@@ -46,14 +45,13 @@ class HostedPasswordView(SignedInMixin, FormView):
     form_class = HostedPasswordForm
     template_name = "accounts/hosted_password.html"
 
-    def dispatch(
-        self, request: HttpRequest, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not settings.HUB.is_hosted:
             raise Http404
         if not description().changes_passwords:
             # Another class may have a page of its own there.
-            return HostedView.as_view()(request, path=PATH)
+            page = HostedView.as_view()(request, path=PATH)
+            return cast(HttpResponse, page)
         return super().dispatch(request, *args, **kwargs)
 
     @sensitive_variables("data")
