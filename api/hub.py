@@ -89,7 +89,9 @@ class InfoView(HubAPIView):
                 "python": sys.version,
                 "sys_executable": sys.executable,
                 "spawner": _component(hub.spawner_class),
-                "authenticator": _component(hub.authenticator_class),
+                "authenticator": _component(
+                    hub.hosted_class or hub.authenticator_class
+                ),
             }
         )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging.config
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from hubsite import logging as hub_logging
@@ -22,10 +24,21 @@ from hubsite.config.load import load_config
 from hubsite.process.loading import while_loading
 
 
-def run_host() -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only tell whether the class accepts its settings",
+    )
+
+
+def run_host(argv: Sequence[str] = ()) -> int:
     """Serve until a signal ends this process; return the exit status."""
+    parser = argparse.ArgumentParser("manage.py authenticator", allow_abbrev=False)
+    add_options(parser)
+    options = parser.parse_args(argv)
     with while_loading():
-        from accounts.hosting.process.server import serve
+        from accounts.hosting.process.server import serve, try_settings
     try:
         site = read_environment()
         hub = load_config(site.config)
@@ -37,19 +50,22 @@ def run_host() -> int:
             "the hub has itself; nothing is to be run"
         )
     level = site.log_level or hub.log_level or "INFO"
-    logging.config.dictConfig(hub_logging.configure(site.log_format, level))
+    if options.check:
+        logging.basicConfig(level="WARNING", format="%(levelname)s: %(message)s")
+    else:
+        logging.config.dictConfig(hub_logging.configure(site.log_format, level))
     for noisy in ("alembic", "tornado.application"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     secret = site.secret_key or secrets.keep(site.data_dir / "secrets" / "secret_key")
     forget_secrets()
+    place = place_of(site, hub, secret)
     try:
-        asyncio.run(
-            serve(
-                place_of(site, hub, secret),
-                authenticator_address(site.authenticator_address, site.data_dir),
-                secrets.derived(secret, "authenticator"),
-            )
-        )
+        if options.check:
+            asyncio.run(try_settings(place))
+        else:
+            address = authenticator_address(site.authenticator_address, site.data_dir)
+            key = secrets.derived(secret, "authenticator")
+            asyncio.run(serve(place, address, key))
     except Exception as error:
         # The class refuses its settings, or can't be imported.
         name = hub.hosted_class

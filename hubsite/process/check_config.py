@@ -9,17 +9,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from hubsite.config.file import ConfigError
 from hubsite.config.findings import Finding, State, findings, worst
 from hubsite.process.loading import while_loading
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+# The line of traitlets about a setting that a class does not have.
+UNKNOWN_TRAIT = re.compile(
+    r"Config option `(?P<name>\w+)` not recognized by `(?P<section>\w+)`"
+)
 
 STATUS = {State.HONOURED: 0, State.STOPS: 1, State.REMARK: 3}
 SUMMARY = {
@@ -92,9 +101,44 @@ def _prepared() -> Any:
     from hubsite.config.hosted import hosted
     from hubsite.process.prepare import prepare
 
-    remarks = prepare()["remarks"]
     hub = settings.HUB
+    remarks = prepare()["remarks"]
+    if hub.is_hosted:
+        remarks = [*remarks, *remarks_of_class(hub.hosted_class)]
     return findings(hub.raw if settings.SITE.config else {}, remarks, hosted(hub))
+
+
+def remarks_of_class(name: str) -> list[str]:
+    """Try the hosted class in its own process; return its warnings as remarks.
+
+    Raises `ConfigError` if the class refuses its settings.
+    """
+    ended = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, str(BASE_DIR / "manage.py"), "authenticator", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = ended.stderr.splitlines()
+    if ended.returncode:
+        reason = next((each for each in reversed(lines) if "ERROR: " in each), "")
+        raise ConfigError(
+            "c.JupyterHub.authenticator_class: "
+            + (reason.partition("ERROR: ")[2] or f"{name!r} can't start")
+        )
+    found = []
+    for line in lines:
+        if unknown := UNKNOWN_TRAIT.search(line):
+            found.append(
+                f"c.{unknown['section']}.{unknown['name']}: has no effect; the class "
+                "has no such setting"
+            )
+        elif "No allow config found" in line:
+            found.append(
+                "c.Authenticator.allow_all: not set, nor any other setting that lets "
+                "people in; nobody can sign in"
+            )
+    return list(dict.fromkeys(found))
 
 
 def stops(message: str) -> Finding:

@@ -78,10 +78,10 @@ def run(argv: Sequence[str]) -> None:
             from hubsite.process.check_config import check_config
 
             sys.exit(check_config(rest))
-        if command == "authenticator" and not rest:
+        if command == "authenticator":
             from hubsite.process.authenticator import run_host
 
-            sys.exit(run_host())
+            sys.exit(run_host(rest))
     with while_loading():
         import django
         from django.db import OperationalError

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from allauth.core.context import request_context
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.test import RequestFactory
 
 from accounts.models import User
 from audit.models import Event
-from tests.factories import make_user
+from tests.factories import make_token, make_user
+from tests.web.test_profile import code_for
 
 pytestmark = pytest.mark.django_db
 
@@ -367,3 +371,44 @@ c.Authenticator.allow_all = True
 
     assert browser.sign_in("grace", "x").status_code == 403
     assert browser.sign_in("ada", "x").status_code == 302
+
+
+# What stays the hub's
+
+
+def test_a_second_factor_comes_on_top(host, browser):
+    host(f"{LISTED}c.Authenticator.allow_all = True")
+    secret = generate_totp_secret()
+    with request_context(RequestFactory().get("/")):
+        TOTP.activate(make_user("grace"), secret)
+
+    reply = browser.sign_in("grace", "another-password")
+
+    assert reply.status_code == 302 and "/2fa/authenticate" in reply["Location"]
+    assert browser.get("/hub/home").status_code == 302
+    code = code_for(secret)
+    assert browser.submit(reply["Location"], code=code).status_code == 302
+    assert browser.get("/hub/home").status_code == 200
+
+
+def test_programs_get_tokens_for_a_password_of_the_class(host, bearer):
+    host(f"{LISTED}c.Authenticator.allow_all = True")
+    make_user("grace")
+
+    def ask(password: str) -> int:
+        auth = {"username": "grace", "password": password}
+        client = bearer(None)
+        return client.post("/hub/api/users/grace/tokens", {"auth": auth}).status_code
+
+    assert ask("wrong") == 403
+    assert ask("another-password") == 201
+
+
+def test_the_hub_names_the_class(host, bearer):
+    host(LISTED)
+    ada = make_user("ada", admin=True)
+    _, secret = make_token(ada)
+
+    found = bearer(secret).get("/hub/api/info").json()["authenticator"]
+
+    assert found["class"] == "UserList"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +18,7 @@ from accounts.hosting import client
 from accounts.models import User
 from scopes.refusals import Unavailable
 from tests.factories import make_user
+from tests.hosting.sites import ROOT
 from tests.hosting.test_form_classes import HEAD, LISTED
 
 pytestmark = pytest.mark.django_db
@@ -288,3 +292,38 @@ def test_the_command_says_why_it_does_not_start(hosting):
 
     assert process.wait(60) == 1
     assert "ERROR: The authenticator 'no.such.Class' can't start" in hosting.said()
+
+
+# The command that checks a configuration
+
+
+@pytest.mark.parametrize(
+    ("lines", "told", "status"),
+    [
+        (
+            "c.JupyterHub.authenticator_class = 'shared-password'\n"
+            "c.SharedPasswordAuthenticator.admin_password = 'short'",
+            "must be at least",
+            1,
+        ),
+        ("c.UserList.no_such_thing = 1", "c.UserList.no_such_thing", 3),
+        ("c.UserList.no_such_thing = 1", "c.Authenticator.allow_all", 3),
+        ("c.Authenticator.allow_all = True", "hosted unmodified", 0),
+    ],
+)
+def test_a_check_of_the_configuration_tries_the_class(hosting, lines, told, status):
+    hosting.file.write_text(LISTED + lines)
+
+    ended = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / "manage.py"), "check_config", "--json"),
+            *("-f", str(hosting.file)),
+        ],
+        env={name: value for name, value in os.environ.items() if name[:4] != "HUB_"},
+        cwd=hosting.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, told in ended.stdout) == (status, True), ended.stdout

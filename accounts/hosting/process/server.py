@@ -97,10 +97,7 @@ class Host:
         So a class that refuses its settings stops the start.
         """
 
-        async def first(hosted: Hosted) -> None:
-            check(hosted)
-
-        await self.lanes.run(first)
+        await self.lanes.run(checked)
         self.server.add_sockets(listen(self.address))
 
     def stop(self) -> None:
@@ -108,6 +105,15 @@ class Host:
         if self.address.startswith("/"):
             with suppress(OSError):
                 os.unlink(self.address)
+
+
+async def checked(hosted: Hosted) -> None:
+    check(hosted)
+
+
+async def try_settings(place: Place) -> None:
+    """Raise an error if the class refuses its settings; warnings are in the log."""
+    await Host(place, "", "").lanes.run(checked)
 
 
 async def serve(place: Place, address: str, key: str) -> None:
