@@ -36,3 +36,12 @@ def with_variable(name: str, value: str) -> Iterator[int]:
         with suppress(OSError):
             if entry in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
+
+
+def children(parent: int) -> Iterator[int]:
+    """Yield the ids of the processes that a process has started itself."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+            if int(fields[1]) == parent:
+                yield int(folder.name)

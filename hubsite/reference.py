@@ -59,6 +59,8 @@ def _settings() -> Iterable[str]:
     yield "Addresses: `c.JupyterHub.bind_url` (its path is the base URL), `base_url`,"
     yield "`ip`, `port`, `hub_bind_url`, `hub_ip`, `hub_port`, `hub_connect_ip`,"
     yield "`hub_connect_url`, with JupyterHub's meanings and defaults."
+    yield "`c.JupyterHub.proxy_class` is a class of proxies, see"
+    yield "[the guide](../how-to/configuration.md#the-proxy)."
     yield "`c.JupyterHub.authenticator_class` is `local`, `native`, `dummy`, `null`, or"
     yield "a class of JupyterHub, of a plugin or of the file, which reads its sections"
     yield "itself; `pam` if a file does not set it, `local` without a file."

@@ -22,6 +22,7 @@ from hubsite.config.environment import (
     authenticator_address,
     proxy_socket,
     read_environment,
+    socket_path,
 )
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig
@@ -44,7 +45,14 @@ HUB_PATH = unquote(HUB_PREFIX)
 PUBLIC_URL = SITE.public_url or HUB.public_url.rstrip("/")
 IS_HTTPS = PUBLIC_URL.startswith("https:")
 TRUSTED_PROXIES = SITE.trusted_proxies
-PROXY_SOCKET = proxy_socket(SITE.proxy_socket, DATA_DIR, is_ours=HUB.proxy_should_start)
+PROXY_SOCKET = proxy_socket(
+    SITE.proxy_socket,
+    DATA_DIR,
+    # Proxies of other programs can't reach a Unix socket.
+    is_ours=HUB.proxy_should_start and not HUB.is_proxy_hosted,
+)
+# The Unix socket of a hosted class of proxies.
+PROXY_HOST_SOCKET = socket_path(DATA_DIR, "proxy-host.sock")
 
 # The site's data on pages.
 SITE_NAME = SITE.site_name or HUB.site_name or "Hub"

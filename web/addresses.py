@@ -120,7 +120,7 @@ def known_networks() -> list[str]:
     """Return the networks of known proxies.
 
     Without a setting and without the Unix socket, the proxy's machine from the
-    configuration is used.
+    configuration is used, or this machine for a proxy of a hosted class.
     """
     named: list[str] | None = settings.TRUSTED_PROXIES
     if named is not None:
@@ -128,6 +128,8 @@ def known_networks() -> list[str]:
     if settings.PROXY_SOCKET:
         return []
     host = urlsplit(settings.HUB.proxy_api_url).hostname or "127.0.0.1"
+    if settings.HUB.is_proxy_hosted:
+        host = "127.0.0.1"
     if host in ("localhost", "127.0.0.1", "::1"):
         return ["127.0.0.1", "::1"]
     try:

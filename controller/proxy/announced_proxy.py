@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from audit.actions import record
 from audit.models import Actor
+from controller.proxy.addresses import api_url as configured_api_url
 from servers.models import AnnouncedProxy
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def announce_proxy(api_url: str, auth_token: str, *, by: Actor) -> None:
         defaults={
             "api_url": api_url,
             "sealed": sealed,
-            "configured": settings.HUB.proxy_api_url,
+            "configured": configured_api_url(),
             "announced_at": timezone.now(),
         },
     )
@@ -46,7 +47,7 @@ def announced_proxy() -> tuple[str, str] | None:
     It replaces one configured address; once another address is configured, the
     configuration applies again.
     """
-    row = AnnouncedProxy.objects.filter(configured=settings.HUB.proxy_api_url).first()
+    row = AnnouncedProxy.objects.filter(configured=configured_api_url()).first()
     if row is None:
         return None
     from cryptography.fernet import InvalidToken

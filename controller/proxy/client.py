@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from web.hooks import Hook
 
 TIMEOUT = 5.0
+# A class of proxies that the hub hosts may take that long, see
+# `controller.proxy.hosted_proxy`.
+HOSTED_TIMEOUT = 35.0
+
+# The scheme of an address whose host is the escaped path of a Unix socket.
+UNIX = "http+unix"
 
 # Routes without this mark were made by other programs and are left alone.
 MARK = "jupyterhub"
@@ -56,11 +63,12 @@ class ProxyClient:
     """
 
     def __init__(
-        self, api_url: str, auth_token: str, *, timeout: float = TIMEOUT
+        self, api_url: str, auth_token: str, *, timeout: float | None = None
     ) -> None:
         self.api_url = api_url.rstrip("/")
         self.auth_token = auth_token
-        self.timeout = timeout
+        is_hosted = api_url.startswith(f"{UNIX}:")
+        self.timeout = timeout or (HOSTED_TIMEOUT if is_hosted else TIMEOUT)
 
     @measured("poll")
     def routes(self) -> dict[str, dict[str, Any]]:
@@ -101,12 +109,7 @@ class ProxyClient:
         tolerated: tuple[int, ...] = (),
     ) -> bytes:
         url = urlsplit(self.api_url)
-        kind = (
-            http.client.HTTPSConnection
-            if url.scheme == "https"
-            else http.client.HTTPConnection
-        )
-        connection = kind(url.hostname or "", url.port, timeout=self.timeout)
+        connection = self._connection()
         try:
             connection.request(
                 method,
@@ -131,10 +134,40 @@ class ProxyClient:
             raise ProxyError(f"The proxy at {self.api_url} has another secret")
         if response.status >= 400 and response.status not in tolerated:
             raise ProxyError(
-                f"The proxy at {self.api_url} answered {response.status} to {method}",
+                f"The proxy at {self.api_url} answered {response.status} to {method}"
+                f"{_reason(reply)}",
                 passing=response.status >= 500,
             )
         return reply
+
+    def _connection(self) -> http.client.HTTPConnection:
+        url = urlsplit(self.api_url)
+        if url.scheme == UNIX:
+            return UnixConnection(unquote(url.netloc), timeout=self.timeout)
+        secure = url.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        return kind(url.hostname or "", url.port, timeout=self.timeout)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """A connection to a Unix socket."""
+
+    def __init__(self, path: str, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def _reason(reply: bytes) -> str:
+    """Return the reason in the reply of a hosted class; other proxies say none."""
+    try:
+        return f": {json.loads(reply)['message']}"
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def origin(url: str) -> str:

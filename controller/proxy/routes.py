@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -19,8 +20,17 @@ from django.conf import settings
 from django.db import OperationalError, connections
 from django.db.models import Q
 
+from controller.proxy.addresses import api_url as configured_api_url
+from controller.proxy.addresses import hub_routespec
 from controller.proxy.announced_proxy import announced_proxy
-from controller.proxy.client import MARK, ProxyClient, ProxyError, measured, origin
+from controller.proxy.client import (
+    MARK,
+    TIMEOUT,
+    ProxyClient,
+    ProxyError,
+    measured,
+    origin,
+)
 from database.backoff import Backoff
 from oauth.metadata import WELL_KNOWN
 from scopes.refusals import Invalid
@@ -33,10 +43,15 @@ logger = logging.getLogger(__name__)
 # Seconds of retries for a change that the proxy does not accept.
 PATIENCE = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
-# Most changes at the same time.
-CONCURRENCY = 4
+# Changes that are made one by one, without threads.
+FEW = 3
 
-_threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="proxy")
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        settings.HUB.proxy_concurrency, thread_name_prefix="proxy"
+    )
 
 
 class Route(NamedTuple):
@@ -54,7 +69,7 @@ def proxy(api_url: str = "", auth_token: str = "") -> ProxyClient:
     """
     if not (api_url and auth_token):
         known_url, known_token = announced_proxy() or (
-            settings.HUB.proxy_api_url,
+            configured_api_url(),
             settings.PROXY_AUTH_TOKEN,
         )
         is_elsewhere = api_url and api_url.rstrip("/") != known_url.rstrip("/")
@@ -77,7 +92,8 @@ def lasting_routes() -> dict[str, Route]:
     routes[_hub_path()] = Route(_hub_target(), {"hub": True})
     if _hub_path() != "/":
         # Clients of OAuth2 look for the hub's description outside of the base URL.
-        routes[f"/{WELL_KNOWN}{_hub_path()}"] = Route(_hub_target(), {"hub": True})
+        path = f"/{WELL_KNOWN}{_base()}".rstrip("/")
+        routes[path] = Route(_hub_target(), {"hub": True})
     services = Service.objects.exclude(url=None).exclude(url="")
     for name, url in services.values_list("name", "url"):
         routes[_service_path(name)] = Route(origin(url or ""), {"service": name})
@@ -105,12 +121,8 @@ def _shown_target(target: str) -> str:
 
 
 def _hub_path() -> str:
-    """Return the path of the hub's route; longer paths have routes of their own.
-
-    With hosts of users and services all requests match, and the hub redirects those for
-    a host without a route.
-    """
-    return "/" if settings.HUB.subdomain_host else _key(_base())
+    """Return the path of the hub's route; longer paths have routes of their own."""
+    return _key(unquote(hub_routespec()))
 
 
 def _wanted() -> tuple[dict[str, Route], set[str]]:
@@ -138,23 +150,43 @@ def check_routes(client: ProxyClient) -> None:
     """
     present = client.routes()
     wanted, undecided = _wanted()
-    added = False
-    for path, route in wanted.items():
-        if (
-            path not in present
-            or not _same(present[path]["target"], route.target)
-            or "extra" in route.data
-        ):
-            client.add_route(path, route.target, **route.data)
-            added = added or "user" in route.data
+    missing = {
+        path: route
+        for path, route in wanted.items()
+        if path not in present
+        or not _same(present[path]["target"], route.target)
+        or "extra" in route.data
+    }
+    _make(partial(_add, client, path, route) for path, route in missing.items())
     stale = present.keys() - wanted.keys() - undecided
-    if stale or added:
+    if stale or any("user" in route.data for route in missing.values()):
         again, undecided = _wanted()
-        for path in (stale | wanted.keys()) - again.keys() - undecided:
-            client.delete_route(path)
-        for path, route in again.items():
-            if wanted.get(path, route).target != route.target:
-                client.add_route(path, route.target, **route.data)
+        gone = (stale | wanted.keys()) - again.keys() - undecided
+        _make(partial(client.delete_route, path) for path in gone)
+        _make(
+            partial(_add, client, path, route)
+            for path, route in again.items()
+            if wanted.get(path, route).target != route.target
+        )
+
+
+def _add(client: ProxyClient, path: str, route: Route) -> None:
+    client.add_route(path, route.target, **route.data)
+
+
+def _make(changes: Iterator[Callable[[], None]]) -> None:
+    """Make changes, many of them at the same time; a failure ends them.
+
+    Some classes of proxies wait after each change until the proxy has taken it over.
+    """
+    for change in islice(changes, FEW):
+        change()
+    pool = ThreadPoolExecutor(settings.HUB.proxy_concurrency)
+    try:
+        for made in [pool.submit(change) for change in changes]:
+            made.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 # Servers
@@ -209,7 +241,7 @@ async def _with_retries(change: Callable[[], None]) -> None:
 async def in_thread(change: Callable[[], None]) -> None:
     """Call the proxy outside of the event loop."""
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(_threads, partial(_alone, change))
+    await loop.run_in_executor(_threads(), partial(_alone, change))
 
 
 def _alone(change: Callable[[], None]) -> None:
@@ -234,13 +266,20 @@ def publish_service(service: Service) -> None:
     """
     if service.url:
         path = _service_path(service.name)
-        _try(proxy().add_route, path, origin(service.url), service=service.name)
+        _try(_brief().add_route, path, origin(service.url), service=service.name)
 
 
 def withdraw_service(service: Service) -> None:
     """Delete the route of a service."""
     if service.url:
-        _try(proxy().delete_route, _service_path(service.name))
+        _try(_brief().delete_route, _service_path(service.name))
+
+
+def _brief() -> ProxyClient:
+    """Return the client of the proxy for changes that a request waits for."""
+    client = proxy()
+    client.timeout = TIMEOUT
+    return client
 
 
 def _try(change: Callable[..., None], *args: str, **data: str) -> None:

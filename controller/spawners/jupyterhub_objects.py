@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from jupyterhub import objects, orm
 
+from controller.proxy.addresses import hub_routespec
 from controller.spawners.authenticators import Keeper
 from controller.spawners.spawn_context import SpawnContext
 from servers.models import server_path, server_url
@@ -173,7 +174,7 @@ def hub() -> objects.Hub:
         port=config.hub_port,
         connect_url=config.hub_connect_url,
         public_host=public_origin(),
-        routespec="/" if config.subdomain_host else prefix,
+        routespec=hub_routespec(),
     )
 
 

@@ -61,6 +61,11 @@ def read_addresses(reader: Reader) -> dict[str, Any]:
         # Its path is always the hub's, whatever the setting contains.
         connect = _url(reader, "JupyterHub.hub_connect_url", "")
         found["hub_connect_url"] = f"{connect.scheme}://{connect.netloc}"
+    api_ip = reader.take(["JupyterHub.proxy_api_ip"], line, None)
+    api_port = reader.take(["JupyterHub.proxy_api_port"], port, None)
+    if api_ip or api_port:
+        host = _host(api_ip or "127.0.0.1")
+        found["proxy_api_url"] = f"http://{host}:{api_port or number_ + 1}"
     return found
 
 

@@ -306,19 +306,20 @@ def proxy_socket(said: str, data_dir: Path, *, is_ours: bool) -> str:
         return ""
     if said:
         return str(Path(said).expanduser().absolute())
-    return _socket_of(data_dir, "proxy.sock")
+    return socket_path(data_dir, "proxy.sock")
 
 
 def authenticator_address(said: str, data_dir: Path) -> str:
     """Return where the process of a hosted authenticator listens."""
     if not said:
-        return _socket_of(data_dir, "authenticator.sock")
+        return socket_path(data_dir, "authenticator.sock")
     if re.fullmatch(r"[^/\s]+:\d+", said):
         return said
     return str(Path(said).expanduser().absolute())
 
 
-def _socket_of(data_dir: Path, name: str) -> str:
+def socket_path(data_dir: Path, name: str) -> str:
+    """Return the path of a Unix socket that belongs to a data folder."""
     path = data_dir / "run" / name
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return str(path)

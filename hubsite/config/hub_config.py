@@ -19,12 +19,14 @@ from dataclasses import Field, dataclass, field, fields
 from itertools import chain
 from typing import Any
 
+from controller.proxy.classes import OWN as OWN_PROXY
 from controller.spawners.classes import BUILT_IN as SPAWNERS
 from hubsite.config.native import READ as NATIVE
 from hubsite.config.publishers import publishers
 from hubsite.config.roles import groups, roles
 from hubsite.config.services import services, tokens
 from hubsite.config.values import (
+    command,
     crypt_keys,
     domain_hook,
     flag,
@@ -39,10 +41,12 @@ from hubsite.config.values import (
     number,
     numbers_by_text,
     pattern,
+    positive,
     proxy_address,
     proxy_log_level,
     public_address,
     routes,
+    routespec,
     seconds_range,
     signup_mode,
     text,
@@ -138,12 +142,40 @@ class HubConfig:
         True,
         "Whether the hub starts the proxy; otherwise it uses a running one.",
     )
+    proxy_class: str = OWN_PROXY
+    proxy_command: tuple[str, ...] = setting(
+        "ConfigurableHTTPProxy.command|JupyterHub.proxy_cmd",
+        command,
+        (),
+        "The command of configurable-http-proxy with its first arguments, unless "
+        "`HUB_PROXY_COMMAND` is set; the program that comes with the hub is used if "
+        "there is no `configurable-http-proxy` of that name.",
+    )
     proxy_log_level: str = setting(
         "ConfigurableHTTPProxy.log_level",
         proxy_log_level,
         "warn",
         "The lowest level of the proxy's log: `debug`, `info` (each call of its "
         "API), `warn`, `error`.",
+    )
+    proxy_debug: bool = setting(
+        "ConfigurableHTTPProxy.debug|JupyterHub.debug_proxy",
+        flag,
+        False,
+        "Whether the level of the proxy's log is `debug`.",
+    )
+    proxy_concurrency: int = setting(
+        "ConfigurableHTTPProxy.concurrency",
+        positive,
+        10,
+        "The most changes of routes that are made at the same time.",
+    )
+    hub_routespec: str = setting(
+        "JupyterHub.hub_routespec",
+        routespec,
+        "",
+        "The beginning of the paths that the proxy sends to the hub; by default the "
+        "path in `bind_url`, and `/` with hosts of users and services.",
     )
     extra_routes: dict[str, str] = setting(
         "Proxy.extra_routes",
@@ -686,6 +718,11 @@ class HubConfig:
         """Tell whether a class in a process of its own signs people in."""
         return self.authenticator_class == "hosted"
 
+    @property
+    def is_proxy_hosted(self) -> bool:
+        """Whether the proxy is one of a class, in a process of its own."""
+        return self.proxy_class != OWN_PROXY
+
 
 def declared_fields() -> Iterable[Field[Any]]:
     """Yield the fields of `HubConfig` that a configuration file can set."""
@@ -703,6 +740,9 @@ ADDRESSES = frozenset(
     for name in (
         *("bind_url", "base_url", "ip", "port", "hub_bind_url", "hub_ip", "hub_port"),
         *("hub_connect_ip", "hub_connect_port", "hub_connect_url"),
+        *("proxy_api_ip", "proxy_api_port"),
     )
 )
-CLASSES = frozenset({"JupyterHub.authenticator_class", "JupyterHub.spawner_class"})
+CLASSES = frozenset(
+    f"JupyterHub.{kind}_class" for kind in ("authenticator", "spawner", "proxy")
+)

@@ -14,7 +14,7 @@ from hubsite.config.addresses import check_route_hosts, full_public_url, read_ad
 from hubsite.config.file import ConfigError, read_file
 from hubsite.config.hub_config import HubConfig, declared_fields
 from hubsite.config.native import sign_up_fields
-from hubsite.config.reader import Reader, spawner_class
+from hubsite.config.reader import Reader, proxy_class, spawner_class
 from hubsite.config.services import tokens
 from hubsite.config.unsupported import KNOWN_AUTHENTICATORS
 from hubsite.config.values import crypt_keys, listed
@@ -81,6 +81,7 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     found["public_url"] = full_public_url(found)
     check_route_hosts(found)
     found["spawner_class"] = spawner_class(reader)
+    found["proxy_class"] = proxy_class(reader)
     config = HubConfig(**found)
     config = replace(
         config,
@@ -92,6 +93,8 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     if "oauth_token_expires_in" not in found:
         lifetime = int(config.cookie_max_age_days * 86400)
         config = replace(config, oauth_token_expires_in=lifetime)
+    if config.proxy_debug:
+        config = replace(config, proxy_log_level="debug")
     if keep_servers and "cleanup_servers" not in found:
         config = replace(config, cleanup_servers=False)
     return replace(config, raw=file, remarks=reader.remarks(config))

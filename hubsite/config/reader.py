@@ -8,7 +8,9 @@ from typing import Any
 
 from traitlets.config.loader import Config, LazyConfigValue
 
-from controller.spawners.classes import UnknownSpawner, resolve
+from controller.classes import UnknownClass
+from controller.proxy import classes as proxies
+from controller.spawners import classes as spawners
 from hubsite.config import authenticators, native, remarks
 from hubsite.config.file import ConfigError
 from hubsite.config.hub_config import HubConfig, declared_places
@@ -93,7 +95,11 @@ class Reader:
 
     def remarks(self, hub: HubConfig) -> tuple[str, ...]:
         """Return remarks on all unused settings, with what to do instead."""
-        spawner = self.file.get("JupyterHub", {}).get("spawner_class")
+        given = self.file.get("JupyterHub", {})
+        own = [*_sections_of_class(given.get("spawner_class") or hub.spawner_class)]
+        if hub.is_proxy_hosted:
+            own += _sections_of_class(given.get("proxy_class") or hub.proxy_class)
+            own += remarks.sections_of_proxies(self.file)
         return (
             *(
                 native.of_others(self.way_in.named or self.way_in.short, self.taken)
@@ -115,14 +121,14 @@ class Reader:
                 self.taken,
                 declared_places(),
                 way_in=self.way_in,
-                spawner=_sections_of_spawner(spawner or hub.spawner_class),
+                hosted=own,
                 keeps_auth_state=hub.enable_auth_state,
             ),
         )
 
 
-def _sections_of_spawner(value: Any) -> tuple[str, ...]:
-    """Return the sections that a spawner class reads, as far as they are known."""
+def _sections_of_class(value: Any) -> tuple[str, ...]:
+    """Return the sections that a class reads, as far as they are known."""
     if isinstance(value, type):
         return tuple(each.__name__ for each in value.__mro__)
     return (str(value).replace(":", ".").rpartition(".")[2],)
@@ -130,16 +136,20 @@ def _sections_of_spawner(value: Any) -> tuple[str, ...]:
 
 def spawner_class(reader: Reader) -> str:
     """Return the import path of the spawner class."""
-    place = "JupyterHub.spawner_class"
+    return _class_at(reader, "JupyterHub.spawner_class", spawners.resolve)
+
+
+def proxy_class(reader: Reader) -> str:
+    """Return the import path of the class of proxies."""
+    return _class_at(reader, "JupyterHub.proxy_class", proxies.resolve)
+
+
+def _class_at(reader: Reader, place: str, resolve: Callable[[str], str]) -> str:
     value = reader.first(place, "default")
     if isinstance(value, type):
         # A class is imported already; the file itself may define it.
-        return _import_path(value)
+        return f"{value.__module__}.{value.__qualname__}"
     try:
         return resolve(str(value).replace(":", "."))
-    except UnknownSpawner as error:
+    except UnknownClass as error:
         raise ConfigError(f"c.{place}: {error}") from None
-
-
-def _import_path(value: type) -> str:
-    return f"{value.__module__}.{value.__qualname__}"

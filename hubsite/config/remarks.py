@@ -37,13 +37,13 @@ def unused(
     declared: Collection[str],
     *,
     way_in: WayIn,
-    spawner: Collection[str],
+    hosted: Collection[str],
     keeps_auth_state: bool,
 ) -> Iterator[str]:
     """Yield a remark for everything in `file` that is not `taken` and has no effect.
 
-    `declared` are the settings that the hub knows, as `Section.name`. `spawner` are the
-    sections of the spawner class, which reads them itself.
+    `declared` are the settings that the hub knows, as `Section.name`. `hosted` are the
+    sections of hosted classes, which read them themselves.
     """
     ours = {"Authenticator", *KNOWN_AUTHENTICATORS_SECTIONS, *way_in.lineage}
     known = {place.partition(".")[0] for place in (*declared, *PLAIN)} | {"Application"}
@@ -64,7 +64,7 @@ def unused(
             continue
         # Classes of batchspawner begin with the word, and KubeSpawner has helper
         # classes.
-        if not left or section in spawner or is_of_spawners(section):
+        if not left or section in hosted or is_of_spawners(section):
             continue
         if section in ours or section.endswith("Authenticator"):
             yield from _of_authenticator(file, section, left, way_in, declared)
@@ -160,6 +160,14 @@ def _in_plain_section(section: str, name: str) -> str:
 
 def is_of_spawners(section: str) -> bool:
     return "Spawner" in section or section.endswith("Reflector") or section == "Pool"
+
+
+def sections_of_proxies(file: Iterable[str]) -> list[str]:
+    """Return the sections that a hosted class of proxies may read.
+
+    The class is not imported here, so its parents are not known by name.
+    """
+    return [section for section in file if section.endswith("Proxy")]
 
 
 def _of_authenticator(

@@ -27,10 +27,9 @@ OAUTHENTICATORS = {
     "okpy": "OkpyOAuthenticator",
     "openshift": "OpenShiftOAuthenticator",
 }
-_RESTARTED = "has no effect; the hub restarts a proxy that ends"
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
-_TLS = "has no effect; use a reverse proxy with TLS"
+_TLS = "has no effect without internal_ssl, which is not supported"
 _LOG = "has no effect; set HUB_LOG_LEVEL or HUB_LOG_FORMAT"
 _LOG_FILES = "has no effect; the logs are in the folder `logs` of the data folder"
 _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
@@ -46,7 +45,6 @@ ADVICE: dict[str, str] = {
         "name this hub's in HUB_DATABASE_URL"
     ),
     "JupyterHub.debug_db": _LOG,
-    "JupyterHub.debug_proxy": "has no effect; set c.ConfigurableHTTPProxy.log_level",
     "JupyterHub.external_ssl_authorities": _TLS,
     "JupyterHub.extra_handlers": "has no effect; run a service with an address instead",
     "JupyterHub.extra_log_file": _LOG_FILES,
@@ -54,25 +52,20 @@ ADVICE: dict[str, str] = {
     "JupyterHub.forwarded_host_header": "has no effect; set HUB_TRUSTED_PROXIES",
     "JupyterHub.generate_certs": _TLS,
     "JupyterHub.generate_config": "has no effect; docs/reference lists the settings",
-    "JupyterHub.hub_routespec": "has no effect; the hub has the route of its base_url",
     "JupyterHub.hub_socket_mode": "has no effect; the hub listens on a port",
     "JupyterHub.internal_certs_location": _TLS,
     "JupyterHub.init_spawners_timeout": (
         "not needed; the hub responds while it checks which servers run"
     ),
-    "JupyterHub.internal_ssl": _TLS,
+    "JupyterHub.internal_ssl": (
+        "is not supported, so connections between hub, proxy and servers are NOT "
+        "encrypted; keep them on one machine or in a private network, or encrypt the "
+        "network between the machines (WireGuard, a cluster's encrypted network)"
+    ),
     "JupyterHub.log_datefmt": _LOG,
     "JupyterHub.log_format": _LOG,
     "JupyterHub.logging_config": _LOG,
     "JupyterHub.pid_file": "has no effect; the process id is in hub.pid of the data",
-    "JupyterHub.proxy_api_ip": "has no effect; set c.ConfigurableHTTPProxy.api_url",
-    "JupyterHub.proxy_api_port": "has no effect; set c.ConfigurableHTTPProxy.api_url",
-    "JupyterHub.proxy_check_interval": _RESTARTED,
-    "JupyterHub.proxy_class": (
-        "is not supported; configurable-http-proxy is used, or none is started with "
-        "c.ConfigurableHTTPProxy.should_start = False"
-    ),
-    "JupyterHub.proxy_cmd": "has no effect; set HUB_PROXY_COMMAND",
     "JupyterHub.recreate_internal_certs": _TLS,
     "JupyterHub.reset_db": "has no effect; delete the database for a new beginning",
     "JupyterHub.show_config": "has no effect",
@@ -105,11 +98,9 @@ ADVICE: dict[str, str] = {
         "has no effect, only `pam` reads it; give groups roles in load_roles"
     ),
     "CryptKeeper.n_threads": "not needed; the hub encrypts without threads of its own",
-    "ConfigurableHTTPProxy.check_running_interval": _RESTARTED,
-    "ConfigurableHTTPProxy.command": "has no effect; set HUB_PROXY_COMMAND",
-    "ConfigurableHTTPProxy.command_umask": "has no effect",
-    "ConfigurableHTTPProxy.concurrency": "has no effect",
-    "ConfigurableHTTPProxy.debug": "has no effect; set its log_level",
+    "ConfigurableHTTPProxy.command_umask": (
+        "has no effect; the proxy listens on ports, and its log is private"
+    ),
 }
 
 # Sections of JupyterHub, or of packages that come with it, without an effect here.
@@ -127,5 +118,9 @@ PLAIN: dict[str, str] = {
     "JupyterHub.trust_user_provided_tokens": "the check of a token is cheap",
     "JupyterHub.upgrade_db": "the database is always migrated",
     "ConfigurableHTTPProxy.pid_file": "the process id is stored in the data folder",
+    "ConfigurableHTTPProxy.check_running_interval": (
+        "a proxy that ends is noticed at once"
+    ),
+    "JupyterHub.proxy_check_interval": "a proxy that ends is noticed at once",
     "EventLogger.handlers": "it is read when events are emitted",
 }

@@ -32,6 +32,12 @@ def whole(value: Any) -> int:
     return value
 
 
+def positive(value: Any) -> int:
+    if not whole(value):
+        raise ValueError("a whole number, 1 or more")
+    return int(value)
+
+
 def whole_or_function(value: Any) -> Any:
     return value if callable(value) else whole(value)
 
@@ -169,6 +175,16 @@ def proxy_address(value: Any) -> str:
     return str(value)
 
 
+def command(value: Any) -> tuple[str, ...]:
+    """Accept a program with its arguments, or the program alone, as JupyterHub does."""
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or not all(
+        isinstance(word, str) for word in words
+    ):
+        raise ValueError("a list of strings")
+    return tuple(words)
+
+
 def help_address(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"mailto:[^\s@]+@[^\s@]+", value):
         return value
@@ -290,6 +306,11 @@ def routes(value: Any) -> dict[str, str]:
             raise ValueError(f"an http or https address as the target of {path!r}")
         found[path if path.endswith("/") else f"{path}/"] = target
     return found
+
+
+def routespec(value: Any) -> str:
+    """Accept the beginning of paths, which ends in a slash."""
+    return line(value).rstrip("/") + "/"
 
 
 def mapping(value: Any) -> dict[str, Any]:

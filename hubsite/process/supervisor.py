@@ -36,11 +36,15 @@ ROOT = Path(__file__).resolve().parents[2]
 # Stages of the end; the children of a stage end at once, the proxy as the last.
 STAGES = (("web", "controller"), ("proxy", "authenticator"))
 STOP_GRACE = {"web": 9.0, "controller": 20.0, "proxy": 3.0, "authenticator": 3.0}
+# The same for a hosted class of proxies, which ends its own program first.
+HOST_GRACE = 20.0
 # Seconds for stopping all servers together, of which some are slow.
 SERVERS_GRACE = 75.0
 # Signals to the controller: end and let servers run, stop them and end, check the
 # proxy's routes now.
 LEAVE, STOP_ALL, CHECK_ROUTES = signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
+# The signal to a hosted class of proxies to outlive the hub.
+OUTLIVE = signal.SIGUSR1
 # Seconds for which lines are gathered, because each wake-up costs more than many lines.
 GATHER = 0.05
 # Seconds between two checks of what gives no event.
@@ -223,7 +227,9 @@ class Supervisor:
         self.facts = json.loads(self.received)
         for remark in self.facts["remarks"]:
             self.log_line(f"WARNING: {remark}")
-        if self.facts["proxy_should_start"]:
+        if self.facts["proxy_is_hosted"]:
+            self.start_proxy_host()
+        elif self.facts["proxy_should_start"]:
             try:
                 self.start_proxy()
             except OSError as error:
@@ -267,10 +273,25 @@ class Supervisor:
         kind = OwnLog if outlives else PipedLog
         self.run_child(self.proxy_child(kind("proxy", self.logs), outlives=outlives))
 
+    def start_proxy_host(self) -> None:
+        """Start the process of a class of proxies, instead of one of an earlier hub.
+
+        The process ends by itself when the hub is gone, because it has to end the
+        proxy of its class first.
+        """
+        if left := proxy_process.find_survivor(self.data_dir):
+            self.log_line(
+                f"The proxy of an earlier run is replaced (process {left.pid})"
+            )
+            left.end()
+        self.run_child(self.proxy_child(OwnLog("proxy", self.logs), outlives=True))
+
     def proxy_child(self, log: PipedLog | OwnLog, *, outlives: bool) -> Child:
         command = proxy_process.proxy_command(self.facts)
         env = dict(self.env, CONFIGPROXY_AUTH_TOKEN=self.facts["proxy_auth_token"])
-        return Child("proxy", lambda: command, env, log, outlives=outlives)
+        return Child(
+            "proxy", lambda: command, env, log, outlives=outlives, ignored=(OUTLIVE,)
+        )
 
     def start_controller(self) -> None:
         command = [sys.executable, str(ROOT / "manage.py"), "controller"]
@@ -335,6 +356,13 @@ class Supervisor:
         """Add the first routes to the proxy; retry until it listens."""
         if self.stopping:
             return
+        if self.facts["proxy_is_hosted"]:
+            # It adds the first routes itself, and listens after that.
+            if proxy_process.is_listening(self.facts["proxy_api_url"]):
+                self.have_routes()
+            else:
+                self.later(0.1, self.add_routes)
+            return
         proxy = self.proxy_client()
         try:
             for path, (target, data) in self.facts["routes"].items():
@@ -345,9 +373,13 @@ class Supervisor:
                 self.log_line(f"WARNING: {error}")
             self.later(0.1 if own else 5.0, self.add_routes)
         else:
-            self.routed = True
-            if controller := self.children.get("controller"):
-                controller.signal(CHECK_ROUTES)
+            self.have_routes()
+
+    def have_routes(self) -> None:
+        """Go on with a proxy that has its first routes."""
+        self.routed = True
+        if controller := self.children.get("controller"):
+            controller.signal(CHECK_ROUTES)
 
     def show_address(self) -> None:
         """Print the address once the hub answers; retry until it does."""
@@ -481,11 +513,15 @@ class Supervisor:
             grace = SERVERS_GRACE
             self.stop_servers(child, None)
         elif child.name == "proxy" and not self.facts.get("cleanup_proxy", True):
-            if not child.outlives:
+            if self.facts["proxy_is_hosted"]:
+                child.signal(OUTLIVE)
+            elif not child.outlives:
                 self.replace_proxy(child)
             del self.children["proxy"]
             return
         else:
+            if child.name == "proxy" and self.facts.get("proxy_is_hosted"):
+                grace = HOST_GRACE
             child.signal(LEAVE)
         self.later(grace, partial(child.signal, signal.SIGKILL))
 

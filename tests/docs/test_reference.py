@@ -100,10 +100,27 @@ def test_settings_exist(page: Path) -> None:
             assert trait in spawner_traits(section), f"c.{found} does not exist"
         elif section in HOSTED:
             assert trait in HOSTED[section], f"c.{found} does not exist"
+        elif section.startswith("Traefik"):
+            assert trait in proxy_traits(section), f"c.{found} does not exist"
         elif section.endswith("OAuthenticator"):
             assert f"Authenticator.{trait}" in known, f"c.{found} does not exist"
         else:
             assert found in known, f"c.{found} does not exist"
+
+
+def proxy_traits(section: str) -> set[str]:
+    """Return the settings of a class of proxies."""
+    # The other classes need the clients of their databases.
+    for module in ("fileprovider", "redis"):
+        proxies = import_module(f"jupyterhub_traefik_proxy.{module}")
+        [found] = [
+            value
+            for name, value in vars(proxies).items()
+            if name.lower() == f"traefik{module}proxy"
+        ]
+        if section in {each.__name__ for each in found.__mro__}:
+            return set(found.class_traits(config=True))
+    return set()
 
 
 def spawner_traits(section: str) -> set[str]:

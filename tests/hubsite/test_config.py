@@ -77,6 +77,34 @@ def test_file_is_python_that_traitlets_reads(load: Load, tmp_path: Path) -> None
         ("c.JupyterHub.hub_connect_ip = 'hub'", "hub_connect_url", "http://hub:8081"),
         ("c.JupyterHub.hub_connect_url = 'http://h:1/'", "hub_connect_url", "http://h:1"),
         ("c.JupyterHub.proxy_auth_token = 's'", "proxy_auth_token", "s"),
+        ("c.JupyterHub.proxy_api_ip = '10.0.0.7'", "proxy_api_url",
+         "http://10.0.0.7:8001"),
+        ("c.JupyterHub.proxy_api_port = 9\nc.JupyterHub.port = 80", "proxy_api_url",
+         "http://127.0.0.1:9"),
+        ("c.JupyterHub.proxy_api_ip = '::1'\nc.JupyterHub.port = 80", "proxy_api_url",
+         "http://[::1]:81"),
+        ("c.JupyterHub.proxy_cmd = 'chp'", "proxy_command", ("chp",)),
+        ("c.ConfigurableHTTPProxy.command = ['chp', '-x']", "proxy_command",
+         ("chp", "-x")),
+        ("c.JupyterHub.debug_proxy = True", "proxy_log_level", "debug"),
+        ("c.ConfigurableHTTPProxy.debug = True", "proxy_log_level", "debug"),
+        ("c.ConfigurableHTTPProxy.concurrency = 2", "proxy_concurrency", 2),
+        ("c.ConfigurableHTTPProxy.check_running_interval = 2", "is_proxy_hosted",
+         False),
+        ("c.JupyterHub.proxy_check_interval = 2", "is_proxy_hosted", False),
+        ("c.JupyterHub.hub_routespec = '/hub'", "hub_routespec", "/hub/"),
+        ("c.JupyterHub.proxy_class = 'configurable-http-proxy'", "is_proxy_hosted",
+         False),
+        ("from jupyterhub.proxy import ConfigurableHTTPProxy\n"
+         "c.JupyterHub.proxy_class = ConfigurableHTTPProxy", "is_proxy_hosted", False),
+        ("c.JupyterHub.proxy_class = 'traefik_file'\n"
+         "c.TraefikProxy.should_start = False\n"
+         "c.TraefikFileProviderProxy.dynamic_config_file = 'x.toml'", "proxy_class",
+         "jupyterhub_traefik_proxy.fileprovider.TraefikFileProviderProxy"),
+        ("from jupyterhub.proxy import Proxy\n"
+         "class Mine(Proxy): pass\n"
+         "c.JupyterHub.proxy_class = Mine\nc.Mine.should_start = False",
+         "is_proxy_hosted", True),
         ("c.JupyterHub.admin_users = {'ada'}", "admin_users", {"ada"}),
         ("c.Authenticator.whitelist = ['ada']", "allowed_users", {"ada"}),
         ("c.Authenticator.whitelist = ['ada']", "allow_existing_users", True),
@@ -331,6 +359,11 @@ def test_spawner_that_is_not_there_stops_the_start(
 ) -> None:
     with pytest.raises(ConfigError, match=f"^c.JupyterHub.spawner_class: .*{says}"):
         load(f"c.JupyterHub.spawner_class = {name!r}")
+
+
+def test_proxy_that_is_not_there_stops_the_start(load: Load) -> None:
+    with pytest.raises(ConfigError, match=r"^c.JupyterHub.proxy_class: .*traefik_file"):
+        load("c.JupyterHub.proxy_class = 'haproxy'")
 
 
 def test_spawner_class_is_found_without_importing_it() -> None:

@@ -86,9 +86,8 @@ class Command(BaseCommand):
         if not number:
             return ""
         self.stdout.write(f"Servers that run on: {number}")
-        if settings.HUB.proxy_should_start and not proxy_process.find_survivor(
-            settings.DATA_DIR
-        ):
+        ours = settings.HUB.proxy_should_start or settings.HUB.is_proxy_hosted
+        if ours and not proxy_process.find_survivor(settings.DATA_DIR):
             # Nobody is there who could be told of routes.
             routes.PATIENCE = 0.0
         # The wish is stored, so it is fulfilled even if this command is interrupted.

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from controller.proxy.addresses import api_url
 from controller.proxy.announced_proxy import forget_announced_proxy
 from controller.proxy.routes import lasting_routes
 from controller.shutdown import SUPERVISOR
@@ -61,7 +62,7 @@ class Command(BaseCommand):
         # Before anybody is told of it.
         listeners = open_proxy_socket(settings.PROXY_SOCKET)
         if options["outcome"] is not None:
-            if hub.proxy_should_start:
+            if hub.proxy_should_start or hub.is_proxy_hosted:
                 forget_announced_proxy()
             with os.fdopen(options["outcome"], "w") as file:
                 json.dump(outcome | addresses(), file)
@@ -98,12 +99,13 @@ def addresses() -> dict[str, Any]:
         "hub_port": hub.hub_port,
         "ssl_key": hub.ssl_key,
         "ssl_cert": hub.ssl_cert,
-        "proxy_api_url": hub.proxy_api_url,
+        "proxy_is_hosted": hub.is_proxy_hosted,
+        "proxy_api_url": api_url(),
         "proxy_auth_token": settings.PROXY_AUTH_TOKEN,
         "proxy_should_start": hub.proxy_should_start,
         "proxy_socket": settings.PROXY_SOCKET,
         "host_routing": bool(hub.subdomain_host),
-        "proxy_command": settings.SITE.proxy_command,
+        "proxy_command": settings.SITE.proxy_command or list(hub.proxy_command),
         "proxy_log_level": hub.proxy_log_level,
         "routes": lasting_routes(),
         "cleanup_proxy": hub.cleanup_proxy,
