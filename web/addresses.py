@@ -120,11 +120,17 @@ def known_networks() -> list[str]:
     """Return the networks of known proxies.
 
     Without a setting and without the Unix socket, the proxy's machine from the
-    configuration is used, or this machine for a proxy of a hosted class.
+    configuration is used, or this machine for a proxy of a hosted class; and the
+    proxies in front of that, as JupyterHub's setting names them.
     """
     named: list[str] | None = settings.TRUSTED_PROXIES
     if named is not None:
         return named
+    return [*_networks_of_proxy(), *settings.HUB.trusted_downstream_ips]
+
+
+def _networks_of_proxy() -> list[str]:
+    """Return the addresses of the hub's proxy, if no socket identifies it."""
     if settings.PROXY_SOCKET:
         return []
     host = urlsplit(settings.HUB.proxy_api_url).hostname or "127.0.0.1"

@@ -16,6 +16,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from web.hooks import Hook
 
+# The program whose API this is.
+NAME = "configurable-http-proxy"
+
 TIMEOUT = 5.0
 # A class of proxies that the hub hosts may take that long, see
 # `controller.proxy.hosted_proxy`.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from inspect import isawaitable
+from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -27,6 +28,7 @@ from traitlets.config import Config
 
 from controller.pids import children, with_variable
 from controller.proxy import classes
+from controller.proxy.client import NAME
 from controller.search_path import with_own_programs
 
 logger = logging.getLogger(__name__)
@@ -144,12 +146,9 @@ class HostedProxy:
             ssl_cert=hub.ssl_cert,
             ssl_key=hub.ssl_key,
         )
-        if (
-            self.command
-            and getattr(self.proxy, "command", None)
-            and not is_there(self.proxy.command[0])
-        ):
-            self.proxy.command = [*self.command, *self.proxy.command[1:]]
+        words = getattr(self.proxy, "command", None)
+        if self.command and isinstance(words, list) and words and is_missing(words[0]):
+            self.proxy.command = [*self.command, *words[1:]]
         restore = self.proxy.restore_routes
 
         async def restore_routes() -> None:
@@ -298,8 +297,9 @@ def path_of(spec: str) -> str:
     return f"/{unquote(spec).strip('/')}"
 
 
-def is_there(program: str) -> bool:
-    return shutil.which(program) is not None
+def is_missing(program: str) -> bool:
+    """Tell whether a program is a configurable-http-proxy that is not installed."""
+    return Path(program).name == NAME and shutil.which(program) is None
 
 
 def exit_status(pid: int) -> int:

@@ -38,6 +38,7 @@ from hubsite.config.values import (
     log_level,
     mapping,
     names,
+    networks,
     number,
     numbers_by_text,
     pattern,
@@ -176,6 +177,13 @@ class HubConfig:
         "",
         "The beginning of the paths that the proxy sends to the hub; by default the "
         "path in `bind_url`, and `/` with hosts of users and services.",
+    )
+    trusted_downstream_ips: tuple[str, ...] = setting(
+        "JupyterHub.trusted_downstream_ips",
+        networks,
+        (),
+        "Addresses of proxies in front of the hub's proxy, which may state the "
+        "client's address, unless `HUB_TRUSTED_PROXIES` is set.",
     )
     extra_routes: dict[str, str] = setting(
         "Proxy.extra_routes",

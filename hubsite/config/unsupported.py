@@ -32,6 +32,7 @@ _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
 _TLS = "has no effect without internal_ssl, which is not supported"
 _LOG = "has no effect; set HUB_LOG_LEVEL or HUB_LOG_FORMAT"
 _LOG_FILES = "has no effect; the logs are in the folder `logs` of the data folder"
+_STATSD = "has no effect, as since JupyterHub 1.0; Prometheus reads hub/metrics"
 _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
 
 ADVICE: dict[str, str] = {
@@ -71,7 +72,9 @@ ADVICE: dict[str, str] = {
     "JupyterHub.show_config": "has no effect",
     "JupyterHub.show_config_json": "has no effect",
     "JupyterHub.trusted_alt_names": _TLS,
-    "JupyterHub.trusted_downstream_ips": "has no effect; set HUB_TRUSTED_PROXIES",
+    "JupyterHub.statsd_host": _STATSD,
+    "JupyterHub.statsd_port": _STATSD,
+    "JupyterHub.statsd_prefix": _STATSD,
     "JupyterHub.user_redirect_hook": _HOOK,
     "Authenticator.any_allow_config": "has no effect; set allow_all",
     "Authenticator.auth_refresh_age": _OIDC,

@@ -11,6 +11,7 @@ import binascii
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -306,6 +307,15 @@ def routes(value: Any) -> dict[str, str]:
             raise ValueError(f"an http or https address as the target of {path!r}")
         found[path if path.endswith("/") else f"{path}/"] = target
     return found
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Accept addresses of machines or networks."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ValueError("a list of addresses")
+    for each in value:
+        ip_network(text(each))
+    return tuple(sorted(value))
 
 
 def routespec(value: Any) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from controller.pids import beginning
-from controller.proxy.client import ProxyClient, ProxyError
+from controller.proxy.client import NAME, ProxyClient, ProxyError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Loaded into the proxy, which colours its lines even in a file.
@@ -34,8 +34,6 @@ GRACE = 2.0
 HOST_GRACE = 15.0
 # The command of the process of a hosted class.
 HOST = [sys.executable, str(ROOT / "manage.py"), "proxy"]
-# The program that comes with the hub if this one is not installed.
-NAME = "configurable-http-proxy"
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def test_file_is_python_that_traitlets_reads(load: Load, tmp_path: Path) -> None
         ("c.ConfigurableHTTPProxy.check_running_interval = 2", "is_proxy_hosted",
          False),
         ("c.JupyterHub.proxy_check_interval = 2", "is_proxy_hosted", False),
+        ("c.JupyterHub.trusted_downstream_ips = ['10.0.0.7', '::1']",
+         "trusted_downstream_ips", ("10.0.0.7", "::1")),
         ("c.JupyterHub.hub_routespec = '/hub'", "hub_routespec", "/hub/"),
         ("c.JupyterHub.proxy_class = 'configurable-http-proxy'", "is_proxy_hosted",
          False),

@@ -323,6 +323,27 @@ def test_only_proxies_that_somebody_named_are_known(
     assert known_networks() == known
 
 
+@pytest.mark.parametrize(
+    ("named", "socket", "proxy_class", "known"),
+    [
+        (None, "/run/hub/proxy.sock", "", ["10.1.0.7"]),
+        (None, "", "site.Balancer", ["127.0.0.1", "::1", "10.1.0.7"]),
+        (["10.9.0.1"], "", "site.Balancer", ["10.9.0.1"]),
+    ],
+)
+def test_downstream_addresses_of_jupyterhub_are_known_unless_others_are_named(
+    named: list[str] | None,
+    socket: str,
+    proxy_class: str,
+    known: list[str],
+    settings: Any,
+) -> None:
+    settings.TRUSTED_PROXIES, settings.PROXY_SOCKET = named, socket
+    hub = replace(settings.HUB, trusted_downstream_ips=("10.1.0.7",))
+    settings.HUB = replace(hub, proxy_class=proxy_class) if proxy_class else hub
+    assert known_networks() == known
+
+
 def test_bodies_arrive_whole_with_and_without_length() -> None:
     body = (b"12345", b"67890")
     for headers in ({"content-length": "10"}, {"transfer-encoding": "chunked"}):
