@@ -52,6 +52,8 @@ def spawner(path: str) -> str:
 
 
 def proxy(hub: HubConfig) -> str:
+    if hub.is_proxy_hosted:
+        return f"hosted unmodified, in a process of its own: {hub.proxy_class}"
     if hub.proxy_should_start:
         return "configurable-http-proxy, which the hub starts"
     return f"an external configurable-http-proxy at {hub.proxy_api_url}"

@@ -166,6 +166,13 @@ def test_classes_are_named_even_if_they_are_not_set(written: Any) -> None:
     assert "proxy" in rows["c.JupyterHub.proxy_class (not set)"].happens
 
 
+def test_a_hosted_class_of_proxies_is_named(written: Any) -> None:
+    rows = found_in(written("c.JupyterHub.proxy_class = 'traefik_file'\n"))
+
+    found = rows["c.JupyterHub.proxy_class"].happens
+    assert found.startswith("hosted") and found.endswith("TraefikFileProviderProxy")
+
+
 def test_a_remark_about_several_settings_is_a_finding_for_each() -> None:
     remark = "c.A.b, c.A.c: have no effect; set `x; y` or 'z;'"
 
