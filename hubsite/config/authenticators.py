@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from hubsite.config import native
@@ -160,6 +161,20 @@ def _imported_apart(module: str, attribute: str) -> tuple[str, ...]:
         text = file.read()
     os.waitpid(child, 0)
     return tuple(json.loads(text)) if text else ()
+
+
+def missing_module(value: Any) -> str:
+    """Return the module of a class if it is not installed; nothing is imported."""
+    if isinstance(value, type):
+        return ""
+    name = str(value).lower()
+    if name in (*KNOWN_AUTHENTICATORS, "default"):
+        return ""
+    named = {each.name: each.value for each in entry_points(group=GROUP)}
+    is_short = name.removeprefix("local-") in OAUTHENTICATORS
+    path = named.get(name, "oauthenticator" if is_short else str(value))
+    module = path.replace(":", ".").partition(".")[0]
+    return "" if find_spec(module) else module
 
 
 def _guess(name: str) -> tuple[str, ...]:

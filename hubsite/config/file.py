@@ -75,7 +75,9 @@ def _reason(error: Exception) -> str:
         package = PACKAGES.get(module, module)
         return f"{words}; install the package {package!r} where the hub is installed"
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, KeyError) and frames[-1].filename == os.__file__:
+    # Python's own modules may be frozen, and have no file then.
+    is_of_os = frames[-1].filename in (os.__file__, "<frozen os>")
+    if isinstance(error, KeyError) and is_of_os:
         return f"the environment has no variable {reason}; set it for the hub as well"
     return words
 

@@ -27,6 +27,10 @@ OAUTHENTICATORS = {
     "okpy": "OkpyOAuthenticator",
     "openshift": "OpenShiftOAuthenticator",
 }
+_OWN_KEY = (
+    "not needed; the hub signs cookies with a key of its own, in the data folder or in "
+    "HUB_SECRET_KEY"
+)
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
 _TLS = "has no effect without internal_ssl, which is not supported"
@@ -38,8 +42,8 @@ _DATABASE = "has no effect; name the database in HUB_DATABASE_URL"
 ADVICE: dict[str, str] = {
     **native.ADVICE,
     "JupyterHub.admin_access": "not needed; administrators may use all servers",
-    "JupyterHub.cookie_secret": "has no effect; set HUB_SECRET_KEY",
-    "JupyterHub.cookie_secret_file": "has no effect; set HUB_SECRET_KEY_FILE",
+    "JupyterHub.cookie_secret": _OWN_KEY,
+    "JupyterHub.cookie_secret_file": _OWN_KEY,
     "JupyterHub.db_kwargs": _DATABASE,
     "JupyterHub.db_url": (
         "is the database of the old hub, which `manage.py import_jupyterhub` reads; "

@@ -34,9 +34,9 @@ from audit.models import Actor
 from controller.spawners.classes import BUILT_IN
 from database.locks import Advisory, hold
 from hubsite.config.addresses import EVERYWHERE
-from hubsite.config.authenticators import PAM_LINEAGE
+from hubsite.config.authenticators import PAM_LINEAGE, missing_module
 from hubsite.config.environment import unknown_variables
-from hubsite.config.file import ConfigError
+from hubsite.config.file import PACKAGES, ConfigError
 from hubsite.config.hub_config import HubConfig
 from hubsite.config.reconcile import reconcile
 from moving.offer import offered, source_of
@@ -201,6 +201,14 @@ def what_is_missing(hub: HubConfig) -> Iterator[str]:
                         f"c.{section}.{trait}: the system has no group "
                         f"{', '.join(missing)}"
                     )
+    named = hub.raw.get("JupyterHub", {}).get("authenticator_class")
+    if hub.is_hosted and named and (module := missing_module(named)):
+        # JupyterHub would not start; the hub does, for tokens and running servers.
+        yield (
+            f"c.JupyterHub.authenticator_class: {hub.hosted_class!r} is not installed, "
+            "so nobody can sign in; install its package "
+            f"{PACKAGES.get(module, module)!r} where the hub is installed"
+        )
     if settings.LOGO_FILE is not None and not settings.LOGO_FILE.is_file():
         yield (
             f"c.JupyterHub.logo_file: there is no file {settings.LOGO_FILE}, so the "

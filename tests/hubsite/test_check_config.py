@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hubsite.config.findings import State, findings, of_remark, split, worst
 from hubsite.config.hosted import hosted
 from hubsite.config.load import load_config
 from hubsite.process.check_config import stops, table
+from hubsite.process.prepare import what_is_missing
 
 BASE = """
 c.JupyterHub.authenticator_class = "dummy"
@@ -230,3 +233,73 @@ def test_a_missing_variable_of_the_environment_is_named(written: Any) -> None:
 def test_another_key_error_is_not_about_the_environment(written: Any) -> None:
     with pytest.raises(ConfigError, match="KeyError: 'x'"):
         load_config(written("{}['x']"))
+
+
+@pytest.mark.parametrize(
+    ("named", "package"),
+    [
+        ("'no_such_package.Class'", "no_such_package"),
+        ("'local-github'", "oauthenticator"),
+        ("'pam'", ""),
+        ("'shared-password'", ""),
+        ("'jupyterhub.auth.PAMAuthenticator'", ""),
+    ],
+)
+def test_a_class_that_is_not_installed_is_named(
+    written: Any, named: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "hubsite.config.authenticators.find_spec",
+        lambda name: None if name == "oauthenticator" else find_spec(name),
+    )
+    monkeypatch.setattr(
+        "hubsite.config.authenticators.entry_points",
+        lambda group: [
+            each for each in entry_points(group=group) if "oauth" not in each.value
+        ],
+    )
+    hub = load_config(written(f"c.JupyterHub.authenticator_class = {named}"))
+    said = [each for each in what_is_missing(hub) if "is not installed" in each]
+
+    assert [package in each for each in said] == ([True] if package else [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "address"),
+    [
+        ("c.JupyterHub.proxy_api_port = 9001", "http://127.0.0.1:9001"),
+        ("c.JupyterHub.proxy_api_ip = '10.1.1.1'", "http://10.1.1.1:8001"),
+        (
+            "c.JupyterHub.proxy_api_ip = '::1'\nc.JupyterHub.port = 9000\n"
+            "c.ConfigurableHTTPProxy.api_url = 'http://127.0.0.1:1'",
+            "http://[::1]:9001",
+        ),
+    ],
+)
+def test_older_names_of_the_proxys_address_win(
+    written: Any, lines: str, address: str
+) -> None:
+    hub = load_config(written(lines))
+
+    assert (hub.proxy_api_url, hub.remarks) == (address, ())
+
+
+@pytest.mark.parametrize(
+    ("lines", "level"),
+    [
+        ("c.JupyterHub.debug_proxy = True", "debug"),
+        ("c.ConfigurableHTTPProxy.debug = True", "debug"),
+        ("c.ConfigurableHTTPProxy.debug = False", "warn"),
+        (
+            "c.ConfigurableHTTPProxy.debug = True\n"
+            "c.ConfigurableHTTPProxy.log_level = 'error'",
+            "error",
+        ),
+    ],
+)
+def test_older_settings_of_the_proxys_log_are_read(
+    written: Any, lines: str, level: str
+) -> None:
+    hub = load_config(written(lines))
+
+    assert (hub.proxy_log_level, hub.remarks) == (level, ())
