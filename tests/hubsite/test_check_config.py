@@ -290,11 +290,6 @@ def test_older_names_of_the_proxys_address_win(
         ("c.JupyterHub.debug_proxy = True", "debug"),
         ("c.ConfigurableHTTPProxy.debug = True", "debug"),
         ("c.ConfigurableHTTPProxy.debug = False", "warn"),
-        (
-            "c.ConfigurableHTTPProxy.debug = True\n"
-            "c.ConfigurableHTTPProxy.log_level = 'error'",
-            "error",
-        ),
     ],
 )
 def test_older_settings_of_the_proxys_log_are_read(
