@@ -42,6 +42,18 @@ SLOW = (
 # The time until which nobody waits for the host, because a wait was in vain.
 waits_again_at = [0.0]
 
+# Names one start of the host in its responses.
+STARTED = "X-Host-Started"
+
+
+class _Seen:
+    """The start of the host that responded last."""
+
+    started: str = ""
+
+
+seen = _Seen()
+
 
 class ClassFailed(Exception):
     """The class raised an error; its text is in the log of the host only."""
@@ -84,6 +96,7 @@ def call(name: str, asked: Any = None, *, patience: float = PATIENCE) -> Any:
         connection.request("POST", f"/{name}", json.dumps(asked or {}), headers)
         response = connection.getresponse()
         body = response.read()
+        seen.started = response.headers.get(STARTED, "")
     except TimeoutError:
         logger.warning("the authenticator does not respond in time", call=name)
         raise Unavailable(SLOW) from None

@@ -14,7 +14,7 @@ from accounts.hosting import client
 class Description:
     """What `describe` of the host returns; see `process.calls.describe`.
 
-    It changes only with a restart of the hub, so each process asks once.
+    It changes only with a start of the host, so each process asks once for each start.
     """
 
     # Another one after each start of the host.
@@ -58,14 +58,19 @@ def _is_among(patterns: Sequence[str], path: str) -> bool:
 
 KNOWN = frozenset(each.name for each in fields(Description))
 
-_found: list[Description] = []
+# The description, and the start of the host that it is of.
+_found: list[tuple[str, Description]] = []
 
 
 def description() -> Description:
-    """Return the description; the first call asks the host for it."""
-    if not _found:
-        _found.append(read_description())
-    return _found[0]
+    """Return the description; the first call asks the host for it.
+
+    Another call asks again if the host was started since, maybe with other settings.
+    """
+    if not _found or _found[0][0] != client.seen.started:
+        found = read_description()
+        _found[:] = [(client.seen.started, found)]
+    return _found[0][1]
 
 
 def read_description() -> Description:

@@ -13,6 +13,7 @@ import hmac
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 from contextlib import suppress
@@ -35,11 +36,18 @@ log = logging.getLogger("hub.authenticator")
 MOST_BYTES = 32 << 20
 
 
+# Names this start of the host, by which web processes notice another one.
+STARTED = secrets.token_hex(8)
+
+
 class CallHandler(web.RequestHandler):
     """Answers one call."""
 
     def initialize(self, lanes: Lanes, key: str) -> None:
         self.lanes, self.key = lanes, key
+
+    def set_default_headers(self) -> None:
+        self.set_header("X-Host-Started", STARTED)
 
     def prepare(self) -> None:
         sent = self.request.headers.get("Authorization", "")

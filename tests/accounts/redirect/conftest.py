@@ -34,22 +34,24 @@ class HostingHub(RunningHub):
     host: subprocess.Popen[bytes] | None = None
 
     def start_both(self, plugins: tuple[Path, ...] = NEWEST) -> None:
-        for folder in plugins:
-            if not folder.is_dir():
-                pytest.fail("The plugins are missing; `start.py test` installs them.")
-        self.env["PYTHONPATH"] = ":".join(map(str, plugins))
-        self.start_host()
+        self.start_host(self.config, plugins)
         self.start("web", "--prepare")
         wait_until(self.host_listens, "the host listens")
 
-    def start_host(self) -> None:
+    def start_host(
+        self, config: Path | None = None, plugins: tuple[Path, ...] = NEWEST
+    ) -> None:
+        for folder in plugins:
+            if not folder.is_dir():
+                pytest.fail("The plugins are missing; `start.py test` installs them.")
         with (self.folder / "host.log").open("ab") as output:
             self.host = subprocess.Popen(
                 [
                     *(sys.executable, str(ROOT / "manage.py"), "authenticator"),
-                    *("-f", str(self.config), "--data-dir", str(self.data_dir)),
+                    *("-f", str(config or self.config)),
+                    *("--data-dir", str(self.data_dir)),
                 ],
-                env=self.env,
+                env=self.env | {"PYTHONPATH": ":".join(map(str, plugins))},
                 cwd=self.folder,
                 stdout=output,
                 stderr=output,
@@ -60,7 +62,7 @@ class HostingHub(RunningHub):
         assert self.host
         if self.host.poll() is not None:
             pytest.fail(f"the host ended:\n{self.host_said()}")
-        return status_of(f"{self.own_url}login") != 503
+        return status_of(f"{self.own_url}oauth_login") != 503
 
     def host_said(self) -> str:
         return (self.folder / "host.log").read_text()
@@ -77,6 +79,23 @@ class HostingHub(RunningHub):
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(30)
             self.process.kill()
+
+    def forget_people(self) -> None:
+        """Delete all users, so that a test finds a new hub."""
+        for user in self.get("api/users", OPERATOR):
+            self.call("DELETE", f"api/users/{user['name']}", OPERATOR, {})
+
+    def host_class(self, text: str, plugins: tuple[Path, ...] = NEWEST) -> None:
+        """Host another class than that of the web process's configuration."""
+        self.stop_host()
+        self.forget_people()
+        config = self.folder / "other.py"
+        config.write_text(f"{self.config.read_text()}\n{text}\n")
+        self.start_host(config, plugins)
+        wait_until(self.host_listens, "the host listens")
+
+
+OPERATOR = "operator-" + "0" * 32
 
 
 class Browser:
@@ -137,6 +156,34 @@ def site(tmp_path: Path, worker_number: int) -> Iterator[HostingHub]:
         hub.stop_both()
 
 
+@pytest.fixture(scope="session")
+def shared_web(
+    tmp_path_factory: pytest.TempPathFactory, worker_number: int
+) -> Iterator[HostingHub]:
+    """One web process for many classes, because only the host differs."""
+    with fresh_database(f"redirect_shared_{worker_number}") as env:
+        hub = HostingHub(tmp_path_factory.mktemp("hub"), env)
+        hub.declare("c.JupyterHub.authenticator_class = 'generic-oauth'")
+        hub.declare("c.JupyterHub.redirect_to_server = False")
+        hub.declare(f"c.CryptKeeper.keys = ['{'0' * 64}']")
+        hub.declare(
+            f"c.JupyterHub.services = [{{'name': 'op', 'api_token': {OPERATOR!r}}}]"
+        )
+        hub.declare(
+            "c.JupyterHub.load_roles = [{'name': 'operator', 'services': ['op'], "
+            "'scopes': ['admin:users', 'list:users']}]"
+        )
+        hub.start("web", "--prepare")
+        yield hub
+        hub.stop_both()
+
+
+@pytest.fixture
+def shared(shared_web: HostingHub) -> Iterator[HostingHub]:
+    yield shared_web
+    shared_web.stop_host()
+
+
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with Provider() as provider:
@@ -150,8 +197,8 @@ def platform() -> Iterator[LearningPlatform]:
 
 
 @pytest.fixture
-def oauth(site: HostingHub, provider: Provider) -> Callable[..., Browser]:
-    """Start a hub that relies on the provider, and return a browser."""
+def oauth(shared: HostingHub, provider: Provider) -> Callable[..., Browser]:
+    """Host a class that relies on the provider, and return a browser."""
 
     def begin(
         short: str,
@@ -160,27 +207,19 @@ def oauth(site: HostingHub, provider: Provider) -> Callable[..., Browser]:
         *more: str,
         plugins: tuple[Path, ...] = NEWEST,
     ) -> Browser:
-        provider.redirect_uri = f"{site.own_url}oauth_callback"
-        declare(
-            site,
-            section,
-            {
-                "client_id": CLIENT_ID,
-                "client_secret": CLIENT_SECRET,
-                "oauth_callback_url": provider.redirect_uri,
-                **settings,
-            },
-        )
-        site.declare(f"c.JupyterHub.authenticator_class = {short!r}")
-        site.declare("c.JupyterHub.redirect_to_server = False")
-        for line in more:
-            site.declare(line)
-        site.start_both(plugins)
-        return Browser(site)
+        provider.redirect_uri = f"{shared.own_url}oauth_callback"
+        client = {
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "oauth_callback_url": provider.redirect_uri,
+        }
+        lines = [f"c.JupyterHub.authenticator_class = {short!r}"]
+        lines += settings_of(section, {**client, **settings})
+        shared.host_class("\n".join([*lines, *more]), plugins)
+        return Browser(shared)
 
     return begin
 
 
-def declare(hub: RunningHub, section: str, settings: dict[str, Any]) -> None:
-    for name, value in settings.items():
-        hub.declare(f"c.{section}.{name} = {value!r}")
+def settings_of(section: str, settings: dict[str, Any]) -> list[str]:
+    return [f"c.{section}.{name} = {value!r}" for name, value in settings.items()]
