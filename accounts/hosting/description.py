@@ -81,7 +81,9 @@ def read_description() -> Description:
 
 def known_description() -> Description | None:
     """Return the description if this process has it already."""
-    return _found[0] if _found else None
+    if not _found or _found[0][0] != client.seen.started:
+        return None
+    return _found[0][1]
 
 
 def forget() -> None:
