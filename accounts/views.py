@@ -118,7 +118,7 @@ class LoginView(AllauthLoginView):
             problem=page.get("problem", ""),
             custom_html=page.get("custom_html", ""),
             login_service=page.get("login_service", ""),
-            login_url=page.get("authenticator_login_url", ""),
+            service_url=page.get("authenticator_login_url", ""),
         )
         if page.get("custom_html"):
             # The class's HTML may have scripts, and forms for other sites.

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -62,7 +62,7 @@ class HostingHub(RunningHub):
         assert self.host
         if self.host.poll() is not None:
             pytest.fail(f"the host ended:\n{self.host_said()}")
-        return status_of(f"{self.own_url}oauth_login") != 503
+        return status_of(f"{self.own_url}login") not in (0, 503)
 
     def host_said(self) -> str:
         return (self.folder / "host.log").read_text()
@@ -156,13 +156,13 @@ def site(tmp_path: Path, worker_number: int) -> Iterator[HostingHub]:
         hub.stop_both()
 
 
-@pytest.fixture(scope="session")
-def shared_web(
-    tmp_path_factory: pytest.TempPathFactory, worker_number: int
+@contextmanager
+def web_for_many(
+    factory: pytest.TempPathFactory, database: str, **variables: str
 ) -> Iterator[HostingHub]:
-    """One web process for many classes, because only the host differs."""
-    with fresh_database(f"redirect_shared_{worker_number}") as env:
-        hub = HostingHub(tmp_path_factory.mktemp("hub"), env)
+    """A web process for many classes, because only the host differs."""
+    with fresh_database(database) as env:
+        hub = HostingHub(factory.mktemp("hub"), env | variables)
         hub.declare("c.JupyterHub.authenticator_class = 'generic-oauth'")
         hub.declare("c.JupyterHub.redirect_to_server = False")
         hub.declare(f"c.CryptKeeper.keys = ['{'0' * 64}']")
@@ -176,6 +176,14 @@ def shared_web(
         hub.start("web", "--prepare")
         yield hub
         hub.stop_both()
+
+
+@pytest.fixture(scope="session")
+def shared_web(
+    tmp_path_factory: pytest.TempPathFactory, worker_number: int
+) -> Iterator[HostingHub]:
+    with web_for_many(tmp_path_factory, f"redirect_shared_{worker_number}") as hub:
+        yield hub
 
 
 @pytest.fixture
