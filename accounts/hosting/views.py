@@ -89,6 +89,9 @@ def _show(request: HttpRequest, show: Page, problem: str) -> HttpResponse:
     """Show the page, with what the class has to say about it."""
     values = {"problem": problem, "username": request.POST.get("username", "")}
     page = exchange(request, method="GET").page or {}
+    if page.get("template") != "login":
+        # The path of a handler that has no form.
+        return report(request, HTTPStatus.FORBIDDEN, problem)
     return show({**page, **values}, HTTPStatus.FORBIDDEN)
 
 

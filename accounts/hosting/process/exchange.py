@@ -7,6 +7,7 @@ form; no handler of the class listens at a port.
 from __future__ import annotations
 
 import asyncio
+import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any
 from tornado import httputil
 
 from accounts.hosting.process.application import Hosted
+
+log = logging.getLogger("hub.authenticator")
 
 Facts = dict[str, Any]
 
@@ -55,6 +58,7 @@ class Recorder(httputil.HTTPConnection):
     reason: str = ""
     headers: httputil.HTTPHeaders = field(default_factory=httputil.HTTPHeaders)
     body: bytearray = field(default_factory=bytearray)
+    is_too_long: bool = False
     is_finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
@@ -72,9 +76,9 @@ class Recorder(httputil.HTTPConnection):
         return self.write(chunk or b"")
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
-        self.body += chunk
-        if len(self.body) > MOST_BYTES:
-            raise ValueError(f"the response is longer than {MOST_BYTES} bytes")
+        self.is_too_long |= len(self.body) + len(chunk) > MOST_BYTES
+        if not self.is_too_long:
+            self.body += chunk
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -105,13 +109,25 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
     hosted.application(request)
     async with asyncio.timeout(PATIENCE):
         await recorder.is_finished.wait()
+    if recorder.is_too_long:
+        log.error("The response is longer than %s bytes", MOST_BYTES)
+        recorder.status, recorder.body = 500, bytearray()
+        recorder.headers = httputil.HTTPHeaders()
+        exchange.page = {"template": "error"}
+    # A handler that fails afterwards has signed nobody in.
+    is_signed_in = exchange.is_signed_in and recorder.status < 400
     return {
         "status": recorder.status,
         "reason": recorder.reason,
-        "headers": list(recorder.headers.get_all()),
+        "headers": [
+            (name, value)
+            for name, value in recorder.headers.get_all()
+            # JupyterHub's page sets the value that the hub sets itself.
+            if not (exchange.xsrf and value.startswith(f"_xsrf={exchange.xsrf};"))
+        ],
         "body": b64encode(bytes(recorder.body)).decode(),
         "page": exchange.page,
-        "answer": exchange.answer if exchange.is_signed_in else None,
+        "answer": exchange.answer if is_signed_in else None,
         "is_signed_out": exchange.is_signed_out,
     }
 
