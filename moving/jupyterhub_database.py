@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,7 +152,7 @@ class OldDatabase:
         """The release that wrote the layout, as far as that is known."""
         return RELEASES.get(self.revision, f"newer than 6.1 ({self.revision})")
 
-    @property
+    @cached_property
     def is_before_roles(self) -> bool:
         """Whether people and tokens have no roles: 1.x, or just brought up from 1.x."""
         return self.count("roles") == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from scopes.definitions import INHERIT, SELF
 from scopes.grammar import RawScope, check_scopes
@@ -34,6 +34,19 @@ def existing(scopes: Iterable[str]) -> tuple[list[str], list[str]]:
         else:
             known.append(scope)
     return known, unknown
+
+
+def divide(
+    scopes: Iterable[str], names: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Divide scopes into those of these names, with custom ones, and the others."""
+    kept: list[str] = []
+    others: list[str] = []
+    for scope in scopes:
+        name = RawScope.parse(scope).name
+        is_kept = name in names or name.startswith("custom:")
+        (kept if is_kept else others).append(scope)
+    return kept, others
 
 
 def base_names(scopes: Iterable[str]) -> list[str]:

@@ -68,7 +68,9 @@ def import_from(
         )
         with _progress(console, total(old)) as advance:
             report = import_database(old, steps, advance=advance, is_dry_run=is_dry_run)
-    show(report, console, is_dry_run=is_dry_run)
+    show(report, console, title="would come" if is_dry_run else "came")
+    if is_dry_run:
+        console.print("Nothing was changed.")
     return report
 
 
@@ -86,12 +88,12 @@ def _progress(console: Console, totals: dict[str, int]) -> Iterator[Advance]:
         yield lambda kind, number: bar.advance(tasks[kind], number)
 
 
-def show(report: Report, console: Console, *, is_dry_run: bool) -> None:
-    """Print a report."""
+def show(report: Report, console: Console, *, title: str) -> None:
+    """Print a report; `title` heads the numbers of what was moved."""
     table = Table(box=None)
     table.add_column("")
-    for title in ("would come" if is_dry_run else "came", "kept", "left"):
-        table.add_column(title, justify="right")
+    for heading in (title, "kept", "left"):
+        table.add_column(heading, justify="right")
     for kind in report.kinds():
         numbers = report.came[kind], report.kept[kind], report.left_of(kind)
         if any(numbers):
@@ -99,5 +101,3 @@ def show(report: Report, console: Console, *, is_dry_run: bool) -> None:
     console.print(table)
     for line in (*report.reasons(), *report.remarks):
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
-    if is_dry_run:
-        console.print("Nothing was changed.")
