@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def move(folder: Path, secrets: dict[str, str], database: dict[str, str]) -> Pat
         assert until_served(f"{hub.url}/user/carol/") == 200
         for label in ("carol: plain", "carol: server", "carol: browser at her server"):
             assert hub.api(secrets[label], "GET", "user").json()["name"] == "carol"
-        activity = {"last_activity": "2040-01-01T00:00:00Z"}
+        activity = {"last_activity": datetime.now(UTC).isoformat()}
         own = hub.api(
             secrets["carol: server"], "POST", "users/carol/activity", activity
         )
