@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, NoReturn
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
 from django.http import HttpResponse
@@ -43,6 +44,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from accounts.hosting.refresh import note_token
 from api import converters  # noqa: F401  (registers the converter of names)
 from api.authentication import SessionAuthentication
 from api.bodies import BodySerializer
@@ -154,6 +156,9 @@ class HubAPIView(APIView):
         asked: Any = request
         if asked.auth is not None:
             asked.access = asked.auth.access
+            if settings.HUB.is_hosted:
+                bearer = asked.auth
+                note_token(bearer.owner_kind, bearer.owner_id, bearer.facts)
         elif asked.user.is_authenticated:
             asked.access = asked.user.access
         else:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from queue import SimpleQueue
 from typing import Any, Final
 
 import structlog
@@ -24,6 +25,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import MiddlewareNotUsed
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404
 from django.utils import timezone
@@ -37,7 +39,7 @@ from accounts.hosting.exchange import facts_of
 from accounts.hosting.forwarding import headers_of
 from accounts.models import User
 from audit.models import Actor
-from scopes.refusals import Refusal, Unavailable
+from scopes.refusals import Forbidden, Refusal, Unavailable
 from web import outside
 from web.outside import release_connection
 from web.paths import find_view
@@ -224,6 +226,102 @@ def request_facts(request: HttpRequest) -> dict[str, Any]:
         "remote_ip": request.META.get("REMOTE_ADDR", ""),
         "protocol": request.scheme,
     }
+
+
+# Requests with tokens
+
+
+# Most owners of tokens who wait for a refresh in this process; more are left out.
+MOST_WAITING: Final = 1_000
+
+
+class TokenRefresher:
+    """Refreshes owners of tokens in the background.
+
+    Calls with a token can't lead anybody to the sign-in page, so as in JupyterHub they
+    go on if the owner has to sign in again, unless `auth_refresh_strict` is set. What a
+    refresh brings, such as other groups, counts for later calls.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: SimpleQueue[int] = SimpleQueue()
+        self.known: set[int] = set()
+        self.stale: set[int] = set()
+        self.thread: threading.Thread | None = None
+        self.lock = threading.Lock()
+
+    def note(self, user_id: int, seconds: int | None) -> None:
+        """Note a call by a token of a user who was refreshed at this time, if ever.
+
+        Raises `Forbidden` if the class is strict and wants a new sign-in.
+        """
+        facts = known_description()
+        if facts is not None and not refreshes(facts):
+            return
+        age = 0.0 if facts is None else facts.auth_refresh_age
+        if seconds is not None and time.time() - seconds < age:
+            return
+        self.begin(user_id)
+        if facts is not None and facts.auth_refresh_strict and user_id in self.stale:
+            raise Forbidden("The owner of this token has to sign in again.")
+
+    def begin(self, user_id: int) -> None:
+        with self.lock:
+            if user_id in self.known or len(self.known) >= MOST_WAITING:
+                return
+            self.known.add(user_id)
+            self.waiting.put(user_id)
+            if self.thread is None:
+                self.thread = threading.Thread(
+                    target=self.work, name="refreshes", daemon=True
+                )
+                self.thread.start()
+
+    def work(self) -> None:
+        while True:
+            user_id = self.waiting.get()
+            try:
+                self.refresh(user_id)
+            except Exception:
+                logger.exception("a refresh failed")
+            finally:
+                connection.close()
+                with self.lock:
+                    self.known.discard(user_id)
+
+    def refresh(self, user_id: int) -> None:
+        user = User.objects.filter(pk=user_id, is_active=True).first()
+        if user is None or not is_due(user, timezone.now()):
+            return
+        if refresh(user):
+            self.stale.discard(user_id)
+        elif len(self.stale) < 100_000:
+            self.stale.add(user_id)
+
+
+token_refresher = TokenRefresher()
+
+# The name of the fact of a token's owner: seconds since 1970 of the last refresh.
+REFRESHED: Final = "auth_refreshed"
+
+
+def facts_of_owner(kind: str, vendor: str) -> dict[str, str]:
+    """Return the column that verifications of tokens read for this module."""
+    if kind != "user":
+        return {}
+    column = "u.auth_refreshed_at"
+    if vendor == "postgresql":
+        seconds = f"floor(extract(epoch FROM {column}))::bigint"
+    else:
+        seconds = f"CAST((julianday({column}) - 2440587.5) * 86400 AS integer)"
+    return {REFRESHED: f"CAST({seconds} AS text)"}
+
+
+def note_token(owner_kind: str, owner_id: int, facts: dict[str, Any]) -> None:
+    """Note a call by a token; `facts` are those of its verification."""
+    if owner_kind == "user" and settings.HUB.is_hosted:
+        seconds = facts.get(REFRESHED)
+        token_refresher.note(owner_id, int(seconds) if seconds else None)
 
 
 # Views whose requests start or stop a server

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +18,11 @@ from accounts.hosting import refresh as refreshing
 from accounts.models import Group, User
 from audit.models import Event
 from servers.models import Server
-from tests.factories import make_user
+from tests.conftest import BearerClient
+from tests.factories import make_token, make_user
 from tests.servers.settler import Settler
 from tests.web.conftest import Browser
+from tokens import verification
 
 pytestmark = pytest.mark.django_db
 
@@ -298,3 +301,58 @@ def test_a_start_for_somebody_else_refreshes_nobody_here(
     browser.get("/hub/spawn/alan")
 
     assert site.calls == []
+
+
+# Tokens
+
+
+@pytest.fixture
+def token_facts() -> Iterator[None]:
+    """Have verifications read what a hub with a hosted class reads."""
+    verification.register_facts(refreshing.facts_of_owner)
+    yield
+    verification._facts.remove(refreshing.facts_of_owner)
+    verification._statement.cache_clear()
+    verification._fact_columns.cache_clear()
+
+
+def wait(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_by_tokens_have_their_owner_refreshed_in_the_background(
+    site: Site, token_facts: None
+) -> None:
+    site.runs("c.Authenticator.manage_groups = True")
+    ada = make_user("ada")
+    client = BearerClient(make_token(ada)[1])
+    grow_old()
+    site.says({"groups": ["second"]})
+
+    assert client.get("/hub/api/user").json()["groups"] == []
+
+    # A database in memory may be locked for a moment.
+    wait(lambda: client.get("/hub/api/user").json().get("groups") == ["second"])
+    assert [call[0] for call in site.calls] == ["ada"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_tokens_of_stale_owners_are_refused_only_if_that_is_strict(
+    site: Site, token_facts: None, is_strict: bool
+) -> None:
+    site.runs(f"c.Authenticator.auth_refresh_strict = {is_strict}")
+    client = BearerClient(make_token(make_user("ada"))[1])
+    grow_old()
+    site.says(False)
+    client.get("/hub/api/user")
+    wait(lambda: client.get("/hub/api/user").content and len(site.calls) > 2)
+
+    assert client.get("/hub/api/user").status_code == (403 if is_strict else 200)
+
+    site.says(True)
+    wait(lambda: client.get("/hub/api/user").status_code == 200)
