@@ -8,7 +8,9 @@ import logging.config
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
+
+from traitlets.config.loader import Config
 
 from hubsite import logging as hub_logging
 from hubsite.config import secrets
@@ -81,7 +83,7 @@ def place_of(site: Site, hub: HubConfig, secret: str) -> Any:
     """Return what the class may know of the hub."""
     from accounts.hosting.process.application import Place
 
-    options = {
+    options: dict[str, Any] = {
         key: hub.tornado_settings[key]
         for key in ("cookie_options", "headers")
         if key in hub.tornado_settings
@@ -91,7 +93,7 @@ def place_of(site: Site, hub: HubConfig, secret: str) -> Any:
         "redirect_to_server": hub.redirect_to_server,
     }
     return Place(
-        config=hub.raw,
+        config=cast(Config, hub.raw),
         authenticator_class=hub.raw.get("JupyterHub", {}).get("authenticator_class"),
         base_url=hub.base_url,
         hub_ip=hub.hub_ip,

@@ -220,7 +220,7 @@ class Hosted:
     def settings(self) -> dict[str, Any]:
         place, app = self.place, self.app
         prefix = app.hub_prefix
-        public = urlparse(place.public_url) if place.public_url else ""
+        public: Any = urlparse(place.public_url) if place.public_url else ""
         return {
             "app": app,
             "authenticator": self.authenticator,
