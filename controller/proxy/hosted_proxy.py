@@ -128,13 +128,21 @@ class HostedProxy:
         self._beat = asked
 
     async def _construct(self) -> None:
+        from jupyterhub.proxy import ConfigurableHTTPProxy
+
         from controller.proxy.jupyterhub_app import HostedApp, no_database
 
         os.environ["PATH"] = with_own_programs(os.environ.get("PATH", os.defpath))
         hub = settings.HUB
         found = load_class()
         self.name = found.__name__
-        app = HostedApp(renamed(hub.raw))
+        config = renamed(hub.raw)
+        if issubclass(found, ConfigurableHTTPProxy):
+            # The variable with the secret is not in this process any more.
+            config.ConfigurableHTTPProxy.setdefault(
+                "auth_token", settings.PROXY_AUTH_TOKEN
+            )
+        app = HostedApp(config)
         self.proxy = found(
             db_factory=no_database,
             public_url=hub.bind_url,

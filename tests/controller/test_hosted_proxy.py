@@ -347,6 +347,37 @@ def test_subclass_of_configurable_http_proxy_restarts_with_all_routes(
     assert found.proxy.proxy_process.wait(10) is not None
 
 
+def test_external_configurable_http_proxy_gets_the_secret_of_the_site(
+    host: HostClass,
+) -> None:
+    from jupyterhub.proxy import ConfigurableHTTPProxy
+
+    class Elsewhere(ConfigurableHTTPProxy):
+        pass
+
+    found = host(Elsewhere, raw={"Proxy": {"should_start": False}})
+    assert not found.proxy.should_start
+    assert found.proxy.auth_token == "between-hub-and-proxy"
+
+
+def test_old_names_of_settings_reach_the_class(host: HostClass) -> None:
+    from jupyterhub.proxy import ConfigurableHTTPProxy
+
+    class Elsewhere(ConfigurableHTTPProxy):
+        should_start = False
+
+    old = {"proxy_cmd": ["chp"], "debug_proxy": True, "proxy_api_port": 9}
+    found = host(
+        Elsewhere,
+        raw={"JupyterHub": old},
+        proxy_command=("chp",),
+        proxy_api_url="http://127.0.0.1:9",
+    )
+    assert found.proxy.command == ["chp"]
+    assert found.proxy.log_level == "debug"
+    assert found.proxy.api_url == "http://127.0.0.1:9"
+
+
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[str]:
     """A server that responds to every path."""
