@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / ".venv-authenticators"
 OLDEST_PLUGINS = ROOT / ".venv-authenticators-oldest"
 NEWEST, OLDEST = (PLUGINS,), (OLDEST_PLUGINS, PLUGINS)
+OLDEST_JUPYTERHUB = ROOT / ".venv-oldest"
 PATIENCE = 60.0
 
 

@@ -18,7 +18,7 @@ from accounts.hosting import client
 from accounts.models import User
 from scopes.refusals import Unavailable
 from tests.factories import make_user
-from tests.hosting.sites import ROOT
+from tests.hosting.sites import OLDEST_JUPYTERHUB, ROOT
 from tests.hosting.test_form_classes import HEAD, LISTED
 
 pytestmark = pytest.mark.django_db
@@ -292,6 +292,14 @@ def test_the_command_says_why_it_does_not_start(hosting):
 
     assert process.wait(60) == 1
     assert "ERROR: The authenticator 'no.such.Class' can't start" in hosting.said()
+
+
+@pytest.mark.slow
+def test_the_oldest_jupyterhub_hosts_classes_too(hosting, browser):
+    lines = f"{LISTED}c.Authenticator.allowed_users = {{'grace'}}"
+    with hosting.apart(lines, (OLDEST_JUPYTERHUB,)):
+        assert browser.sign_in("grace", "wrong").status_code == 403
+        assert browser.sign_in("grace", "another-password").status_code == 302
 
 
 # The command that checks a configuration

@@ -129,6 +129,15 @@ class JupyterHub(Application):
         )
 
 
+class NoStatistics:
+    """Takes the figures of older releases of JupyterHub, and drops them."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self
+
+
 @dataclass(frozen=True)
 class Accounts:
     """Names of all accounts of the hub, for a class that admits whoever has one.
@@ -243,6 +252,7 @@ class Hosted:
             "public_url": public,
             "redirect_to_server": True,
             "services": {},
+            "statsd": NoStatistics(),
             "static_path": os.path.join(DATA_FILES_PATH, "static"),
             "static_url_prefix": f"{prefix}static/",
             "subdomain_host": place.subdomain_host,

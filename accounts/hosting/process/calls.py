@@ -45,6 +45,7 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
     prefix = hosted.app.hub_prefix
     # The checks of JupyterHub's own pages, in whose place the hub makes its own.
     checks = (BaseHandler.check_xsrf_cookie, LoginHandler.check_xsrf_cookie)
+    # Settings that the oldest JupyterHub lacks have their defaults.
     return {
         "class": type(found).__name__,
         "process": PROCESS,
@@ -73,9 +74,9 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
         "manage_roles": bool(found.manage_roles),
         "reset_managed_roles_on_startup": bool(found.reset_managed_roles_on_startup),
         "auth_refresh_age": found.auth_refresh_age,
-        "auth_refresh_strict": bool(found.auth_refresh_strict),
+        "auth_refresh_strict": bool(getattr(found, "auth_refresh_strict", False)),
         "refresh_pre_spawn": bool(found.refresh_pre_spawn),
-        "refresh_pre_stop": bool(found.refresh_pre_stop),
+        "refresh_pre_stop": bool(getattr(found, "refresh_pre_stop", False)),
         "delete_invalid_users": bool(found.delete_invalid_users),
     }
 
