@@ -54,7 +54,8 @@ def claim_in(rows: QuerySet[Any], secret: str) -> bool:
     """Do the same with rows of any model that has these columns."""
     if len(secret) > jupyterhub_digests.MAX_LENGTH or not secret.isascii():
         return False
-    if format.is_ours(secret):
+    # No database stores a NUL character.
+    if format.is_ours(secret) or "\0" in secret:
         return False
     # The exclusion is the condition of the index.
     candidates = rows.exclude(imported_prefix="").filter(

@@ -68,7 +68,7 @@ SETTINGS: Final = {
 
 def note_created(token: APIToken, *, by: Actor) -> None:
     """Store the notice of a new token, unless nobody would read that."""
-    is_own = is_by(by, token.user)
+    is_own = token.user is not None and is_by(by, token.user.name)
     if token.purpose not in SILENT and (sends_mails() or not is_own):
         detail = {"by": by.label, "address": by.address}
         row = _row(Kind.CREATED, token.pk, token.created, detail, is_own=is_own)
@@ -94,21 +94,16 @@ def note(
     if by is not None:
         detail["by"] = by.label
     rows = []
-    for token in tokens.select_related("user").order_by("pk"):
-        is_own = is_by(by, token.user)
+    for pk, owner in tokens.order_by("pk").values_list("pk", "user__name"):
+        is_own = owner is not None and is_by(by, owner)
         if mails or not is_own:
-            rows.append(_row(kind, token.pk, now, detail, is_own=is_own))
+            rows.append(_row(kind, pk, now, detail, is_own=is_own))
     TokenNotice.objects.bulk_create(rows)
 
 
-def is_by(by: Actor | None, owner: User | None) -> bool:
-    """Tell whether the owner of a token did something to the token."""
-    return (
-        by is not None
-        and owner is not None
-        and by.kind == "user"
-        and by.name == owner.name
-    )
+def is_by(by: Actor | None, owner: str) -> bool:
+    """Tell whether the owner of a token, a user's name, did something to the token."""
+    return by is not None and by.kind == "user" and by.name == owner
 
 
 def _row(
