@@ -69,7 +69,8 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
         "allow_existing_users": bool(found.allow_existing_users),
         "changes_passwords": callable(getattr(found, "reset_password", None)),
         "enable_auth_state": bool(found.enable_auth_state),
-        "reconciles_auth_state": found.reconcile_auth_state_hook is not None,
+        "reconciles_auth_state": getattr(found, "reconcile_auth_state_hook", None)
+        is not None,
         "manage_groups": bool(found.manage_groups),
         "manage_roles": bool(found.manage_roles),
         "reset_managed_roles_on_startup": bool(found.reset_managed_roles_on_startup),
