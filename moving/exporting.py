@@ -134,9 +134,9 @@ class Export:
             self.roles,
             self.groups,
             self.users,
-            self.memberships,
             self.clients_of_services,
             self.services,
+            self.memberships,
             self.servers,
             self.tokens,
             self.shares,
@@ -304,7 +304,7 @@ class Export:
         """Write servers, and clients of those that run."""
         found = list(Server.objects.select_related("user").order_by("pk"))
         running = {server.pk: server for server in found if server.ready and server.url}
-        addresses = {}
+        addresses: dict[int, dict[str, Any]] = {}
         for server in running.values():
             parts = urlsplit(server.url)
             addresses[server.pk] = {

@@ -208,7 +208,9 @@ class OldDatabase:
                 .order_by(found.c.id)
                 .limit(CHUNK)
             )
-            rows = [Tolerant(row) for row in self.connection.execute(chosen).mappings()]
+            rows: list[Row] = [
+                Tolerant(row) for row in self.connection.execute(chosen).mappings()
+            ]
             if not rows:
                 return
             last = rows[-1]["id"]
