@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -509,7 +510,9 @@ def end_servers(place: Path) -> None:
     for (state,) in connection.execute("SELECT state FROM spawners"):
         pid = json.loads(state or "{}").get("pid")
         if pid:
-            os.kill(pid, signal.SIGTERM)
+            # Some were stopped since.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":
