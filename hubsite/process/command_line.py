@@ -19,7 +19,16 @@ from hubsite.process.loading import while_loading
 DEFAULT_CONFIG = "jupyterhub_config.py"
 OWN_COMMANDS = frozenset(
     {
-        *("hub", "web", "controller", "stop", "token", "purge_audit", "routes"),
+        *(
+            "hub",
+            "web",
+            "controller",
+            "proxy",
+            "stop",
+            "token",
+            "purge_audit",
+            "routes",
+        ),
         *("changepassword", "audit", "leak_drill", "revocation_drill"),
         *("tag_keys", "check_config", "authenticator"),
         *("import_jupyterhub", "export_jupyterhub"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.hubsite.conftest import RunningHub, status_of, wait_until
+from tests.hubsite.conftest import ROOT, RunningHub, status_of, wait_until
 from tests.ports import free_ports
 
 SECRET = "a-secret-that-somebody-brought"
@@ -154,6 +155,23 @@ def test_class_of_the_configuration_serves_a_hub(noting: RunningHub) -> None:
     noting.stop(signal.SIGKILL)
     wait_until(lambda: not programs(noting, "--api-port"), "the proxy is gone")
     wait_until(lambda: "proxy" not in noting.pids(), "its host is gone")
+
+
+def test_class_runs_without_the_supervisor(noting: RunningHub) -> None:
+    noting.start("web", "--prepare")
+    places = ("-f", str(noting.config), "--data-dir", str(noting.data_dir))
+    host = subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "proxy", *places],
+        env=noting.env,
+        cwd=noting.folder,
+    )
+    try:
+        wait_until(lambda: status_of(f"{noting.url}login") == 200, "the hub is reached")
+        assert set(noting.get("api/proxy", SECRET)) == {"/"}
+    finally:
+        host.terminate()
+        assert host.wait(60) == 0
+    assert programs(noting, "--api-port") == []
 
 
 def test_proxy_that_outlives_the_hub_is_replaced_by_the_next(
