@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, nodes
 
 from hubsite.site_pages.sources import BASES, environment_for
 
@@ -70,6 +70,8 @@ class Source:
     text: str
     extends: str = ""
     blocks: tuple[str, ...] = ()
+    # Blocks within others, which are shown where they stand.
+    inner: frozenset[str] = frozenset()
     uses: frozenset[str] = frozenset()
     problem: str = ""
 
@@ -115,11 +117,30 @@ def _read(environment: Environment, name: str, path: Path) -> Source:
         for constant in node.find_all(nodes.Const):
             if isinstance(constant.value, str):
                 used.add(constant.value)
+                if not (
+                    _exists(environment, constant.value)
+                    or getattr(node, "ignore_missing", False)
+                ):
+                    source.problem = (
+                        f"line {node.lineno}: there is no template {constant.value!r}"
+                    )
         if isinstance(node, nodes.Extends) and isinstance(node.template, nodes.Const):
             source.extends = str(node.template.value)
     source.uses = frozenset(used)
-    source.blocks = tuple(block.name for block in tree.find_all(nodes.Block))
+    blocks = list(tree.find_all(nodes.Block))
+    source.blocks = tuple(block.name for block in blocks)
+    source.inner = frozenset(
+        inner.name for block in blocks for inner in block.find_all(nodes.Block)
+    )
     return source
+
+
+def _exists(environment: Environment, name: str) -> bool:
+    loader = environment.loader
+    try:
+        return bool(loader and loader.get_source(environment, name))
+    except (TemplateNotFound, UnicodeDecodeError):
+        return False
 
 
 def remarks(found: Scan) -> Iterator[str]:
@@ -138,7 +159,7 @@ def remarks(found: Scan) -> Iterator[str]:
         if not is_page(name) and name not in used:
             yield f"{place}: is not used; no page of the hub has this name"
             continue
-        known = _known_blocks(found, source)
+        known = _known_blocks(found, source) | source.inner
         for block in source.blocks if source.extends else ():
             if block in LACKING and block not in known:
                 yield (

@@ -375,6 +375,14 @@ def test_the_start_names_what_is_not_honoured(tmp_path: Path) -> None:
     (folder / "signup.html").write_text('{% extends "page.html" %}')
     (folder / "admin.html").write_text('{% extends "templates/admin.html" %}')
     (folder / "parts.html").write_text("<b>included</b>")
+    (folder / "token.html").write_text(
+        "{% extends 'page.html' %}{% include 'a.css' ignore missing %}\n"
+        "{% include 'style.css' %}"
+    )
+    (folder / "404.html").write_text(
+        '{% extends "page.html" %}{% block main %}{% block own %}{% endblock %}'
+        "{% endblock %}"
+    )
     (folder / "503.html").write_text("{% include 'parts.html' %}")
     config = tmp_path / "jupyterhub_config.py"
     config.write_text(
@@ -400,6 +408,7 @@ def test_the_start_names_what_is_not_honoured(tmp_path: Path) -> None:
         "login.html: block `main`: onclick is refused by the hub's "
         "Content-Security-Policy",
         "signup.html: is not used",
+        "token.html: line 2: there is no template 'style.css'",
     ]
 
 
