@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib import admin
 
-from accounts.models import Group, Role, User
+from accounts.models import Group, Role, SignUp, User
 from audit.models import Event
 from oauth.models import OAuthClient
 from servers.models import Server
@@ -76,7 +76,7 @@ def test_address_without_slash_is_the_same_page(as_, ada):
 
 def test_only_models_of_the_hub_are_there():
     assert {model for model in admin.site._registry} == {
-        *(User, Group, Role, Service, APIToken, TokenPolicy, TokenRequest),
+        *(User, SignUp, Group, Role, Service, APIToken, TokenPolicy, TokenRequest),
         *(OAuthClient, Server, Event),
     }
 
