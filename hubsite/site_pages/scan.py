@@ -150,11 +150,11 @@ def remarks(found: Scan) -> Iterator[str]:
     used = {name for source in found.sources.values() for name in source.uses}
     for name, source in found.sources.items():
         place = f"{PLACE}: {name}"
-        if source.problem:
-            yield f"{place}: {source.problem}; the hub's own page is shown instead"
-            continue
         if name in OTHER_PAGES:
             yield f"{place}: is not used; {OTHER_PAGES[name]}"
+            continue
+        if source.problem:
+            yield f"{place}: {source.problem}; the hub's own page is shown instead"
             continue
         if not is_page(name) and name not in used:
             yield f"{place}: is not used; no page of the hub has this name"
