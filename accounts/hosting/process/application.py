@@ -24,7 +24,6 @@ from jupyterhub.handlers.login import LoginHandler, LogoutHandler
 from jupyterhub.objects import Hub
 from jupyterhub.user import User, UserDict
 from sqlalchemy import create_engine
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import StaticPool
 from tornado import web
@@ -127,6 +126,10 @@ class JupyterHub(Application):
             "base_url, config, db, hub, hub_prefix, log, public_url, subdomain_host, "
             "template_paths, tornado_settings, users"
         )
+
+
+# Tables of JupyterHub that get rows of a call.
+FILLED = frozenset({"users", "groups", "user_group_map", "spawners"})
 
 
 class NoStatistics:
@@ -269,15 +272,13 @@ class Hosted:
 
         Keys of a user: `name`, `admin`, `groups` (names), `auth_state`, `user_info`.
         """
-        try:
-            self.db.commit()
-        except SQLAlchemyError:
-            # What a plugin left behind in the call before.
-            self.db.rollback()
+        # What a plugin left behind in the call before belongs to nobody.
+        self.db.rollback()
+        self.db.expunge_all()
         self.users.clear()
-        for table in (orm.User, orm.Group):
-            for row in self.db.query(table):
-                self.db.delete(row)
+        for table in reversed(orm.Base.metadata.sorted_tables):
+            if table.name in FILLED:
+                self.db.execute(table.delete())
         self.db.commit()
         for each in facts:
             self.put_user(each)
@@ -308,7 +309,8 @@ def session() -> Any:
         poolclass=StaticPool,
     )
     orm.Base.metadata.create_all(engine)
-    return sessionmaker(bind=engine)()
+    # As JupyterHub's own sessions, which keep what they have read.
+    return sessionmaker(bind=engine, expire_on_commit=False)()
 
 
 def environment(paths: list[str], *, is_async: bool) -> jinja2.Environment:
