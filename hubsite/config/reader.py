@@ -115,7 +115,7 @@ class Reader:
             *remarks.of_pages(
                 hub.template_vars, hub.template_paths, hub.jinja_environment_options
             ),
-            *remarks.of_answers(hub.tornado_settings),
+            *remarks.of_answers(hub.tornado_settings, is_hosted=hub.is_hosted),
             *remarks.unused(
                 self.file,
                 self.taken,

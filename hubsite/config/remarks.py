@@ -114,10 +114,14 @@ def of_scopes(
                 )
 
 
-def of_answers(tornado_settings: Mapping[str, Any]) -> Iterator[str]:
+def of_answers(
+    tornado_settings: Mapping[str, Any], *, is_hosted: bool = False
+) -> Iterator[str]:
     """Yield remarks on settings of a web server that the hub does not have."""
     place = "c.JupyterHub.tornado_settings"
-    if unused := _spelt_out(tornado_settings.keys() - ANSWER_SETTINGS):
+    # The last one is for the addresses of a hosted authenticator.
+    known = ANSWER_SETTINGS | ({"xsrf_cookies"} if is_hosted else set())
+    if unused := _spelt_out(tornado_settings.keys() - known):
         yield f"{place}: {unused}: has no effect, the hub's web server is not Tornado"
     policy = content_security_policy(tornado_settings)
     if unused := _spelt_out(policy.keys() - {"frame-ancestors", "report-uri"}):

@@ -19,7 +19,7 @@ from installation.packages import AUTHENTICATORS, OLDEST_AUTHENTICATORS
 from tests.accounts.redirect.learning import LearningPlatform
 from tests.accounts.redirect.provider import CLIENT_ID, CLIENT_SECRET, Provider
 from tests.databases import fresh_database
-from tests.hubsite.conftest import ROOT, RunningHub, wait_until
+from tests.hubsite.conftest import ROOT, RunningHub, hub, wait_until
 
 NEWEST = (AUTHENTICATORS,)
 OLDEST = (OLDEST_AUTHENTICATORS, AUTHENTICATORS)
@@ -100,6 +100,8 @@ class HostingHub(RunningHub):
         self.start_host(config, plugins)
         wait_until(self.host_listens, "the host listens")
 
+
+__all__ = ["hub"]
 
 OPERATOR = "operator-" + "0" * 32
 

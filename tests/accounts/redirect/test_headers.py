@@ -15,6 +15,7 @@ import jwt
 import pytest
 from requests.adapters import HTTPAdapter
 
+from installation.packages import AUTHENTICATORS
 from tests.accounts.redirect.conftest import (
     Browser,
     HostingHub,
@@ -22,6 +23,7 @@ from tests.accounts.redirect.conftest import (
     text_of,
     web_for_many,
 )
+from tests.hubsite.conftest import RunningHub
 
 FRONT = "127.0.0.2"
 
@@ -367,3 +369,30 @@ def test_a_raw_header_cannot_be_smuggled(host: Callable[[str], HostingHub]) -> N
             "jupyterhub-session-id" not in str(response.headers)
         )
         connection.close()
+
+
+@pytest.mark.slow
+def test_through_the_hubs_own_proxy(hub: RunningHub) -> None:
+    """As sites run it: a server in front, the hub's proxy, and the hub behind it."""
+    hub.env["HUB_TRUSTED_PROXIES"] = FRONT
+    hub.env["PYTHONPATH"] = str(AUTHENTICATORS)
+    hub.declare(TestRemoteUser.CONFIG.format(name="REMOTE_USER"))
+    hub.declare("c.JupyterHub.redirect_to_server = False")
+    hub.start()
+    public = hub.url.removesuffix("/hub/")
+    browser = Browser(hub, public)
+    browser.session.mount("http://", FromFront())
+    browser.session.headers["REMOTE_USER"] = "grace"
+
+    assert path_of(browser.get("/hub/token")) == "/hub/token"
+    assert browser.name == "grace"
+
+    for forged in (
+        {},
+        {"X-Forwarded-For": FRONT},
+        {"X-Forwarded-For": f"1.1.1.1,{FRONT}"},
+    ):
+        liar = Browser(hub, public)
+        liar.session.headers.update({"REMOTE_USER": "ada", **forged})
+        assert liar.get("/hub/login").status_code == 401
+        assert liar.name == ""
