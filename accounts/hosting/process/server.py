@@ -61,7 +61,7 @@ class CallHandler(web.RequestHandler):
         asked = json.loads(self.request.body or b"{}")
         try:
             result = await self.lanes.run(lambda hosted: call(hosted, asked))
-            text = json.dumps(result)
+            text = json.dumps(result, default=listed)
         except TooManyCalls:
             log.error("Too many calls have not returned; this one is refused")
             self.set_status(503)
@@ -72,6 +72,13 @@ class CallHandler(web.RequestHandler):
             return
         self.set_header("Content-Type", "application/json")
         self.finish(text)
+
+
+def listed(value: object) -> list[object]:
+    """Return a set as JSON can hold it; auth state of some plugins has sets."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    raise TypeError(f"{type(value).__name__} can't be sent to the hub as JSON")
 
 
 def listen(address: str) -> list[socket.socket]:

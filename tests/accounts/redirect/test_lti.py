@@ -128,7 +128,7 @@ def lti13(shared: HostingHub, platform: LearningPlatform) -> Callable[[Any], Bro
             "LTI13Authenticator",
             {
                 "issuer": platform.issuer,
-                "client_id": {CLIENT_ID},
+                "client_id": CLIENT_ID if plugins is OLDEST else {CLIENT_ID},
                 "authorize_url": f"{platform.url}/authorize",
                 "jwks_endpoint": f"{platform.url}/jwks",
                 "username_key": "given_name",
