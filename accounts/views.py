@@ -122,11 +122,13 @@ class LoginView(AllauthLoginView):
         )
         if page.get("custom_html"):
             # The class's HTML may have scripts, and forms for other sites.
-            show = csp_exempt()(lambda request: self.render_to_response(context))
-            response: HttpResponse = show(self.request)
+            exempt = csp_exempt()(lambda request: self.render_to_response(context))
+            response: Any = exempt(self.request)
             response.status_code = status
-            return response
-        return self.render_to_response(context, status=status)
+        else:
+            response = self.render_to_response(context, status=status)
+        shown: HttpResponse = response
+        return shown
 
     def get(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().get(request, *args, **kwargs)
@@ -254,8 +256,9 @@ class LogoutView(View):
             facts = description()
             if facts.has_path("/logout"):
                 return exchange(request, with_auth_state=facts.enable_auth_state)
-            page = {"template": "logout"} if facts.auto_login else None
-            return page and Exchanged(status=200, page=page)
+            if facts.auto_login:
+                return Exchanged(status=200, page={"template": "logout"})
+            return None
         except (Unavailable, client.ClassFailed):
             return None
 
