@@ -216,7 +216,7 @@ def _known_blocks(found: Scan, source: Source) -> set[str]:
         # A template that extends its own name means the hub's.
         is_ours = name.startswith("templates/") or own is None or name in seen
         plain = name.removeprefix("templates/")
-        if is_ours:
+        if own is None or is_ours:
             base = _base(plain)
             known.update(base.blocks)
             name = base.extends

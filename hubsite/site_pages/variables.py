@@ -18,7 +18,6 @@ from django.templatetags.static import static
 
 from accounts.models import User
 from servers.addresses import spawn_path
-from servers.limits import limit_of_names
 from servers.models import Server, server_path
 
 logger = structlog.get_logger(__name__)
@@ -199,7 +198,7 @@ def _page_variables(
     if name == "account/login.html":
         return _login(context, hub)
     if name == "home.html" and user:
-        return _home(user)
+        return _home(context, user)
     if name.startswith("servers/"):
         return _server(name, context, user)
     if code := context.get("code"):
@@ -226,13 +225,13 @@ def _login(context: Any, hub: str) -> dict[str, Any]:
     }
 
 
-def _home(user: PageUser) -> dict[str, Any]:
+def _home(context: Any, user: PageUser) -> dict[str, Any]:
     servers = [*user.all_spawners()]
     default = servers[0]
     return {
         "url": user.url if default.active else spawn_path(user.name, ""),
         "allow_named_servers": settings.HUB.allow_named_servers,
-        "named_server_limit_per_user": limit_of_names(user.account),
+        "named_server_limit_per_user": context.get("limit", 0),
         "url_path_join": url_path_join,
         "spawners": servers,
         "default_server": default,

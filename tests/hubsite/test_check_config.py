@@ -34,8 +34,8 @@ def check(path: Path, *options: str, **more: str) -> subprocess.CompletedProcess
         environment.pop(name, None)
     return subprocess.run(
         [
-            *(sys.executable, settings.BASE_DIR / "manage.py", "check_config"),
-            *("-f", path, *options),
+            *(sys.executable, str(settings.BASE_DIR / "manage.py"), "check_config"),
+            *("-f", str(path), *options),
         ],
         cwd=path.parent,
         env=environment,

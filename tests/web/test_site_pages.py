@@ -240,10 +240,12 @@ def test_values_of_the_configuration_reach_templates(site: Site, show: Any) -> N
             "home.html": '{% extends "page.html" %}{% block main %}'
             "{{ colour }} {{ greet }} {{ user.name }} {{ user.admin }} {{ base_url }}"
             "{{ prefix }} {{ default_server.active }} {{ url }} {{ '<i>' }}"
+            "{{ named_server_limit_per_user }}"
             "{% if 'admin-ui' in parsed_scopes %}admin{% endif %}"
             "{% for each in user.all_spawners() %}[{{ each.name }}]{% endfor %}"
             "{% endblock %}"
         },
+        named_server_limit_per_user=lambda handler: len(handler.current_user.name),
         template_vars={
             "colour": "red",
             "greet": lambda user: f"Hello {user.name if user else 'you'}",
@@ -252,7 +254,7 @@ def test_values_of_the_configuration_reach_templates(site: Site, show: Any) -> N
     )
     page = show("home.html")
 
-    assert "red Hello alan alan False /hub// False /hub/spawn/alan &lt;i&gt;[]" in page
+    assert "red Hello alan alan False /hub// False /hub/spawn/alan &lt;i&gt;4[]" in page
 
 
 # JupyterHub's own templates, as sites copy them
