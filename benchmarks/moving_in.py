@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import secrets
 import subprocess
 import sys
@@ -72,8 +73,9 @@ def token(number: int, users: int) -> dict[str, object]:
     }
 
 
-def run(old: Path, data: Path, env: dict[str, str]) -> float:
-    began = time.monotonic()
+def run(old: Path, data: Path, env: dict[str, str]) -> tuple[float, float]:
+    """Import, and return the seconds that passed and those of the processor."""
+    began, before = time.monotonic(), cpu()
     subprocess.run(  # noqa: S603 - this file's own command
         [
             *(sys.executable, ROOT / "manage.py", "import_jupyterhub", old),
@@ -82,7 +84,12 @@ def run(old: Path, data: Path, env: dict[str, str]) -> float:
         env=env,
         check=True,
     )
-    return time.monotonic() - began
+    return time.monotonic() - began, cpu() - before
+
+
+def cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -104,8 +111,9 @@ def main() -> None:
             check=True,
         )
         first, second = run(old, data, env), run(old, data, env)
-    print(f"first import {first:.1f} s, second {second:.1f} s")
-    if max(options.users, options.tokens) <= 100_000 and first > LIMIT:
+    for name, (seconds, used) in (("first", first), ("second", second)):
+        print(f"{name} import: {seconds:.1f} s, {used:.1f} s of them on a processor")
+    if max(options.users, options.tokens) <= 100_000 and first[0] > LIMIT:
         sys.exit(f"slower than {LIMIT:.0f} s")
 
 

@@ -205,7 +205,7 @@ class Export:
                 yield {
                     "id": user.pk,
                     "name": user.name,
-                    "admin": user.admin and user.is_active,
+                    "admin": user.admin if user.is_active else False,
                     "created": naive(user.created),
                     "last_activity": naive(user.last_activity),
                     "cookie_id": secrets.token_hex(16),
