@@ -75,7 +75,7 @@ class ManagedTokenSerializer(Shape):
     networks = serializers.ListField(child=serializers.CharField(), allow_null=True)
     rate_limit = serializers.IntegerField(allow_null=True)
     state = serializers.ChoiceField(
-        ("active", "disabled", "frozen", "expired", "revoked")
+        ("active", "disabled", "frozen", "stopped", "expired", "revoked")
     )
     disabled_by = text()
     frozen_reason = text()
@@ -217,7 +217,9 @@ def state_of(token: APIToken) -> str:
         return "expired"
     if token.frozen_at is not None:
         return "frozen"
-    return "active" if token.disabled_at is None else "disabled"
+    if token.disabled_at is not None:
+        return "disabled"
+    return "stopped" if token.is_stopped else "active"
 
 
 class TokensView(HubAPIView):
@@ -240,7 +242,7 @@ class TokensView(HubAPIView):
         for backend in self.filter_backends:
             tokens = backend().filter_queryset(request, tokens, self)
         page = self.paginator.paginate_queryset(
-            tokens.select_related("user", "service"), request
+            tokens.select_related("user", "service", "exchange__parent"), request
         )
         return self.paginator.get_paginated_response([managed_json(t) for t in page])
 

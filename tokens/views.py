@@ -67,6 +67,7 @@ class TokenListView(OwnTokensMixin, ListView):
         activity.flush(usage=True)
         self.filter_form = TokenFilterForm(self.request.GET)
         requested = super().get_queryset().filter(client_id="")
+        requested = requested.select_related("exchange__parent")
         return self.filter_form.apply(requested, timezone.now())
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -632,6 +632,41 @@ def test_changes_of_many_tokens_reach_what_was_exchanged(
     assert reply.status_code == 403
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"disabled_at": timezone.now()},
+        {"frozen_at": timezone.now()},
+        {"revoked_at": timezone.now()},
+        {"scopes": ["read:users!user"]},
+        {"networks": ["127.0.0.0/8"]},
+        {"rate_limit": 5},
+        {"expires_at": timezone.now() + timedelta(seconds=60)},
+        {},
+    ],
+    ids=lambda change: next(iter(change), "unchanged"),
+)
+def test_lists_say_that_it_stopped_with_its_parent(
+    mallory: User, as_: Any, bearer: Any, change: dict[str, Any]
+) -> None:
+    """The state is that of the verification, on the page and in the API."""
+    parent, secret = make_token(mallory, scopes=["tokens!user", "read:users!user"])
+    child = narrowed(secret)
+    _, other = make_token(mallory)
+    APIToken.objects.filter(pk=parent.pk).update(**change)
+    token = APIToken.objects.get(exchange__parent=parent)
+
+    works = verify(child) is not None
+
+    assert works == (not change) == (not token.is_stopped)
+    shown = bearer(other).get(f"/hub/api/tokens/{token}").json()
+    assert shown["state"] == ("active" if works else "stopped")
+    page = as_(mallory).get("/hub/token").content.decode()
+    assert ("stopped" in page) != works
+    listed = bearer(other).get("/hub/api/tokens?user=mallory").json()
+    assert {each["id"]: each["state"] for each in listed}[str(token)] == shown["state"]
+
+
 def test_invented_keys_wait_for_nobody(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

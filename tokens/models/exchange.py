@@ -35,3 +35,22 @@ class TokenExchange(models.Model):
 
     def __str__(self) -> str:
         return f"a{self.token_id} for {self.parent or 'a foreign token'}"
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the parent is as it has to be; as verification has it in SQL."""
+        parent = self.parent
+        if parent is None:
+            return True
+        stopped = (parent.revoked_at, parent.disabled_at, parent.frozen_at)
+        ends = self.token.expires_at
+        return (
+            stopped == (None, None, None)
+            and parent.rate_limit is None
+            and parent.scopes == self.scopes
+            and parent.networks == self.networks
+            and (
+                parent.expires_at is None
+                or (ends is not None and parent.expires_at >= ends)
+            )
+        )

@@ -271,6 +271,14 @@ class APIToken(models.Model):
         return self.revoked_at is not None or self.is_expired
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether a token that came by an exchange is refused because of its parent."""
+        if self.created_via != CreatedVia.EXCHANGE:
+            return False
+        exchange = getattr(self, "exchange", None)
+        return exchange is None or not exchange.is_in_force
+
+    @property
     def visible_start(self) -> str:
         """The part of the token before its secret; empty for an imported secret."""
         return keys.visible_start(self.public_id)
