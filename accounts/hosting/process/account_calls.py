@@ -7,10 +7,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from jupyterhub import orm
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.utils import maybe_future
 
-from accounts.hosting.process.application import Hosted
+from accounts.hosting.process.application import Hosted, KnownUser
 from accounts.hosting.process.exchange import Exchange, Facts, Recorder, make_request
 from accounts.hosting.process.handlers import answer_of
 
@@ -115,14 +116,29 @@ async def _for_each(
     hosted: Hosted, users: list[Facts], act: Callable[[Any], Any]
 ) -> dict[str, str]:
     failed = {}
-    for facts in users:
-        hosted.put_users(())
+    for user in _put_many(hosted, users):
+        name = user.name
         try:
-            await maybe_future(act(hosted.put_user(facts)))
+            await maybe_future(act(user))
         except Exception as problem:
-            log.debug("%s failed for %s", act, facts["name"], exc_info=problem)
-            failed[facts["name"]] = str(problem) or type(problem).__name__
+            log.debug("%s failed for %s", act, name, exc_info=problem)
+            failed[name] = str(problem) or type(problem).__name__
     return failed
+
+
+def _put_many(hosted: Hosted, users: list[Facts]) -> list[Any]:
+    """Put many users without groups, which takes a tenth of the time of `put_user`."""
+    hosted.put_users(())
+    rows = [
+        orm.User(name=facts["name"], admin=bool(facts.get("admin"))) for facts in users
+    ]
+    hosted.db.add_all(rows)
+    # A commit would have each row read again.
+    hosted.db.flush()
+    found = [KnownUser(row, hosted.application.settings) for row in rows]
+    for row, user in zip(rows, found, strict=True):
+        dict.__setitem__(hosted.users, row.id, user)
+    return found
 
 
 async def load_managed_roles(hosted: Hosted, asked: Facts) -> list[Facts]:
