@@ -319,8 +319,8 @@ def facts_of_owner(kind: str, vendor: str) -> dict[str, str]:
 
 def note_token(owner_kind: str, owner_id: int, facts: dict[str, Any]) -> None:
     """Note a call by a token; `facts` are those of its verification."""
-    if owner_kind == "user" and settings.HUB.is_hosted:
-        seconds = facts.get(REFRESHED)
+    if owner_kind == "user" and REFRESHED in facts:
+        seconds = facts[REFRESHED]
         token_refresher.note(owner_id, int(seconds) if seconds else None)
 
 
