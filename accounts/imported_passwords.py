@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.models import Authenticator
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX as UNUSABLE
+from django.contrib.auth.hashers import is_password_usable
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import connection, transaction
@@ -33,11 +36,16 @@ from accounts.password_files import read_password_file
 from audit.actions import record_many
 from audit.models import Actor
 from database.batches import Transaction, batches, give_way
-from database.locks import Advisory, locked, wait_for
+from database.locks import Advisory, wait_for
 
 # Base32, as authenticator apps take it; Native's have 16 characters.
 MOST_TOTP: Final = 128
 BASE32: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=")
+
+
+class _Account(NamedTuple):
+    pk: int
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +161,18 @@ def _import_some(
     if not is_dry_run:
         # Before the rows of users, see database/locks.py.
         wait_for(Advisory.USER_NAMES)
-    users = locked(User.objects.filter(is_named(rows)))
-    known = {user.name: user for user in users}
+    # Not locked: an update names the digest that it replaces.
+    users = User.objects.filter(is_named(rows)).order_by("pk")
+    known = {
+        name: _Account(pk, password)
+        for name, pk, password in users.values_list("name", "pk", "password")
+    }
     admitted = [name for name, row in rows.items() if row.is_admitted]
     new = [name for name in admitted if name not in known]
     empty = [
         name
         for name in admitted
-        if name in known and not known[name].has_usable_password()
+        if name in known and not is_password_usable(known[name].password)
     ]
     # Not used here since an earlier import.
     older = [
@@ -183,7 +195,13 @@ def _import_some(
         return report
     ids = {name: known[name].pk for name in (*empty, *older)}
     ids |= add_users(new, admin=False, by=by)
-    _store([(pk, digests[name], rows[name]) for name, pk in ids.items()])
+    before = {name: known[name].password for name in (*empty, *older)}
+    _store(
+        [
+            (digests[name], _email(rows[name].email), pk, before.get(name, UNUSABLE))
+            for name, pk in sorted(ids.items(), key=itemgetter(1))
+        ]
+    )
     Authenticator.objects.bulk_create(
         Authenticator(
             user_id=ids[name],
@@ -207,12 +225,14 @@ def _import_some(
     return report
 
 
-def _store(changes: list[tuple[int, str, ImportedPassword]]) -> None:
+def _store(changes: list[tuple[str, str, int, str]]) -> None:
+    """Store digests and addresses of accounts that still have an earlier digest."""
     with connection.cursor() as cursor:
         cursor.executemany(
             "UPDATE accounts_user SET password = %s, "
-            "email = CASE WHEN email = '' THEN %s ELSE email END WHERE id = %s",
-            [(digest, _email(row.email), pk) for pk, digest, row in changes],
+            "email = CASE WHEN email = '' THEN %s ELSE email END "
+            "WHERE id = %s AND password = %s",
+            changes,
         )
 
 
@@ -233,7 +253,7 @@ def _lacking_factors(
 
 
 def _unseen_sign_ups(
-    rows: list[ImportedPassword], known: Mapping[str, User]
+    rows: list[ImportedPassword], known: Mapping[str, _Account]
 ) -> list[ImportedPassword]:
     """Return the rows that wait and were in no earlier import.
 
@@ -245,7 +265,7 @@ def _unseen_sign_ups(
         row
         for row in rows
         if row.name not in seen
-        and not (row.name in known and known[row.name].has_usable_password())
+        and not (row.name in known and is_password_usable(known[row.name].password))
     ]
 
 

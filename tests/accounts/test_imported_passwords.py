@@ -16,7 +16,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import check_password, identify_hasher
 from django.test import RequestFactory
 
-from accounts import hashing
+from accounts import hashing, imported_passwords
 from accounts.backends import HubBackend, WaitingError
 from accounts.hashing import imported_digest, is_imported
 from accounts.imported_passwords import (
@@ -232,6 +232,23 @@ def test_never_overwrites_a_password_of_this_hub():
     chosen.refresh_from_db()
     assert chosen.check_password(PASSWORD)
     assert User.objects.get(name="grace").password == renewed
+
+
+def test_a_password_chosen_during_the_import_stays(monkeypatch):
+    """Somebody may sign in between the reading and the storing of a batch."""
+    user = make_user("grace")
+    store = imported_passwords._store
+
+    def meanwhile(changes: Any) -> None:
+        user.set_password(PASSWORD)
+        user.save()
+        store(changes)
+
+    monkeypatch.setattr(imported_passwords, "_store", meanwhile)
+    take(row("grace"))
+
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
 
 
 def test_takes_a_change_in_the_old_hub_while_nobody_has_used_this_one():
