@@ -240,7 +240,7 @@ def _home(context: Any, user: PageUser) -> dict[str, Any]:
 
 
 def _server(name: str, context: Any, user: PageUser | None) -> dict[str, Any]:
-    server = context.get("server")
+    request, server = context.get("request"), context.get("server")
     failed = name == "servers/failed.html"
     report = context.get("report")
     owner = context.get("owner") or (user.name if user else "")
@@ -255,8 +255,9 @@ def _server(name: str, context: Any, user: PageUser | None) -> dict[str, Any]:
         "spawner_options_form": context.get("form") or "",
         "error_message": "",
         "error_html_message": context.get("reason") or "",
-        "url": _here(context),
-        "progress_url": context.get("progress_url") or "",
+        "url": _with_xsrf(context, request.get_full_path() if request else ""),
+        # A stream of events has no header for the value.
+        "progress_url": _with_xsrf(context, context.get("progress_url") or ""),
         "failed": failed,
         "failed_message": report.failure if failed and report else "",
         "failed_html_message": "",
@@ -279,13 +280,10 @@ def _error(context: Any, code: int) -> dict[str, Any]:
     }
 
 
-def _here(context: Any) -> str:
-    request = context.get("request")
-    if request is None:
-        return ""
+def _with_xsrf(context: Any, path: str) -> str:
+    """Return an address with the XSRF value, as JupyterHub's templates get it."""
     query = urlencode({"_xsrf": str(context.get("csrf_token") or "")})
-    path = request.get_full_path()
-    return f"{path}{'&' if '?' in path else '?'}{query}"
+    return f"{path}{'&' if '?' in path else '?'}{query}" if path else ""
 
 
 def url_path_join(*pieces: str) -> str:

@@ -282,6 +282,28 @@ def test_a_copy_of_jupyterhubs_template_is_a_page(
     assert marks.get(name, "") in page
 
 
+def test_a_copied_page_follows_the_start(
+    site: Site, browser: Browser, alan: User
+) -> None:
+    """The stream of events needs the XSRF value in its address."""
+    alan.set_password(PASSWORD)
+    alan.save()
+    browser.sign_in("alan")
+    Server.objects.update_or_create(user=alan, name="", defaults={"pending": "spawn"})
+    name = "spawn_pending.html"
+    site({name: (JUPYTERHUB / name).read_text()})
+
+    page = browser.get("/hub/spawn-pending/alan").content.decode()
+    stream = re.search(r'EventSource\("([^"]+)"\)', page)
+    assert stream is not None
+
+    sent = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+    refused = browser.get(stream[1].partition("?")[0], headers=sent)
+    assert refused.status_code == 403
+    answer = browser.get(stream[1].replace("&amp;", "&"), headers=sent)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/event-stream")
+
+
 @pytest.mark.parametrize("copied", [("login.html",), ("login.html", "page.html")])
 def test_people_sign_in_with_a_copied_form(
     site: Site, browser: Browser, alan: User, copied: tuple[str, ...]
