@@ -107,6 +107,8 @@ class HostedProxy:
             self._call("stop", lambda: self.proxy.stop(), STOP_TIMEOUT)
         except ClassFailed as problem:
             logger.error("The proxy did not end: %s", problem)
+        # A class that looks after its proxy must not start the proxy again.
+        self.loop.call_soon_threadsafe(self.loop.stop)
         end_leftovers()
 
     def problem(self) -> str:
