@@ -66,6 +66,16 @@ def is_free(name: str) -> bool:
     )
 
 
+def is_listed_and_unused(name: str) -> bool:
+    """Tell whether the configuration gives a name to the first person who wants it."""
+    hub = settings.HUB
+    return (
+        hub.signup_gives_listed_names
+        and name in (hub.allowed_users | hub.admin_users) - hub.blocked_users
+        and not in_use(User.objects.filter(name=name))
+    )
+
+
 def lists_admit(name: str) -> bool:
     """Tell whether a person with an account of this name may sign in."""
     hub = settings.HUB
@@ -110,6 +120,12 @@ def sign_up(
         created_address=by.address,
     )
     record(by, "sign_up.ask", "sign_up", str(row))
+    if is_listed_and_unused(name):
+        user = User.objects.filter(name=name).first()
+        if user is not None:
+            user, _ = lock_user(user, by)
+        if user is None or user.pk not in in_use([user]):
+            return row, _let_in(row, user, by=_hub(by))
     free = is_free(name)
     if free and settings.HUB.signup == "open":
         return row, _let_in(row, by=_hub(by))

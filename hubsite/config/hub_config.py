@@ -221,6 +221,14 @@ class HubConfig:
         "With `local`: who may sign up on the page `/hub/signup`: nobody (`off`), "
         "everybody, and an operator decides (`approval`), or everybody (`open`).",
     )
+    signup_gives_listed_names: bool = setting(
+        "Hub.signup_gives_listed_names",
+        flag,
+        False,
+        "Whether whoever first signs up with a name of `allowed_users` or "
+        "`admin_users` is let in without an operator, as long as nobody uses the "
+        "account. With `native` the default is `True`, as in the plugin.",
+    )
     signup_ask_email: bool = setting(
         "Hub.signup_ask_email|NativeAuthenticator.ask_email_on_signup",
         flag,

@@ -45,7 +45,8 @@ ADVICE: dict[str, str] = {
 OWN = frozenset(
     f"Hub.{name}"
     for name in (
-        *("signup", "signup_ask_email", "signup_terms", "signup_self_approval"),
+        *("signup", "signup_gives_listed_names", "signup_ask_email"),
+        *("signup_terms", "signup_self_approval"),
         *("signup_mail", "signup_mail_server", "password_min_length"),
         *("password_refuse_common", "firstuse_passwords", "delete_firstuse_passwords"),
     )
@@ -72,6 +73,8 @@ def sign_up_fields(reader: Any, found: Mapping[str, Any]) -> dict[str, Any]:
     if "signup" not in found:
         mode = "open" if is_open else "approval"
         fields["signup"] = mode if enabled else "off"
+    if "signup_gives_listed_names" not in found:
+        fields["signup_gives_listed_names"] = True
     if found.get("signup_self_approval"):
         # As in the plugin: without an address there is nothing to compare.
         fields["signup_ask_email"] = True

@@ -318,6 +318,40 @@ def test_names_with_rights_are_for_an_operator_to_give(browser, configure, signu
     assert user.name == "root"
 
 
+@pytest.mark.parametrize("has_account", [True, False])
+def test_listed_names_may_go_to_the_first_person(browser, configure, has_account):
+    configure(
+        signup="approval",
+        signup_gives_listed_names=True,
+        admin_users=frozenset({"root"}),
+        allowed_users=frozenset({"bob"}),
+    )
+    if has_account:
+        make_user("root")
+        make_user("bob")
+
+    for name in ("Root", "bob"):
+        response = sign_up(browser, name)
+        assert response["Location"] == "/hub/spawn"
+        browser.cookies.clear()
+        user = User.objects.get(name=name.lower())
+        assert user.check_password(PASSWORD)
+    # The name is somebody's now, and others are for an operator to give.
+    for name in ("root", "grace"):
+        response = sign_up(browser, name, password="another long password")
+        assert response["Location"] == "/hub/signup/received"
+    assert User.objects.get(name="root").check_password(PASSWORD)
+    assert not User.objects.filter(name="grace").exists()
+
+
+def test_listed_names_stay_closed_to_strangers_by_default(browser, configure):
+    configure(signup="approval", allowed_users=frozenset({"bob"}))
+
+    assert sign_up(browser, "bob")["Location"] == "/hub/signup/received"
+
+    assert not User.objects.exists()
+
+
 # Deciding
 
 
