@@ -25,7 +25,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast
 
-from accounts.models import Group, Role, User
+from accounts.models import Group, Role, User, UserRole
 from accounts.rights import members_among
 from database.networks import any_listed_outside
 from scopes.access import Access, Identity, expand
@@ -68,7 +68,7 @@ def _owners(row: TokenPolicy) -> Q:
 
 def _holders(roles: Any) -> Q:
     """Match the tokens of users and services with one of these roles."""
-    direct = User.roles.through.objects.filter(role__in=roles)
+    direct = UserRole.objects.filter(role__in=roles)
     groups = Group.roles.through.objects.filter(role__in=roles)
     members = User.groups.through.objects.filter(group__in=groups.values("group_id"))
     services = Service.roles.through.objects.filter(role__in=roles)
