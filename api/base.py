@@ -47,7 +47,7 @@ from rest_framework.views import APIView
 from accounts.hosting.refresh import note_token
 from api import converters  # noqa: F401  (registers the converter of names)
 from api.authentication import SessionAuthentication
-from api.bodies import BodySerializer
+from api.bodies import USUAL_VALUES, BodySerializer
 from api.negotiation import OnlyJSON
 from api.pagination import HubPagination
 from api.parsers import JSONParser
@@ -136,6 +136,14 @@ class HubAPIView(APIView):
         """Return the length in bytes of the longest body of a method."""
         serializer_class = cls.serializer_classes.get(method or "")
         return SMALL if serializer_class is None else serializer_class.largest
+
+    @classmethod
+    def most_values(cls, method: str | None) -> int:
+        """Return the number of values of the fullest body of a method."""
+        serializer_class = cls.serializer_classes.get(method or "")
+        if serializer_class is None:
+            return USUAL_VALUES
+        return serializer_class.most_values
 
     def has_handler(self, method: str) -> bool:
         """Return whether the view has a handler for a method."""

@@ -11,12 +11,19 @@ from rest_framework import serializers
 
 from accounts.models import NAME_LENGTH
 from accounts.naming import MOST_NAMED
+from scopes.grammar import MAX_SCOPES
 from scopes.refusals import Invalid
 from web.bodies import SMALL
 
 # The longest body in bytes of a call, unless the call states another. JupyterHub reads
 # a body before it says what is wrong with the body, and clients match its messages.
 USUAL = 2_046_000
+# Most values in a body, counted by their separators. Parsing blocks all other threads,
+# and takes a millisecond for ten thousand values or a megabyte of text.
+USUAL_VALUES = 150_000
+# The same in a body with scopes, of which there are at most `MAX_SCOPES`. A body with
+# somewhat more is parsed, so that the answer names the limit of scopes.
+VALUES_WITH_SCOPES = 10 * MAX_SCOPES
 # The longest body with names, in bytes: the most and longest names.
 LARGEST_WITH_NAMES = MOST_NAMED * NAME_LENGTH + SMALL
 
@@ -79,8 +86,9 @@ class BodySerializer(serializers.Serializer[Any]):
     is_required: ClassVar[bool] = True
     # Whether the OpenAPI description excludes further keys.
     is_closed: ClassVar[bool] = True
-    # The longest body in bytes.
+    # The longest body in bytes, and most values in it.
     largest: ClassVar[int] = USUAL
+    most_values: ClassVar[int] = USUAL_VALUES
 
     def run_validation(self, data: Any = None) -> dict[str, Any]:
         """Return the checked keys of a body, or raise `Invalid` with the reason."""

@@ -9,14 +9,12 @@ from typing import Any
 import orjson
 from rest_framework import parsers
 
+from api.bodies import USUAL_VALUES
 from scopes.refusals import Invalid, Refusal
 from web.bodies import too_large
 
 # Databases and Python's own JSON fail at some greater depth; nobody needs as much.
 DEEPEST = 100
-# Most values in a body, counted by their separators. Parsing blocks all other threads,
-# and takes a millisecond for ten thousand values or a megabyte of text.
-MOST_VALUES = 150_000
 
 NO_JSON = "Invalid JSON in body of request"
 
@@ -44,13 +42,15 @@ class JSONParser(parsers.JSONParser):
         body: bytes = stream.read()
         context = parser_context or {}
         # `web.bodies` has the same limit; other servers call Django without it.
+        most = USUAL_VALUES
         if "view" in context:
-            largest = context["view"].largest_body(context["request"].method)
+            view, method = context["view"], context["request"].method
+            largest, most = view.largest_body(method), view.most_values(method)
             if len(body) > largest:
                 raise TooLarge(too_large(largest).message)
         nested = body.count(b"[") + body.count(b"{")
-        if nested + body.count(b",") > MOST_VALUES:
-            raise Invalid(f"The body has more than {MOST_VALUES} values; send less")
+        if nested + body.count(b",") > most:
+            raise Invalid(f"The body has too many values, more than {most}")
         try:
             data = orjson.loads(body.decode("utf-8", "replace"))
         except orjson.JSONDecodeError:

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from api.base import APIRequest, HubAPIView, empty
 from api.bodies import (
+    VALUES_WITH_SCOPES,
     BodySerializer,
     Flag,
     Names,
@@ -37,6 +38,7 @@ class ServiceBodySerializer(BodySerializer):
 
     noun = "service"
     largest = LARGEST_WITH_SCOPES
+    most_values = VALUES_WITH_SCOPES
 
     name = Text()
     admin = Flag()

@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from accounts.models import Group, User
 from api.base import APIRequest, HubAPIView, empty
 from api.bodies import (
+    VALUES_WITH_SCOPES,
     BodySerializer,
     Names,
     Number,
@@ -64,6 +65,7 @@ class ShareBodySerializer(BodySerializer):
 
     noun = "share"
     largest = LARGEST_WITH_SCOPES
+    most_values = VALUES_WITH_SCOPES
 
     user = Text()
     group = Text()
@@ -89,6 +91,7 @@ class CodeBodySerializer(BodySerializer):
     noun = "share code"
     is_required = False
     largest = LARGEST_WITH_SCOPES
+    most_values = VALUES_WITH_SCOPES
 
     expires_in = Number()
     scopes = Names()

@@ -17,7 +17,15 @@ from rest_framework.filters import BaseFilterBackend
 from rest_framework.response import Response
 
 from api.base import APIRequest, HubAPIView, argument, empty
-from api.bodies import BodySerializer, Flag, Names, Number, Text, check_names
+from api.bodies import (
+    VALUES_WITH_SCOPES,
+    BodySerializer,
+    Flag,
+    Names,
+    Number,
+    Text,
+    check_names,
+)
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.proof import require_recent_sign_in
@@ -92,6 +100,7 @@ class ChangedTokenSerializer(BodySerializer):
 
     noun = "token"
     largest = LARGEST_WITH_SCOPES
+    most_values = VALUES_WITH_SCOPES
 
     note = Text()
     scopes = Names()

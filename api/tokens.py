@@ -31,7 +31,7 @@ from accounts.rights import (
 )
 from api.authentication import SessionAuthentication
 from api.base import APIRequest, HubAPIView, body_of, empty
-from api.bodies import OpenBodySerializer
+from api.bodies import VALUES_WITH_SCOPES, OpenBodySerializer
 from api.exceptions import OUT_OF_REACH
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
@@ -142,6 +142,7 @@ class NewTokenSerializer(OpenBodySerializer):
 
     is_required = False
     largest = LARGEST_WITH_SCOPES
+    most_values = VALUES_WITH_SCOPES
 
     note = serializers.CharField(allow_null=True, required=False)
     expires_in = serializers.IntegerField(min_value=1, allow_null=True, required=False)

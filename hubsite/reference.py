@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from accounts.naming import MOST_NAMED
+from api.bodies import USUAL_VALUES, VALUES_WITH_SCOPES
 from api.openapi.schema import description
-from api.parsers import MOST_VALUES
 from hubsite.config.environment import variables
 from hubsite.config.hub_config import declared_fields
 from hubsite.config.unsupported import ADVICE
@@ -134,7 +134,8 @@ def _endpoints() -> Iterable[str]:
     yield "A body has at most as many bytes as the table says; a longer one is refused"
     yield "with 413 and not read. Tokens, shares and services name at most"
     yield f"{MAX_SCOPES:,} scopes of {MAX_SCOPE_LENGTH:,} characters, and lists have at"
-    yield f"most {MOST_NAMED:,} names. A body has at most {MOST_VALUES:,} values. Calls"
+    yield f"most {MOST_NAMED:,} names. A body has at most {USUAL_VALUES:,} values, and"
+    yield f"{VALUES_WITH_SCOPES:,} if it names scopes. Calls"
     yield f"without a number ignore the body, and read at most {SMALL:,} bytes."
     yield ""
     yield "| method and path | effect | scope | body | answers |"

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Job = Callable[[], None]
 
 # Seconds after which a call counts as slow, and a result is handed over.
-PATIENCE = 0.005
+PATIENCE = 0.002
 # Seconds that a thread waits for another call, because a new start costs more.
 LINGER = 0.05
 

@@ -12,9 +12,9 @@ from django.urls import get_resolver
 
 from accounts.models import User
 from accounts.naming import MOST_NAMED
-from api.bodies import LARGEST_WITH_NAMES, USUAL
+from api.bodies import LARGEST_WITH_NAMES, USUAL, USUAL_VALUES, VALUES_WITH_SCOPES
 from api.openapi.schema import description
-from api.parsers import MOST_VALUES, JSONParser
+from api.parsers import JSONParser
 from scopes.grammar import LARGEST_WITH_SCOPES, MAX_SCOPE_LENGTH, MAX_SCOPES
 from scopes.refusals import Invalid
 from tests.conftest import API, BearerClient
@@ -117,6 +117,19 @@ def test_other_servers_get_the_same_answer(admin: BearerClient, alan: User) -> N
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("path", ["users/alan/tokens", "services/x"])
+def test_a_body_of_too_many_scopes_is_not_parsed(
+    admin: BearerClient, alan: User, path: str
+) -> None:
+    scopes = ["x"] * (VALUES_WITH_SCOPES + 1)
+
+    reply = admin.post(f"{API}/{path}", {"scopes": scopes})
+
+    assert reply.status_code == 400
+    assert "too many values" in reply.json()["message"]
+
+
+@pytest.mark.django_db
 def test_the_longest_scopes_are_read(alan: User, bearer: Any) -> None:
     name = "read:users:name!user="
     scopes = [
@@ -144,7 +157,7 @@ def test_a_body_of_too_many_values_is_not_parsed(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.parsers.orjson.loads", lambda text: pytest.fail("parsed"))
-    body = f'{{"usernames": [{",".join([value] * (MOST_VALUES + 1))}]}}'
+    body = f'{{"usernames": [{",".join([value] * (USUAL_VALUES + 1))}]}}'
 
     with pytest.raises(Invalid, match="values"):
         JSONParser().parse(BytesIO(body.encode()))
