@@ -51,9 +51,18 @@ class SignInForm(PlainFieldsMixin, account.LoginForm):
         self.fields["login"].widget.attrs.update(
             autocapitalize="none", spellcheck="false", autocomplete="username webauthn"
         )
+        hub = settings.HUB
+        if hub.authenticator_class == "dummy" and not hub.dummy_password:
+            # Any password will do, also none, as in JupyterHub.
+            self.fields["password"].required = False
 
     def add_prefix(self, field_name: str) -> str:
         return super().add_prefix("username" if field_name == "login" else field_name)
+
+    def user_credentials(self) -> dict[str, Any]:
+        """Return what was typed, also an empty password, which allauth leaves out."""
+        password = self.cleaned_data.get("password", "")
+        return {**super().user_credentials(), "password": password}
 
 
 class HostedSignInForm(SignInForm):

@@ -381,6 +381,14 @@ class TestDummy:
 
         assert browser.sign_in("alan", "whatever").status_code == 302
 
+    def test_no_password_will_do_if_none_is_set(self, browser, configure):
+        configure(dummy_password="")
+
+        assert browser.sign_in("alan", "").status_code == 302
+
+    def test_an_empty_password_is_refused_if_one_is_set(self, browser):
+        assert browser.sign_in("alan", "").status_code == 403
+
     def test_strangers_to_the_list_stay_out(self, browser, configure):
         configure(allow_all=False, allowed_users=frozenset({"grace"}))
 
