@@ -72,7 +72,10 @@ class Reader:
     def take(
         self, places: Sequence[str], accepts: Callable[[Any], Any], empty: Any
     ) -> Any:
-        """Return the value at the first of several places that has one."""
+        """Return the value at the first of several places that has one.
+
+        An empty list of names gives way to that of an older setting, as in JupyterHub.
+        """
         outcome = None
         for place in places:
             value = self.first(place)
@@ -89,7 +92,7 @@ class Reader:
                 checked = accepts(value)
             except ValueError as error:
                 raise ConfigError(f"c.{self.spelt(place)}: expected {error}") from None
-            if outcome is None:
+            if outcome is None or outcome == frozenset():
                 outcome = checked
         return outcome
 
