@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RegexPattern, RoutePattern
 
-from accounts.models import User
+from accounts.models import SignUp, User
 from audit.models import Actor, Event
 from servers.models import Server, ServerEvent
 from sharing import actions as sharing
@@ -105,6 +105,7 @@ def known(settings: Any) -> dict[str, Any]:
     token, _ = factories.make_token(ada)
     TokenPolicy.objects.create()
     TokenRequest.objects.create(user=ada)
+    SignUp.objects.create(name="grace", password="!")
     return {
         **{"name": "ada", "user_name": "ada", "owner": "ada", "group": group.name},
         **{
