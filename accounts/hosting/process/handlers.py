@@ -19,6 +19,7 @@ from collections.abc import Generator
 from typing import Any
 
 from jupyterhub.handlers.base import BaseHandler
+from tornado.web import HTTPError
 
 from accounts.hosting.process.exchange import exchange_of
 
@@ -130,6 +131,16 @@ def set_login_cookie(handler: Any, user: Any) -> None:
     exchange.is_signed_in = True
 
 
+def set_hub_cookie(handler: Any, user: Any) -> None:
+    """Do nothing for a person, and end the request if there is none.
+
+    Some plugins ask for this also after a refusal, and then lead the browser to a page
+    that leads back to them.
+    """
+    if user is None:
+        raise HTTPError(403)
+
+
 def nothing(handler: Any, *args: Any, **kwargs: Any) -> None:
     """Do nothing: the hub sets and deletes its own cookies."""
 
@@ -165,7 +176,7 @@ REPLACED: dict[str, Any] = {
     "user_from_username": user_from_username,
     "auth_to_user": auth_to_user,
     "set_login_cookie": set_login_cookie,
-    "set_hub_cookie": nothing,
+    "set_hub_cookie": set_hub_cookie,
     "set_service_cookie": nothing,
     "set_session_cookie": nothing,
     "clear_login_cookie": clear_login_cookie,

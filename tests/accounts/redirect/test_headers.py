@@ -220,6 +220,27 @@ c.Authenticator.allow_all = True
         assert forged.name == ""
 
 
+class TestTmp:
+    CONFIG = "c.JupyterHub.authenticator_class = 'tmp'\n"
+
+    def test_everybody_is_somebody_new(self, host: Callable[[str], HostingHub]) -> None:
+        hub = host(f"{self.CONFIG}c.Authenticator.allow_all = True")
+        first, second = Browser(hub), Browser(hub)
+        first.get("/hub/home")
+        second.get("/hub/home")
+
+        assert len({first.name, second.name, ""}) == 3
+
+    def test_nobody_goes_in_circles(self, host: Callable[[str], HostingHub]) -> None:
+        browser = Browser(host(self.CONFIG))
+
+        page = browser.get("/hub/home")
+
+        assert page.status_code == 403
+        assert "You may not sign in to this hub" in text_of(page)
+        assert browser.me() is None
+
+
 class TestMulti:
     def test_several_classes(self, host: Callable[[str], HostingHub]) -> None:
         hub = host("""
