@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -77,14 +78,27 @@ def network_of(address: str) -> str:
     return plain
 
 
+def folded(name: str) -> str:
+    """Return what spellings of a name have in common that may mean one account.
+
+    Tornado, PAM and directories ignore or replace characters: control characters,
+    blanks, invisible ones, accents, letters of full width. Failures with any of these
+    spellings count together, otherwise each spelling would have limits of its own.
+    """
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    # Categories: control and format characters, separators, marks.
+    return "".join(each for each in plain if unicodedata.category(each)[0] not in "CZM")
+
+
 class Attempt:
     """One attempt with a password: counted before the check, taken back if right."""
 
     def __init__(self, request: HttpRequest, name: str) -> None:
         network = network_of(request.META.get("REMOTE_ADDR", ""))
-        self.pair = _key("pair", name, network)
+        counted = folded(name)
+        self.pair = _key("pair", counted, network)
         self.wide = {
-            _key("name", name): MOST_FOR_A_NAME,
+            _key("name", counted): MOST_FOR_A_NAME,
             _key("network", network): MOST_FOR_A_NETWORK,
         }
         self.browser = ""

@@ -24,6 +24,12 @@ MOST_PEOPLE: Final = 1_000_000
 
 SUFFIXES: Final = (".db", ".dat", ".dir", ".bak", ".pag")
 SQLITE: Final = b"SQLite format 3\0"
+# What the readers raise for damaged files. `dbm.error` of all formats is an OSError;
+# `dbm.dumb` evaluates the lines of its index, and uses the results unchecked.
+DAMAGES: Final = (
+    *(OSError, sqlite3.Error, ValueError, KeyError, SyntaxError),
+    *(TypeError, AttributeError, MemoryError, RecursionError),
+)
 # GNU dbm's numbers at the beginning of a file, in both orders of bytes.
 GNU: Final = frozenset({0x13579ACE, 0x13579ACD, 0x13579ACF})
 
@@ -77,15 +83,26 @@ def read_password_file(path: Path) -> dict[str, bytes]:
         raise Invalid(f"There is no file of passwords {path}.")
     if sum(each.stat().st_size for each in file.paths) > MOST_BYTES:
         raise Invalid(f"{path} is larger than {MOST_BYTES // 1024 // 1024} MB.")
-    found: dict[str, bytes] = {}
     try:
-        for key, value in READERS[file.format](file.base):
-            found[bytes(key).decode()] = bytes(value)
-            if len(found) > MOST_PEOPLE:
-                raise Invalid(f"{path} has more than {MOST_PEOPLE:,} names.")
-    except (OSError, sqlite3.Error, ValueError, KeyError, SyntaxError) as problem:
-        # `dbm.error` of all formats is an OSError.
-        raise Invalid(f"{path} can't be read: {problem}") from None
+        return _read(file, path)
+    except DAMAGES as problem:
+        reason = str(problem) or type(problem).__name__
+        raise Invalid(f"{path} can't be read: {reason}") from None
+
+
+def _read(file: PasswordFile, path: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    size = 0
+    # The entries of a damaged file may repeat and overlap, so each one counts.
+    for number, (key, value) in enumerate(READERS[file.format](file.base), 1):
+        if not isinstance(key, bytes) or not isinstance(value, bytes):
+            raise Invalid(f"{path} can't be read: an entry is not of bytes")
+        found[key.decode()] = value
+        size += len(key) + len(value)
+        if number > MOST_PEOPLE:
+            raise Invalid(f"{path} has more than {MOST_PEOPLE:,} names.")
+        if size > MOST_BYTES:
+            raise Invalid(f"{path} is larger than {MOST_BYTES // 1024 // 1024} MB.")
     return found
 
 

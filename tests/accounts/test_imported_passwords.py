@@ -6,6 +6,7 @@ import dbm.dumb
 import importlib
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +411,47 @@ def test_refuses_other_files(tmp_path, content):
     path.write_bytes(content)
 
     with pytest.raises(Invalid, match=r"passwords\.dbm"):
+        read_password_file(path)
+
+
+@pytest.mark.parametrize(
+    "values", ["'ada', 'x'", "x'61', 500000000000", "NULL, x'62'", "x'ff', x'62'"]
+)
+def test_refuses_entries_of_other_types(tmp_path, values):
+    path = tmp_path / "passwords.dbm"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE Dict (key, value)")
+        connection.execute(f"INSERT INTO Dict VALUES ({values})")
+        connection.commit()
+
+    with pytest.raises(Invalid, match="can't be read"):
+        read_password_file(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("5", "'ada', 5", "'ada', ('x', 1)", "5, (0, 3)", "'ada', (-5, 2)"),
+        *("'ada', (0, 100000000000000000)", "(" * 10_000, "'ada'"),
+    ],
+)
+def test_refuses_a_damaged_index(tmp_path, line):
+    path = tmp_path / "passwords.dbm"
+    path.with_suffix(".dbm.dat").write_bytes(b"abc")
+    path.with_suffix(".dbm.dir").write_text(f"{line}\n")
+
+    with pytest.raises(Invalid, match="can't be read"):
+        read_password_file(path)
+
+
+def test_refuses_an_index_with_endless_entries(tmp_path, monkeypatch):
+    path = tmp_path / "passwords.dbm"
+    path.with_suffix(".dbm.dat").write_bytes(b"x" * 100)
+    lines = (f"'{number}', (0, 100)\n" for number in range(20))
+    path.with_suffix(".dbm.dir").write_text("".join(lines))
+    monkeypatch.setattr("accounts.password_files.MOST_BYTES", 1000)
+
+    with pytest.raises(Invalid, match="is larger than"):
         read_password_file(path)
 
 

@@ -86,6 +86,57 @@ def test_failures_are_limited(host, browser):
 
 
 @pytest.mark.parametrize(
+    "spelling", ["ada", "ada\x01", "a\u00adda", "\uff21\uff24\uff21", "ad\u0301a"]
+)
+def test_failures_count_for_all_spellings_of_a_name(host, browser, spelling):
+    host(f"{LISTED}c.Authenticator.allow_all = True")
+
+    for number in range(5):
+        browser.sign_in("ada" + "\x02" * number, "wrong")
+    reply = browser.sign_in(spelling, "a-long-password")
+
+    assert reply.status_code == 403
+    assert "Too many failed attempts" in reply.content.decode()
+
+
+FIELDS = "username=ada&password={}"
+PARTS = "".join(
+    f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+    for name, value in (("username", "ada"), ("password", "{}"))
+)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencodedx", FIELDS),
+        ("application/x-www-form-urlencoded, text/plain", FIELDS),
+        ("application/x-www-form-urlencoded; charset=utf-8", FIELDS),
+        ("multipart/form-datax; boundary=x", f"{PARTS}--x--\r\n"),
+        ("multipart/form-data; boundary=x", f"{PARTS}--x--\r\n"),
+    ],
+)
+def test_the_class_reads_no_form_that_the_hub_does_not_read(
+    host, browser, content_type, body
+):
+    host(f"{LISTED}c.Authenticator.allow_all = True")
+    value = browser.xsrf_of(browser.get("/hub/login"))
+
+    def send(password: str) -> int:
+        return browser.generic(
+            *("POST", "/hub/login", body.format(password), content_type),
+            headers={"X-XSRFToken": value},
+        ).status_code
+
+    for _ in range(5):
+        send("wrong")
+
+    # Otherwise passwords could be guessed without limit.
+    assert send("a-long-password") != 302
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(
     ("lines", "enter"),
     [
         ("", set()),
