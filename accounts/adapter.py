@@ -32,6 +32,7 @@ from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from allauth.usersessions.models import UserSession
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth import logout as end_session
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -239,9 +240,17 @@ class AccountAdapter(DefaultAccountAdapter):
         if not user.is_active:
             # Deactivated between the password and the second factor.
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
+        before = request.session.get(SESSION_KEY)
+        earlier = request.session.get(SESSION_ID, "")
         super().login(request, user)
-        make_user_of(user, by=Actor.of_request(request, user))
-        request.session[SESSION_ID] = secrets.token_hex(16)
+        by = Actor.of_request(request, user)
+        make_user_of(user, by=by)
+        # A suspended session of the same person goes on with its id. Any other session
+        # of this browser ends here, and with it what was begun in it.
+        if SESSION_ID not in request.session:
+            if earlier and (owner := User.objects.filter(pk=before).first()):
+                close_session(owner, earlier, by)
+            request.session[SESSION_ID] = secrets.token_hex(16)
         note_proof(request)
 
     def post_login(

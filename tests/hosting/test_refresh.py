@@ -23,6 +23,7 @@ from tests.factories import make_token, make_user
 from tests.servers.settler import Settler
 from tests.web.conftest import Browser
 from tokens import verification
+from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
 
@@ -158,6 +159,28 @@ def test_a_suspended_person_can_sign_in_again(site: Site, browser: Browser) -> N
     sign_in(browser)
 
     assert browser.get("/hub/home").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["ada", "grace"])
+def test_what_a_suspended_session_began_ends_with_the_browsers_session(
+    site: Site, browser: Browser, name: str
+) -> None:
+    site.runs()
+    ada = sign_in(browser)
+    began = browser.cookies["jupyterhub-session-id"].value
+    token, _ = make_token(ada, session_id=began)
+    grow_old()
+    site.says(False)
+    assert browser.get("/hub/home").status_code == 302
+
+    sign_in(browser, name)
+    # The session of the same person goes on; that of another one has ended.
+    assert APIToken.objects.filter(pk=token.pk, revoked_at=None).exists() == (
+        name == "ada"
+    )
+    browser.get("/hub/logout")
+
+    assert not APIToken.objects.filter(pk=token.pk, revoked_at=None).exists()
 
 
 def test_a_suspended_person_can_sign_out(site: Site, browser: Browser) -> None:
