@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.naming import normalise_name
@@ -33,6 +33,7 @@ from database.locks import Advisory, wait_for
 from moving.jupyterhub_database import OldDatabase
 from moving.models import ImportRun
 from moving.report import Report
+from scopes.refusals import Invalid
 
 BY: Final = Actor.system("import")
 # Called with the kind of rows and the number of them that were dealt with.
@@ -129,12 +130,28 @@ def import_database(
         if is_dry_run:
             with transaction.atomic():
                 for step in steps:
-                    step(work)
+                    _take(step, work)
                 raise DryRun
         _run(work, steps)
     except DryRun:
         pass
     return work.report
+
+
+def _take(step: Callable[[Import], None], work: Import) -> None:
+    """Take one step; raise `Invalid` if the rows of the old database contradict.
+
+    The batch of these rows is undone, and earlier ones stay. The error's own text may
+    contain a digest.
+    """
+    try:
+        step(work)
+    except (IntegrityError, DataError):
+        name = getattr(step, "__name__", "").removeprefix("import_")
+        raise Invalid(
+            f"The database {work.old.source} is damaged: it has rows that JupyterHub"
+            f" never stores, such as two of one name (step: {name})."
+        ) from None
 
 
 def _run(work: Import, steps: list[Callable[[Import], None]]) -> None:
@@ -145,7 +162,7 @@ def _run(work: Import, steps: list[Callable[[Import], None]]) -> None:
         )
         record(BY, "import.begin", "database", work.old.source[:511], **source)
     for step in steps:
-        step(work)
+        _take(step, work)
     with transaction.atomic():
         counts: dict[str, Any] = work.report.counts()
         ImportRun.objects.filter(pk=run.pk).update(

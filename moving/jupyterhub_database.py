@@ -192,7 +192,20 @@ class OldDatabase:
             chosen = chosen.where(found.c[column].between(first, last))
         if order is not None:
             chosen = chosen.order_by(found.c[order])
-        for row in self.connection.execute(chosen).mappings():
+        yield from self._read(chosen, table)
+
+    def _read(self, chosen: sqlalchemy.Select[Any], table: str) -> Iterator[Row]:
+        rows = iter(self.connection.execute(chosen).mappings())
+        while True:
+            try:
+                row = next(rows, None)
+            except (DBAPIError, ValueError, TypeError, OverflowError) as problem:
+                # A column contains what is none of its type.
+                raise Invalid(
+                    f"The table {table} of {self.source} can't be read: {problem}"
+                ) from None
+            if row is None:
+                return
             yield Tolerant(row)
 
     def chunks(self, table: str) -> Iterator[list[Row]]:
@@ -208,9 +221,7 @@ class OldDatabase:
                 .order_by(found.c.id)
                 .limit(CHUNK)
             )
-            rows: list[Row] = [
-                Tolerant(row) for row in self.connection.execute(chosen).mappings()
-            ]
+            rows: list[Row] = list(self._read(chosen, table))
             if not rows:
                 return
             last = rows[-1]["id"]
@@ -283,14 +294,14 @@ def loaded(value: Any) -> Any:
     """Return the value of a JSON column; None for what is none."""
     if isinstance(value, bytes | memoryview):
         value = bytes(value).decode("utf-8", "replace")
-    if isinstance(value, str):
-        try:
+    try:
+        if isinstance(value, str):
             value = json.loads(value)
-        except ValueError:
+        if isinstance(value, float) and not math.isfinite(value):
             return None
-    if isinstance(value, float) and not math.isfinite(value):
+        return storable(value)
+    except (ValueError, RecursionError):
         return None
-    return storable(value)
 
 
 def texts(value: Any) -> list[str]:

@@ -70,7 +70,7 @@ def _import_states(work: Import, rows: list[Row], fernets: list[Fernet]) -> None
         if owner.name in before or owner.pk in here:
             work.report.kept["auth states"] += 1
             continue
-        stored = _readable(bytes(row["encrypted_auth_state"]), owner.name, fernets)
+        stored = _readable(row["encrypted_auth_state"], owner.name, fernets)
         if stored is None:
             work.report.leave("auth states", NO_KEY)
         else:
@@ -82,16 +82,19 @@ def _import_states(work: Import, rows: list[Row], fernets: list[Fernet]) -> None
     remember("state", {names[state.user_id]: state.user_id for state in new})
 
 
-def _readable(stored: bytes, name: str, fernets: list[Fernet]) -> bytes | None:
+def _readable(value: Any, name: str, fernets: list[Fernet]) -> bytes | None:
     """Return a value as this hub can read it, or None."""
+    if not isinstance(value, bytes | memoryview):
+        return None
+    stored = bytes(value)
     if auth_state.is_available():
         if auth_state.decrypt(stored, name) is not None:
             return stored
         if fernets:
             try:
-                value = json.loads(MultiFernet(fernets).decrypt(stored))
-                return auth_state.encrypt(value) if isinstance(value, dict) else None
-            except (InvalidToken, ValueError, Invalid):
+                found = json.loads(MultiFernet(fernets).decrypt(stored))
+                return auth_state.encrypt(found) if isinstance(found, dict) else None
+            except (InvalidToken, ValueError, RecursionError, Invalid):
                 return None
     return None
 

@@ -146,6 +146,9 @@ def _import_servers(
     here = {(server.user_id, server.name): server for server in found}
     new: dict[int, Server] = {}
     running: list[tuple[Row, Owner, Server]] = []
+    met: set[tuple[int, str]] = set()
+    # Of several rows with one name, the one that runs comes first.
+    owned.sort(key=lambda pair: addresses.get(pair[0]["server_id"]) is None)
     for row, owner in owned:
         name = text(row["name"])
         key = keys[row["id"]]
@@ -157,6 +160,11 @@ def _import_servers(
         if len(name) > NAME_LENGTH or "/" in name:
             work.report.leave("servers", ODD_NAME, key[:NAME_LENGTH])
             continue
+        if (owner.pk, name) in met:
+            # JupyterHub's table allows that, and its pages show one of them.
+            work.report.leave("servers", "of a name that is there twice", key)
+            continue
+        met.add((owner.pk, name))
         if server is None:
             server = Server(user_id=owner.pk, name=name)
             if not _is_worth(row, address, shared):

@@ -42,6 +42,8 @@ from tokens.actions import MAX_NOTE_LENGTH
 from tokens.imported import find_imported, source_of, unclaimed_id
 from tokens.models import APIToken, CreatedVia, Purpose
 
+# The most that a column of this kind holds.
+MOST_COUNTED: Final = 2**31 - 1
 # A server gets its token before it is started.
 SOON: Final = timedelta(minutes=5)
 
@@ -304,13 +306,17 @@ def _import_codes(work: Import, rows: list[Row]) -> None:
                     scopes=_base_names(row),
                     created_at=moment(row["created_at"]) or work.now,
                     expires_at=expires_at,
-                    exchange_count=row["exchange_count"] or 0,
+                    exchange_count=_count(row["exchange_count"]),
                     last_exchanged_at=moment(row["last_exchanged_at"]),
                 )
             )
     ShareCode.objects.bulk_create(new)
     work.report.came["share codes"] += len(new)
     remember("code", marks)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value <= MOST_COUNTED else 0
 
 
 def _base_names(row: Row) -> list[str]:

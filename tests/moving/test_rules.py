@@ -565,3 +565,65 @@ def test_reads_see_one_moment(old: Path) -> None:
             connection.execute("PRAGMA busy_timeout = 1")
             connection.execute("INSERT INTO users (name, cookie_id) VALUES ('n', 'n')")
         assert reading.count("users") == before
+
+
+DEEP = "[" * 60_000
+LATER = "expires_at = '9999-01-01 00:00:00.000000'"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE users SET encrypted_auth_state = 'a text'",
+        "UPDATE users SET encrypted_auth_state = 99999999999",
+        f"UPDATE groups SET properties = '{DEEP}'",
+        f"UPDATE spawners SET state = '{DEEP}', user_options = '{DEEP}'",
+        f"UPDATE services SET info = '{DEEP}'",
+        f"UPDATE share_codes SET exchange_count = -5, {LATER}",
+        f"UPDATE share_codes SET exchange_count = 'x', {LATER}",
+    ],
+)
+def test_odd_values_stop_no_import(old: Path, statement: str) -> None:
+    change(old, statement)
+
+    import_file(old)
+
+    assert User.objects.filter(name="carol").exists()
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE users SET created = 'x'", "The table users of .* can't be read"),
+        ("UPDATE api_tokens SET expires_at = 'x'", "The table api_tokens of"),
+        (
+            "INSERT INTO groups (id, name) VALUES"
+            " (901, 'a' || char(0)), (902, 'a' || char(65533))",
+            r"is damaged: .*\(step: groups\)",
+        ),
+    ],
+)
+def test_a_damaged_database_is_named(old: Path, statement: str, why: str) -> None:
+    change(old, statement)
+
+    with pytest.raises(Invalid, match=why):
+        import_file(old)
+    with pytest.raises(Invalid, match=why):
+        import_file(old, is_dry_run=True)
+
+
+def test_of_two_servers_with_one_name_the_running_one_comes(old: Path) -> None:
+    with changed(old) as connection:
+        running = connection.execute(
+            "SELECT name, user_id FROM spawners WHERE server_id IS NOT NULL LIMIT 1"
+        ).fetchone()
+        connection.execute(
+            "INSERT INTO spawners (id, name, user_id, last_activity)"
+            " VALUES (0, ?, ?, '2020-01-01 00:00:00.000000')",
+            running,
+        )
+
+    report = import_file(old)
+
+    assert report.left["servers", "of a name that is there twice"] == 1
+    assert report.came["running servers"] == 2
