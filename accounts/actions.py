@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
@@ -451,9 +452,18 @@ def refuse_own_deletion(user: User, by: Actor) -> None:
 def leave_administrators_to_administrators(
     user: User, by: Actor, by_admin: bool
 ) -> None:
-    """Raise `Forbidden` if somebody else is to get access to an administrator."""
-    if user.admin and not _is_admin(by, by_admin):
+    """Raise `Forbidden` if somebody else is to get access to an administrator.
+
+    Somebody whom the configuration names as administrator becomes one at the next
+    sign-in, also after having been demoted.
+    """
+    if is_administrator(user) and not _is_admin(by, by_admin):
         raise Forbidden("Only admins can modify other admins")
+
+
+def is_administrator(user: User) -> bool:
+    """Tell whether a user is an administrator now, or after the next sign-in."""
+    return user.admin or user.name in settings.HUB.admin_users
 
 
 def _is_admin(by: Actor, by_admin: bool) -> bool:

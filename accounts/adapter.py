@@ -240,7 +240,7 @@ class AccountAdapter(DefaultAccountAdapter):
         if not user.is_active:
             # Deactivated between the password and the second factor.
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
-        before = request.session.get(SESSION_KEY)
+        before = request.session.get(SESSION_KEY, "")
         earlier = request.session.get(SESSION_ID, "")
         super().login(request, user)
         by = Actor.of_request(request, user)
@@ -248,7 +248,8 @@ class AccountAdapter(DefaultAccountAdapter):
         # A suspended session of the same person goes on with its id. Any other session
         # of this browser ends here, and with it what was begun in it.
         if SESSION_ID not in request.session:
-            if earlier and (owner := User.objects.filter(pk=before).first()):
+            owner = User.objects.filter(pk=before).first() if earlier else None
+            if owner is not None:
                 close_session(owner, earlier, by)
             request.session[SESSION_ID] = secrets.token_hex(16)
         note_proof(request)

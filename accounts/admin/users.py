@@ -294,7 +294,7 @@ class UserAdmin(ScopedAdmin):
         """
         return (
             settings.HUB.authenticator_class == "local"
-            and (request.user.admin or not user.admin)
+            and (request.user.admin or not actions.is_administrator(user))
             and self.has_change_permission(request, user)
             and request.user.access.allows("tokens", obj=user)
             and (

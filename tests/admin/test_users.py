@@ -326,6 +326,20 @@ def test_passwords_of_administrators_are_for_administrators(as_, ada, alan, page
     assert invite(client, alan).status_code == 200
 
 
+def test_a_demoted_administrator_of_the_configuration_is_for_administrators(
+    as_, ada, alan, pages, settings
+):
+    # The next sign-in makes an administrator of whoever has the account.
+    settings.HUB = replace(settings.HUB, admin_users=frozenset({"alan"}))
+    manager = make_user("manager", scopes=["admin-ui", "admin:users", "tokens"])
+    client = as_(manager)
+
+    assert "Create link" not in text(client.get(pages.of(alan)))
+    assert invite(client, alan).status_code == 403
+    assert not Event.objects.exists()
+    assert invite(as_(ada), alan).status_code == 200
+
+
 def test_nobody_is_invited_where_passwords_are_kept_elsewhere(as_, ada, alan, settings):
     settings.HUB = replace(settings.HUB, authenticator_class="dummy")
 

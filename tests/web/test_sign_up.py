@@ -426,6 +426,19 @@ def test_an_operator_gives_away_no_more_than_the_operator_may_have(browser):
         sign_up_actions.approve(SignUp.objects.get(name="ada"), by=by)
 
 
+def test_an_account_that_becomes_an_administrators_is_not_given_away(
+    browser, configure
+):
+    make_user("root")
+    configure(signup="approval", admin_users=frozenset({"root"}))
+    make_user("otto", scopes=["admin-ui", "admin:users", "tokens"])
+    sign_up(browser, "root")
+
+    with pytest.raises(Forbidden, match="Only admins"):
+        sign_up_actions.approve(SignUp.objects.get(), by=Actor("user", "otto"))
+    assert not User.objects.get(name="root").has_usable_password()
+
+
 def test_of_several_people_one_gets_the_name(browser):
     sign_up(browser, signup_password="the first long password")
     sign_up(browser, signup_password="the second long password")

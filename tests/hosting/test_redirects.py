@@ -1,0 +1,157 @@
+"""People whom a class signs in by a redirect, and what stays the hub's then."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from allauth.core.context import request_context
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.test import RequestFactory
+
+from accounts.adapter import PROVEN_AT
+from accounts.models import User
+from tests.factories import make_user
+from tests.web.test_profile import code_for
+
+pytestmark = pytest.mark.django_db
+
+# A provider that vouches for whoever is named in its redirect back to the hub.
+CLASS = """
+from jupyterhub.auth import Authenticator
+from jupyterhub.handlers.base import BaseHandler
+c = get_config()
+
+class Back(BaseHandler):
+    async def get(self):
+        name = self.get_argument("name")
+        user = await self.login_user({"username": name, "password": ""})
+        self.redirect(self.get_argument("to", "/hub/home"))
+
+class Trusting(Authenticator):
+    auto_login = True
+
+    def get_handlers(self, app):
+        return [("/back", Back)]
+
+    async def authenticate(self, handler, data):
+        return data["username"]
+
+c.JupyterHub.authenticator_class = Trusting
+c.Authenticator.allow_all = True
+"""
+
+
+def comes_back(browser: Any, name: str, to: str = "/hub/token") -> Any:
+    return browser.get(f"/hub/back?{urlencode({'name': name, 'to': to})}")
+
+
+def signed_in(browser: Any) -> str:
+    found = browser.get("/hub/api/user")
+    return found.json()["name"] if found.status_code == 200 else ""
+
+
+def with_second_factor(name: str) -> str:
+    secret: str = generate_totp_secret()
+    with request_context(RequestFactory().get("/")):
+        TOTP.activate(make_user(name), secret)
+    return secret
+
+
+def test_a_second_factor_comes_after_a_redirect(host, browser):
+    host(CLASS)
+    secret = with_second_factor("grace")
+
+    reply = comes_back(browser, "grace")
+
+    assert reply.status_code == 302 and "/2fa/authenticate" in reply["Location"]
+    assert signed_in(browser) == ""
+    # Another redirect skips nothing.
+    assert "/2fa/authenticate" in comes_back(browser, "grace")["Location"]
+    assert browser.get("/hub/home").status_code == 302
+    assert signed_in(browser) == ""
+
+    wrong = browser.submit(reply["Location"], code="000000")
+    assert wrong.status_code != 302 and signed_in(browser) == ""
+    done = browser.submit(reply["Location"], code=code_for(secret))
+    assert done["Location"] == "/hub/token"
+    assert signed_in(browser) == "grace"
+
+
+def test_a_second_factor_that_is_awaited_belongs_to_one_person(host, browser):
+    host(CLASS)
+    secret = with_second_factor("grace")
+    page = comes_back(browser, "grace")["Location"]
+
+    assert comes_back(browser, "ada").status_code == 302
+    assert signed_in(browser) == "ada"
+    reply = browser.get(page)
+
+    assert reply.status_code == 302
+    assert signed_in(browser) == "ada"
+    value = browser.cookies["_xsrf"].value
+    browser.post(page, {"_xsrf": value, "code": code_for(secret)})
+    assert signed_in(browser) == "ada"
+
+
+def test_a_redirect_is_no_proof_of_a_person_with_a_second_factor(host, browser):
+    host(CLASS)
+    secret = with_second_factor("grace")
+    page = comes_back(browser, "grace")["Location"]
+    browser.submit(page, code=code_for(secret))
+    session = browser.session
+    session[PROVEN_AT] = 1.0
+    session.save()
+
+    assert comes_back(browser, "grace")["Location"] == "/hub/token"
+
+    assert browser.session[PROVEN_AT] == 1.0
+    comes_back(browser, "ada")
+    session = browser.session
+    session[PROVEN_AT] = 1.0
+    session.save()
+    comes_back(browser, "ada")
+    assert browser.session[PROVEN_AT] > 1.0
+
+
+def test_a_new_session_begins_with_a_redirect(host, browser):
+    host(CLASS)
+    browser.get("/hub/login")
+    session = browser.session
+    session["planted"] = "x"
+    session.save()
+    before = session.session_key
+
+    comes_back(browser, "ada")
+    of_ada = browser.session.session_key
+    comes_back(browser, "grace")
+
+    assert len({before, of_ada, browser.session.session_key}) == 3
+    assert signed_in(browser) == "grace"
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        *("https://evil.example/", "//evil.example/", "/\\evil.example"),
+        *("https:evil.example", "javascript:alert(1)", "\thttps://evil.example"),
+        "http://testserver@evil.example/",
+    ],
+)
+def test_a_sign_in_leads_to_no_other_site(host, browser, to):
+    host(CLASS)
+    with_second_factor("grace")
+
+    assert comes_back(browser, "ada", to)["Location"] == "/hub/home"
+
+
+@pytest.mark.parametrize(
+    "name", ["gr\u0000ace", "a/b", "..", "%2e%2e", "x" * 300, " ", "mallory", "MALLORY"]
+)
+def test_names_that_get_no_account(host, browser, name):
+    host(f"{CLASS}c.Authenticator.blocked_users = {{'mallory'}}\n")
+
+    assert comes_back(browser, name).status_code >= 400
+    assert signed_in(browser) == ""
+    assert not User.objects.exists()
