@@ -15,6 +15,7 @@ import structlog
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import perform_password_login
 from allauth.account.models import Login
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -142,11 +143,14 @@ def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse
     """Sign a person in, or ask for the second factor first; lead to a page.
 
     A browser in which another person is signed in switches to this one. The session of
-    the same person goes on, so that signing out ends all that was begun in it.
+    the same person goes on, so that signing out ends all that was begun in it. For
+    somebody with a second factor the class alone is no proof: its provider may answer
+    without asking whoever sits at the browser.
     """
     if request.user.is_authenticated:
         if request.user.pk == user.pk:
-            note_proof(request)
+            if not is_mfa_enabled(user):
+                note_proof(request)
             again = HttpResponseRedirect(target)
             set_session_id_cookie(request, again)
             return again
