@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from accounts.models import AuthState, Group, Role, User
 from audit.actions import record
 from audit.models import Actor
+from moving.clients import HUB_CLIENT
 from moving.jupyterhub_database import DRIVERS, LATEST, OldDatabase, parse_address, text
 from moving.models import ImportedRow
 from moving.offer import file_of, source_of
@@ -41,7 +42,6 @@ from tokens.models import APIToken
 
 BY: Final = Actor.system("export")
 CHUNK: Final = 1_000
-HUB_CLIENT: Final = "jupyterhub"
 # Not stored anywhere: JupyterHub generates the secrets of services it declares.
 NO_SECRET: Final = ""
 

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from accounts.password_files import read_password_file
-from moving.importing import Advance, Import, import_database, total
+from moving.importing import Advance, import_database, total
 from moving.jupyterhub_database import OldDatabase
-from moving.people import import_groups, import_roles, import_users
-from moving.private import (
-    import_auth_state,
-    import_firstuse_passwords,
-    import_native_passwords,
-)
-from moving.programs import import_clients, import_servers, import_services
 from moving.report import Report
-from moving.tokens import import_shares, import_tokens
-
-Step = Callable[[Import], None]
-
-STEPS: Final[tuple[Step, ...]] = (
-    import_roles,
-    import_groups,
-    import_users,
-    import_services,
-    import_servers,
-    import_clients,
-    import_tokens,
-    import_shares,
-    import_native_passwords,
-)
-
-
-def steps_of(
-    old_keys: Sequence[bytes] = (), firstuse: Path | None = None
-) -> list[Step]:
-    """Return the steps of an import, in their order."""
-    steps = [*STEPS, import_auth_state(old_keys)]
-    if firstuse is not None:
-        # Fails before anything is changed if the file can't be read.
-        read_password_file(firstuse)
-        steps.append(import_firstuse_passwords(firstuse))
-    return steps
+from moving.steps import steps_of
 
 
 def import_from(

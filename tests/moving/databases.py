@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from hubsite.process.moving_in import steps_of
 from moving.importing import import_database
 from moving.jupyterhub_database import OldDatabase
 from moving.report import Report
+from moving.steps import steps_of
 
 FOLDER: Final = Path(__file__).parents[1] / "jupyterhub_databases"
 RELEASES: Final = ("1.5.1", "2.3.1", "3.1.1", "4.1.6", "5.4.6", "6.1.1")

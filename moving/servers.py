@@ -1,120 +1,27 @@
-"""Services, servers and OAuth clients of a JupyterHub database."""
+"""Servers of a JupyterHub database."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from accounts.models import NAME_LENGTH, Role, User
+from accounts.models import NAME_LENGTH, User
 from database.batches import batches
 from database.locks import keep, lock_all
 from moving.importing import Import, Owner, Running
-from moving.jupyterhub_database import CHUNK, Row, loaded, moment, text, texts
+from moving.jupyterhub_database import Row, loaded, moment, text
 from moving.memory import recall, remember
 from moving.people import (
     DELETED,
     ODD_NAME,
-    assign_service_roles,
-    is_storable,
-    pairs_of_services,
 )
-from oauth.actions import check_redirect_uri
 from oauth.models import OAuthClient
-from scopes.former import existing
-from scopes.refusals import Refusal
 from servers.models import Server
 from servers.names import MAX_USER_OPTIONS
-from services.models import Service
 
 SERVER_CLIENT: Final = "jupyterhub-user-"
-# The client of tokens that belong to no service and no server.
-HUB_CLIENT: Final = "jupyterhub"
-
-
-def import_services(work: Import) -> None:
-    """Import services with their roles; those of the configuration stay its own."""
-    assigned = pairs_of_services(work)
-    rows = list(work.old.rows("services"))
-    with work.batch():
-        names = {row["id"]: text(row["name"]) for row in rows}
-        before = recall("service", names.values())
-        here = dict(Service.objects.values_list("name", "pk"))
-        alive = set(here.values())
-        redirects = {
-            row["identifier"]: row["redirect_uri"]
-            for row in work.old.rows("oauth_clients")
-        }
-        admin = Role.objects.get(name="admin")
-        held = []
-        for row in rows:
-            name = names[row["id"]]
-            if name in before and before[name] not in alive:
-                work.report.leave("services", DELETED, name)
-                continue
-            if name in here:
-                owner = Owner(here[name], name, is_new=name not in before)
-                work.report.kept["services"] += 1
-            elif not is_storable(name):
-                work.report.leave("services", ODD_NAME, name[:NAME_LENGTH])
-                continue
-            else:
-                service = Service.objects.create(
-                    name=name, **_service_fields(work, row, redirects)
-                )
-                owner = Owner(service.pk, name, is_new=True)
-                work.report.came["services"] += 1
-            work.services[row["id"]] = owner
-            roles = [
-                work.roles[each]
-                for each in assigned.get(row["id"], ())
-                if each in work.roles
-            ]
-            if work.old.is_before_roles and row["admin"]:
-                roles.append((admin.pk, False))
-                if owner.is_new:
-                    Service.objects.filter(pk=owner.pk).update(admin=True)
-            held += [((owner.pk, owner.is_new), role) for role in roles]
-        remember(
-            "service",
-            {
-                owner.name: owner.pk
-                for owner in work.services.values()
-                if owner.name not in before
-            },
-        )
-        through: Any = Service.roles.through
-        assign_service_roles(through, held)
-
-
-def _service_fields(
-    work: Import, row: Row, redirects: dict[str, str]
-) -> dict[str, Any]:
-    from_config = True
-    if work.old.has_column("services", "from_config"):
-        from_config = bool(row["from_config"])
-    display, timeout = row["display"], row["timeout"]
-    identifier = row["oauth_client_id"]
-    return {
-        "url": _optional(row["url"], 2047),
-        "command": loaded(row["command"]),
-        "cwd": _optional(row["cwd"], 4095),
-        "environment": loaded(row["environment"]),
-        "user": _optional(row["user"], NAME_LENGTH),
-        "info": loaded(row["info"]),
-        "display": None if display is None else bool(display),
-        "timeout": timeout if isinstance(timeout, int) and timeout > 0 else 30,
-        "from_config": from_config,
-        "oauth_client_id": _optional(identifier, NAME_LENGTH),
-        "oauth_redirect_uri": _optional(redirects.get(identifier), 1023),
-        "oauth_no_confirm": bool(row["oauth_no_confirm"]),
-        "oauth_client_allowed_scopes": loaded(row["oauth_client_allowed_scopes"]),
-    }
-
-
-def _optional(value: Any, most: int) -> str | None:
-    return None if value is None else text(value, most)
 
 
 def import_servers(work: Import) -> None:
@@ -283,110 +190,6 @@ def _client_id(row: Row, owner: str, name: str) -> str:
     return SERVER_CLIENT + "-".join(quote(part, safe="") for part in parts)
 
 
-def import_clients(work: Import) -> None:
-    """Import the clients of services and of servers that run.
-
-    Their secrets are tokens, which come later.
-    """
-    services = _clients_of_services(work)
-    roles = _scopes_of_clients(work)
-    rows = list(work.old.rows("oauth_clients"))
-    for some in batches(rows, CHUNK):
-        with work.batch():
-            _import_clients(work, some, services, roles)
-
-
-def _clients_of_services(work: Import) -> dict[str, Owner]:
-    found = {}
-    for row in work.old.rows("services"):
-        owner = work.services.get(row["id"])
-        if owner is not None:
-            # Releases before 2 do not store it with the service.
-            identifier = text(row["oauth_client_id"]) or f"service-{owner.name}"
-            found[identifier] = owner
-    return found
-
-
-def _scopes_of_clients(work: Import) -> dict[int, list[str]]:
-    """Return the scopes of clients in 2.x, where they have roles."""
-    found: dict[int, list[str]] = {}
-    for row in work.old.rows("oauth_client_role_map", order=None):
-        held = found.setdefault(row["oauth_client_id"], [])
-        held += work.scopes_of_roles.get(row["role_id"], ())
-    return found
-
-
-def _import_clients(
-    work: Import,
-    rows: list[Row],
-    services: dict[str, Owner],
-    roles: dict[int, list[str]],
-) -> None:
-    identifiers = [text(row["identifier"]) for row in rows]
-    present = OAuthClient.objects.filter(identifier__in=identifiers)
-    here = {client.identifier: client for client in present}
-    taken = set(
-        OAuthClient.objects.filter(service__isnull=False).values_list(
-            "service_id", flat=True
-        )
-    )
-    new = []
-    for row, identifier in zip(rows, identifiers, strict=True):
-        if identifier == HUB_CLIENT:
-            continue
-        service = services.get(identifier)
-        server = work.server_clients.get(identifier, "")
-        client = here.get(identifier)
-        if client is not None:
-            if _belongs(client, service, server):
-                work.clients[identifier] = identifier
-                work.report.kept["OAuth clients"] += 1
-            else:
-                work.report.leave(
-                    "OAuth clients", "another client has its id here", identifier
-                )
-            continue
-        if service is None and not server:
-            if not identifier.startswith(SERVER_CLIENT):
-                work.report.leave("OAuth clients", "of no service", identifier)
-            continue
-        if service is not None and service.pk in taken:
-            work.report.leave(
-                "OAuth clients", "its service has another one here", identifier
-            )
-            continue
-        redirect_uri = text(row["redirect_uri"])
-        try:
-            check_redirect_uri(redirect_uri)
-        except Refusal:
-            work.report.leave(
-                "OAuth clients", "its address is none for visitors", identifier
-            )
-            continue
-        allowed = texts(row["allowed_scopes"]) or roles.get(row["id"], [])
-        new.append(
-            OAuthClient(
-                identifier=identifier,
-                description=text(row["description"], 1023),
-                redirect_uri=redirect_uri,
-                allowed_scopes=existing(allowed)[0],
-                service_id=None if service is None else service.pk,
-                server="" if service is not None else server,
-            )
-        )
-        work.clients[identifier] = identifier
-        if service is not None:
-            taken.add(service.pk)
-    OAuthClient.objects.bulk_create(new)
-    work.report.came["OAuth clients"] += len(new)
-
-
-def _belongs(client: OAuthClient, service: Owner | None, server: str) -> bool:
-    if service is not None:
-        return client.service_id == service.pk
-    return bool(server) and client.server == server
-
-
 def path_of_note(note: str) -> str:
     """Return the path in the note of a server's token, or ""."""
     found = re.fullmatch(r"Server at (/\S+/)", note)
@@ -416,12 +219,3 @@ def link_servers(work: Import) -> None:
                 OAuthClient.objects.filter(
                     identifier=server.client_id, secret=None
                 ).update(secret=server.token)
-
-
-def link_services(work: Import, tokens: dict[int, int]) -> None:
-    """Give the client of each service its newest token as its secret."""
-    with work.batch():
-        for service, token in tokens.items():
-            OAuthClient.objects.filter(service=service, secret=None).update(
-                secret=token
-            )
