@@ -106,16 +106,12 @@ def rows_asked_for(request: HttpRequest, otherwise: int) -> int:
     return int(asked) if asked in map(str, ROWS) else otherwise
 
 
-# Orders that indexes of both databases serve: NULL first, or last if descending.
-
-
 def rising(field: str) -> OrderBy:
-    """Return the ascending order by a time; rows without a time come first."""
+    """Return the ascending order by a time; rows without a time come first.
+
+    Indexes of both databases serve this order.
+    """
     return F(field).asc(nulls_first=True)
-
-
-def falling(field: str) -> OrderBy:
-    return F(field).desc(nulls_last=True)
 
 
 # Export

@@ -257,14 +257,6 @@ def invalid_names(value: Any) -> str:
     return str(value)
 
 
-def encoding(value: Any) -> str:
-    try:
-        "".encode(text(value))
-    except LookupError:
-        raise ValueError("an encoding that Python knows, such as 'utf8'") from None
-    return str(value)
-
-
 def names(value: Any) -> frozenset[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError("a set of strings")
