@@ -1,4 +1,4 @@
-"""What a hosted authenticator does at a start: its roles, and `add_user` for all.
+"""Calls to a hosted authenticator at a start: its roles, and `add_user` for all.
 
 Both are repeated when the process of the class was started again, because a new
 instance of the class knows nothing of the earlier calls.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("hub.controller")
 
 BY: Final = Actor.system("authenticator")
-# Seconds between two looks at whether the process is another one.
+# Seconds between two checks whether the process was started again.
 INTERVAL: Final = 10.0
 # Seconds between two tries while the process does not respond.
 PAUSE: Final = 2.0
@@ -39,7 +39,7 @@ JUST_NOW: Final = timedelta(seconds=30)
 
 
 async def run(term: Term) -> None:
-    """Do what the class does at each start of its process."""
+    """Make the calls for a start after each start of the process of the class."""
     if not settings.HUB.is_hosted:
         return
     known = ""
@@ -136,4 +136,4 @@ async def add_users(term: Term, facts: Description) -> None:
                 log.warning("add_user failed", user=name, problem=problem)
         if failed and facts.delete_invalid_users:
             await term.ask(accounts.delete_invalid, [*failed], by=BY)
-    log.info("The authenticator has seen all users", number=number, failed=failures)
+    log.info("add_user was called for all users", number=number, failed=failures)

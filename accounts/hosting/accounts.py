@@ -6,7 +6,7 @@ base class, `add_user` only admits people who have an account, which the host do
 all at once (`know_accounts`). So only a class with a method of its own is called.
 
 At a start this may take minutes: 100,000 lookups in a directory, one after the other.
-So it is done by the controller in the background, while people sign in.
+So the controller calls the method in the background, while people sign in.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_LOGGED: Final = 20
 
 
 def overrides(method: str) -> bool:
-    """Tell whether the class is hosted and has a method of its own; asks the host."""
+    """Tell whether the class is hosted and has a method of its own, by a call."""
     return settings.HUB.is_hosted and method in description().overrides
 
 

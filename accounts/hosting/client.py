@@ -30,19 +30,19 @@ ATTEMPTS = 0.1
 
 AWAY = (
     "Signing in is not possible at the moment, because the program that checks who "
-    "signs in does not respond. It is started again by itself; try again in a few "
-    "seconds. Everything else goes on."
+    "signs in does not respond. It is started again automatically; try again in a few "
+    "seconds. Everything else keeps working."
 )
 SLOW = (
     "The program that checks who signs in did not respond in time. Try again later; "
-    "everything else goes on."
+    "everything else keeps working."
 )
 
 
-# The time until which nobody waits for the host, because a wait was in vain.
+# The time until which no call waits for the host, because an earlier wait failed.
 waits_again_at = [0.0]
 
-# Names one start of the host in its responses.
+# The header of responses that identifies a start of the host.
 STARTED = "X-Host-Started"
 
 
@@ -80,7 +80,7 @@ class _Connection(HTTPConnection):
 def call(name: str, asked: Any = None, *, patience: float = PATIENCE) -> Any:
     """Make a call to the host and return its result.
 
-    A host that is being started is waited for. Raises `Unavailable` if the host does
+    Waits for a host that is being started. Raises `Unavailable` if the host does
     not respond, and `ClassFailed` if the class raised an error. The thread keeps no
     database connection meanwhile.
     """
@@ -101,7 +101,9 @@ def call(name: str, asked: Any = None, *, patience: float = PATIENCE) -> Any:
         logger.warning("the authenticator does not respond in time", call=name)
         raise Unavailable(SLOW) from None
     except (OSError, HTTPException) as problem:
-        logger.warning("the authenticator is away", call=name, problem=str(problem))
+        logger.warning(
+            "the authenticator does not respond", call=name, problem=str(problem)
+        )
         raise Unavailable(AWAY) from None
     finally:
         connection.close()

@@ -14,7 +14,8 @@ from accounts.hosting import client
 class Description:
     """What `describe` of the host returns; see `process.calls.describe`.
 
-    It changes only with a start of the host, so each process asks once for each start.
+    The description changes only with a start of the host, so each process makes one
+    call for each start.
     """
 
     # Another one after each start of the host.
@@ -74,7 +75,7 @@ def description() -> Description:
 
 
 def read_description() -> Description:
-    """Ask the host."""
+    """Return the description after a call to the host."""
     facts: dict[str, Any] = client.call("describe", patience=client.AT_ONCE)
     return Description(**{k: v for k, v in facts.items() if k in KNOWN})
 

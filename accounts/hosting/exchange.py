@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.db.models import Count, Max
@@ -25,12 +25,14 @@ from accounts.naming import spellings
 from web.paths import spelt_address
 from web.xsrf import get_token
 
+# The type of a form without files.
+FORM: Final = "application/x-www-form-urlencoded"
 # Attempts to tell the host all accounts while others are made.
 TRIES = 5
 # Most users of whom facts are sent with one request.
 MOST_USERS = 10
 # The types of forms, which the hub and the class read alike.
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+FORMS: Final = (FORM, "multipart/form-data")
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,10 @@ def exchange(
         if with_auth_state:
             facts[-1]["auth_state"] = auth_state.read(user.pk, user.name)
     asked = {
+        **request_facts(request),
         "method": method or request.method,
-        "uri": spelt_address(request),
         "headers": headers_for(request),
         "body": b64encode(b"" if method else body_of(request)).decode(),
-        "remote_ip": request.META.get("REMOTE_ADDR", ""),
-        "protocol": request.scheme,
         "current_user": user.name if isinstance(user, User) else "",
         "xsrf": get_token(request),
         "users": facts,
@@ -151,6 +151,21 @@ def facts_of(user: User) -> dict[str, Any]:
     }
 
 
+def request_facts(request: HttpRequest) -> dict[str, Any]:
+    """Return what a class may know of a request, without the body and its type."""
+    return {
+        "method": request.method,
+        "uri": spelt_address(request),
+        "headers": [
+            (name, value)
+            for name, value in headers_of(request)
+            if name.lower() != "content-type"
+        ],
+        "remote_ip": request.META.get("REMOTE_ADDR", ""),
+        "protocol": request.scheme,
+    }
+
+
 def headers_for(request: HttpRequest) -> list[tuple[str, str]]:
     """Return the headers for the class, with the type of `body_of`.
 
@@ -161,7 +176,7 @@ def headers_for(request: HttpRequest) -> list[tuple[str, str]]:
     sent = (request.content_type or "").strip().lower()
     if _was_read(request):
         found = [pair for pair in found if pair[0].lower() != "content-type"]
-        found.append(("Content-Type", FORMS[0]))
+        found.append(("Content-Type", FORM))
     elif sent.startswith(FORMS) and sent not in FORMS:
         found = [pair for pair in found if pair[0].lower() != "content-type"]
     return found

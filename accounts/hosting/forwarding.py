@@ -1,9 +1,9 @@
 """Requests that go to the host, and its responses as browsers get them.
 
-*Headers.* A class may take a header such as `REMOTE_USER` for the truth, and everybody
-can send one. So a request has all its headers only if a front server has sent it that
-`HUB_TRUSTED_PROXIES` names, and otherwise those that browsers send. Scheme, host and
-address are those that the hub has found out, whatever the request says.
+*Headers.* A class may trust a header such as `REMOTE_USER`, and every client can send
+this header. So a class gets all headers only of requests that come from a server in
+`HUB_TRUSTED_PROXIES`, and otherwise the headers that browsers send. Scheme, host and
+address are those that the hub has verified, whatever the request contains.
 
 *Cookies.* The host gets none of the hub's own cookies. A cookie that a class sets under
 the name of one of the hub's has another name in the browser.
@@ -40,7 +40,7 @@ HUB_COOKIES: Final = frozenset(
     }
 )
 
-# What a browser itself sends; nobody is trusted for more.
+# Headers that browsers send themselves.
 FROM_BROWSERS: Final = frozenset(
     {
         *("accept", "accept-language", "authorization", "cache-control"),
@@ -78,7 +78,7 @@ Pairs = list[tuple[str, str]]
 
 
 def headers_of(request: HttpRequest) -> Iterator[tuple[str, str]]:
-    """Yield the headers for the class: those of the request, and what the hub knows."""
+    """Yield the headers for the class: those of the request, and verified facts."""
     yield from sent_headers(request)
     if cookies := "; ".join(cookies_of(request)):
         yield "Cookie", cookies
@@ -192,11 +192,11 @@ def take_cookies(response: HttpResponse, headers: Pairs) -> None:
 
 
 def destination(request: HttpRequest, location: str) -> str:
-    """Return where a redirect leads that is no sign-in.
+    """Return the target of a redirect that does not follow a sign-in.
 
     A class decides that by its configuration. If the other site is one that the request
-    itself has named as `next`, the class has only repeated it, so the redirect would
-    lead wherever a foreign link wants.
+    itself has named as `next`, the class has only repeated it, and the redirect would
+    lead to any site that a foreign link names.
     """
     if local_path(request, joined(request, location)):
         return location

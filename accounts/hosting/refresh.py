@@ -1,13 +1,14 @@
 """Refresh of what the hosted class knows of a person, while the person is signed in.
 
-The class is asked at most every `auth_refresh_age` seconds for each person, and before
-a start with `refresh_pre_spawn`. It may say that all is up to date, bring an answer as
-at a sign-in, or say that the person must sign in again. Then the session is not ended:
-as long as the class says so, requests with it count as anonymous.
+The hub calls `refresh_user` at most every `auth_refresh_age` seconds for each person,
+and before a start with `refresh_pre_spawn`. The class returns that all is up to date,
+an answer as at a sign-in, or that the person must sign in again. In the last case the
+session is not ended, but its requests count as anonymous as long as the class returns
+that.
 
-When the last refresh was is a column of the user, which every request reads anyway. So
-a request that needs no refresh costs neither a query nor a call. While the host is
-away, or if the class fails, sessions stay as they are.
+The time of the last refresh is a column of the user, which every request reads anyway.
+So a request that needs no refresh costs neither a query nor a call. While the host does
+not respond, or if the class fails, sessions stay as they are.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ from accounts.answer_actions import apply_answer, note_refresh
 from accounts.answers import Answer
 from accounts.hosting import client
 from accounts.hosting.description import Description, description, known_description
-from accounts.hosting.exchange import facts_of
-from accounts.hosting.forwarding import headers_of
+from accounts.hosting.exchange import facts_of, request_facts
 from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Forbidden, Refusal, Unavailable
@@ -82,9 +82,9 @@ def forget() -> None:
 def is_due(user: User, now: datetime, *, reason: str = "") -> bool:
     """Tell whether a request of a user has to wait for the class first.
 
-    `reason` is `refresh_pre_spawn` or `refresh_pre_stop` for requests that do that. The
-    function makes no call: as long as this process does not know the class, a refresh
-    is due, which asks for that first.
+    `reason` is `refresh_pre_spawn` or `refresh_pre_stop` for requests that start or
+    stop a server. The function makes no call: as long as this process has no
+    description of the class, a refresh is due, and the refresh gets the description.
     """
     if not settings.HUB.is_hosted or _rest.lasts(None) or _rest.lasts(user.pk):
         return False
@@ -156,7 +156,7 @@ def _refresh(user: User, request: HttpRequest | None, reason: str) -> bool:
 
 
 def ask(user: User, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Ask the class; None if it fails, which leaves all as it is."""
+    """Return what the class returns, or None if the class fails."""
     try:
         found: dict[str, Any] = client.call("refresh_user", asked, patience=PATIENCE)
     except client.ClassFailed:
@@ -171,7 +171,7 @@ def settle(
 ) -> bool:
     """Store what the class returned; return whether the person stays signed in."""
     if not found["is_fresh"]:
-        logger.info("the authenticator wants a new sign-in", user=user.name)
+        logger.info("the user has to sign in again", user=user.name)
         return False
     answer = found["answer"]
     if answer is None:
@@ -212,22 +212,6 @@ def secret_facts_of(user: User) -> dict[str, Any]:
     }
 
 
-def request_facts(request: HttpRequest) -> dict[str, Any]:
-    """Return a request without its body, for a class that looks at its headers."""
-    return {
-        "method": request.method,
-        "uri": request.get_full_path(),
-        # Without the type of the body, which is left out.
-        "headers": [
-            (name, value)
-            for name, value in headers_of(request)
-            if name.lower() != "content-type"
-        ],
-        "remote_ip": request.META.get("REMOTE_ADDR", ""),
-        "protocol": request.scheme,
-    }
-
-
 # Requests with tokens
 
 
@@ -253,7 +237,7 @@ class TokenRefresher:
     def note(self, user_id: int, seconds: int | None) -> None:
         """Note a call by a token of a user who was refreshed at this time, if ever.
 
-        Raises `Forbidden` if the class is strict and wants a new sign-in.
+        Raises `Forbidden` if the owner has to sign in again and the class is strict.
         """
         facts = known_description()
         if facts is not None and not refreshes(facts):

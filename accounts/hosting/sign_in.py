@@ -19,8 +19,13 @@ from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
 from accounts.hosting import client
 from accounts.hosting.description import description
-from accounts.hosting.exchange import accounts_of, ask, facts_of
-from accounts.hosting.forwarding import headers_of
+from accounts.hosting.exchange import (
+    FORM,
+    accounts_of,
+    ask,
+    facts_of,
+    request_facts,
+)
 from accounts.hosting.refresh import reconcile
 from accounts.models import User
 from accounts.naming import is_valid_name
@@ -56,9 +61,9 @@ def settle_answer(
 
 
 def may_enter(name: str) -> bool:
-    """Ask the class whether a person may enter whom it has not authenticated itself.
+    """Ask the class whether a person may enter whom the class has not authenticated.
 
-    That is somebody with a passkey, or with another site's word.
+    That is a person with a passkey, or one who comes by single sign-on.
     """
     user = User.objects.filter(name=name).first()
     facts: dict[str, Any] = {"name": name, "admin": False, "groups": []}
@@ -77,29 +82,19 @@ def check_password(
 ) -> dict[str, Any] | None:
     """Return the class's answer to a name and a password; None if they are refused.
 
-    For programs that send both, and for people who prove again who they are.
+    For programs that send both, and for people who confirm their identity again.
     """
     form = urlencode({"username": name, "password": password}).encode()
+    facts = request_facts(request) if request else {"headers": []}
     found = ask(
         {
+            **facts,
             "method": "POST",
             "uri": f"{settings.HUB_PREFIX}login",
-            "headers": [
-                *_headers_but_type(request),
-                ("Content-Type", "application/x-www-form-urlencoded"),
-            ],
+            "headers": [*facts["headers"], ("Content-Type", FORM)],
             "body": b64encode(form).decode(),
-            "remote_ip": request.META.get("REMOTE_ADDR", "") if request else "",
-            "protocol": request.scheme if request else "http",
             "users": [facts_of(user) for user in accounts_of(name)],
         },
     )
     answer: dict[str, Any] | None = found["answer"]
     return answer
-
-
-def _headers_but_type(request: HttpRequest | None) -> list[tuple[str, str]]:
-    if request is None:
-        return []
-    found = headers_of(request)
-    return [(name, value) for name, value in found if name.lower() != "content-type"]

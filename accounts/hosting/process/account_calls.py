@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from jupyterhub import orm
@@ -12,7 +11,7 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.utils import maybe_future
 
 from accounts.hosting.process.application import Hosted, KnownUser
-from accounts.hosting.process.exchange import Exchange, Facts, Recorder, make_request
+from accounts.hosting.process.exchange import Exchange, Facts, make_request
 from accounts.hosting.process.handlers import answer_of
 
 log = logging.getLogger("hub.authenticator")
@@ -58,16 +57,8 @@ def _handler(hosted: Hosted, user: Any, request: Facts | None) -> Any:
     """Return a handler of the request for which a user is refreshed."""
     if request is None:
         return None
-    made: Any = make_request(request, Recorder(SimpleNamespace(**_context(request))))
-    made.exchange = Exchange(current_user=user.name)
+    made, _ = make_request(request, Exchange(current_user=user.name))
     return RefreshHandler(hosted.application, made, user=user)
-
-
-def _context(request: Facts) -> Facts:
-    return {
-        "remote_ip": request.get("remote_ip", ""),
-        "protocol": request.get("protocol", "http"),
-    }
 
 
 async def reconcile_auth_state(hosted: Hosted, asked: Facts) -> Any:

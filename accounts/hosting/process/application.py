@@ -37,7 +37,7 @@ quiet.addHandler(logging.NullHandler())
 
 
 class Repeated(logging.Filter):
-    """Drops what an instance of the class says of its settings, but for the first."""
+    """Drops the log lines about settings that each further instance would repeat."""
 
     def __init__(self) -> None:
         super().__init__()

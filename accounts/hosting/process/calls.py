@@ -31,7 +31,8 @@ HOOKS = (
 )
 
 
-# Another one after each start of the host, which knows nothing of earlier calls.
+# Identifies this start of the host, which knows nothing of calls before it. Responses
+# have it in a header, so that web processes notice a new start.
 PROCESS = secrets.token_hex(8)
 
 

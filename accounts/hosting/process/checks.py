@@ -17,7 +17,7 @@ class Refused(Exception):
 
 
 def check(hosted: Hosted) -> None:
-    """Check what the class says of its own settings, and what JupyterHub asks of it."""
+    """Run the class's check of its settings, and those of JupyterHub's start."""
     found, config = hosted.authenticator, hosted.place.config
     if found.enable_auth_state:
         try:

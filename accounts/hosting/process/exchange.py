@@ -97,15 +97,10 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
     the class has signed in, see `handlers`), `is_signed_out`.
     """
     hosted.put_users(asked.get("users", ()))
-    recorder = Recorder(
-        SimpleNamespace(
-            remote_ip=asked.get("remote_ip", ""), protocol=asked.get("protocol", "http")
-        )
-    )
-    request: Any = make_request(asked, recorder)
-    exchange = request.exchange = Exchange(
+    exchange = Exchange(
         current_user=asked.get("current_user", ""), xsrf=asked.get("xsrf", "")
     )
+    request, recorder = make_request(asked, exchange)
     hosted.application(request)
     async with asyncio.timeout(PATIENCE):
         await recorder.is_finished.wait()
@@ -132,14 +127,25 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
     }
 
 
-def make_request(asked: Facts, recorder: Recorder) -> httputil.HTTPServerRequest:
-    """Return a request with its form parsed, as tornado's server would make it."""
+def make_request(
+    asked: Facts, exchange: Exchange
+) -> tuple[httputil.HTTPServerRequest, Recorder]:
+    """Return a request with its form parsed, as tornado's server would make it.
+
+    `asked` has `remote_ip` and `protocol`, which tornado takes from the connection, and
+    `method`, `uri`, `headers` and `body`. The recorder stores the response.
+    """
+    recorder = Recorder(
+        SimpleNamespace(
+            remote_ip=asked.get("remote_ip", ""), protocol=asked.get("protocol", "http")
+        )
+    )
     headers = httputil.HTTPHeaders()
     for name, value in asked.get("headers", ()):
         headers.add(name, value)
     if "Host" not in headers:
         headers["Host"] = "127.0.0.1"
-    request = httputil.HTTPServerRequest(
+    request: Any = httputil.HTTPServerRequest(
         start_line=httputil.RequestStartLine(
             asked.get("method", "GET"), asked.get("uri", "/"), "HTTP/1.1"
         ),
@@ -156,4 +162,5 @@ def make_request(asked: Facts, recorder: Recorder) -> httputil.HTTPServerRequest
     )
     for name, values in request.body_arguments.items():
         request.arguments.setdefault(name, []).extend(values)
-    return request
+    request.exchange = exchange
+    return request, recorder

@@ -1,12 +1,11 @@
-"""Threads in which a class answers, so that a call that blocks delays no other call.
+"""Threads for calls of a class, so that a call that blocks delays no other call.
 
 JupyterHub calls all classes on its own event loop, and a class that waits for a
 directory or computes a hash there stops the whole JupyterHub. Many classes do so. So
 each call has a *lane* of its own here: a thread with an event loop and an instance of
-the class, which nobody else uses until the call returns. The first free lane is taken,
-so a class that keeps something in its instance keeps it as long as calls do not
-overlap. Objects of an instance that belong to an event loop, such as HTTP clients, stay
-with their loop.
+the class, which no other call uses until the call returns. A call takes the first free
+lane, so as long as calls do not overlap, all use the same instance. Objects of an
+instance that belong to an event loop, such as HTTP clients, stay with their loop.
 
 Lanes are made when they are needed. One that never becomes free costs a thread; when
 `MOST` are in use, further calls are refused.

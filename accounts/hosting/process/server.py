@@ -13,7 +13,6 @@ import hmac
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 from contextlib import suppress
@@ -25,7 +24,7 @@ from tornado.netutil import bind_sockets, bind_unix_socket
 
 from accounts.hosting.process import handlers
 from accounts.hosting.process.application import Hosted, Known, Place
-from accounts.hosting.process.calls import CALLS
+from accounts.hosting.process.calls import CALLS, PROCESS
 from accounts.hosting.process.checks import check
 from accounts.hosting.process.classes import load_class
 from accounts.hosting.process.lanes import Lanes, TooManyCalls
@@ -36,10 +35,6 @@ log = logging.getLogger("hub.authenticator")
 MOST_BYTES = 32 << 20
 
 
-# Names this start of the host, by which web processes notice another one.
-STARTED = secrets.token_hex(8)
-
-
 class CallHandler(web.RequestHandler):
     """Answers one call."""
 
@@ -47,7 +42,7 @@ class CallHandler(web.RequestHandler):
         self.lanes, self.key = lanes, key
 
     def set_default_headers(self) -> None:
-        self.set_header("X-Host-Started", STARTED)
+        self.set_header("X-Host-Started", PROCESS)
 
     def prepare(self) -> None:
         sent = self.request.headers.get("Authorization", "")
@@ -107,11 +102,7 @@ class Host:
         self.server = HTTPServer(application, max_buffer_size=MOST_BYTES)
 
     async def start(self) -> None:
-        """Check the class, then listen.
-
-        So a class that refuses its settings stops the start.
-        """
-
+        """Check the class, then listen: a class that refuses its settings ends this."""
         await self.lanes.run(checked)
         self.server.add_sockets(listen(self.address))
 
