@@ -154,7 +154,7 @@ class WelcomeForm(SetPasswordForm):
 
 
 class SignUpForm(forms.Form):
-    """What a person tells who wants an account, under NativeAuthenticator's names."""
+    """A sign-up, with NativeAuthenticator's names of the fields."""
 
     username = forms.CharField(
         label="Username",

@@ -52,6 +52,8 @@ REFUSAL_KEPT: Final = timedelta(days=30)
 # Seconds for which a link in a mail is valid.
 LINK_SECONDS: Final = 3600
 LINK_SALT: Final = "sign-up"
+# Shown to the others who signed up with a name.
+TAKEN: Final = "Somebody else has this name now."
 # Operators who are mailed, and mails about sign-ups to them within an hour.
 MOST_MAILED: Final = 50
 MAILS_AN_HOUR: Final = 10
@@ -99,7 +101,7 @@ def sign_up(
     """Store that somebody wants an account; return the account if it is there at once.
 
     `name` is checked and normalised, and `digest` that of the password. What is stored
-    and returned is the same for names that somebody has, so the answer does not tell.
+    and returned is the same for names that somebody has, so the response shows nothing.
     """
     waiting = SignUp.objects.filter(state=State.PENDING)
     if waiting.filter(name=name).count() >= MOST_FOR_A_NAME:
@@ -194,9 +196,9 @@ def link_for(row: SignUp) -> str:
 
 @transaction.atomic
 def approve(row: SignUp, *, by: Actor, by_admin: bool = False) -> User:
-    """Let a person in: create the account, or give one without a password theirs.
+    """Give a person the account: create it, or set the password of an unused one.
 
-    Whoever may not sign in as the owner of that account may not give it away either.
+    An operator needs the rights to sign in as the owner of an unused account.
     """
     user = User.objects.filter(name=row.name).first()
     if user is not None:
@@ -250,7 +252,7 @@ def purge_sign_ups(now: datetime, most: int = 500) -> int:
 
 
 def oddities_of(rows: Iterable[SignUp]) -> dict[int, str]:
-    """Return by id what an operator should know about the names of sign-ups."""
+    """Return notes for operators about the names of sign-ups, by id."""
     rows = list(rows)
     names = {row.name for row in rows}
     users = {user.name: user for user in User.objects.filter(is_named(names))}
@@ -302,7 +304,7 @@ def _check_rights(user: User, by: Actor, by_admin: bool) -> None:
         access.allows("tokens", obj=user)
         and access.may_hand_out(user.scopes_beyond_role_user, "tokens", members_among)
     ):
-        raise Forbidden(f"You may not give away the account {user.name}")
+        raise Forbidden(f"You may not approve a sign-up for the account {user.name}")
 
 
 def _let_in(
@@ -327,9 +329,9 @@ def _let_in(
     _decide(row, State.APPROVED, by=by)
     record(by, "sign_up.approve", "sign_up", str(row))
     for other in SignUp.objects.filter(name=row.name, state=State.PENDING):
-        _decide(other, State.REFUSED, note="The name was given away.", by=by)
+        _decide(other, State.REFUSED, note=TAKEN, by=by)
         record(by, "sign_up.refuse", "sign_up", str(other))
-        _mail_person(other, is_approved=False, note="The name was given away.")
+        _mail_person(other, is_approved=False, note=TAKEN)
     _mail_person(row, is_approved=True)
     return user
 

@@ -1,4 +1,4 @@
-"""Pages of the sign-up, and addresses of NativeAuthenticator that lead to the hub's."""
+"""Pages of the sign-up, and redirects from the addresses of NativeAuthenticator."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class SignUpView(SignUpMixin, FormView):
 
 
 class SignedUpView(SignUpMixin, TemplateView):
-    """Tells what happens after a sign-up, the same to everybody."""
+    """Shows what happens after a sign-up, the same to everybody."""
 
     template_name = "accounts/signed_up.html"
 
@@ -122,7 +122,7 @@ class SignedUpView(SignUpMixin, TemplateView):
 class ConfirmView(SignUpMixin, TemplateView):
     """Lets in the owner of a mail address, who presses a button.
 
-    Programs that look into mails open links, so that opening the page is not enough.
+    Programs that scan mails open links, so opening the page is not enough.
     """
 
     template_name = "accounts/confirm.html"
@@ -165,7 +165,7 @@ class ChangePasswordView(SignedInMixin, View):
     """Leads from the plugin's page to the hub's.
 
     For another person's password it leads to the person's page in the admin, where an
-    operator makes a link: so nobody but its owner ever knows the password.
+    operator makes a link, so that only the person knows the password.
     """
 
     http_method_names = ["get", "head", "options"]  # noqa: RUF012 - as Django's

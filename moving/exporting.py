@@ -1,9 +1,9 @@
-"""The way back: a database on which JupyterHub 6.1 starts.
+"""The export to a database on which JupyterHub 6.1 starts.
 
-JupyterHub knows no Argon2id and takes no token of more than 64 characters, so tokens
-that this hub made can't go. Those that came from JupyterHub can: with their digest, as
-long as they were not used here, or with the digest in the old database, which the
-operator still has. Nothing weaker than Argon2id is kept here for that.
+JupyterHub can't verify Argon2id and accepts no token of more than 64 characters, so
+tokens that this hub made are left out. Tokens that came from JupyterHub are exported
+with their digest as long as they were not used here, and otherwise with the digest in
+the old database. This hub keeps no digest weaker than Argon2id for an export.
 """
 
 from __future__ import annotations
@@ -395,7 +395,7 @@ class Export:
         client_id = token.client_id or HUB_CLIENT
         if token.networks is not None or token.rate_limit is not None:
             self.report.leave(
-                "tokens", "limited in a way that JupyterHub has not", label
+                "tokens", "limited to networks or a rate, unlike in JupyterHub", label
             )
         elif found is None and token.origin == APIToken.Origin.IMPORTED:
             self.report.leave(

@@ -74,7 +74,7 @@ def _import_servers(
         met.add((owner.pk, name))
         if server is None:
             server = Server(user_id=owner.pk, name=name)
-            if not _is_worth(row, address, shared):
+            if not _has_contents(row, address, shared):
                 continue
             _fill(work, server, row, key)
             new[row["id"]] = server
@@ -123,8 +123,8 @@ def _import_servers(
 RUN: Final = ("state", "url", "ready", "wanted", "generation", "settled", "started")
 
 
-def _is_worth(row: Row, address: Row | None, shared: set[int]) -> bool:
-    """Tell whether a row says anything: each person has one for the default server."""
+def _has_contents(row: Row, address: Row | None, shared: set[int]) -> bool:
+    """Tell whether a row has contents; each person has one for the default server."""
     return bool(
         row["name"]
         or address is not None

@@ -1,4 +1,4 @@
-"""What becomes of each setting of a configuration, for `manage.py check_config`.
+"""The effect of each setting of a configuration, for `manage.py check_config`.
 
 The findings are made from the remarks of a start, so that the command and the start
 can't differ. A setting without a remark has its effect.
@@ -17,12 +17,12 @@ from hubsite.config.unsupported import PLAIN
 
 # A setting, or several of them, at the beginning of a remark.
 PLACES = re.compile(r"((?:c\.)?[A-Z]\w*(?:\.\w+)?(?:, c\.[A-Z]\w*\.\w+)*): (.*)", re.S)
-# Remarks about settings whose effect is there without them.
+# Beginnings of remarks about settings whose effect the hub has anyway.
 NOTHING_TO_DO = ("not needed",)
 
 
 class State(StrEnum):
-    """What becomes of a setting, from the best to the worst."""
+    """Whether a setting has its effect, from the best to the worst."""
 
     HONOURED = "honoured"
     REMARK = "remark"
@@ -47,9 +47,9 @@ def findings(
     remarks: Iterable[str],
     hosted: Mapping[str, str],
 ) -> Iterator[Finding]:
-    """Yield a finding for each setting of a file, and for what lacks in it.
+    """Yield a finding for each setting of a file, and for classes that it leaves out.
 
-    `hosted` says what happens at a setting without a remark; other settings are read.
+    `hosted` has the effects of settings without a remark; other settings are read.
     """
     said = dict.fromkeys(remarks)
     spoken: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the hub makes of the classes and functions that a configuration names."""
+"""The effects of the classes and functions that a configuration names."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ HUB_FUNCTIONS = {
 
 
 def hosted(hub: HubConfig) -> dict[str, str]:
-    """Return what happens at classes and hooks, by `Section.name`.
+    """Return the effects of classes and hooks, by `Section.name`.
 
-    Settings with a remark are here as well; the remark goes before.
+    Settings with a remark are included; the remark takes precedence.
     """
     sections = hub.raw
     return {

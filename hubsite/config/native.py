@@ -34,10 +34,10 @@ ADVICE: dict[str, str] = {
         "not needed; everybody may set up a second factor on the page Profile"
     ),
     f"{SECTION}.recaptcha_key": (
-        "is not done; sign-ups are limited by network, and an operator decides unless "
-        "open_signup is set"
+        "is not supported; sign-ups are limited by network, and an operator decides "
+        "unless open_signup is set"
     ),
-    f"{SECTION}.recaptcha_secret": "is not done; see recaptcha_key",
+    f"{SECTION}.recaptcha_secret": "is not supported; see recaptcha_key",
     f"{SECTION}.secret_key": "not needed; links are signed with HUB_SECRET_KEY",
 }
 

@@ -143,8 +143,8 @@ def test_the_hubs_own_setting_goes_first(load):
     ("name", "value", "said"),
     [
         ("allow_2fa", True, "not needed; everybody may set up a second factor"),
-        ("recaptcha_key", "'k'", "is not done"),
-        ("recaptcha_secret", "'k'", "is not done"),
+        ("recaptcha_key", "'k'", "is not supported"),
+        ("recaptcha_secret", "'k'", "is not supported"),
         ("secret_key", "'k' * 20", "links are signed with HUB_SECRET_KEY"),
         ("open_sign_up", True, "is it misspelt? There is `open_signup`"),
     ],
