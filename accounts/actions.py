@@ -56,7 +56,7 @@ pre_deactivate = Hook[[models.QuerySet[User], Actor], object]()
 # and in the transaction.
 pre_delete = Hook[[list[User], Actor], object]()
 
-# Prepares accounts that are about to be created; see `accounts.hosting.accounts`.
+# Prepares accounts that are about to be created; see `accounts.hosting.account_hooks`.
 Prepare = Callable[[list[str]], object]
 
 

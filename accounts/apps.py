@@ -8,7 +8,7 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts.hosting.accounts import connect
+        from accounts.hosting.account_hooks import connect
 
         register_custom_scopes(settings.HUB.custom_scopes)
         connect()

@@ -55,7 +55,7 @@ from accounts.adapter import (
 from accounts.forms import HostedSignInForm, SignInForm, WelcomeForm
 from accounts.hosting import client
 from accounts.hosting.description import description
-from accounts.hosting.exchange import Exchanged, exchange
+from accounts.hosting.requests import Exchanged, exchange
 from accounts.hosting.views import answer_page, respond, target_of_class
 from accounts.mixins import SignedInMixin
 from accounts.models import User

@@ -32,7 +32,7 @@ from accounts.actions import (
     refuse_own_deletion,
     update_user,
 )
-from accounts.hosting.accounts import prepare_accounts
+from accounts.hosting.account_hooks import prepare_accounts
 from accounts.models import User
 from accounts.naming import normalise_name
 from accounts.search import name_contains

@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.hosting import accounts, client, refresh
+from accounts.hosting import account_hooks, client, refresh
 from accounts.hosting.description import Description, description, read_description
 from accounts.managed_roles import load_managed_roles, read_roles
 from accounts.models import User
@@ -124,16 +124,16 @@ async def load_roles(term: Term, facts: Description) -> None:
 async def add_users(term: Term, facts: Description) -> None:
     """Have the class prepare all accounts, in their order."""
     last, number, failures = 0, 0, 0
-    while batch := await term.ask(accounts.next_batch, last):
+    while batch := await term.ask(account_hooks.next_batch, last):
         users: list[dict[str, Any]] = [user for _, user in batch]
         failed = await asyncio.to_thread(
-            client.call, "add_users", {"users": users}, patience=accounts.PATIENCE
+            client.call, "add_users", {"users": users}, patience=account_hooks.PATIENCE
         )
         last, number = batch[-1][0], number + len(batch)
         for name, problem in failed.items():
             failures += 1
-            if failures <= accounts.MOST_LOGGED:
+            if failures <= account_hooks.MOST_LOGGED:
                 log.warning("add_user failed", user=name, problem=problem)
         if failed and facts.delete_invalid_users:
-            await term.ask(accounts.delete_invalid, [*failed], by=BY)
+            await term.ask(account_hooks.delete_invalid, [*failed], by=BY)
     log.info("add_user was called for all users", number=number, failed=failures)

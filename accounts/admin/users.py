@@ -38,7 +38,7 @@ from accounts.admin.filters import (
 from accounts.admin.lists import ListForm
 from accounts.administrators import keep_administrator
 from accounts.group_actions import check_adding
-from accounts.hosting.accounts import prepare_later
+from accounts.hosting.account_hooks import prepare_later
 from accounts.models import Group, User
 from accounts.rights import members_among
 from audit.models import Actor

@@ -15,7 +15,11 @@ log are the hub's own.
 
 * `client`: calls to the host, and what they return.
 * `description`: facts of the class that web processes need.
+* `requests`: a browser's request as the host gets it, and the response; `forwarding`:
+  its headers, cookies and redirects.
 * `sign_in`: what follows an answer; `apply_answer` changes the account.
+* `refresh`: refreshes of people who are signed in.
+* `account_hooks`: `add_user` and `delete_user` of the class.
 * `views`: paths of the class's own handlers.
 * `process.calls`: the calls that the host answers. A call is one function there.
 """

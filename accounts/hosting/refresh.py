@@ -36,7 +36,7 @@ from accounts.answer_actions import apply_answer, note_refresh
 from accounts.answers import Answer
 from accounts.hosting import client
 from accounts.hosting.description import Description, description, known_description
-from accounts.hosting.exchange import facts_of, request_facts
+from accounts.hosting.requests import facts_of, request_facts
 from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Forbidden, Refusal, Unavailable

@@ -19,14 +19,14 @@ from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
 from accounts.hosting import client
 from accounts.hosting.description import description
-from accounts.hosting.exchange import (
+from accounts.hosting.refresh import reconcile
+from accounts.hosting.requests import (
     FORM,
     accounts_of,
     ask,
     facts_of,
     request_facts,
 )
-from accounts.hosting.refresh import reconcile
 from accounts.models import User
 from accounts.naming import is_valid_name
 from audit.models import Actor

@@ -30,8 +30,8 @@ from accounts.adapter import (
 )
 from accounts.attempts import Attempt, TooMany
 from accounts.hosting.client import ClassFailed
-from accounts.hosting.exchange import Exchanged, accounts_of, exchange
 from accounts.hosting.forwarding import destination_after_sign_in
+from accounts.hosting.requests import Exchanged, accounts_of, exchange
 from accounts.hosting.sign_in import settle_answer
 from accounts.models import User
 from accounts.naming import normalise_name

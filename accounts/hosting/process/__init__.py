@@ -4,6 +4,6 @@
 which thread a call runs. `classes` finds the class. `application` has what JupyterHub
 gives to a class and its handlers: the application, the hub, the database session.
 `handlers` replaces those methods of JupyterHub's base handler that would change its
-database or the browser's session; `exchange` runs a handler for a request that the hub
+database or the browser's session; `requests` runs a handler for a request that the hub
 has received.
 """

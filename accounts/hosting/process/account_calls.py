@@ -11,8 +11,8 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.utils import maybe_future
 
 from accounts.hosting.process.application import Hosted, KnownUser
-from accounts.hosting.process.exchange import Exchange, Facts, make_request
 from accounts.hosting.process.handlers import answer_of
+from accounts.hosting.process.requests import Exchange, Facts, make_request
 
 log = logging.getLogger("hub.authenticator")
 

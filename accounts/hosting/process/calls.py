@@ -20,7 +20,7 @@ from jupyterhub.utils import maybe_future
 
 from accounts.hosting.process import account_calls
 from accounts.hosting.process.application import Accounts, Hosted
-from accounts.hosting.process.exchange import Facts, respond
+from accounts.hosting.process.requests import Facts, respond
 
 Call = Callable[[Hosted, Facts], Awaitable[Any]]
 
@@ -96,7 +96,7 @@ async def know_accounts(hosted: Hosted, asked: Facts) -> None:
 
 
 async def answer(hosted: Hosted, asked: Facts) -> Facts:
-    """Answer a request of a browser, see `exchange.respond`.
+    """Answer a request of a browser, see `requests.respond`.
 
     With `count` and `last` of the hub's accounts in `asked`, nothing is done before the
     host knows all of them; the result is then `knows`, what it knows so far.

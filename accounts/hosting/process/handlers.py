@@ -21,7 +21,7 @@ from typing import Any
 from jupyterhub.handlers.base import BaseHandler
 from tornado.web import HTTPError
 
-from accounts.hosting.process.exchange import exchange_of
+from accounts.hosting.process.requests import exchange_of
 
 # Pages that the hub shows itself, with the values of their templates that it needs.
 PAGES = {
