@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
-from django.utils.safestring import SafeString
 
 from accounts import sign_up_actions
 from accounts.models import SignUp
 from audit.models import Actor
 from database.search import contains
 from scopes.refusals import Invalid, Refusal
-from web.admin_base import DASH, CaseFilter, ScopedAdmin, ask_first, count_of, moment
+from web.admin_base import DASH, ask_first, count_of
+from web.admin_decisions import DecidedAdmin, DecisionForm
 
 State = SignUp.State
 # Reasons that a message about many rows repeats.
@@ -26,30 +25,10 @@ SHOWN = 5
 MOST_AT_ONCE = 500
 
 
-class StateFilter(CaseFilter):
-    """Sign-ups by state."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def cases(self) -> dict[str, tuple[str, Q]]:
-        return {value: (words, Q(state=value)) for value, words in State.choices}
-
-
-class DecisionForm(forms.ModelForm):
+class SignUpForm(DecisionForm):
     """The decision about a sign-up, with a note for a person who is refused."""
 
-    decision = forms.ChoiceField(
-        choices=[("approve", "Approve"), ("refuse", "Refuse")],
-        widget=forms.RadioSelect,
-    )
-    decision_note = forms.CharField(
-        label="Note",
-        required=False,
-        max_length=sign_up_actions.MAX_NOTE,
-        widget=forms.Textarea(attrs={"rows": 3, "cols": 40}),
-        help_text="Shown to a person who is refused.",
-    )
+    note_help = "Shown to a person who is refused."
 
     class Meta:
         model = SignUp
@@ -57,17 +36,14 @@ class DecisionForm(forms.ModelForm):
 
 
 @admin.register(SignUp)
-class SignUpAdmin(ScopedAdmin):
+class SignUpAdmin(DecidedAdmin):
     """Sign-ups are decided here, and neither made nor deleted."""
 
     kind = "sign_up"
-    form = DecisionForm
+    form = SignUpForm
     search_help_text = "Any part of a name or a mail address"
     list_display = ("person", "address", "state", "hint", "asked")
     exported = ("name", "email", "state", "created", "decided_by")
-    list_filter = (StateFilter,)
-    ordering = ("-id",)
-    sortable_by = ("asked",)
     actions = ("approve", "refuse")
     shown = (
         *("person", "address", "hint", "asked", "network", "terms"),
@@ -86,25 +62,6 @@ class SignUpAdmin(ScopedAdmin):
     def has_module_permission(self, request: Any) -> bool:
         is_used = settings.HUB.signup != "off" or SignUp.objects.exists()
         return is_used and super().has_module_permission(request)
-
-    def has_add_permission(self, request: Any) -> bool:
-        return False
-
-    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
-        is_open = obj is None or obj.state == State.PENDING
-        return is_open and super().has_change_permission(request, obj)
-
-    def get_readonly_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        return self.shown
-
-    def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
-        may_decide = self.has_change_permission(request, obj)
-        decision = ["decision", "decision_note"] if may_decide else ["decision_note"]
-        shown = [name for name in self.shown if self.says_something(name, obj)]
-        return [(None, {"fields": [*shown, *decision]})]
 
     def save_model(self, request: Any, obj: SignUp, form: Any, change: bool) -> None:
         row = SignUp.objects.get(pk=obj.pk)
@@ -200,11 +157,3 @@ class SignUpAdmin(ScopedAdmin):
     @admin.display(description="Terms")
     def terms(self, row: SignUp) -> str:
         return "accepted" if row.terms_accepted else DASH
-
-    @admin.display(description="Asked", ordering="created")
-    def asked(self, row: SignUp) -> SafeString | str:
-        return moment(row.created)
-
-    @admin.display(description="Decided")
-    def decided(self, row: SignUp) -> SafeString | str:
-        return moment(row.decided_at)
