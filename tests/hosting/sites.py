@@ -30,6 +30,24 @@ NEWEST, OLDEST = (PLUGINS,), (OLDEST_PLUGINS, PLUGINS)
 OLDEST_JUPYTERHUB = ROOT / ".venv-oldest"
 PATIENCE = 60.0
 
+# A configuration whose auth state reaches the server.
+WITH_STATE = """
+c = get_config()
+c.JupyterHub.authenticator_class = "dummy"
+c.JupyterHub.spawner_class = "simple"
+c.Authenticator.enable_auth_state = True
+
+async def post_auth_hook(authenticator, handler, authentication):
+    authentication["auth_state"] = {"project": "physics"}
+    return authentication
+
+def auth_state_hook(spawner, auth_state):
+    spawner.environment["PROJECT"] = auth_state["project"]
+
+c.Authenticator.post_auth_hook = post_auth_hook
+c.Spawner.auth_state_hook = auth_state_hook
+"""
+
 
 class Hosting:
     """Runs the class of a configuration, for the hub of this test."""

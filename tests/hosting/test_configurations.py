@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import User
-from tests.hosting.sites import Hosting
+from tests.hosting.sites import WITH_STATE, Hosting
 
 pytestmark = pytest.mark.django_db
 
@@ -21,22 +21,6 @@ c.JupyterHub.load_roles = [
         "scopes": ["access:services!service=course101"],
     }
 ]
-"""
-WITH_STATE = """
-c = get_config()
-c.JupyterHub.authenticator_class = "dummy"
-c.JupyterHub.spawner_class = "simple"
-c.Authenticator.enable_auth_state = True
-
-async def post_auth_hook(authenticator, handler, authentication):
-    authentication["auth_state"] = {"project": "physics"}
-    return authentication
-
-def auth_state_hook(spawner, auth_state):
-    spawner.environment["PROJECT"] = auth_state["project"]
-
-c.Authenticator.post_auth_hook = post_auth_hook
-c.Spawner.auth_state_hook = auth_state_hook
 """
 PAM_SETTINGS = """
 c = get_config()

@@ -27,6 +27,7 @@ from servers.models import Server
 from tests.conftest import API, BearerClient
 from tests.controller.spawners import configuration, environment
 from tests.factories import make_server, make_token, make_user
+from tests.hosting.sites import WITH_STATE
 from tests.web.conftest import Browser
 from web.deferred import loop_beside
 
@@ -285,23 +286,6 @@ def test_no_start_waits_for_a_class_without_refreshes_before_starts(
     assert calls() == []
 
 
-DUMMY = """
-    c.JupyterHub.authenticator_class = "dummy"
-    c.JupyterHub.spawner_class = "simple"
-    c.Authenticator.enable_auth_state = True
-
-    async def post_auth_hook(authenticator, handler, authentication):
-        authentication["auth_state"] = {"project": "physics"}
-        return authentication
-
-    def auth_state_hook(spawner, auth_state):
-        spawner.environment["PROJECT"] = auth_state["project"]
-
-    c.Authenticator.post_auth_hook = post_auth_hook
-    c.Spawner.auth_state_hook = auth_state_hook
-"""
-
-
 def test_auth_state_of_a_sign_in_reaches_the_server(
     host: Callable[[str], Any],
     settings: Any,
@@ -310,7 +294,7 @@ def test_auth_state_of_a_sign_in_reaches_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", KEY)
-    host(DUMMY)
+    host(WITH_STATE)
     assert browser.sign_in("ada", "any").status_code == 302
     ada = User.objects.get(name="ada")
     settings.DATA_DIR = tmp_path
