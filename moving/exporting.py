@@ -55,10 +55,11 @@ def export_database(address: str, old: OldDatabase | None = None) -> Report:
     """
     path = file_of(address)
     if path is not None:
-        if path.exists():
-            raise Conflict(f"{path} exists already: name a new file.")
-        # Only its owner may read it, from the beginning.
-        path.touch(mode=0o600)
+        # Only its owner may read it, from the beginning; links are not followed.
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            raise Conflict(f"{path} exists already: name a new file.") from None
         address = f"sqlite:///{path}"
     url = parse_address(address)
     name = url.get_backend_name()

@@ -142,7 +142,9 @@ def decide(
     now = now or timezone.now()
     note = _text(note, "note")
     user = request.user
-    if by.kind == "user" and by.name == user.name:
+    is_owner = by.kind == "user" and by.name == user.name
+    # Also a request that was made for another account.
+    if is_owner or (by.kind != "system" and by.label == request.created_by):
         raise Forbidden("Another administrator has to decide about your own request.")
     if is_approved:
         _check_rights(request, by, access)

@@ -137,6 +137,23 @@ def test_who_decides_holds_the_scopes_and_is_somebody_else(
     assert TokenRequest.objects.get().decision_note == "no"
 
 
+def test_nobody_decides_about_what_they_asked_for_another_account(
+    alan: User, decider: BearerClient
+) -> None:
+    # Otherwise administrators would need nobody for tokens of accounts they manage.
+    where = f"{REQUESTS}/{ask(decider).json()['id']}"
+    assert TokenRequest.objects.get().created_by == "ada"
+
+    for decision in ("approve", "refuse"):
+        reply = decider.post(f"{where}/{decision}")
+        assert reply.status_code == 403
+        assert "Another administrator" in reply.json()["message"]
+    assert TokenRequest.objects.get().state == "pending"
+
+    other = make_token(make_user("grace", admin=True), is_approved=True)[1]
+    assert BearerClient(other).post(f"{where}/approve").status_code == 200
+
+
 def test_requests_are_seen_and_withdrawn_within_the_scopes(
     program: BearerClient,
 ) -> None:

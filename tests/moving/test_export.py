@@ -182,3 +182,12 @@ def test_there_and_back_is_the_same(old: Path, tmp_path: Path) -> None:
         "SELECT scopes FROM shares ORDER BY id",
     ):
         assert rows(tmp_path / "new.sqlite", query) == rows(old, query)
+
+
+def test_an_export_follows_no_link(tmp_path: Path) -> None:
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / "jupyterhub.sqlite"
+    link.symlink_to(elsewhere)
+
+    with pytest.raises(Conflict, match="exists already"):
+        export_database(str(link))
+    assert not elsewhere.exists()
