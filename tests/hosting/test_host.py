@@ -108,6 +108,29 @@ def test_a_call_that_takes_too_long_is_given_up(host, monkeypatch, tmp_path):
     (tmp_path / "go").touch()
 
 
+def test_a_class_that_awaits_in_vain_costs_no_lane(hosting, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.process.lanes.PATIENCE", 0.3)
+    endless = """
+import asyncio
+class Endless(Authenticator):
+    async def authenticate(self, handler, data):
+        return data["username"]
+
+    async def refresh_user(self, user, handler=None):
+        await asyncio.Event().wait()
+
+c.JupyterHub.authenticator_class = Endless
+c.Authenticator.allow_all = True
+"""
+    with hosting.here(HEAD + endless) as running:
+        running.lanes.most = 1
+        for _ in range(2):
+            with pytest.raises(client.ClassFailed):
+                client.call("refresh_user", {"user": {"name": "ada"}}, patience=30)
+
+        assert client.call("respond", form("quick"))["answer"]["name"] == "quick"
+
+
 def test_sign_in_says_that_the_host_is_away(hosting, browser):
     hosting.configure(LISTED)
 

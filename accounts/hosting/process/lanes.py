@@ -21,6 +21,9 @@ from typing import Any
 from accounts.hosting.process.application import Hosted, repeated
 
 MOST = 128
+# Seconds until any call is given up, longer than the hub waits for one. So a class that
+# awaits in vain costs no lane for good, as one that blocks does.
+PATIENCE = 330.0
 
 
 class TooManyCalls(Exception):
@@ -46,7 +49,8 @@ class Lane:
                 self.hosted = self.make()
             finally:
                 repeated.thread.is_repeating = False
-        return await call(self.hosted)
+        async with asyncio.timeout(PATIENCE):
+            return await call(self.hosted)
 
 
 class Lanes:
