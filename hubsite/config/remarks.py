@@ -22,6 +22,7 @@ from hubsite.config.response_settings import (
 )
 from hubsite.config.unsupported import (
     ADVICE,
+    FORMER_GROUPS,
     KNOWN_AUTHENTICATORS,
     PLAIN,
     SECTIONS,
@@ -61,6 +62,8 @@ def unused(
         ]
         if way_in.is_hosted and section in way_in.lineage:
             # The class reads its sections itself.
+            if "group_whitelist" in file[section]:
+                yield f"c.{section}.group_whitelist: {FORMER_GROUPS}"
             continue
         # Classes of batchspawner begin with the word, and KubeSpawner has helper
         # classes.

@@ -31,6 +31,11 @@ _OWN_KEY = (
     "not needed; the hub signs cookies with a key of its own, in the data folder or in "
     "HUB_SECRET_KEY"
 )
+# For people who come from a JupyterHub that still read the setting.
+FORMER_GROUPS = (
+    "JupyterHub 6 has the setting, but its classes do not read it; name the groups in "
+    "allowed_groups of `pam`"
+)
 _HOOK = "is not called by this hub"
 _OIDC = "has no effect; people sign in with a password or through HUB_OIDC_*"
 _TLS = "has no effect without internal_ssl, which is not supported"
@@ -98,9 +103,7 @@ ADVICE: dict[str, str] = {
     "Authenticator.allowed_groups": (
         "has no effect, only `pam` reads it; list users in allowed_users"
     ),
-    "Authenticator.group_whitelist": (
-        "has no effect, only `pam` reads it; list users in allowed_users"
-    ),
+    "Authenticator.group_whitelist": FORMER_GROUPS,
     "Authenticator.admin_groups": (
         "has no effect, only `pam` reads it; give groups roles in load_roles"
     ),

@@ -255,6 +255,19 @@ def test_a_hosted_class_reads_its_own_sections(load: Load) -> None:
     assert remark.startswith("c.GoogleOAuthenticator.client_id: has no effect")
 
 
+@pytest.mark.parametrize("section", ["LocalAuthenticator", "PAMAuthenticator"])
+def test_groups_under_their_former_name_are_remarked_on(
+    load: Load, section: str
+) -> None:
+    """JupyterHub 6 accepts the setting and lets nobody in for it."""
+    hub = load(f"c.{section}.group_whitelist = {{'staff'}}")
+
+    assert hub.is_hosted
+    (remark,) = hub.remarks
+    assert remark.startswith(f"c.{section}.group_whitelist: ")
+    assert "allowed_groups" in remark
+
+
 def test_without_a_class_a_file_means_pam(load: Load) -> None:
     hub = load("c.Authenticator.allowed_users = {'ada'}")
 
