@@ -33,7 +33,7 @@ class Trusting(Authenticator):
     auto_login = True
 
     def get_handlers(self, app):
-        return [("/back", Back)]
+        return [("/login", Back)]
 
     async def authenticate(self, handler, data):
         return data["username"]
@@ -44,7 +44,7 @@ c.Authenticator.allow_all = True
 
 
 def comes_back(browser: Any, name: str, to: str = "/hub/token") -> Any:
-    return browser.get(f"/hub/back?{urlencode({'name': name, 'to': to})}")
+    return browser.get(f"/hub/login?{urlencode({'name': name, 'to': to})}")
 
 
 def signed_in(browser: Any) -> str:
@@ -117,7 +117,6 @@ def test_a_redirect_is_no_proof_of_a_person_with_a_second_factor(host, browser):
 
 def test_a_new_session_begins_with_a_redirect(host, browser):
     host(CLASS)
-    browser.get("/hub/login")
     session = browser.session
     session["planted"] = "x"
     session.save()
