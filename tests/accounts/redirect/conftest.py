@@ -179,7 +179,8 @@ def web_for_many(
         )
         hub.declare(
             "c.JupyterHub.load_roles = [{'name': 'operator', 'services': ['op'], "
-            "'scopes': ['admin:users', 'list:users']}]"
+            "'scopes': ['admin:users', 'list:users']}, "
+            "{'name': 'user', 'scopes': ['self', 'admin:auth_state!user']}]"
         )
         hub.start("web", "--prepare")
         yield hub

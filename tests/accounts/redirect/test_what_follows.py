@@ -11,8 +11,7 @@ from tests.accounts.redirect.conftest import path_of
 AGE = 1
 
 
-def test_a_person_follows_the_provider(oauth: Any, provider: Any, site: Any) -> None:
-    site.env["JUPYTERHUB_CRYPT_KEY"] = "6b" * 32
+def test_a_person_follows_the_provider(oauth: Any, provider: Any) -> None:
     base = f"{provider.url}/generic"
     browser = oauth(
         "generic-oauth",
@@ -29,8 +28,6 @@ def test_a_person_follows_the_provider(oauth: Any, provider: Any, site: Any) -> 
             "admin_groups": {"hub-admins"},
         },
         f"c.Authenticator.auth_refresh_age = {AGE}",
-        "c.JupyterHub.load_roles = ["
-        "{'name': 'user', 'scopes': ['self', 'admin:auth_state!user']}]",
     )
 
     browser.get("/hub/oauth_login?next=/hub/token")
