@@ -10,8 +10,8 @@ view runs in one of a few threads, which keep their connections:
 3. the response is sent. A `Deferred` is awaited and an async stream iterated on the
    loop, so neither holds a thread; `asyncio.to_thread` uses the threads of the pool.
 
-Requests of one caller use at most a quarter of the threads, or one thread on SQLite,
-and further ones wait in a queue, so that a busy program does not block other callers.
+Requests of one caller use at most a quarter of the threads, and further ones wait in a
+queue, so that a busy program does not block other callers.
 
 The application runs under any ASGI server; Django's handler alone runs under any WSGI
 server.
@@ -77,13 +77,9 @@ class Application:
         self.refused_page = refused_page
         self.on_start, self.on_stop = on_start, on_stop
         threads: int = settings.WEB_THREADS
-        # Calls wait for PostgreSQL most of the time, but hardly ever for SQLite, so
-        # further threads of one caller would only compete for the interpreter's lock.
-        if vendor_in_use() == "sqlite":
-            self.pool = FairThreads(threads, 1, "web", 1)
-        else:
-            most, at_once = max(1, threads // 4), max(2, threads // 2)
-            self.pool = FairThreads(threads, most, "web", at_once)
+        # Calls wait for PostgreSQL most of the time, but hardly ever for SQLite.
+        at_once = 1 if vendor_in_use() == "sqlite" else max(2, threads // 2)
+        self.pool = FairThreads(threads, max(1, threads // 4), "web", at_once)
         # Most threads only wait for the class that signs people in.
         self.outside = OutsidePool(THREADS * (4 if settings.HUB.is_hosted else 1))
 

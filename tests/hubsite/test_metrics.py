@@ -306,6 +306,14 @@ def test_every_view_of_the_api_has_a_name_of_jupyterhub() -> None:
         "api.token_management.StateView",
         "api.token_management.TokenView",
         "api.token_management.TokensView",
+        "api.token_notices.NoticeView",
+        "api.token_notices.NoticesView",
+        "api.token_notices.PreferencesView",
+        "api.token_requests.AskView",
+        "api.token_requests.CollectView",
+        "api.token_requests.DecisionView",
+        "api.token_requests.RequestView",
+        "api.token_requests.RequestsView",
         "api.openapi.views.YAMLDescriptionView",
     }
 
