@@ -6,6 +6,7 @@ more, CI is a service.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from accounts.hashing import forget_imported_digests
+from accounts.hosting import description
 from accounts.models import Group, User
 from accounts.rights import access_of
 from audit import uses
@@ -83,9 +85,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
-    """Clear this process's caches before and after each test."""
+    """Clear this process's caches, and the variables of the hub that a test has set."""
     forget()
+    variables = dict(os.environ)
     yield
+    # Code that starts programs may set variables for them.
+    for name in os.environ.keys() - variables.keys():
+        if name.startswith("HUB_"):
+            del os.environ[name]
     forget()
 
 
@@ -97,6 +104,7 @@ def forget() -> None:
     """
     verification.forget()
     forget_imported_digests()
+    description.forget()
     activity.forget()
     rates.forget()
     uses.forget()

@@ -19,7 +19,10 @@ from web.environ import make_environ
 pytestmark = pytest.mark.django_db
 
 CALLS = sorted(
-    {(each.method, each.path.format(token="a1", request="1", notice="1")) for each in PROTECTED}
+    {
+        (each.method, each.path.format(token="a1", request="1", notice="1"))
+        for each in PROTECTED
+    }
     | {(method, path) for method, _, path, _ in (*IDENTIFIED, *PUBLIC)}
 )
 
@@ -76,7 +79,10 @@ def test_most_addresses_refuse_early() -> None:
         if refuse_forged(environ_of(method, f"/hub/api/{path}", forged()))
     }
 
-    protected = {(each.method, each.path.format(token="a1", request="1", notice="1")) for each in PROTECTED}
+    protected = {
+        (each.method, each.path.format(token="a1", request="1", notice="1"))
+        for each in PROTECTED
+    }
     # A password in the body may identify the caller, and metrics are a page.
     assert len(protected - early) <= 6, protected - early
     assert not early & {(method, path) for method, _, path, _ in PUBLIC}
