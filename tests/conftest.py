@@ -17,6 +17,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.test import Client
+from django.urls import get_resolver
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -81,6 +82,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Allow transactional tests to empty the tables, also the append-only ones."""
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         append_only.unguard(apps, editor)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def addresses() -> None:
+    """Load the addresses before a test changes the configuration they depend on."""
+    len(get_resolver().url_patterns)
 
 
 @pytest.fixture(autouse=True)
