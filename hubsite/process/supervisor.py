@@ -338,7 +338,6 @@ class Supervisor:
             if child.name == "proxy":
                 # A new proxy has no routes: first those of the start are added, then
                 # the controller adds the others.
-                # whatever has been added since.
                 self.routed = False
                 self.add_routes()
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -746,6 +747,34 @@ def test_a_worker_that_dies_is_replaced_and_none_outlives_the_server(
     assert server.wait(60) == 0
     with pytest.raises(OSError):
         get(port, "/hub/api/user")
+
+
+def test_a_server_rests_while_nobody_asks(start: Any) -> None:
+    server, port = start(1)
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    with closing(connection):
+        first = date_of(connection)
+        before = wake_ups(server.pid)
+        time.sleep(2)
+        # uvicorn's own loop wakes up ten times a second.
+        assert wake_ups(server.pid) - before < 12
+        end = time.monotonic() + 30
+        while date_of(connection) == first:
+            assert time.monotonic() < end, "the Date header stays the same"
+            time.sleep(0.1)
+
+
+def wake_ups(pid: int) -> int:
+    """Return how often the main thread of a process has waited."""
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def date_of(connection: HTTPConnection) -> str | None:
+    connection.request("GET", "/hub/api/user", headers={"Authorization": "token x"})
+    response = connection.getresponse()
+    response.read()
+    return response.getheader("Date")
 
 
 def test_a_stream_does_not_keep_the_server_from_ending(start: Any) -> None:
