@@ -51,8 +51,9 @@ from tokens.actions import (
     set_limits,
     unfreeze_tokens,
 )
-from tokens.lists import STATES, TokenFilterForm
+from tokens.lists import CHOICES, TokenFilterForm
 from tokens.models import APIToken, Purpose
+from tokens.states import STATES, state_of
 
 # A rotation that is repeated with the same value returns the same secret.
 IDEMPOTENCY_KEY = "HTTP_IDEMPOTENCY_KEY"
@@ -82,9 +83,7 @@ class ManagedTokenSerializer(Shape):
     rotated_at = serializers.DateTimeField(allow_null=True)
     networks = serializers.ListField(child=serializers.CharField(), allow_null=True)
     rate_limit = serializers.IntegerField(allow_null=True)
-    state = serializers.ChoiceField(
-        ("active", "disabled", "frozen", "stopped", "expired", "revoked")
-    )
+    state = serializers.ChoiceField(STATES)
     disabled_by = text()
     frozen_reason = text()
 
@@ -171,7 +170,7 @@ class TokenFilter(BaseFilterBackend):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         choices = {
-            "state": [state for state in STATES if state],
+            "state": [state for state in CHOICES if state],
             "sort": ["created", "expires", "note"],
             "purpose": Purpose.values,
         }
@@ -216,19 +215,6 @@ PLAIN = (
     *("last_endpoint", "expires_at", "rotated_at", "networks", "rate_limit"),
     *("disabled_by", "frozen_reason"),
 )
-
-
-def state_of(token: APIToken) -> str:
-    """Return the state of a token in one word; of several the one that lasts."""
-    if token.revoked_at is not None:
-        return "revoked"
-    if token.is_expired:
-        return "expired"
-    if token.frozen_at is not None:
-        return "frozen"
-    if token.disabled_at is not None:
-        return "disabled"
-    return "stopped" if token.is_stopped else "active"
 
 
 class TokensView(HubAPIView):

@@ -11,11 +11,13 @@ from django.db.models import F, Q
 
 from tokens.format import ALPHABET
 from tokens.models import SOON, APITokenQuerySet
+from tokens.states import STATES, in_state
 
-STATES = {
+CHOICES = {
     "": "all",
     "active": "active",
     "expiring": "expiring within a week",
+    "stopped": "stopped",
     "disabled": "disabled",
     "frozen": "frozen",
     "unused": "never used",
@@ -34,7 +36,7 @@ class TokenFilterForm(forms.Form):
     """The query of the list; a value that makes no sense counts as none."""
 
     q = forms.CharField(required=False, max_length=255)
-    state = forms.ChoiceField(required=False, choices=list(STATES.items()))
+    state = forms.ChoiceField(required=False, choices=list(CHOICES.items()))
     sort = forms.ChoiceField(required=False, choices=list(SORTS.items()))
 
     def chosen(self, name: str) -> str:
@@ -56,7 +58,7 @@ class TokenFilterForm(forms.Form):
         """Return the tokens that match, in order."""
         if text := self.chosen("q"):
             tokens = tokens.filter(_mentions(text))
-        tokens = tokens.filter(_in_state(self.chosen("state"), now))
+        tokens = tokens.filter(_matching(self.chosen("state"), now))
         orders: dict[str, tuple[Any, ...]] = {
             "created": ("-created", "-pk"),
             "expires": (F("expires_at").asc(nulls_last=True), "pk"),
@@ -79,13 +81,11 @@ def _mentions(text: str) -> Q:
     return condition
 
 
-def _in_state(state: str, now: datetime) -> Q:
-    usable = Q(disabled_at=None, frozen_at=None)
+def _matching(choice: str, now: datetime) -> Q:
+    if choice in STATES:
+        return in_state(choice, now)
     return {
-        "active": usable,
         "expiring": Q(expires_at__lte=now + SOON),
-        "disabled": Q(disabled_at__isnull=False),
-        "frozen": Q(frozen_at__isnull=False),
         "unused": Q(last_activity=None),
         "unending": Q(expires_at=None),
-    }.get(state, Q())
+    }.get(choice, Q())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -13,7 +16,8 @@ from tests.admin.conftest import rows, text
 from tests.factories import BY, make_group, make_role, make_service, make_token
 from tokens import policy
 from tokens.actions import rotate_token
-from tokens.models import APIToken, TokenPolicy
+from tokens.models import APIToken, CreatedVia, TokenExchange, TokenPolicy
+from tokens.states import STATES
 
 pytestmark = pytest.mark.django_db
 LIST = "tokens_apitoken"
@@ -262,3 +266,68 @@ def test_a_token_in_the_search_field_is_not_kept_in_an_address(as_, ada, alan, p
     assert reply.redirect_chain == [(reverse(IDENTIFY), 302)]
     assert "looks like a whole token" in text(reply)
     assert secret not in reply.content.decode()
+
+
+def states(reply):
+    """Read the states of a list, by the tokens' names."""
+    found = re.findall(
+        r'<td class="field-state"><span [^>]*>(\w+)', reply.content.decode()
+    )
+    return dict(zip(rows(reply), found, strict=True))
+
+
+def test_one_state_everywhere(as_, ada, bearer, alan, pages):
+    """The list, its filter, its export, the page of a token and the API agree."""
+    now = timezone.now()
+    ended, paused = {"expires_at": now - timedelta(days=1)}, {"disabled_at": now}
+    ended |= {"created": now - timedelta(days=9)}
+    frozen, revoked = {"frozen_at": now}, {"revoked_at": now}
+    stopped = {"created_via": CreatedVia.EXCHANGE}
+    expected = {}
+    for state, columns in (
+        ("active", {}),
+        ("active", {"expires_at": now + timedelta(days=1)}),
+        ("stopped", stopped),
+        ("disabled", stopped | paused),
+        ("frozen", stopped | paused | frozen),
+        ("expired", stopped | paused | frozen | ended),
+        ("revoked", stopped | paused | frozen | ended | revoked),
+        ("disabled", paused),
+        ("frozen", frozen),
+        ("expired", ended),
+        ("revoked", revoked),
+    ):
+        expected[change(make_token(alan)[0], **columns)] = state
+    client = as_(ada)
+    listed = states(client.get(pages.list(LIST)))
+    export = b"".join(client.get(f"{pages.list(LIST)}export/")).decode()
+    lines = list(csv.DictReader(io.StringIO(export)))
+    _, secret = make_token(ada, scopes=["read:tokens"])
+
+    assert listed == expected
+    assert {line["Token"]: line["State"] for line in lines} == expected
+    for state in STATES:
+        found = rows(client.get(pages.list(LIST), {"state": state}))
+        assert {name for name in found if name in expected} == {
+            name for name, each in expected.items() if each == state
+        }
+    for name, state in expected.items():
+        page = client.get(pages.of(APIToken.objects.get(pk=name[1:])))
+        assert f">{state}</span>" in page.content.decode()
+        reply = bearer(secret).get(f"/hub/api/tokens/{name}")
+        assert reply.json()["state"] == state
+
+
+def test_the_page_names_the_token_with_which_another_stopped(as_, ada, alan, pages):
+    parent, _ = make_token(alan)
+    token, _ = make_token(alan)
+    change(token, created_via=CreatedVia.EXCHANGE)
+    token.refresh_from_db()
+    TokenExchange.objects.create(token=token, parent=parent, scopes=parent.scopes)
+    shown = text(as_(ada).get(pages.of(token)))
+    assert "for which it was exchanged" not in shown
+
+    change(parent, disabled_at=timezone.now())
+
+    shown = text(as_(ada).get(pages.of(token)))
+    assert f"with {parent} , for which it was exchanged" in shown

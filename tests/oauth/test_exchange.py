@@ -36,6 +36,7 @@ from tests.factories import make_role, make_token, make_user
 from tests.oauth.conftest import TOKEN, SignIn
 from tokens import actions, leaks
 from tokens.models import APIToken, CreatedVia
+from tokens.states import in_state
 from tokens.verification import verify
 
 pytestmark = pytest.mark.django_db
@@ -659,10 +660,12 @@ def test_lists_say_that_it_stopped_with_its_parent(
     works = verify(child) is not None
 
     assert works == (not change) == (not token.is_stopped)
+    stopped = APIToken.objects.filter(in_state("stopped", timezone.now()))
+    assert (token in stopped) != works
     shown = bearer(other).get(f"/hub/api/tokens/{token}").json()
     assert shown["state"] == ("active" if works else "stopped")
     page = as_(mallory).get("/hub/token").content.decode()
-    assert ("stopped" in page) != works
+    assert (">stopped</span>" in page) != works
     listed = bearer(other).get("/hub/api/tokens?user=mallory").json()
     assert {each["id"]: each["state"] for each in listed}[str(token)] == shown["state"]
 

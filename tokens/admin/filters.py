@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import Case, Q, QuerySet, SmallIntegerField, TextField, When
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 
@@ -18,25 +18,11 @@ from accounts.models import Group, User
 from database.networks import address_within, any_listed_within
 from scopes.definitions import SCOPES
 from services.models import Service
-from tokens.models import APIToken, CreatedVia, Purpose
+from tokens.models import SOON, APIToken, CreatedVia, Purpose
 from tokens.oddities import oddities
 from tokens.policy_conditions import violating
+from tokens.states import STATES, in_state
 from web.admin_base import CaseFilter, ChosenFilter, TypedFilter
-
-# The states of a token, in the order in which lists sort them.
-STANDINGS = ("active", "frozen", "disabled", "expired", "revoked")
-
-
-def standing() -> Case:
-    """Return the position of a token's state in `STANDINGS`."""
-    return Case(
-        When(revoked_at__isnull=False, then=4),
-        When(expires_at__lte=timezone.now(), then=3),
-        When(disabled_at__isnull=False, then=2),
-        When(frozen_at__isnull=False, then=1),
-        default=0,
-        output_field=SmallIntegerField(),
-    )
 
 
 class StateFilter(CaseFilter):
@@ -47,17 +33,12 @@ class StateFilter(CaseFilter):
 
     def cases(self) -> dict[str, tuple[str, Q]]:
         now = timezone.now()
-        in_force = (Q(expires_at=None) | Q(expires_at__gt=now)) & Q(
-            revoked_at=None, disabled_at=None, frozen_at=None
-        )
-        soon = Q(expires_at__lte=now + timedelta(days=7))
+        cases = {state: (state, in_state(state, now)) for state in STATES}
+        soon = cases["active"][1] & Q(expires_at__lte=now + SOON)
         return {
-            "active": ("active", in_force),
-            "expiring": ("expiring within a week", in_force & soon),
-            "expired": ("expired", Q(expires_at__lte=now, revoked_at=None)),
-            "disabled": ("disabled", Q(disabled_at__isnull=False, revoked_at=None)),
-            "frozen": ("frozen", Q(frozen_at__isnull=False, revoked_at=None)),
-            "revoked": ("revoked", Q(revoked_at__isnull=False)),
+            "active": cases.pop("active"),
+            "expiring": ("expiring within a week", soon),
+            **cases,
         }
 
 

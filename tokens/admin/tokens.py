@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import F, Q, QuerySet
 from django.http import HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -22,7 +23,6 @@ from services.models import Service
 from tokens.admin.bulk import BulkAdmin
 from tokens.admin.details import DetailedAdmin
 from tokens.admin.filters import (
-    STANDINGS,
     ClientFilter,
     CreatedViaFilter,
     ExpiryFilter,
@@ -38,16 +38,19 @@ from tokens.admin.filters import (
     StateFilter,
     UseFilter,
     UserFilter,
-    standing,
 )
 from tokens.admin.identify import IdentifyingAdmin
 from tokens.admin.issue import IssuingAdmin
 from tokens.models import APIToken, Purpose
-from web.admin_base import moment, page_of
+from tokens.states import STATES, position
+from web.admin_base import DASH, moment, page_of
 from web.admin_lists import rising
 
 # Scopes of a token that the list names.
 SCOPES_SHOWN = 3
+
+# The looks of states for which the style sheet has another name.
+LOOKS = {"active": "in-force", "stopped": "disabled"}
 
 TOKENS = APIToken.objects.all()
 LIST = "tokens_apitoken_changelist"
@@ -91,7 +94,7 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
     change_form_template = "admin/tokens/apitoken/change_form.html"
 
     def get_queryset(self, request: Any) -> QuerySet[APIToken]:
-        return super().get_queryset(request).annotate(standing=standing())
+        return super().get_queryset(request).annotate(standing=position(timezone.now()))
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> HttpResponse:
         may_change = self.has_revoke_permission(request)
@@ -107,6 +110,7 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
                 "networks_named",
                 "rate_named",
                 "rotated",
+                "stopped",
                 "disabled",
                 "frozen",
                 "revoked",
@@ -169,10 +173,9 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
 
     @admin.display(description="State", ordering="standing")
     def state(self, token: Any) -> SafeString:
-        state = STANDINGS[token.standing]
-        return format_html(
-            '<span class="state {}">{}</span>', state.replace(" ", "-"), state
-        )
+        state = STATES[token.standing]
+        look = LOOKS.get(state, state)
+        return format_html('<span class="state {}">{}</span>', look, state)
 
     @admin.display(description="Last used", ordering=rising("last_activity"))
     def last_used(self, token: APIToken) -> SafeString | str:
@@ -206,7 +209,7 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
 
     @admin.display(description="Last address")
     def from_address(self, token: APIToken) -> str:
-        return token.last_address or "-"
+        return token.last_address or DASH
 
     @admin.display(description="Networks")
     def networks_exported(self, token: APIToken) -> str:
@@ -240,6 +243,16 @@ class APITokenAdmin(IdentifyingAdmin, IssuingAdmin, BulkAdmin, DetailedAdmin):
     @admin.display(description="Rotated")
     def rotated(self, token: APIToken) -> SafeString | str:
         return moment(token.rotated_at)
+
+    @admin.display(description="Stopped")
+    def stopped(self, token: APIToken) -> SafeString | str:
+        if not token.is_stopped:
+            return DASH
+        exchange = getattr(token, "exchange", None)
+        if exchange is None or exchange.parent is None:
+            return "with the token for which it was exchanged"
+        parent = page_of("tokens_apitoken", exchange.parent.pk, exchange.parent)
+        return format_html("with {}, for which it was exchanged", parent)
 
     @admin.display(description="Frozen")
     def frozen(self, token: APIToken) -> SafeString | str:

@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
+from django.db.models import F, Q, TextField, Value
+from django.db.models.functions import Cast, Coalesce
 
 from tokens.models.token import APIToken
+
+
+class TokenExchangeQuerySet(models.QuerySet["TokenExchange"]):
+    """Exchanges, by condition."""
+
+    def in_force(self) -> TokenExchangeQuerySet:
+        """Return those whose parent is as it has to be; see `is_in_force`."""
+
+        def text(name: str) -> Coalesce:
+            return Coalesce(
+                Cast(name, TextField()), Value(""), output_field=TextField()
+            )
+
+        unchanged = Q(
+            parent__revoked_at=None,
+            parent__disabled_at=None,
+            parent__frozen_at=None,
+            parent__rate_limit=None,
+            parent__scopes=F("scopes"),
+            parent_networks=text("networks"),
+        )
+        outlives = Q(parent__expires_at=None) | Q(
+            parent__expires_at__gte=F("token__expires_at")
+        )
+        exchanges = self.alias(parent_networks=text("parent__networks"))
+        return exchanges.filter(Q(parent=None) | unchanged & outlives)
 
 
 class TokenExchange(models.Model):
@@ -28,6 +58,10 @@ class TokenExchange(models.Model):
     )
     scopes = models.JSONField(default=list)
     networks = models.JSONField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager[TokenExchange]] = (
+        TokenExchangeQuerySet.as_manager()
+    )
 
     class Meta:
         verbose_name = "exchange"
