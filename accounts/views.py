@@ -255,7 +255,7 @@ class LogoutView(View):
         try:
             facts = description()
             if facts.has_path("/logout"):
-                return exchange(request, with_auth_state=facts.enable_auth_state)
+                return exchange(request)
             if facts.auto_login:
                 return Exchanged(status=200, page={"template": "logout"})
             return None

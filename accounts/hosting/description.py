@@ -33,7 +33,6 @@ class Description:
     changes_passwords: bool = False
     allow_existing_users: bool = False
     enable_auth_state: bool = False
-    reconciles_auth_state: bool = False
     manage_groups: bool = False
     manage_roles: bool = False
     reset_managed_roles_on_startup: bool = False

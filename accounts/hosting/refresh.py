@@ -46,6 +46,8 @@ from web.paths import find_view
 
 logger = structlog.get_logger(__name__)
 
+# What the class itself has returned in an answer.
+MODEL: Final = ("name", "admin", "groups", "roles", "auth_state", "user_info")
 # Seconds that a request waits for the class, which may ask another site.
 PATIENCE: Final = 20.0
 # Seconds without another try after the host or the class has failed.
@@ -179,7 +181,7 @@ def settle(
         return True
     by = Actor("system", "refresh", None, address)
     try:
-        reconcile(user, answer, facts)
+        reconcile(user, answer)
         apply_answer(Answer.read(answer), by=by, makes_account=False)
     except (Refusal, client.ClassFailed) as problem:
         why = str(problem)
@@ -188,18 +190,15 @@ def settle(
     return True
 
 
-def reconcile(
-    user: User | None, answer: dict[str, Any], facts: Description | None = None
-) -> None:
+def reconcile(user: User | None, answer: dict[str, Any]) -> None:
     """Have the class's hook make one auth state of the new and the kept one."""
-    facts = facts or description()
-    if not (facts.reconciles_auth_state and facts.enable_auth_state):
-        return
-    if "auth_state" not in answer:
+    if not answer.get("reconciles") or "auth_state" not in answer:
         return
     existing = None if user is None else auth_state.read(user.pk, user.name)
+    model = {key: answer[key] for key in MODEL if key in answer}
     answer["auth_state"] = client.call(
-        "reconcile_auth_state", {"answer": answer, "existing": existing}
+        "reconcile_auth_state",
+        {"answer": model, "existing": existing, "by": answer.get("by", 0)},
     )
 
 

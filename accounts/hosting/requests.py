@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import structlog
 from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException
 
 from accounts import auth_state
+from accounts.answers import Answer
 from accounts.hosting import client
 from accounts.hosting.description import description
 from accounts.hosting.forwarding import headers_of, take_cookies, take_headers
 from accounts.models import User
 from accounts.naming import spellings
+from scopes.refusals import Refusal
 from web.paths import spelt_address
 from web.xsrf import get_token
+
+logger = structlog.get_logger(__name__)
 
 # The type of a form without files.
 FORM: Final = "application/x-www-form-urlencoded"
@@ -73,19 +78,22 @@ def exchange(
     *,
     users: list[User] | None = None,
     method: str = "",
-    with_auth_state: bool = False,
 ) -> Exchanged:
     """Have the class's handlers answer a request as it is, or by another method.
 
-    `users` are accounts that the class may look up, besides that of the session, whose
-    auth state is sent if the class needs it.
+    `users` are accounts that the class may look up, besides that of the session. What
+    the class saves about users is stored, unless it signs somebody in: then it is in
+    the answer.
     """
-    facts = [facts_of(user) for user in (users or [])[:MOST_USERS]]
+    known = {each.name: each for each in (users or [])[:MOST_USERS]}
     user = request.user
-    if isinstance(user, User) and user.name not in {each["name"] for each in facts}:
-        facts.append(facts_of(user))
-        if with_auth_state:
-            facts[-1]["auth_state"] = auth_state.read(user.pk, user.name)
+    if isinstance(user, User):
+        known.setdefault(user.name, user)
+    facts = [facts_of(each) for each in known.values()]
+    if auth_state.is_available():
+        for each in facts:
+            pk = known[each["name"]].pk
+            each["auth_state"] = auth_state.read(pk, each["name"])
     asked = {
         **request_facts(request),
         "method": method or request.method,
@@ -96,6 +104,7 @@ def exchange(
         "users": facts,
     }
     found = ask(asked)
+    keep_saved(found["saved"])
     return Exchanged(
         status=found["status"],
         headers=[(name, value) for name, value in found["headers"]],
@@ -104,6 +113,23 @@ def exchange(
         answer=found["answer"],
         is_signed_out=found["is_signed_out"],
     )
+
+
+def keep_saved(states: dict[str, Any]) -> None:
+    """Store auth state that the class has saved by `user.save_auth_state()`.
+
+    The class has finished by then, so what can't be stored is logged and left out.
+    """
+    for user in User.objects.filter(name__in=states) if states else ():
+        try:
+            answer = Answer.read({"name": user.name, "auth_state": states[user.name]})
+            auth_state.save(user.pk, answer.auth_state)
+        except Refusal as problem:
+            logger.error(
+                "auth state that the authenticator saved can't be stored",
+                user=user.name,
+                problem=problem.message,
+            )
 
 
 def ask(asked: dict[str, Any], call: str = "respond") -> Any:

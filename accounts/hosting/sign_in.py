@@ -25,6 +25,7 @@ from accounts.hosting.requests import (
     accounts_of,
     ask,
     facts_of,
+    keep_saved,
     request_facts,
 )
 from accounts.models import User
@@ -39,7 +40,8 @@ def settle_answer(
 
     The class prepares a new account first (`add_user`), so that an account that it
     can't prepare does not exist afterwards. Raises `ClassFailed` then, and a `Refusal`
-    if the answer contains what can't be stored.
+    if the answer contains what can't be stored. As in JupyterHub, nothing is prepared
+    for a name that the class's own handler has given without `get_authenticated_user`.
     """
     name = answer["name"]
     if name in settings.HUB.blocked_users or not is_valid_name(name):
@@ -51,12 +53,13 @@ def settle_answer(
         if not makes_account:
             return None
         # JupyterHub's own method only admits accounts, which the host knows anyway.
-        if "add_user" in description().overrides:
+        if answer.get("adds_user"):
             facts = {"name": name, "admin": bool(found.admin)}
-            client.call("add_user", {"user": facts})
+            client.call("add_user", {"user": facts, "by": answer.get("by", 0)})
     elif not user.is_active:
         return None
     user = apply_answer(found, by=Actor("system", "sign-in", None, address))
+    keep_saved(answer.get("saved", {}))
     return user if user.is_active else None
 
 

@@ -41,3 +41,9 @@ def host(hosting: Hosting) -> Iterator[Any]:
     """Return a function that runs the class of a configuration in this process."""
     with ExitStack() as stack:
         yield lambda text: stack.enter_context(hosting.here(text))
+
+
+@pytest.fixture
+def own_paths(settings: Any) -> None:
+    """Have the paths of the class's own handlers answered in this process."""
+    settings.ROOT_URLCONF = "tests.hosting.urls"

@@ -10,6 +10,7 @@ from allauth.core.context import request_context
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.test import RequestFactory
 
+from accounts import auth_state
 from accounts.adapter import PROVEN_AT
 from accounts.models import User
 from tests.factories import make_user
@@ -155,3 +156,157 @@ def test_names_that_get_no_account(host, browser, name):
 
     assert signed_in(browser) == ""
     assert not User.objects.exists()
+
+
+# What a class's own handlers do besides
+
+
+HEADER = """
+from jupyterhub.auth import Authenticator, LocalAuthenticator
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.handlers.login import LogoutHandler
+c = get_config()
+
+class Named(BaseHandler):
+    async def get(self):
+        user = self.user_from_username(self.get_argument("name"))
+        self.set_login_cookie(user)
+        self.redirect("/hub/token")
+
+class Checked(BaseHandler):
+    async def get(self):
+        await self.login_user({"username": self.get_argument("name")})
+        self.redirect("/hub/token")
+
+class Header(LocalAuthenticator):
+    def get_handlers(self, app):
+        return [("/login", Named), ("/checked", Checked)]
+
+    async def authenticate(self, handler, data):
+        return data["username"]
+
+c.JupyterHub.authenticator_class = Header
+c.Authenticator.allow_all = True
+"""
+UNKNOWN = "nobody-of-this-system"
+
+
+def test_a_name_alone_needs_no_account_of_the_system(host, browser):
+    host(HEADER)
+
+    assert browser.get(f"/hub/login?name={UNKNOWN}").status_code == 302
+    assert signed_in(browser) == UNKNOWN
+
+
+def test_a_person_whom_the_class_has_checked_needs_one(host, browser, own_paths):
+    host(HEADER)
+
+    assert browser.get(f"/hub/checked?name={UNKNOWN}").status_code == 500
+    assert not User.objects.exists()
+
+
+def test_an_account_is_prepared_by_the_class_whose_handler_signs_in(
+    host, browser, own_paths
+):
+    joined = """
+class First(Authenticator):
+    def add_user(self, user):
+        raise KeyError("not mine")
+
+class Second(Authenticator):
+    def add_user(self, user):
+        if user.name != "grace":
+            raise KeyError(user.name)
+
+    async def authenticate(self, handler, data):
+        return data["username"]
+
+class Joined(Authenticator):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.both = First(parent=self), Second(parent=self)
+
+    def get_handlers(self, app):
+        return [
+            (f"/{number}", type("Own", (Checked,), {"authenticator": each}))
+            for number, each in enumerate(self.both)
+        ]
+
+c.JupyterHub.authenticator_class = Joined
+"""
+    host(HEADER + joined)
+
+    assert browser.get("/hub/1?name=ada").status_code == 500
+    assert browser.get("/hub/1?name=grace").status_code == 302
+    assert signed_in(browser) == "grace"
+
+
+SAVING = """
+class Note(BaseHandler):
+    async def get(self):
+        user = self.find_user("grace")
+        state = await user.get_auth_state() or {}
+        state["notes"] = state.get("notes", 0) + 1
+        await user.save_auth_state(state)
+        self.finish(state)
+
+class Signs(BaseHandler):
+    async def get(self):
+        user = await self.login_user({"username": "grace"})
+        await user.save_auth_state({"from": "handler"})
+        self.redirect("/hub/token")
+
+class Forgets(LogoutHandler):
+    async def handle_logout(self):
+        user = self.current_user or self.find_user("grace")
+        if user is None:
+            return
+        state = await user.get_auth_state()
+        state["notes"] = 0
+        await user.save_auth_state(state)
+
+class Saving(Authenticator):
+    def get_handlers(self, app):
+        return [("/note", Note), ("/signs", Signs), ("/logout", Forgets)]
+
+    async def authenticate(self, handler, data):
+        return {"name": data["username"], "auth_state": {"from": "class"}}
+
+c.JupyterHub.authenticator_class = Saving
+c.Authenticator.enable_auth_state = True
+"""
+
+
+def test_what_handlers_save_about_a_person_is_stored(
+    host, browser, own_paths, monkeypatch
+):
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", "6b" * 32)
+    host(HEADER + SAVING)
+
+    assert browser.get("/hub/signs").status_code == 302
+    grace = User.objects.get()
+    assert auth_state.read(grace.pk, "grace") == {"from": "handler"}
+
+    for number in (1, 2):
+        assert browser.get("/hub/note").json()["notes"] == number
+    assert auth_state.read(grace.pk, "grace") == {"from": "handler", "notes": 2}
+
+    browser.get("/hub/logout")
+    assert signed_in(browser) == ""
+    assert auth_state.read(grace.pk, "grace") == {"from": "handler", "notes": 0}
+
+
+def test_what_can_not_be_kept_does_not_prevent_signing_out(
+    host, browser, own_paths, caplog
+):
+    config = HEADER + SAVING
+    host(config.replace("enable_auth_state = True", "enable_auth_state = False"))
+    make_user("grace")
+    browser.force_login(User.objects.get())
+
+    page = browser.get("/hub/note")
+
+    assert page.json() == {"notes": 1}
+    assert any("can't be stored" in each for each in caplog.messages)
+    browser.get("/hub/logout")
+    assert signed_in(browser) == ""

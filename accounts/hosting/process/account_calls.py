@@ -25,7 +25,6 @@ async def refresh_user(hosted: Hosted, asked: Facts) -> Facts:
     """
     hosted.put_users(())
     user = hosted.put_user(asked["user"])
-    kept = user.auth_state
     handler = _handler(hosted, user, asked.get("request"))
     found = await maybe_future(hosted.authenticator.refresh_user(user, handler))
     if not found:
@@ -35,8 +34,11 @@ async def refresh_user(hosted: Hosted, asked: Facts) -> Facts:
         # As in JupyterHub, a refresh can't change the name.
         answer = answer_of(hosted.authenticator, {**found, "name": user.name})
         if "auth_state" not in found:
-            del answer["auth_state"]
-    if user.auth_state != kept and (answer is None or "auth_state" not in answer):
+            # As in JupyterHub, what is kept goes through the hook once more.
+            answer["auth_state"] = user.auth_state
+            if not answer["reconciles"]:
+                del answer["auth_state"]
+    if user.has_saved and (answer is None or "auth_state" not in answer):
         # The class saved it by `user.save_auth_state()`.
         answer = {"name": user.name, **(answer or {}), "auth_state": user.auth_state}
     return {"is_fresh": True, "answer": answer}
@@ -64,9 +66,10 @@ def _handler(hosted: Hosted, user: Any, request: Facts | None) -> Any:
 async def reconcile_auth_state(hosted: Hosted, asked: Facts) -> Any:
     """Return the auth state that the hook makes of the new and the existing one.
 
-    Keys of `asked`: `answer`, and `existing`, which is None if nothing is kept.
+    Keys of `asked`: `answer`, `by` (see `Hosted.authenticators`), and `existing`, which
+    is None if nothing is kept.
     """
-    authenticator = hosted.authenticator
+    authenticator = hosted.authenticators[asked["by"]]
     return await maybe_future(
         authenticator.reconcile_auth_state_hook(
             authenticator, asked["answer"], asked["existing"]

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from urllib.parse import urlparse
 import jinja2
 from jupyterhub import orm
 from jupyterhub._data import DATA_FILES_PATH
+from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.login import LoginHandler, LogoutHandler
 from jupyterhub.objects import Hub
 from jupyterhub.user import User, UserDict
@@ -75,12 +77,16 @@ class KnownUser(User):
 
     auth_state: Any = None
     user_info: Any = None
+    # Whether the class or one of its handlers has saved auth state in this call.
+    has_saved = False
 
     async def get_auth_state(self) -> Any:
-        return self.auth_state
+        # A copy, because classes change what they get and then save the result.
+        return deepcopy(self.auth_state)
 
     async def save_auth_state(self, auth_state: Any) -> None:
-        self.auth_state = auth_state
+        self.auth_state = deepcopy(auth_state)
+        self.has_saved = True
 
 
 class KnownUsers(UserDict):
@@ -219,6 +225,31 @@ class Hosted:
     def own_handlers(self) -> list[tuple[Any, ...]]:
         """The class's handlers, with paths below the hub's prefix."""
         return [tuple(each) for each in self.authenticator.get_handlers(self.app)]
+
+    @cached_property
+    def authenticators(self) -> list[Any]:
+        """The class's instance, and others that answer at paths of their own.
+
+        A class that joins several gives each of its handlers the instance that the
+        handler is of. All lanes have the same order.
+        """
+        found = [self.authenticator]
+        for _, handler, *_ in self.own_handlers:
+            own = getattr(handler, "authenticator", None)
+            if isinstance(own, Authenticator) and all(own is not one for one in found):
+                found.append(own)
+        return found
+
+    def number_of(self, authenticator: Any) -> int:
+        """Return the place of an instance among `authenticators`; 0 if it has none."""
+        numbers = enumerate(self.authenticators)
+        return next((n for n, each in numbers if each is authenticator), 0)
+
+    def saved_states(self) -> dict[str, Any]:
+        """Return the auth state that was saved in this call, by the names of users."""
+        return {
+            user.name: user.auth_state for user in self.users.values() if user.has_saved
+        }
 
     def handlers(self) -> list[Any]:
         prefix = self.app.hub_prefix.rstrip("/")

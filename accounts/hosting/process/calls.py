@@ -13,13 +13,13 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.login import LoginHandler
 from jupyterhub.utils import maybe_future
 
 from accounts.hosting.process import account_calls
 from accounts.hosting.process.application import Accounts, Hosted
+from accounts.hosting.process.handlers import is_overridden
 from accounts.hosting.process.requests import Facts, respond
 
 Call = Callable[[Hosted, Facts], Awaitable[Any]]
@@ -62,16 +62,10 @@ async def describe(hosted: Hosted, asked: Facts) -> Facts:
         "auto_login": bool(found.auto_login),
         "request_otp": bool(found.request_otp),
         "otp_prompt": str(found.otp_prompt),
-        "overrides": [
-            name
-            for name in HOOKS
-            if getattr(type(found), name) is not getattr(Authenticator, name)
-        ],
+        "overrides": [name for name in HOOKS if is_overridden(found, name)],
         "allow_existing_users": bool(found.allow_existing_users),
         "changes_passwords": callable(getattr(found, "reset_password", None)),
         "enable_auth_state": bool(found.enable_auth_state),
-        "reconciles_auth_state": getattr(found, "reconcile_auth_state_hook", None)
-        is not None,
         "manage_groups": bool(found.manage_groups),
         "manage_roles": bool(found.manage_roles),
         "reset_managed_roles_on_startup": bool(found.reset_managed_roles_on_startup),
@@ -122,10 +116,13 @@ async def check_allowed(hosted: Hosted, asked: Facts) -> Any:
 
 
 async def add_user(hosted: Hosted, asked: Facts) -> None:
-    """Have the class prepare a new account; an error refuses the account."""
+    """Have the class prepare a new account; an error refuses the account.
+
+    Keys of `asked`: `user` (facts), and `by`, see `Hosted.authenticators`.
+    """
     hosted.put_users(())
     user = hosted.put_user(asked["user"])
-    await maybe_future(hosted.authenticator.add_user(user))
+    await maybe_future(hosted.authenticators[asked["by"]].add_user(user))
 
 
 async def reset_password(hosted: Hosted, asked: Facts) -> Facts:

@@ -9,6 +9,13 @@ becomes an *answer*, which the hub gets with the response:
     roles       as `load_roles`, or None
     auth_state  anything that JSON can hold, or None
     user_info   the same
+    by          the number of the instance that answered, see `Hosted.authenticators`
+    adds_user   whether that instance prepares new accounts (`add_user`)
+    reconciles  whether it has a hook for new and kept auth state
+    saved       auth state that was saved besides, by the names of users
+
+A handler that knows nothing but a name gives no more than the name, and then JupyterHub
+does not call `add_user` either.
 
 `install` replaces public methods of `BaseHandler`, from which all handlers inherit.
 """
@@ -18,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from jupyterhub.auth import Authenticator
 from jupyterhub.handlers.base import BaseHandler
 from tornado.web import HTTPError
 
@@ -83,6 +91,8 @@ async def auth_to_user(handler: Any, authenticated: Any, user: Any = None) -> An
         authenticated = {"name": authenticated}
     authenticator = handler.authenticator
     answer = answer_of(authenticator, authenticated)
+    answer["by"] = handler.app.hosted.number_of(authenticator)
+    answer["adds_user"] = is_overridden(authenticator, "add_user")
     if user is not None and answer["name"] != user.name:
         raise ValueError(f"Username doesn't match! {answer['name']} != {user.name}")
     exchange_of(handler).answer = answer
@@ -92,8 +102,15 @@ async def auth_to_user(handler: Any, authenticated: Any, user: Any = None) -> An
         user.admin = answer["admin"]
     user.user_info = answer["user_info"]
     await user.save_auth_state(answer["auth_state"])
+    # What is saved after this replaces the answer's.
+    user.has_saved = False
     handler.db.commit()
     return user
+
+
+def is_overridden(authenticator: Any, method: str) -> bool:
+    """Return whether a class has a method of its own in place of JupyterHub's."""
+    return getattr(type(authenticator), method) is not getattr(Authenticator, method)
 
 
 def answer_of(authenticator: Any, authenticated: dict[str, Any]) -> dict[str, Any]:
@@ -119,6 +136,9 @@ def answer_of(authenticator: Any, authenticated: dict[str, Any]) -> dict[str, An
         "roles": roles,
         "auth_state": authenticated.get("auth_state") if keeps else None,
         "user_info": authenticated.get("user_info"),
+        "reconciles": bool(
+            keeps and getattr(authenticator, "reconcile_auth_state_hook", None)
+        ),
     }
 
 

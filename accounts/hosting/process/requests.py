@@ -94,7 +94,8 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
     `protocol`, `current_user` (a name), `xsrf`, `users` (facts, see `Hosted`).
     Keys of the result: `status`, `reason`, `headers` (pairs), `body` (base64),
     `page` (a page that the hub shows itself, see `handlers.PAGES`), `answer` (of whom
-    the class has signed in, see `handlers`), `is_signed_out`.
+    the class has signed in, see `handlers`), `is_signed_out`, `saved` (auth state by
+    the names of users, if nobody signs in).
     """
     hosted.put_users(asked.get("users", ()))
     exchange = Exchange(
@@ -111,6 +112,10 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
         exchange.page = {"template": "error"}
     # A handler that fails afterwards has signed nobody in.
     is_signed_in = exchange.is_signed_in and recorder.status < 400
+    answer = exchange.answer if is_signed_in else None
+    saved = hosted.saved_states()
+    if answer is not None:
+        answer["saved"], saved = saved, {}
     return {
         "status": recorder.status,
         "reason": recorder.reason,
@@ -122,8 +127,9 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
         ],
         "body": b64encode(bytes(recorder.body)).decode(),
         "page": exchange.page,
-        "answer": exchange.answer if is_signed_in else None,
+        "answer": answer,
         "is_signed_out": exchange.is_signed_out,
+        "saved": saved,
     }
 
 

@@ -179,7 +179,7 @@ def web_for_many(
         )
         hub.declare(
             "c.JupyterHub.load_roles = [{'name': 'operator', 'services': ['op'], "
-            "'scopes': ['admin:users', 'list:users']}, "
+            "'scopes': ['admin:users', 'list:users', 'admin:auth_state']}, "
             "{'name': 'user', 'scopes': ['self', 'admin:auth_state!user']}]"
         )
         hub.start("web", "--prepare")

@@ -106,6 +106,17 @@ c.Authenticator.allow_all = True
         chained.session.headers["X-Forwarded-For"] = "198.51.100.7"
         assert chained.get("/hub/login").status_code == 401
 
+    def test_a_local_class_needs_no_account_of_the_system_for_a_header(
+        self, host: Callable[[str], HostingHub]
+    ) -> None:
+        local = "RemoteUserLocalAuthenticator"
+        config = self.CONFIG.replace("RemoteUserAuthenticator", local)
+        browser = Fronted(host(config.format(name="REMOTE_USER")))
+        browser.session.headers["REMOTE_USER"] = "nobody-of-this-system"
+
+        assert path_of(browser.get("/hub/token")) == "/hub/token"
+        assert browser.name == "nobody-of-this-system"
+
     def test_blocked_and_deactivated_people_stay_out(
         self, host: Callable[[str], HostingHub]
     ) -> None:

@@ -12,7 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.accounts.redirect.conftest import NEWEST, OLDEST, Browser, path_of, text_of
+from tests.accounts.redirect.conftest import (
+    NEWEST,
+    OLDEST,
+    OPERATOR,
+    Browser,
+    path_of,
+    text_of,
+)
 from tests.accounts.redirect.provider import Provider
 from tests.hubsite.conftest import wait_until
 
@@ -451,7 +458,9 @@ class TestShapes:
         assert me is not None
         assert (me["name"], me["admin"]) == ("grace", True)
 
-        # The class's own way of signing out has the person's auth state.
+        # The class's own way of signing out empties the person's auth state.
         browser.get("/hub/logout")
         assert browser.name == ""
         assert provider.revoked
+        kept = browser.hub.get("api/users/grace", OPERATOR)["auth_state"]
+        assert kept["tokens"] == {}
