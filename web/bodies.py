@@ -3,7 +3,8 @@
 A small body is read from every client. A larger one is read only if the request has
 valid credentials, and if there is memory for it. At most `LARGE_BODIES` bodies of full
 size are in memory at once, at most one of each caller. A further one waits and is not
-read meanwhile.
+read meanwhile. Large parts are received in turn, with a pause after each, so that the
+event loop has time for other requests.
 
 Views that need less than the general limit state their own, with `limits_bodies`. A
 body that is longer is refused before it is read.
@@ -35,6 +36,10 @@ SMALL = 64 * 1024
 LARGE_BODIES = 4
 # The memory for bodies of views with a limit of their own, for all callers and for one.
 OPEN_MEMORY, OPEN_MEMORY_EACH = 8 * 1024 * 1024, 1024 * 1024
+
+# A part of this size, in bytes, takes a turn of so many seconds. The loop needs a tenth
+# of that to receive the largest part, which has 256 KB.
+LARGE_PART, TURN = 16 * 1024, 0.002
 
 MARK = "accepts_bodies"
 LIMITS = "limits_bodies"
@@ -121,6 +126,7 @@ class BodyReader:
         self.memory = Memory(largest * LARGE_BODIES, largest)
         # Apart from the other, so that strangers can't use that up.
         self.open_memory = Memory(OPEN_MEMORY, OPEN_MEMORY_EACH)
+        self.turns = asyncio.Lock()
 
     @asynccontextmanager
     async def read(
@@ -190,6 +196,7 @@ class BodyReader:
                     if not message.get("more_body"):
                         is_whole = True
                         break
+                    await self.take_turn(len(parts[-1]))
                     if size - step > self.largest // 4:
                         step = size
                         timer.reschedule(loop.time() + self.seconds)
@@ -200,6 +207,12 @@ class BodyReader:
         if size > largest:
             raise too_large(largest)
         return b"".join(parts), is_whole
+
+    async def take_turn(self, size: int) -> None:
+        """Wait until other requests had time, if a part was large."""
+        if size >= LARGE_PART:
+            async with self.turns:
+                await asyncio.sleep(TURN)
 
     async def require_credentials(self, environ: Environ) -> None:
         if not await self.is_identified(environ):

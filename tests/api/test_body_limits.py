@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from accounts.models import User
 from accounts.naming import MOST_NAMED
 from api.bodies import LARGEST_WITH_NAMES, USUAL, USUAL_VALUES, VALUES_WITH_SCOPES
 from api.openapi.schema import description
-from api.parsers import JSONParser
+from api.parsers import PIECE, JSONParser
 from scopes.grammar import LARGEST_WITH_SCOPES, MAX_SCOPE_LENGTH, MAX_SCOPES
 from scopes.refusals import Invalid
 from tests.conftest import API, BearerClient
@@ -161,3 +162,25 @@ def test_a_body_of_too_many_values_is_not_parsed(
 
     with pytest.raises(Invalid, match="values"):
         JSONParser().parse(BytesIO(body.encode()))
+
+
+class Body(bytes):
+    """A body that notes how many bytes are searched at a time, and up to where."""
+
+    most = end = 0
+
+    def count(self, part: Any, start: Any = 0, end: Any = None, /) -> int:
+        end = len(self) if end is None else end
+        self.most, self.end = max(self.most, end - start), max(self.end, end)
+        return super().count(part, start, end)
+
+
+def test_values_are_counted_in_pieces_and_not_beyond_the_limit() -> None:
+    # No other thread runs while one piece is counted.
+    body = Body(b"[" + b"1," * (2 * USUAL_VALUES) + b"1]")
+
+    with pytest.raises(Invalid, match="values"):
+        JSONParser().parse(SimpleNamespace(read=lambda: body))
+
+    assert body.most <= PIECE
+    assert body.end <= 2 * USUAL_VALUES + PIECE

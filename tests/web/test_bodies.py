@@ -15,6 +15,7 @@ from hubsite.asgi import is_identified
 from tests.factories import make_token
 from web.asgi import Application
 from web.bodies import (
+    LARGE_PART,
     SMALL,
     BodyReader,
     ClientGoneError,
@@ -247,6 +248,30 @@ def test_the_address_of_leaked_tokens_has_a_limit_of_its_own() -> None:
 
 
 # Refused bodies
+
+
+def test_large_parts_of_many_bodies_are_received_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("web.bodies.TURN", 3600.0)
+    large = [Client([b"x" * LARGE_PART] * 9) for _ in range(4)]
+    small = Client([b"x" * (LARGE_PART - 1)] * 9)
+
+    async def some_time() -> int:
+        bodies = reader()
+        tasks = [
+            asyncio.create_task(read(bodies, client, 9 * LARGE_PART))
+            for client in large
+        ]
+        body = await asyncio.wait_for(read(bodies, small, 9 * LARGE_PART), 10)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return len(body)
+
+    assert asyncio.run(some_time()) == 9 * (LARGE_PART - 1)
+    # One takes its turn, and the others wait before their next part.
+    assert {client.read for client in large} == {LARGE_PART}
 
 
 def test_many_refused_bodies_are_discarded_slowly(
