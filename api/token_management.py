@@ -37,20 +37,22 @@ from scopes.access import Target
 from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Forbidden, Invalid, NotFound
 from tokens import activity
-from tokens.actions import (
+from tokens.actions.changes import (
     change_scopes,
-    disable_tokens,
-    enable_tokens,
     extend_token,
-    freeze_tokens,
     is_widened,
     narrow_token,
     rename_token,
-    revoke_token,
-    rotate_token,
     set_limits,
+)
+from tokens.actions.pausing import (
+    disable_tokens,
+    enable_tokens,
+    freeze_tokens,
     unfreeze_tokens,
 )
+from tokens.actions.revocation import revoke_token
+from tokens.actions.rotation import rotate_token
 from tokens.lists import CHOICES, TokenFilterForm
 from tokens.models import APIToken, Purpose
 from tokens.states import STATES, state_of

@@ -49,7 +49,8 @@ from scopes.grammar import LARGEST_WITH_SCOPES
 from scopes.refusals import Forbidden, Invalid, NotFound
 from servers.rights import user_target
 from tokens import activity
-from tokens.actions import issue_token, revoke_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.revocation import revoke_token
 from tokens.authentication import TokenAuthentication
 from tokens.clients import Client, describe
 from tokens.models import APIToken

@@ -41,7 +41,7 @@ from audit import uses  # noqa: E402
 from audit.models import Actor, Event, Seal  # noqa: E402
 from audit.sealing import seal_events  # noqa: E402
 from scopes.definitions import DEFAULT_ROLES  # noqa: E402
-from tokens.actions import issue_token  # noqa: E402
+from tokens.actions.issuing import issue_token  # noqa: E402
 
 CHUNK = 5_000
 CALLS, ROUNDS = 300, 7

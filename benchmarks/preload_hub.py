@@ -24,7 +24,7 @@ from django.utils import timezone  # noqa: E402
 
 from accounts.models import Group, Role, User  # noqa: E402
 from audit.models import Actor  # noqa: E402
-from tokens.actions import issue_token  # noqa: E402
+from tokens.actions.issuing import issue_token  # noqa: E402
 from tokens.models import APIToken  # noqa: E402
 
 CHUNK = 5000

@@ -30,7 +30,7 @@ from database.batches import batches
 from database.locks import delete_all, locked
 from oauth.models import DeviceRequest, OAuthCode
 from servers.models import ACTIVE, Server, ServerEvent, ShareCode
-from tokens.actions import purge_expired
+from tokens.actions.revocation import purge_expired
 from tokens.leaks import purge_reports
 from tokens.notices import purge_notices
 from tokens.policy_actions import apply_policies

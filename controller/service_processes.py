@@ -33,7 +33,8 @@ from controller.shutdown import die_with
 from database.backoff import Backoff
 from oauth.actions import PREFIX, update_clients
 from services.models import Service
-from tokens.actions import issue_token, revoke_tokens
+from tokens.actions.issuing import issue_token
+from tokens.actions.revocation import revoke_tokens
 from tokens.models import APIToken, CreatedVia
 from web.hosts import public_origin, public_url, service_origin, service_path
 

@@ -13,7 +13,7 @@ from accounts.adapter import SESSION_ID, SESSION_ID_COOKIE, set_session_id_cooki
 from accounts.models import User
 from audit.models import Actor
 from tokens import activity
-from tokens.actions import revoke_tokens
+from tokens.actions.revocation import revoke_tokens
 from tokens.models import APIToken
 from web.cookies import values_of
 

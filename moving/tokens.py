@@ -32,7 +32,7 @@ from scopes.definitions import INHERIT
 from scopes.grammar import MAX_SCOPES
 from services.models import Service
 from tokens import jupyterhub_digests
-from tokens.actions import MAX_NOTE_LENGTH
+from tokens.actions.values import MAX_NOTE_LENGTH
 from tokens.imported import find_imported, source_of, unclaimed_id
 from tokens.models import APIToken, CreatedVia, Purpose
 

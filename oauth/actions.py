@@ -29,7 +29,9 @@ from scopes.grammar import check_scopes
 from scopes.refusals import Invalid, NotFound
 from services.models import Service
 from tokens import keys
-from tokens.actions import import_token, issue_token, revoke_tokens
+from tokens.actions.importing import import_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.revocation import revoke_tokens
 from tokens.models import APIToken, CreatedVia
 from tokens.verification import proves
 from web.hosts import service_origin, service_path

@@ -25,7 +25,8 @@ from database.locks import delete_all, keep
 from oauth.models import DEVICE_LENGTH, DeviceRequest
 from scopes.refusals import Busy, NotFound
 from tokens import keys, policy
-from tokens.actions import check_expires_in, check_token_scopes, issue_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.values import check_expires_in, check_token_scopes
 from tokens.models import APIToken, CreatedVia
 
 # Seconds in which a person has to decide.

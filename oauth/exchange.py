@@ -35,7 +35,7 @@ from scopes.grammar import check_scopes
 from scopes.refusals import Busy, Invalid, Refusal
 from services.models import Service
 from tokens import clients
-from tokens.actions import issue_token
+from tokens.actions.issuing import issue_token
 from tokens.models import APIToken, CreatedVia, PreviousSecret, TokenExchange
 from tokens.verification import Bearer, verify
 

@@ -15,7 +15,7 @@ from scopes.access import Identity, expand
 from scopes.grammar import describe
 from scopes.refusals import Refusal
 from tokens import presets
-from tokens.actions import check_token_scopes
+from tokens.actions.values import check_token_scopes
 from tokens.forms import ExpiryFields
 
 # The first one is selected.

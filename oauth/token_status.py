@@ -31,7 +31,8 @@ from oauth.metadata import issuer_of
 from oauth.models import OAuthClient
 from oauth.validator import actor_of
 from scopes.access import Target
-from tokens.actions import end_earlier_secret, revoke_tokens
+from tokens.actions.revocation import revoke_tokens
+from tokens.actions.rotation import end_earlier_secret
 from tokens.authentication import HEADER
 from tokens.models import APIToken, PreviousSecret
 from tokens.networks import WrongNetwork

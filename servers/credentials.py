@@ -25,7 +25,9 @@ from scopes.access import Identity, cut_down, expand
 from scopes.grammar import check_scopes
 from scopes.refusals import Conflict, Invalid
 from servers.models import Server
-from tokens.actions import import_token, issue_token, revoke_tokens
+from tokens.actions.importing import import_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.revocation import revoke_tokens
 from tokens.models import APIToken, CreatedVia, Purpose
 from tokens.verification import verify
 

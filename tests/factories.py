@@ -16,7 +16,8 @@ from oauth.models import OAuthClient
 from scopes.definitions import DEFAULT_ROLES
 from servers.models import Server, Share
 from services.models import Service
-from tokens.actions import import_token, issue_token
+from tokens.actions.importing import import_token
+from tokens.actions.issuing import issue_token
 from tokens.models import APIToken
 
 BY = Actor.system("tests")

@@ -29,14 +29,9 @@ from scopes.access import Access
 from scopes.definitions import INHERIT
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tokens import policy
-from tokens.actions import (
-    change_scopes,
-    check_expires_in,
-    check_note,
-    check_token_scopes,
-    extend_token,
-    issue_token,
-)
+from tokens.actions.changes import change_scopes, extend_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.values import check_expires_in, check_note, check_token_scopes
 from tokens.models import APIToken, CreatedVia, TokenRequest
 
 State = TokenRequest.State

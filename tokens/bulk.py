@@ -18,13 +18,13 @@ from django.utils import timezone
 from audit.models import Actor
 from database.batches import give_way
 from scopes.refusals import Conflict, Refusal
-from tokens.actions import (
+from tokens.actions.pausing import (
     disable_tokens,
     enable_tokens,
     freeze_tokens,
-    remove_tokens,
     unfreeze_tokens,
 )
+from tokens.actions.revocation import remove_tokens
 from tokens.models import APIToken, BulkChange
 
 # Tokens that one transaction changes.

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from scopes.definitions import NO_SCOPE
 from scopes.grammar import describe
-from tokens.actions import MAX_NOTE_LENGTH
+from tokens.actions.values import MAX_NOTE_LENGTH
 from tokens.forms import ExpiryFields, words_of
 from tokens.least_privilege import scopes_within
 from tokens.models import APIToken

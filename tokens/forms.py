@@ -19,7 +19,7 @@ from scopes.definitions import METASCOPES, SCOPES
 from scopes.grammar import KINDS, RawScope
 from scopes.refusals import Refusal
 from tokens import presets
-from tokens.actions import MAX_NOTE_LENGTH, check_token_scopes
+from tokens.actions.values import MAX_NOTE_LENGTH, check_token_scopes
 from tokens.scope_picker import offer
 
 DEFAULT_NOTE = "Requested via token page"

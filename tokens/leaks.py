@@ -42,11 +42,9 @@ from database.notifications import announce
 from database.statements import insert
 from scopes.refusals import Busy, Unavailable
 from tokens import digests, format, imported, keys, verification
-from tokens.actions import (
-    MIN_IMPORTED_LENGTH,
-    end_earlier_secret,
-    revoke_tokens,
-)
+from tokens.actions.importing import MIN_IMPORTED_LENGTH
+from tokens.actions.revocation import revoke_tokens
+from tokens.actions.rotation import end_earlier_secret
 from tokens.models import APIToken, Leak, LeakReport, PreviousSecret
 from tokens.notices import FIRST_RETRY, LAST_RETRY, message, recipients, rendered
 from web.hooks import Hook

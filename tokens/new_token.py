@@ -23,7 +23,7 @@ from scopes.access import Access, Identity, token_access
 from scopes.definitions import INHERIT
 from scopes.refusals import Refusal
 from tokens import approvals, presets
-from tokens.actions import issue_token
+from tokens.actions.issuing import issue_token
 from tokens.forms import (
     DEFAULT_NOTE,
     FilteredScopeForm,

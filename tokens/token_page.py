@@ -21,17 +21,15 @@ from audit.models import Event
 from scopes.definitions import INHERIT
 from scopes.refusals import Refusal
 from tokens import activity, approvals
-from tokens.actions import (
+from tokens.actions.changes import (
     change_scopes,
-    disable_tokens,
-    enable_tokens,
     extend_token,
     narrow_token,
     rename_token,
-    rotate_token,
     set_limits,
-    unfreeze_tokens,
 )
+from tokens.actions.pausing import disable_tokens, enable_tokens, unfreeze_tokens
+from tokens.actions.rotation import rotate_token
 from tokens.change_forms import (
     ChangeForm,
     ExpiryForm,

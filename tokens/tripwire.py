@@ -13,7 +13,7 @@ from django.utils import timezone
 from audit.actions import record
 from audit.models import Actor
 from tokens import notices
-from tokens.actions import freeze_tokens
+from tokens.actions.pausing import freeze_tokens
 from tokens.models import APIToken, PreviousSecret, TokenNotice
 from web.hooks import Hook
 

@@ -16,12 +16,8 @@ from accounts.mixins import ScopeRequiredMixin
 from accounts.models import User
 from scopes.refusals import Refusal
 from tokens import activity, approvals, clients, notices
-from tokens.actions import (
-    disable_tokens,
-    enable_tokens,
-    remove_tokens,
-    revoke_token,
-)
+from tokens.actions.pausing import disable_tokens, enable_tokens
+from tokens.actions.revocation import remove_tokens, revoke_token
 from tokens.authorized_apps import applications
 from tokens.leaks import unseen_by
 from tokens.lists import TokenFilterForm

@@ -49,7 +49,7 @@ from servers.actions import stop_servers_of
 from servers.models import Server
 from servers.names import is_server_name
 from services.models import Service
-from tokens.actions import import_token
+from tokens.actions.importing import import_token
 from tokens.models import APIToken
 
 BY = Actor.system("config")

@@ -14,7 +14,7 @@ from tests.admin.conftest import text
 from tests.admin.test_tokens import choose
 from tests.factories import BY, make_token, make_user
 from tokens import bulk
-from tokens.actions import disable_tokens, enable_tokens
+from tokens.actions.pausing import disable_tokens, enable_tokens
 from tokens.models import APIToken, BulkChange
 
 pytestmark = pytest.mark.django_db

@@ -15,7 +15,7 @@ from django.utils import timezone
 from tests.admin.conftest import rows, text
 from tests.factories import BY, make_group, make_role, make_service, make_token
 from tokens import policy
-from tokens.actions import rotate_token
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken, CreatedVia, TokenExchange, TokenPolicy
 from tokens.states import STATES
 

@@ -13,7 +13,7 @@ from accounts.models import User
 from tests.conftest import API, BearerClient
 from tests.factories import BY, make_token
 from tokens import rates
-from tokens.actions import set_limits
+from tokens.actions.changes import set_limits
 from tokens.models import APIToken, TokenRate
 
 pytestmark = pytest.mark.django_db

@@ -15,12 +15,11 @@ from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Forbidden
 from tests.factories import BY, make_service, make_token, make_user
-from tokens.actions import (
+from tokens.actions.changes import extend_token, set_limits
+from tokens.actions.pausing import (
     disable_tokens,
     enable_tokens,
-    extend_token,
     freeze_tokens,
-    set_limits,
     unfreeze_tokens,
 )
 from tokens.models import APIToken

@@ -67,8 +67,13 @@ def test_too_many_scopes_are_refused_before_any_is_expanded(
     def expand(*_: object, **__: object) -> None:
         raise AssertionError("nothing is expanded of what is refused for its size")
 
-    for room in ("tokens.actions", "sharing.actions", "services.actions"):
-        monkeypatch.setattr(f"{room}.expand", expand)
+    for module in (
+        "tokens.actions.values",
+        "tokens.actions.changes",
+        "sharing.actions",
+        "services.actions",
+    ):
+        monkeypatch.setattr(f"{module}.expand", expand)
     reply = act(admin, many())
 
     assert reply.status_code == 400

@@ -12,7 +12,7 @@ from accounts.models import User
 from audit.models import Actor
 from tests.conftest import API, BearerClient
 from tests.factories import make_role, make_service, make_token, make_user
-from tokens.actions import freeze_tokens
+from tokens.actions.pausing import freeze_tokens
 from tokens.models import (
     APIToken,
     Leak,

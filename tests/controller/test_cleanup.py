@@ -25,7 +25,7 @@ from oauth.models import DeviceRequest, OAuthCode
 from servers.models import Server, ServerEvent, ShareCode
 from tests.controller.site import Site, until
 from tests.factories import make_client, make_server, make_token, make_user, make_users
-from tokens.actions import purge_expired
+from tokens.actions.revocation import purge_expired
 from tokens.leaks import purge_reports
 from tokens.models import APIToken, LeakReport, TokenDay, TokenNotice
 from tokens.notices import purge_notices

@@ -34,7 +34,7 @@ from scopes.refusals import Invalid
 from servers import actions as servers
 from servers.models import Server
 from tests import factories
-from tokens import actions as tokens
+from tokens.actions import pausing, revocation
 from tokens.models import APIToken
 
 BY = Actor.system("test")
@@ -170,7 +170,7 @@ def stop_as_controller(s: SimpleNamespace) -> int:
 
 def enable(s: SimpleNamespace) -> int:
     plain().update(disabled_at=timezone.now())
-    return tokens.enable_tokens(plain(), by=BY)
+    return pausing.enable_tokens(plain(), by=BY)
 
 
 def activate(s: SimpleNamespace) -> int:
@@ -247,8 +247,8 @@ ACTS: dict[str, tuple[Callable[[SimpleNamespace], object], int]] = {
     "stop servers": (lambda s: servers.stop_servers(Server.objects.all(), by=BY), 3),
     "stop servers at the hub's end": (stop_as_controller, 3),
     "start servers": (start, 3),
-    "revoke tokens": (lambda s: tokens.remove_tokens(plain(), by=BY), 3),
-    "disable tokens": (lambda s: tokens.disable_tokens(plain(), by=BY), 3),
+    "revoke tokens": (lambda s: revocation.remove_tokens(plain(), by=BY), 3),
+    "disable tokens": (lambda s: pausing.disable_tokens(plain(), by=BY), 3),
     "enable tokens": (enable, 3),
     "end clients": (
         lambda s: oauth.delete_clients(OAuthClient.objects.all(), by=BY),

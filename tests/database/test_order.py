@@ -39,8 +39,8 @@ from services.models import Service
 from sharing import actions as sharing
 from tests import factories
 from tests.database.recorder import recorded
-from tokens import actions as tokens
 from tokens import activity
+from tokens.actions import issuing, pausing, revocation
 from tokens.models import APIToken
 
 BY = Actor.system("test")
@@ -293,11 +293,11 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "revoke a share": lambda s: sharing.revoke_share(Share.objects.first(), by=BY),
     "revoke all shares": lambda s: sharing.revoke_shares(s.servers[1], by=BY),
     "revoke codes": lambda s: sharing.revoke_share_codes(s.servers[3], None, by=BY),
-    "issue a token": lambda s: tokens.issue_token(s.alan, by=BY),
-    "revoke a token": lambda s: tokens.revoke_token(s.obtained, by=BY),
-    "revoke tokens": lambda s: tokens.revoke_tokens(APIToken.objects.all(), by=BY),
-    "remove tokens": lambda s: tokens.remove_tokens(APIToken.objects.all(), by=BY),
-    "disable tokens": lambda s: tokens.disable_tokens(APIToken.objects.all(), by=BY),
+    "issue a token": lambda s: issuing.issue_token(s.alan, by=BY),
+    "revoke a token": lambda s: revocation.revoke_token(s.obtained, by=BY),
+    "revoke tokens": lambda s: revocation.revoke_tokens(APIToken.objects.all(), by=BY),
+    "remove tokens": lambda s: revocation.remove_tokens(APIToken.objects.all(), by=BY),
+    "disable tokens": lambda s: pausing.disable_tokens(APIToken.objects.all(), by=BY),
     "issue a code": lambda s: oauth.issue_code(
         s.client, s.grace, redirect_uri="/x", scopes=[], by=BY
     ),

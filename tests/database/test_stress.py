@@ -39,13 +39,9 @@ from sharing import actions as sharing
 from tests.database.sessions import Crowd
 from tests.factories import make_default_roles, make_user
 from tokens import activity
-from tokens.actions import (
-    disable_tokens,
-    enable_tokens,
-    issue_token,
-    remove_tokens,
-    revoke_tokens,
-)
+from tokens.actions.issuing import issue_token
+from tokens.actions.pausing import disable_tokens, enable_tokens
+from tokens.actions.revocation import remove_tokens, revoke_tokens
 from tokens.models import APIToken
 
 # How often each thread does all that it does. Deadlocks show soon where there are any:

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from hubsite.config import secrets
 from tests.factories import BY, make_token, make_user
 from tokens import format, keys, verification
-from tokens.actions import revoke_token
+from tokens.actions.revocation import revoke_token
 from tokens.verification import is_forged, verify
 
 pytestmark = pytest.mark.django_db

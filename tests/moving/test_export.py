@@ -26,7 +26,10 @@ from servers.models import Server
 from tests.factories import make_token
 from tests.jupyterhub_databases import make
 from tests.moving.databases import database, facts, import_file
-from tokens.actions import disable_tokens, revoke_token, rotate_token, set_limits
+from tokens.actions.changes import set_limits
+from tokens.actions.pausing import disable_tokens
+from tokens.actions.revocation import revoke_token
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken
 from tokens.verification import verify
 

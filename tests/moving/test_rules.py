@@ -27,7 +27,9 @@ from servers.models import Server, Share
 from sharing.actions import find_share_code
 from tests.moving.databases import FOLDER, database, facts, import_file
 from tokens import imported
-from tokens.actions import import_token, revoke_token, rotate_token
+from tokens.actions.importing import import_token
+from tokens.actions.revocation import revoke_token
+from tokens.actions.rotation import rotate_token
 from tokens.leaks import Finding, end_leaked, find_leaked, next_report, receive
 from tokens.models import APIToken, CreatedVia, Purpose
 from tokens.verification import find_secret, verify

@@ -31,14 +31,11 @@ from tests.factories import (
     make_token,
 )
 from tokens import digests
-from tokens.actions import (
-    disable_tokens,
-    freeze_tokens,
-    import_token,
-    issue_token,
-    revoke_tokens,
-    rotate_token,
-)
+from tokens.actions.importing import import_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.pausing import disable_tokens, freeze_tokens
+from tokens.actions.revocation import revoke_tokens
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken, CreatedVia, PreviousSecret, Purpose
 from tokens.networks import WrongNetwork
 

@@ -34,7 +34,8 @@ from scopes.refusals import Unavailable
 from services.models import Service
 from tests.factories import make_role, make_token, make_user
 from tests.oauth.conftest import TOKEN, SignIn
-from tokens import actions, leaks
+from tokens import leaks
+from tokens.actions import changes, pausing, revocation, rotation
 from tokens.models import APIToken, CreatedVia
 from tokens.states import in_state
 from tokens.verification import verify
@@ -146,8 +147,8 @@ def test_a_token_for_a_group_covers_none_for_its_members(
 
 
 CHANGES: dict[str, Callable[[APIToken], object]] = {
-    "revoked": lambda parent: actions.revoke_token(parent, by=BY),
-    "disabled": lambda parent: actions.disable_tokens(rows(parent), by=BY),
+    "revoked": lambda parent: revocation.revoke_token(parent, by=BY),
+    "disabled": lambda parent: pausing.disable_tokens(rows(parent), by=BY),
     "frozen": lambda parent: rows(parent).update(frozen_at=timezone.now()),
     "narrowed": lambda parent: rows(parent).update(scopes=["read:users!user"]),
     "limited": lambda parent: rows(parent).update(networks=["192.0.2.0/24"]),
@@ -177,10 +178,10 @@ def test_a_change_of_the_parent_ends_it_at_once(mallory: User, change: str) -> N
 def test_a_parent_that_is_enabled_again_has_its_child_again(mallory: User) -> None:
     parent, secret = make_token(mallory)
     child = narrowed(secret)
-    actions.disable_tokens(rows(parent), by=BY)
+    pausing.disable_tokens(rows(parent), by=BY)
     assert verify(child) is None
 
-    actions.enable_tokens(rows(parent), by=BY)
+    pausing.enable_tokens(rows(parent), by=BY)
 
     assert verify(child)
 
@@ -208,7 +209,7 @@ def test_an_application_keeps_its_narrower_token_to_itself(
     assert not child.access.has("tokens")
     # Ending the application's access ends all of its tokens.
     obtained = APIToken.objects.exclude(client_id="")
-    actions.revoke_token(obtained.get(exchange=None), by=BY)
+    revocation.revoke_token(obtained.get(exchange=None), by=BY)
     assert not obtained.filter(revoked_at=None).exists()
 
 
@@ -607,9 +608,9 @@ def test_a_limit_of_requests_that_the_parent_gets_ends_it(mallory: User) -> None
     child = narrowed(secret)
     assert verify(child)
 
-    actions.set_limits(parent, networks=None, rate_limit=5, by=BY)
+    changes.set_limits(parent, networks=None, rate_limit=5, by=BY)
     assert verify(child) is None
-    actions.set_limits(parent, networks=None, rate_limit=None, by=BY)
+    changes.set_limits(parent, networks=None, rate_limit=None, by=BY)
     assert verify(child)
 
 
@@ -622,11 +623,11 @@ def test_changes_of_many_tokens_reach_what_was_exchanged(
     child = narrowed(secret)
     chosen = APIToken.objects.filter(pk=parent.pk)
     if act == "disable":
-        actions.disable_tokens(chosen, by=BY)
+        pausing.disable_tokens(chosen, by=BY)
     elif act == "freeze":
-        actions.freeze_tokens(chosen, by=BY, reason="odd")
+        pausing.freeze_tokens(chosen, by=BY, reason="odd")
     else:
-        actions.remove_tokens(chosen, by=BY)
+        revocation.remove_tokens(chosen, by=BY)
 
     assert verify(secret) is None and verify(child) is None
     reply = Client().get("/hub/api/user", HTTP_AUTHORIZATION=f"token {child}")
@@ -719,7 +720,7 @@ def test_a_rotation_ends_what_was_exchanged_before(mallory: User, overlap: int) 
     parent, secret = make_token(mallory)
     child = narrowed(secret, expires_in="8640000")
 
-    _, new = actions.rotate_token(parent, by=BY, overlap=overlap)
+    _, new = rotation.rotate_token(parent, by=BY, overlap=overlap)
 
     assert (verify(child) is not None) == (overlap > 0)
     assert verify(narrowed(new))
@@ -729,7 +730,7 @@ def test_a_rotation_ends_what_was_exchanged_before(mallory: User, overlap: int) 
 
 def test_an_earlier_secret_is_exchanged_for_its_own_time_only(mallory: User) -> None:
     parent, secret = make_token(mallory)
-    actions.rotate_token(parent, by=BY, overlap=600)
+    rotation.rotate_token(parent, by=BY, overlap=600)
 
     child = narrowed(secret, expires_in="8640000")
 
@@ -741,7 +742,7 @@ def test_an_earlier_secret_is_exchanged_for_its_own_time_only(mallory: User) -> 
 def test_a_leaked_earlier_secret_ends_what_was_exchanged_for_it(mallory: User) -> None:
     parent, secret = make_token(mallory)
     before = narrowed(secret)
-    _, new = actions.rotate_token(parent, by=BY, overlap=600)
+    _, new = rotation.rotate_token(parent, by=BY, overlap=600)
     during, with_new = narrowed(secret), narrowed(new, expires_in="7200")
 
     leaks.receive([leaks.Finding(secret)], address="192.0.2.1")
@@ -777,10 +778,10 @@ def test_a_rotation_at_the_same_moment_counts() -> None:
     assert found
 
     def rotate() -> None:
-        actions.rotate_token(parent, by=BY, overlap=0)
+        rotation.rotate_token(parent, by=BY, overlap=0)
         connection.close()
 
-    rotation = threading.Thread(target=rotate)
+    thread = threading.Thread(target=rotate)
     # SQLite in memory does not wait for locks.
     waits = connection.vendor != "sqlite" or not connection.is_in_memory_db()
     with transaction.atomic():
@@ -788,12 +789,12 @@ def test_a_rotation_at_the_same_moment_counts() -> None:
             parent, ["read:users!user"], None, public_id=found.public_id, by=BY
         )
         if waits:
-            rotation.start()
+            thread.start()
             # Nothing depends on this time: the rotation waits for this transaction.
-            rotation.join(0.5)
+            thread.join(0.5)
     if not waits:
-        rotation.start()
-    rotation.join()
+        thread.start()
+    thread.join()
 
     assert verify(secret) is None
     assert verify(child) is None

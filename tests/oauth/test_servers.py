@@ -17,7 +17,7 @@ from servers.credentials import Requested
 from servers.models import Server
 from tests.factories import make_server, make_share
 from tests.oauth.conftest import SignIn
-from tokens.actions import revoke_tokens
+from tokens.actions.revocation import revoke_tokens
 from tokens.models import APIToken
 from tokens.verification import verify
 

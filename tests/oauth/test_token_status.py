@@ -32,7 +32,8 @@ from tests.factories import (
     make_token,
 )
 from tests.oauth.conftest import SECRET, SignIn
-from tokens.actions import disable_tokens, rotate_token
+from tokens.actions.pausing import disable_tokens
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken
 from tokens.verification import verify
 

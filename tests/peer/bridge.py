@@ -37,7 +37,7 @@ from servers.actions import know_default_server, stop_servers  # noqa: E402
 from servers.models import Server, Share, ShareCode  # noqa: E402
 from services.models import Service  # noqa: E402
 from sharing import actions as sharing  # noqa: E402
-from tokens import actions as tokens  # noqa: E402
+from tokens.actions import importing, issuing, values  # noqa: E402
 from tokens.models import APIToken  # noqa: E402
 
 BY = Actor.system("peer")
@@ -319,13 +319,13 @@ def delete(obj):
 def new_token(owner, options):
     options = dict(options)
     options["note"] = options.get("note") or ""
-    _, secret = tokens.issue_token(owner, by=BY, **options)
+    _, secret = issuing.issue_token(owner, by=BY, **options)
     return secret
 
 
 def adopt_token(owner, secret, client_id):
     """Store a secret that others brought, as one that an OAuth client obtained."""
-    token = tokens.import_token(owner, secret, by=BY)
+    token = importing.import_token(owner, secret, by=BY)
     if client_id:
         token.client_id = client_id
         token.save(update_fields=["client_id"])
@@ -333,7 +333,7 @@ def adopt_token(owner, secret, client_id):
 
 
 def check_token_scopes(token, scopes):
-    return tokens.check_token_scopes(token.owner, scopes)
+    return values.check_token_scopes(token.owner, scopes)
 
 
 def scopes_of(obj):

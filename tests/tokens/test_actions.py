@@ -22,17 +22,16 @@ from services.models import Service
 from tests import factories
 from tests.factories import BY
 from tokens import digests, format
-from tokens.actions import (
-    MAX_EXPIRES_IN,
-    disable_tokens,
-    enable_tokens,
-    import_token,
-    issue_token,
+from tokens.actions.importing import import_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.pausing import disable_tokens, enable_tokens
+from tokens.actions.revocation import (
     purge_expired,
     remove_tokens,
     revoke_token,
     revoke_tokens,
 )
+from tokens.actions.values import MAX_EXPIRES_IN
 from tokens.models import ENDED_KEPT, APIToken
 from tokens.verification import verify
 

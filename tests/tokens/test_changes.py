@@ -15,19 +15,21 @@ from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid
 from tests.conftest import API, BearerClient
 from tests.factories import BY, make_service, make_token
-from tokens.actions import (
+from tokens.actions.changes import (
     change_scopes,
-    disable_tokens,
-    enable_tokens,
     extend_token,
-    freeze_tokens,
-    issue_token,
     narrow_token,
     rename_token,
-    revoke_token,
     set_limits,
+)
+from tokens.actions.issuing import issue_token
+from tokens.actions.pausing import (
+    disable_tokens,
+    enable_tokens,
+    freeze_tokens,
     unfreeze_tokens,
 )
+from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken
 from tokens.networks import WrongNetwork
 from tokens.verification import verify

@@ -11,9 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audit.models import Event
+from audit.models import Actor, Event
 from tests.factories import BY, make_service, make_token, make_user
-from tokens import actions, digests, format, leaks, verification
+from tokens import digests, format, leaks, verification
+from tokens.actions import importing, pausing, revocation, rotation
 from tokens.leaks import Finding
 from tokens.models import APIToken, Leak, LeakReport
 
@@ -39,7 +40,7 @@ def report(*strings: str, source: str = "", address: str = "203.0.113.7") -> int
 def test_generated_and_imported_tokens_are_revoked() -> None:
     alan, portal = make_user("alan"), make_service("portal")
     secrets = [make_token(alan)[1], make_token(portal)[1], IMPORTED]
-    actions.import_token(portal, IMPORTED, by=actions.Actor.system("tests"))
+    importing.import_token(portal, IMPORTED, by=Actor.system("tests"))
 
     assert report(*secrets) == 3
     assert [verification.verify(secret) for secret in secrets] == [None] * 3
@@ -159,7 +160,7 @@ def test_the_audit_log_has_the_origin_and_hooks_are_called() -> None:
 def test_an_ended_token_shows_no_owner(state: str) -> None:
     token, secret = make_token(make_user(email="alan@example.org"))
     if state == "revoked":
-        actions.revoke_token(token, by=actions.Actor.system("tests"))
+        revocation.revoke_token(token, by=Actor.system("tests"))
     elif state == "expired":
         APIToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     else:
@@ -173,10 +174,10 @@ def test_an_ended_token_shows_no_owner(state: str) -> None:
 def test_a_disabled_token_can_not_be_enabled_after_a_leak() -> None:
     token, secret = make_token()
     mine = APIToken.objects.filter(pk=token.pk)
-    actions.disable_tokens(mine, by=actions.Actor.system("tests"))
+    pausing.disable_tokens(mine, by=Actor.system("tests"))
 
     assert report(secret) == 1
-    assert actions.enable_tokens(mine, by=actions.Actor.system("tests")) == 0
+    assert pausing.enable_tokens(mine, by=Actor.system("tests")) == 0
 
 
 def test_other_tokens_of_the_owner_and_of_the_client_stay() -> None:
@@ -276,7 +277,7 @@ def test_old_reports_are_deleted() -> None:
 def rotated(**options: Any) -> tuple[APIToken, str, str]:
     """Return a token with its earlier and its current secret."""
     token, earlier = make_token(make_user(email="alan@example.org"), note="job")
-    token, current = actions.rotate_token(token, by=BY, **options)
+    token, current = rotation.rotate_token(token, by=BY, **options)
     return token, earlier, current
 
 

@@ -20,7 +20,8 @@ from tests.factories import (
     make_service,
     make_token,
 )
-from tokens.actions import import_token, revoke_token
+from tokens.actions.importing import import_token
+from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken, Purpose
 
 pytestmark = pytest.mark.django_db

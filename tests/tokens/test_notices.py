@@ -18,7 +18,9 @@ from controller import notices as task
 from services.models import Service
 from tests.factories import make_token, make_user
 from tokens import activity, notices, tripwire
-from tokens.actions import disable_tokens, freeze_tokens, issue_token, rotate_token
+from tokens.actions.issuing import issue_token
+from tokens.actions.pausing import disable_tokens, freeze_tokens
+from tokens.actions.rotation import rotate_token
 from tokens.models import (
     APIToken,
     CreatedVia,

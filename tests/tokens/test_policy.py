@@ -13,13 +13,8 @@ from scopes.refusals import Conflict, Invalid
 from services.models import Service
 from tests.factories import BY, make_group, make_role, make_token
 from tokens import policy
-from tokens.actions import (
-    change_scopes,
-    extend_token,
-    issue_token,
-    rename_token,
-    set_limits,
-)
+from tokens.actions.changes import change_scopes, extend_token, rename_token, set_limits
+from tokens.actions.issuing import issue_token
 from tokens.models import APIToken, CreatedVia, Purpose, TokenPolicy
 from tokens.policy import AgainstPolicy, NeedsApproval, merge, policy_for, violations
 from tokens.verification import verify

@@ -14,7 +14,7 @@ from accounts.models import User
 from audit.models import Actor
 from services.models import Service
 from tests.factories import make_server, make_token
-from tokens.actions import import_token
+from tokens.actions.importing import import_token
 from tokens.models import APIToken, CreatedVia, Purpose
 
 BY = Actor("user", "ada", 7, "192.0.2.7")

@@ -14,13 +14,10 @@ from audit.models import Event
 from scopes.refusals import Conflict, Forbidden, Invalid
 from tests.factories import BY, make_token
 from tokens import digests, format, tripwire, verification
-from tokens.actions import (
-    freeze_tokens,
-    import_token,
-    revoke_token,
-    rotate_token,
-    unfreeze_tokens,
-)
+from tokens.actions.importing import import_token
+from tokens.actions.pausing import freeze_tokens, unfreeze_tokens
+from tokens.actions.revocation import revoke_token
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken, PreviousSecret, Purpose
 from tokens.verification import verify
 
@@ -300,7 +297,7 @@ def test_both_secrets_find_the_token_until_the_overlap_ends(alan: User) -> None:
 def test_the_number_of_earlier_secrets_is_limited(
     alan: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokens.actions.MOST_EARLIER", 3)
+    monkeypatch.setattr("tokens.actions.rotation.MOST_EARLIER", 3)
     token, first = make_token(alan)
     secrets = [first]
     for _ in range(4):

@@ -22,7 +22,8 @@ from services.models import Service
 from tests import factories
 from tests.factories import BY, make_token
 from tokens import digests, format, keys, verification
-from tokens.actions import import_token, revoke_token
+from tokens.actions.importing import import_token
+from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken
 from tokens.verification import verify
 

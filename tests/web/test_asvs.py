@@ -22,7 +22,7 @@ from hubsite.logging import conceal
 from oauth.device_actions import letters_of, new_user_code
 from tests.factories import BY, PASSWORD, make_token, make_user
 from tokens import digests, format, keys
-from tokens.actions import revoke_token
+from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken
 from tokens.verification import verify
 

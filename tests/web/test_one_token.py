@@ -17,7 +17,8 @@ from accounts.models import User
 from audit.models import Actor
 from tests.factories import make_client, make_group, make_token, make_user
 from tokens import approvals
-from tokens.actions import freeze_tokens, rotate_token
+from tokens.actions.pausing import freeze_tokens
+from tokens.actions.rotation import rotate_token
 from tokens.models import (
     APIToken,
     TokenDay,

@@ -9,7 +9,7 @@ from accounts.actions import invite_user
 from accounts.models import User
 from audit.models import Event
 from tests.factories import BY, PASSWORD, make_token, make_user
-from tokens.actions import purge_expired
+from tokens.actions.revocation import purge_expired
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db

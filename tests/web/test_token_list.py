@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Actor
 from tests.factories import make_client, make_token, make_user
-from tokens.actions import disable_tokens
+from tokens.actions.pausing import disable_tokens
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db

@@ -19,7 +19,8 @@ from accounts.models import User
 from audit.models import Actor, Event
 from tests.factories import make_client, make_token, make_user
 from tokens import activity
-from tokens.actions import disable_tokens, revoke_token
+from tokens.actions.pausing import disable_tokens
+from tokens.actions.revocation import revoke_token
 from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
 from tokens.models import APIToken, TokenPolicy
 from tokens.scope_picker import offer

@@ -16,7 +16,7 @@ from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tests.factories import BY, make_token, make_user
 from tokens import approvals
-from tokens.actions import revoke_token
+from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken, TokenPolicy, TokenRequest
 from tokens.policy import AgainstPolicy
 from tokens.verification import verify

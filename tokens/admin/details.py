@@ -17,7 +17,7 @@ from audit.models import Actor
 from audit.rights import readable_events
 from scopes.grammar import describe
 from scopes.refusals import Refusal
-from tokens.actions import narrow_token
+from tokens.actions.changes import narrow_token
 from tokens.least_privilege import (
     access_without,
     granted_scopes,

@@ -18,7 +18,7 @@ from accounts.rights import members_among
 from audit.models import Actor
 from scopes.refusals import Refusal
 from services.models import Service
-from tokens import actions
+from tokens.actions import issuing, values
 from tokens.forms import MAXIMUM, NEVER, lifetimes
 from tokens.models import CreatedVia
 from web.admin_base import NamesField, ScopedAdmin
@@ -32,7 +32,7 @@ class IssueForm(forms.Form):
     )
     owner = forms.CharField(label="Owner's name", max_length=255)
     note = forms.CharField(
-        max_length=actions.MAX_NOTE_LENGTH,
+        max_length=values.MAX_NOTE_LENGTH,
         help_text="The purpose of the token, shown to its owner.",
     )
     expires_in = forms.ChoiceField(label="Expires")
@@ -115,7 +115,7 @@ class IssuingAdmin(ScopedAdmin):
         if form.is_valid():
             data = form.cleaned_data
             try:
-                token, secret = actions.issue_token(
+                token, secret = issuing.issue_token(
                     data["owner"],
                     by=Actor.of_request(request),
                     scopes=data["scopes"] or None,

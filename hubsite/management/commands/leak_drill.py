@@ -14,7 +14,7 @@ from django.core.validators import validate_email
 from hubsite.drills import BY, Caller, drill_user, hub_url
 from hubsite.process.command_line import add_place_options
 from tokens import format
-from tokens.actions import issue_token
+from tokens.actions.issuing import issue_token
 from tokens.leaks import recipients
 from tokens.models import Leak
 

@@ -31,18 +31,16 @@ from hubsite.drills import (
     together,
 )
 from hubsite.process.command_line import add_place_options
-from tokens.actions import (
-    change_scopes,
+from tokens.actions.changes import change_scopes, narrow_token, set_limits
+from tokens.actions.issuing import issue_token
+from tokens.actions.pausing import (
     disable_tokens,
     enable_tokens,
     freeze_tokens,
-    issue_token,
-    narrow_token,
-    revoke_token,
-    rotate_token,
-    set_limits,
     unfreeze_tokens,
 )
+from tokens.actions.revocation import revoke_token
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken, TokenPolicy
 from tokens.policy_actions import apply_policies, delete_policy, save_policy
 

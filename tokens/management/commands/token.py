@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from accounts.naming import find_typed_user
 from audit.models import Actor
 from scopes.refusals import Refusal
-from tokens.actions import issue_token
+from tokens.actions.issuing import issue_token
 from tokens.models import CreatedVia
 
 # Seconds of each unit of a lifetime.
