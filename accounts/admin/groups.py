@@ -19,7 +19,8 @@ from django.utils.safestring import SafeString
 from accounts import group_actions, naming
 from accounts.admin.filters import MemberFilter, RoleFilter, some
 from accounts.admin.lists import few_enough, spelt
-from accounts.admin.users import DELETED, explain_managed
+from accounts.admin.user_form import explain_managed
+from accounts.admin.users import DELETED
 from accounts.administrators import keep_administrator
 from accounts.group_actions import check_adding
 from accounts.models import Group, User

@@ -1,4 +1,4 @@
-"""The form that adds a list of users at once."""
+"""The page that adds a list of users at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django import forms
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.core.validators import validate_email
+from django.db import transaction
+from django.http import HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
 
-from accounts import naming
+from accounts import actions, group_actions, naming
+from accounts.group_actions import check_adding
+from accounts.hosting.account_hooks import prepare_later
+from accounts.models import Group, User
+from audit.models import Actor
+from scopes.refusals import Invalid, Refusal
 from web.admin_base import (
     NamesField,
+    ScopedAdmin,
+    count_of,
 )
+from web.admin_lists import csv_text
+from web.hosts import origin_of
 
 # Limits of the form: lines, and wrong lines that are repeated.
 LINES = 1_000
@@ -127,3 +142,101 @@ def few_enough(names: list[str]) -> list[str]:
             "Paste the list in parts."
         )
     return names
+
+
+class ListAddingAdmin(ScopedAdmin):
+    """Adds a list of users."""
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.list_view)
+        return [
+            path("add-list/", view, name="accounts_user_add_list"),
+            *super().get_urls(),
+        ]
+
+    def list_view(self, request: Any) -> HttpResponse:
+        """Add a pasted list: show a preview with existing users and errors, then add.
+
+        Sign-in links are in the response that creates them, and nowhere else.
+        """
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = ListForm(request.POST or None, request.FILES or None)
+        context: dict[str, Any] = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": "Add a list of users",
+            "form": form,
+            "may_link": settings.HUB.authenticator_class == "local"
+            and request.user.access.allows("tokens"),
+            "may_mail": settings.MAILS_LINKS and request.user.access.allows("tokens"),
+        }
+        if form.is_valid():
+            lines = form.cleaned_data["lines"]
+            new = [line for line in lines if not line.exists and not line.problem]
+            context |= {
+                "text": form.cleaned_data["text"],
+                "groups": form.cleaned_data["groups"],
+                "new": new,
+                "existing": [line for line in lines if line.exists],
+                "odd": [line for line in lines if line.problem],
+            }
+            if "_add" in request.POST:
+                try:
+                    return self.add_list(request, context)
+                except Refusal as refusal:
+                    form.add_error(None, refusal.message)
+        return TemplateResponse(request, "admin/accounts/user/add_list.html", context)
+
+    def add_list(self, request: Any, context: dict[str, Any]) -> HttpResponse:
+        """Create the new users, add all to the groups, and show the links."""
+        by = Actor.of_request(request)
+        people = [*context["new"], *context["existing"]]
+        with transaction.atomic():
+            made: dict[str, int] = {}
+            if context["new"]:
+                made = actions.create_users(
+                    [line.name for line in context["new"]],
+                    by=by,
+                    by_admin=request.user.admin,
+                    prepare=prepare_later,
+                )
+            users = {
+                user.name: user for user in User.objects.filter(pk__in=made.values())
+            }
+            wanted = Group.objects.filter(name__in=context["groups"])
+            groups = request.user.access.limit("groups", queryset=wanted)
+            missing = set(context["groups"]) - {group.name for group in groups}
+            if missing:
+                raise Invalid(f"No such group: {', '.join(sorted(missing))}")
+            check_adding(request.user.access, by, [group.name for group in groups])
+            for group in groups:
+                group_actions.add_members(group, [line.name for line in people], by=by)
+            rows = []
+            for line in context["new"]:
+                user = users.get(line.name)
+                if user is None:
+                    continue
+                if line.email and context["may_mail"]:
+                    actions.set_email(user, line.email, by=by)
+                sign_in = ""
+                if context["may_link"] and request.POST.get("links"):
+                    path = actions.invite_user(user, by=by, by_admin=request.user.admin)
+                    sign_in = f"{origin_of(request)}{path}"
+                rows.append((line, sign_in))
+        table = csv_text(
+            [("name", "email", "link")],
+            ((line.name, line.email, sign_in) for line, sign_in in rows),
+        )
+        context |= {
+            "title": f"Added {count_of(len(rows), 'user')}",
+            "rows": rows,
+            "table": table,
+            "has_links": any(sign_in for _, sign_in in rows),
+        }
+        response = TemplateResponse(
+            request, "admin/accounts/user/added_list.html", context
+        )
+        response["Cache-Control"] = "no-store"
+        return response

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Any, ClassVar
 
 from allauth.usersessions.models import UserSession
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.http import HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import actions, group_actions, naming
+from accounts.admin.activation import ActivatingAdmin
 from accounts.admin.belongings import (
     Belonging,
     belongings,
@@ -35,20 +31,19 @@ from accounts.admin.filters import (
     named,
     some,
 )
-from accounts.admin.lists import ListForm
+from accounts.admin.invitations import InvitingAdmin
+from accounts.admin.lists import ListAddingAdmin
+from accounts.admin.user_form import UserForm
 from accounts.administrators import keep_administrator
 from accounts.group_actions import check_adding
 from accounts.hosting.account_hooks import prepare_later
 from accounts.models import Group, User
-from accounts.rights import members_among
 from audit.models import Actor
 from database.locks import lock_all
 from scopes.access import Access, Target
-from scopes.refusals import Invalid, NotFound, Refusal
+from scopes.refusals import Invalid, NotFound
 from web.admin_base import (
     DASH,
-    NamesField,
-    ScopedAdmin,
     ask_first,
     count_of,
     in_a_row,
@@ -57,67 +52,10 @@ from web.admin_base import (
     shows_one,
     yes,
 )
-from web.admin_lists import csv_text, rising
-from web.form_changes import ChangesForm, Difference
-from web.hosts import origin_of
+from web.admin_lists import rising
+from web.form_changes import Difference
 
 DELETED = "Another person has deleted this meanwhile."
-# Actions on accounts by the last part of the address.
-ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}
-
-
-# What fields say of groups that the authenticator manages.
-MANAGED_GROUPS = (
-    "The authenticator says in which groups a person is: the person's next sign-in or"
-    " refresh undoes changes made here."
-)
-
-
-def explain_managed(form: forms.Form | forms.ModelForm, *names: str) -> None:
-    """Say in the help of these fields that changes of groups do not last."""
-    if settings.HUB.manage_groups:
-        for name in names:
-            if name in form.fields:
-                field = form.fields[name]
-                field.help_text = f"{field.help_text} {MANAGED_GROUPS}"
-
-
-class UserForm(ChangesForm):
-    """A user with the groups that the reader may change."""
-
-    groups = NamesField(required=False, help_text="Names of groups, one per line.")
-    within_reach: ClassVar[list[str]] = []
-
-    class Meta:
-        model = User
-        fields = ("name", "admin", "email")
-        labels = {"admin": "Administrator", "email": "E-mail address"}  # noqa: RUF012
-        help_texts = {  # noqa: RUF012
-            "admin": "Holds the role admin: may see and change everything here.",
-            "email": "Address for the link to a new password.",
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial["groups"] = self.within_reach
-        explain_managed(self, "groups")
-        if self.instance.pk is None:
-            # A field of one line would join the lines of a list into one name.
-            name = self.fields["name"]
-            name.widget = forms.Textarea({"rows": 1, "spellcheck": "false"})
-            name.validators = []
-
-    def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        if self.instance.pk is None:
-            parts = [part for part in re.split(r"[\r\n\t,;]", name) if part.strip()]
-            number = max(len(parts), len(name.split()) - 1)
-            if number > 1:
-                raise forms.ValidationError(
-                    "This is more than one name. Many users are added with "
-                    "“Add a list of users” above the list of users."
-                )
-        return name
 
 
 def _sessions(ids: list[int], access: Access | None) -> dict[int, int]:
@@ -133,7 +71,7 @@ belongings.append(Belonging("session", _sessions))
 
 
 @admin.register(User)
-class UserAdmin(ScopedAdmin):
+class UserAdmin(ListAddingAdmin, InvitingAdmin, ActivatingAdmin):
     table = "user"
     kind = "user"
     form = UserForm
@@ -271,40 +209,6 @@ class UserAdmin(ScopedAdmin):
             groups = Difference(data["groups"], [])
         _change_groups(request, user, groups)
 
-    def get_urls(self) -> list[Any]:
-        invite = self.admin_site.admin_view(self.invite_view)
-        view = self.admin_site.admin_view(self.set_active_view)
-        many = self.admin_site.admin_view(self.list_view)
-        return [
-            path("add-list/", many, name="accounts_user_add_list"),
-            path("<int:pk>/invite/", invite, name="accounts_user_invite"),
-            *(
-                path(f"<int:pk>/{act}/", view, {"act": act}, f"accounts_user_{act}")
-                for act in ACTS
-            ),
-            *super().get_urls(),
-        ]
-
-    def may_invite(self, request: Any, user: User) -> bool:
-        """Tell whether the reader may create a sign-in link for that user.
-
-        The link gives the same access as a token for that user, so it needs the same
-        scope, under the same rule about filters. It is useful only if the hub itself
-        stores passwords. Passwords of administrators are for administrators.
-        """
-        return (
-            settings.HUB.authenticator_class == "local"
-            and (request.user.admin or not actions.is_administrator(user))
-            and self.has_change_permission(request, user)
-            and request.user.access.allows("tokens", obj=user)
-            and (
-                user.pk == request.user.pk
-                or request.user.access.may_hand_out(
-                    user.scopes_beyond_role_user, "tokens", members_among
-                )
-            )
-        )
-
     def render_change_form(
         self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -316,190 +220,6 @@ class UserAdmin(ScopedAdmin):
             and self.settable(request, User.objects.filter(pk=user.pk)).exists()
         )
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def invite_view(self, request: Any, pk: int) -> HttpResponse:
-        """Create a link to set a password, and show it in this response only."""
-        user = self.get_object(request, str(pk))
-        if user is None:
-            raise Http404
-        if request.method != "POST" or not self.may_invite(request, user):
-            raise PermissionDenied
-        link = actions.invite_user(
-            user, by=Actor.of_request(request), by_admin=request.user.admin
-        )
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Link for {user.name}",
-            "name": user.name,
-            "link": f"{origin_of(request)}{link}",
-        }
-        response = TemplateResponse(
-            request, "admin/accounts/user/invited.html", context
-        )
-        response["Cache-Control"] = "no-store"
-        return response
-
-    # Many at once
-
-    def list_view(self, request: Any) -> HttpResponse:
-        """Add a pasted list: show a preview with existing users and errors, then add.
-
-        Sign-in links are in the response that creates them, and nowhere else.
-        """
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = ListForm(request.POST or None, request.FILES or None)
-        context: dict[str, Any] = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": "Add a list of users",
-            "form": form,
-            "may_link": settings.HUB.authenticator_class == "local"
-            and request.user.access.allows("tokens"),
-            "may_mail": settings.MAILS_LINKS and request.user.access.allows("tokens"),
-        }
-        if form.is_valid():
-            lines = form.cleaned_data["lines"]
-            new = [line for line in lines if not line.exists and not line.problem]
-            context |= {
-                "text": form.cleaned_data["text"],
-                "groups": form.cleaned_data["groups"],
-                "new": new,
-                "existing": [line for line in lines if line.exists],
-                "odd": [line for line in lines if line.problem],
-            }
-            if "_add" in request.POST:
-                try:
-                    return self.add_list(request, context)
-                except Refusal as refusal:
-                    form.add_error(None, refusal.message)
-        return TemplateResponse(request, "admin/accounts/user/add_list.html", context)
-
-    def add_list(self, request: Any, context: dict[str, Any]) -> HttpResponse:
-        """Create the new users, add all to the groups, and show the links."""
-        by = Actor.of_request(request)
-        people = [*context["new"], *context["existing"]]
-        with transaction.atomic():
-            made: dict[str, int] = {}
-            if context["new"]:
-                made = actions.create_users(
-                    [line.name for line in context["new"]],
-                    by=by,
-                    by_admin=request.user.admin,
-                    prepare=prepare_later,
-                )
-            users = {
-                user.name: user for user in User.objects.filter(pk__in=made.values())
-            }
-            wanted = Group.objects.filter(name__in=context["groups"])
-            groups = request.user.access.limit("groups", queryset=wanted)
-            missing = set(context["groups"]) - {group.name for group in groups}
-            if missing:
-                raise Invalid(f"No such group: {', '.join(sorted(missing))}")
-            check_adding(request.user.access, by, [group.name for group in groups])
-            for group in groups:
-                group_actions.add_members(group, [line.name for line in people], by=by)
-            rows = []
-            for line in context["new"]:
-                user = users.get(line.name)
-                if user is None:
-                    continue
-                if line.email and context["may_mail"]:
-                    actions.set_email(user, line.email, by=by)
-                sign_in = ""
-                if context["may_link"] and request.POST.get("links"):
-                    path = actions.invite_user(user, by=by, by_admin=request.user.admin)
-                    sign_in = f"{origin_of(request)}{path}"
-                rows.append((line, sign_in))
-        table = csv_text(
-            [("name", "email", "link")],
-            ((line.name, line.email, sign_in) for line, sign_in in rows),
-        )
-        context |= {
-            "title": f"Added {count_of(len(rows), 'user')}",
-            "rows": rows,
-            "table": table,
-            "has_links": any(sign_in for _, sign_in in rows),
-        }
-        response = TemplateResponse(
-            request, "admin/accounts/user/added_list.html", context
-        )
-        response["Cache-Control"] = "no-store"
-        return response
-
-    # Deactivation and activation
-
-    def settable(self, request: Any, queryset: QuerySet[User]) -> QuerySet[User]:
-        """Keep the users whom the reader may deactivate and activate."""
-        users = self.reachable(request, "change", queryset).exclude(pk=request.user.pk)
-        return users if request.user.admin else users.filter(admin=False)
-
-    def set_active(self, request: Any, users: QuerySet[User], act: str) -> str:
-        """Do one of `ACTS` to users, and return a message with their number."""
-        by, by_admin = Actor.of_request(request), request.user.admin
-        number = ACTS[act](users, by=by, by_admin=by_admin, within=keep_administrator)
-        return f"{act.capitalize()}d {number} user{'' if number == 1 else 's'}."
-
-    def set_active_view(self, request: Any, pk: int, act: str) -> HttpResponse:
-        user = self.get_object(request, str(pk))
-        if user is None:
-            raise Http404
-        users = self.settable(request, User.objects.filter(pk=pk))
-        if request.method != "POST" or not users.exists():
-            raise PermissionDenied
-        try:
-            self.message_user(request, self.set_active(request, users, act))
-        except Refusal as refusal:
-            self.message_user(request, refusal.message, messages.ERROR)
-        return HttpResponseRedirect(reverse("admin:accounts_user_change", args=[pk]))
-
-    def ask_to_set_active(
-        self, request: Any, queryset: QuerySet[User], act: str, warning: str
-    ) -> HttpResponse | None:
-        def perform(users: QuerySet[User]) -> str:
-            return self.set_active(request, users, act)
-
-        others = queryset.filter(is_active=act == "deactivate")
-        users = self.settable(request, others)
-        if others.exclude(pk__in=users.order_by().values("pk")).exists():
-            warning += (
-                " Your own account and accounts that you may not change are left "
-                "out, because only administrators change administrators."
-            )
-        return ask_first(
-            self,
-            request,
-            users,
-            title=f"{act.capitalize()} users",
-            verb=act.capitalize(),
-            warning=warning,
-            act=perform,
-        )
-
-    @admin.action(description="Deactivate the selected users", permissions=["change"])
-    def deactivate_users(
-        self, request: Any, queryset: QuerySet[User]
-    ) -> HttpResponse | None:
-        return self.ask_to_set_active(
-            request,
-            queryset,
-            "deactivate",
-            "Their sessions end, and they can't sign in nor use their tokens until "
-            "they are activated again.",
-        )
-
-    @admin.action(description="Activate the selected users", permissions=["change"])
-    def activate_users(
-        self, request: Any, queryset: QuerySet[User]
-    ) -> HttpResponse | None:
-        return self.ask_to_set_active(
-            request,
-            queryset,
-            "activate",
-            "They can sign in and use their tokens again.",
-        )
 
     def delete_model(self, request: Any, obj: User) -> None:
         with keep_administrator():
