@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from rest_framework.response import Response
 
 from accounts.models import User
-from api import users
+from api import user_json
 from api.base import APIRequest, HubAPIView
 from api.openapi.decorators import extend_schema
 from api.permissions import AllowAny, IsAuthenticated
@@ -46,7 +46,7 @@ class TokenLookupView(HubAPIView):
             identify(Identity(bearer.owner_kind, name))
         )
         if bearer.owner_kind == "user":
-            return json_response(users.user_text(request, name))
+            return json_response(user_json.user_text(request, name))
         service = Service.objects.get(pk=bearer.owner_id)
         return Response(row_json(service, visible(request.access, service)))
 
@@ -94,7 +94,7 @@ class CookieLookupView(HubAPIView):
         if user is None:
             raise NotFound("No such session")
         request.access = request.access.joined(identify(Identity("user", user.name)))
-        return json_response(users.user_text(request, user.name))
+        return json_response(user_json.user_text(request, user.name))
 
 
 def require_token(request: APIRequest) -> None:

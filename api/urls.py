@@ -9,6 +9,7 @@ from __future__ import annotations
 from django.urls import re_path
 
 from api import (
+    activity,
     authorizations,
     batchspawner,
     groups,
@@ -31,6 +32,7 @@ app_name = "api"
 urlpatterns = [
     *whoami.urlpatterns,
     *users.urlpatterns,
+    *activity.urlpatterns,
     *tokens.urlpatterns,
     *leaks.urlpatterns,
     *token_requests.urlpatterns,

@@ -22,7 +22,7 @@ from api.permissions import IsAuthenticated
 from api.renderers import json_response
 from api.serializers import CALLER
 from api.services import prefix
-from api.users import COLUMNS, GROUPS, UserWriter, columns, select
+from api.user_json import COLUMNS, GROUPS, UserWriter, columns, select
 from scopes.access import Access, Identity, Target, identify
 from tokens import activity
 from tokens.verification import Bearer

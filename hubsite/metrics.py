@@ -102,7 +102,7 @@ HANDLERS = {
         "apihandlers.proxy.ProxyAPIHandler": "api.hub.ProxyView",
         "apihandlers.services.ServiceAPIHandler": "api.services.ServiceView",
         "apihandlers.services.ServiceListAPIHandler": "api.services.ServicesView",
-        "apihandlers.users.ActivityAPIHandler": "api.users.ActivityView",
+        "apihandlers.users.ActivityAPIHandler": "api.activity.ActivityView",
         "apihandlers.users.SelfAPIHandler": "api.whoami.WhoAmIView",
         "apihandlers.users.SpawnProgressAPIHandler": "api.servers.ProgressView",
         "apihandlers.users.UserAdminAccessAPIHandler": "api.servers.AdminAccessView",

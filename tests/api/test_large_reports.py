@@ -8,8 +8,8 @@ from io import BytesIO
 import pytest
 from django.test import RequestFactory
 
+from api.activity import LARGEST_REPORT, MOST_REPORTED, ActivityView, read_report
 from api.parsers import TooLarge
-from api.users import LARGEST_REPORT, MOST_REPORTED, ActivityView, read_report
 from scopes.refusals import Invalid
 
 
