@@ -1,4 +1,4 @@
-"""Shares and share codes in the API.
+"""Shares in the API.
 
 The same shares are listed at three addresses: for the server's owner, for the user and
 for the group with whom it is shared.
@@ -6,16 +6,12 @@ for the group with whom it is shared.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from django.conf import settings
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework.response import Response
 
 from accounts.models import Group, User
@@ -24,7 +20,6 @@ from api.bodies import (
     VALUES_WITH_SCOPES,
     BodySerializer,
     Names,
-    Number,
     Text,
     check_names,
 )
@@ -32,8 +27,6 @@ from api.groups import require_group
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
 from api.serializers import (
-    IssuedShareCodeSerializer,
-    ShareCodeSerializer,
     ShareSerializer,
 )
 from api.servers import default_server
@@ -41,23 +34,17 @@ from api.users import require_user
 from scopes.access import Target
 from scopes.grammar import LARGEST_WITH_SCOPES, check_number
 from scopes.refusals import Invalid, NotFound
-from servers.models import Server, Share, ShareCode
+from servers.models import Server, Share
 from servers.rights import server_target, user_target
 from sharing.actions import (
-    CODE_LIFETIME,
     find_recipient,
-    find_share_code,
     grant_share,
-    issue_share_code,
     revoke_share,
-    revoke_share_codes,
     revoke_shares,
 )
 from web.hosts import public_url, user_origin
 
 M = TypeVar("M", bound=Model)
-
-WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 class ShareBodySerializer(BodySerializer):
@@ -85,29 +72,6 @@ class ShareBodySerializer(BodySerializer):
         }
 
 
-class CodeBodySerializer(BodySerializer):
-    """The lifetime and the scopes of a share code."""
-
-    noun = "share code"
-    is_required = False
-    largest = LARGEST_WITH_SCOPES
-    most_values = VALUES_WITH_SCOPES
-
-    expires_in = Number()
-    scopes = Names()
-
-    def run_validation(self, data: Any = None) -> dict[str, Any]:
-        body = without_nulls(data or {}, "scopes")
-        lifetime = body.get("expires_in") if isinstance(body, dict) else None
-        if isinstance(lifetime, str) and WHOLE_NUMBER.fullmatch(lifetime):
-            body["expires_in"] = int(lifetime)
-        checked = super().run_validation(body)
-        return {
-            "expires_in": checked.get("expires_in", CODE_LIFETIME),
-            "scopes": read_scopes(checked),
-        }
-
-
 def share_json(share: Share) -> dict[str, Any]:
     """Return a share as the API shows it."""
     return {
@@ -117,30 +81,6 @@ def share_json(share: Share) -> dict[str, Any]:
         "group": {"name": share.group.name} if share.group else None,
         "kind": share.kind,
         "created_at": share.created_at,
-    }
-
-
-def code_json(invitation: ShareCode) -> dict[str, Any]:
-    """Return a share code as the API shows it, without the code."""
-    return {
-        "server": shared_server_json(invitation.server),
-        "scopes": invitation.raw_scopes(),
-        "id": str(invitation),
-        "created_at": invitation.created_at,
-        "expires_at": invitation.expires_at,
-        "exchange_count": invitation.exchange_count,
-        "last_exchanged_at": invitation.last_exchanged_at,
-    }
-
-
-def issued_json(invitation: ShareCode, code: str) -> dict[str, Any]:
-    """Return a new share code with its code, which is shown only once."""
-    accept = f"{settings.HUB.base_url}hub/accept-share?code={code}"
-    return {
-        **code_json(invitation),
-        "code": code,
-        "accept_url": accept,
-        "full_accept_url": public_url(accept) or None,
     }
 
 
@@ -159,11 +99,6 @@ def shared_server_json(server: Server) -> dict[str, Any]:
 def shares_for_wire() -> QuerySet[Share]:
     """Return all shares with the related rows for their JSON."""
     return Share.objects.select_related("server__user", "user", "group")
-
-
-def codes_for_wire() -> QuerySet[ShareCode]:
-    """Return all valid share codes with the related rows for their JSON."""
-    return ShareCode.objects.active(timezone.now()).select_related("server__user")
 
 
 class EnvelopedPagination(HubPagination):
@@ -273,85 +208,6 @@ class ServerSharesView(HubAPIView):
         self, request: APIRequest, owner: str, server_name: str = ""
     ) -> HttpResponse:
         revoke_shares(require_server(owner, server_name), by=request.actor)
-        return empty()
-
-
-class OwnerCodesView(HubAPIView):
-    """All share codes of the servers of one user."""
-
-    scopes: ClassVar = {"GET": "read:shares"}
-    pagination_class = EnvelopedPagination
-
-    def get_permission_object(self) -> Target:
-        return user_target(self.kwargs["owner"])
-
-    @extend_schema(
-        summary="List the share codes of all servers of a user",
-        responses=ShareCodeSerializer(many=True),
-    )
-    def get(self, request: APIRequest, owner: str) -> HttpResponse:
-        codes = codes_for_wire().filter(server__user=require_user(owner))
-        return paged(request, codes, code_json)
-
-
-class ServerCodesView(HubAPIView):
-    """The share codes of one server."""
-
-    scopes: ClassVar = {"GET": "read:shares", "POST": "shares", "DELETE": "shares"}
-    serializer_classes: ClassVar = {"POST": CodeBodySerializer}
-    pagination_class = EnvelopedPagination
-
-    def get_permission_object(self) -> Target:
-        return server_target(self.kwargs["owner"], self.kwargs.get("server_name", ""))
-
-    @extend_schema(
-        summary="List the share codes of a server",
-        responses=ShareCodeSerializer(many=True),
-    )
-    def get(
-        self, request: APIRequest, owner: str, server_name: str = ""
-    ) -> HttpResponse:
-        server = require_server(owner, server_name)
-        return paged(request, codes_for_wire().filter(server_id=server.pk), code_json)
-
-    @extend_schema(
-        summary="Issue a share code", responses={200: IssuedShareCodeSerializer}
-    )
-    def post(
-        self, request: APIRequest, owner: str, server_name: str = ""
-    ) -> HttpResponse:
-        server = require_server(owner, server_name)
-        invitation, code = issue_share_code(
-            server, **self.read_body(), by=request.actor, access=request.access
-        )
-        return Response(issued_json(invitation, code))
-
-    @extend_schema(
-        summary="Revoke one share code, or all of them",
-        parameters=[
-            OpenApiParameter("id", description="The id of the code."),
-            OpenApiParameter("code", description="The code itself."),
-        ],
-        responses={204: None},
-    )
-    def delete(
-        self, request: APIRequest, owner: str, server_name: str = ""
-    ) -> HttpResponse:
-        server = require_server(owner, server_name)
-        if wanted := request.query_params.get("id"):
-            number = wanted.removeprefix("sc_")
-            known = wanted.startswith("sc_") and number.isdecimal() and len(number) < 19
-            ids = [int(number)] if known else []
-            missing = f"No code found matching id={wanted}"
-        elif code := request.query_params.get("code"):
-            found = find_share_code(code, timezone.now())
-            ids = [found.pk] if found else []
-            missing = "No matching code found"
-        else:
-            revoke_share_codes(server, None, by=request.actor)
-            return empty()
-        if not revoke_share_codes(server, ids, by=request.actor):
-            raise NotFound(missing)
         return empty()
 
 
@@ -486,7 +342,7 @@ def without_nulls(body: Any, *optional: str) -> Any:
     }
 
 
-def _with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:
+def with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:
     """Return routes of an owner's servers; an empty name is the default server's."""
     return [
         path(f"{prefix}/<name:owner>/", view.as_view()),
@@ -496,11 +352,9 @@ def _with_default(prefix: str, view: type[HubAPIView]) -> list[URLPattern]:
 
 urlpatterns = [
     path("shares/<name:owner>", OwnerSharesView.as_view()),
-    *_with_default("shares", ServerSharesView),
-    path("share-codes/<name:owner>", OwnerCodesView.as_view()),
-    *_with_default("share-codes", ServerCodesView),
+    *with_default("shares", ServerSharesView),
     path("users/<name:name>/shared", UserSharedView.as_view()),
-    *_with_default("users/<name:name>/shared", UserSharedServerView),
+    *with_default("users/<name:name>/shared", UserSharedServerView),
     path("groups/<name:name>/shared", GroupSharedView.as_view()),
-    *_with_default("groups/<name:name>/shared", GroupSharedServerView),
+    *with_default("groups/<name:name>/shared", GroupSharedServerView),
 ]

@@ -135,16 +135,16 @@ HANDLERS = {
 }
 
 HANDLERS |= {
-    f"api.shares.{ours}": f"jupyterhub.apihandlers.shares.{theirs}"
+    f"api.{ours}": f"jupyterhub.apihandlers.shares.{theirs}"
     for ours, theirs in {
-        "OwnerSharesView": "ServerShareAPIHandler",
-        "ServerSharesView": "ServerShareAPIHandler",
-        "OwnerCodesView": "ServerShareCodeAPIHandler",
-        "ServerCodesView": "ServerShareCodeAPIHandler",
-        "UserSharedView": "UserShareListAPIHandler",
-        "UserSharedServerView": "UserShareAPIHandler",
-        "GroupSharedView": "GroupShareListAPIHandler",
-        "GroupSharedServerView": "GroupShareAPIHandler",
+        "shares.OwnerSharesView": "ServerShareAPIHandler",
+        "shares.ServerSharesView": "ServerShareAPIHandler",
+        "share_codes.OwnerCodesView": "ServerShareCodeAPIHandler",
+        "share_codes.ServerCodesView": "ServerShareCodeAPIHandler",
+        "shares.UserSharedView": "UserShareListAPIHandler",
+        "shares.UserSharedServerView": "UserShareAPIHandler",
+        "shares.GroupSharedView": "GroupShareListAPIHandler",
+        "shares.GroupSharedServerView": "GroupShareAPIHandler",
     }.items()
 }
 # This handler class is from the spawner's package.
