@@ -233,8 +233,8 @@ class SignUp(models.Model):
 
     Several people may ask for one name, until an operator lets one of them in. The
     digest of the password becomes that of the account, and `totp` its second factor,
-    which `accounts.adapter` encrypts. `is_confirmed` says that a link in a mail to the
-    address was followed.
+    which `accounts.second_factor` encrypts. `is_confirmed` says that a link in a mail
+    to the address was followed.
     """
 
     class State(models.TextChoices):

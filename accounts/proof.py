@@ -6,10 +6,14 @@ the second factor. Someone who has neither on this hub is not asked.
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlencode
 
 from allauth.account.adapter import get_adapter
 from django.http import HttpRequest
+
+# The key of the time at which the user of a session was last authenticated.
+PROVEN_AT = "proven_at"
 
 
 def proof_page(request: HttpRequest, *, next_page: str) -> str | None:
@@ -24,3 +28,8 @@ def proof_page(request: HttpRequest, *, next_page: str) -> str | None:
         return None
     address: str = methods[0]["url"]
     return f"{address}?{urlencode({'next': next_page})}"
+
+
+def note_proof(request: HttpRequest) -> None:
+    """Store that the user of this session was authenticated just now."""
+    request.session[PROVEN_AT] = time.time()

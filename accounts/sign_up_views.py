@@ -24,9 +24,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView, TemplateView, View
 
 from accounts import sign_up_actions
-from accounts.adapter import default_target
 from accounts.attempts import in_words, requests_within
 from accounts.forms import SignUpForm
+from accounts.landing import default_target
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from accounts.naming import find_typed_user

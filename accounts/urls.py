@@ -79,7 +79,9 @@ password_reset = [
 ]
 
 has_provider = apps.is_installed("allauth.socialaccount.providers.openid_connect")
-single_sign_on = [path("", include("accounts.single_sign_on"))] if has_provider else []
+single_sign_on = (
+    [path("", include("accounts.single_sign_on_urls"))] if has_provider else []
+)
 
 second_factor: list[Any] = [
     path(

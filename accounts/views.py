@@ -42,23 +42,22 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView, TemplateView, View
 
-from accounts.adapter import (
-    SESSION_ID,
-    SESSION_ID_COOKIE,
-    default_target,
-    end_other_sessions,
-    note_proof,
-    session_id_domain,
-    set_session_id_cookie,
-    with_parameters,
-)
 from accounts.forms import HostedSignInForm, SignInForm, WelcomeForm
 from accounts.hosting import client
 from accounts.hosting.description import description
 from accounts.hosting.requests import Exchanged, exchange
 from accounts.hosting.views import answer_page, respond, target_of_class
+from accounts.landing import default_target, with_parameters
 from accounts.mixins import SignedInMixin
 from accounts.models import User
+from accounts.proof import note_proof
+from accounts.sessions import (
+    SESSION_ID,
+    SESSION_ID_COOKIE,
+    end_other_sessions,
+    session_id_domain,
+    set_session_id_cookie,
+)
 from scopes.refusals import Unavailable
 from web.hosts import local_path
 

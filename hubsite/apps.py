@@ -22,7 +22,7 @@ class HubsiteConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.actions import pre_deactivate
-        from accounts.adapter import post_session_end
+        from accounts.sessions import post_session_end
         from hubsite.sessions import (
             revoke_tokens_of_session,
             revoke_tokens_of_sessions,

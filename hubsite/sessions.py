@@ -9,8 +9,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from accounts.adapter import SESSION_ID, SESSION_ID_COOKIE, set_session_id_cookie
 from accounts.models import User
+from accounts.sessions import SESSION_ID, SESSION_ID_COOKIE, set_session_id_cookie
 from audit.models import Actor
 from tokens import activity
 from tokens.actions.revocation import revoke_tokens

@@ -23,8 +23,9 @@ from django.views.generic import View
 from oauthlib.common import Request, add_params_to_uri
 from oauthlib.oauth2.rfc6749 import errors
 
-from accounts.adapter import SESSION_ID, begin_single_sign_on
 from accounts.mixins import SignedInMixin
+from accounts.sessions import SESSION_ID
+from accounts.single_sign_on import begin_single_sign_on
 from oauth import device_grant, exchange
 from oauth.actions import issue_code, sweep_codes
 from oauth.endpoint import in_json

@@ -6,7 +6,8 @@ class ServersConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.actions import delete_blockers, pre_deactivate, pre_delete
-        from accounts.adapter import landing_pages, post_login, post_logout
+        from accounts.adapter import post_login, post_logout
+        from accounts.landing import landing_pages
         from accounts.rights import register_source
         from servers.actions import (
             know_default_server,

@@ -24,7 +24,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import FormView
 
-from accounts.adapter import end_other_sessions
 from accounts.attempts import Attempt, TooMany
 from accounts.forms import HostedPasswordForm
 from accounts.hosting import client
@@ -32,6 +31,7 @@ from accounts.hosting.description import description
 from accounts.hosting.sign_in import check_password
 from accounts.hosting.views import FAILED, report
 from accounts.mixins import SignedInMixin
+from accounts.sessions import end_other_sessions
 from accounts.views import HostedView
 
 PATH = "auth/change-password"

@@ -20,21 +20,17 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from accounts.adapter import (
-    default_target,
-    landing_pages,
-    not_listed,
-    note_proof,
-    refuse,
-    set_session_id_cookie,
-)
+from accounts.adapter import not_listed, refuse
 from accounts.attempts import Attempt, TooMany
 from accounts.hosting.client import ClassFailed
 from accounts.hosting.forwarding import destination_after_sign_in
 from accounts.hosting.requests import Exchanged, accounts_of, exchange
 from accounts.hosting.sign_in import settle_answer
+from accounts.landing import default_target, landing_pages
 from accounts.models import User
 from accounts.naming import normalise_name
+from accounts.proof import note_proof
+from accounts.sessions import set_session_id_cookie
 from scopes.refusals import Refusal, Unavailable
 
 logger = structlog.get_logger(__name__)

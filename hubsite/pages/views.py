@@ -26,7 +26,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
-from accounts.adapter import default_target, with_parameters
+from accounts.landing import default_target, with_parameters
 from accounts.mixins import redirect_to_login
 from hubsite.pages.context import has_logo
 from web.hosts import (

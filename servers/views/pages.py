@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 
-from accounts.adapter import carried_parameters, with_parameters
+from accounts.landing import carried_parameters, with_parameters
 from accounts.mixins import SignedInMixin
 from accounts.models import User
 from scopes.access import Access

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts.adapter import PROVEN_AT
 from accounts.models import User
+from accounts.proof import PROVEN_AT
 from audit.models import Actor
 from tests.conftest import API, BearerClient
 from tests.factories import make_role, make_service, make_token, make_user

@@ -11,8 +11,8 @@ from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.test import RequestFactory
 
 from accounts import auth_state
-from accounts.adapter import PROVEN_AT
 from accounts.models import User
+from accounts.proof import PROVEN_AT
 from tests.factories import make_user
 from tests.web.test_profile import code_for
 

@@ -15,8 +15,8 @@ from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
-from accounts.adapter import SESSION_ID
 from accounts.models import User
+from accounts.sessions import SESSION_ID
 from audit.models import Event
 from oauth.models import OAuthClient, OAuthCode
 from services.models import Service

@@ -12,8 +12,8 @@ import pytest
 import time_machine
 from django.test import Client
 
-from accounts.adapter import PROVEN_AT
 from accounts.models import User
+from accounts.proof import PROVEN_AT
 from tests.factories import make_group, make_service, make_user
 from tokens.forms import TokenForm
 from tokens.models import APIToken

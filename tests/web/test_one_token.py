@@ -12,8 +12,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts.adapter import PROVEN_AT
 from accounts.models import User
+from accounts.proof import PROVEN_AT
 from audit.models import Actor
 from tests.factories import make_client, make_group, make_token, make_user
 from tokens import approvals

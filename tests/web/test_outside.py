@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from accounts import single_sign_on
-from accounts.adapter import SocialAccountAdapter
+from accounts import single_sign_on_urls
 from accounts.models import User
+from accounts.single_sign_on import SocialAccountAdapter
 from audit.models import Actor
 from servers.limits import limit_of_names
 from tests.factories import make_token
@@ -54,7 +54,7 @@ def test_a_token_is_issued_by_a_token_without_waiting_for_others() -> None:
 
 
 def test_the_page_of_single_sign_on_waits_for_nobody_and_its_button_does() -> None:
-    login, callback = (pattern.callback for pattern in single_sign_on.urlpatterns)
+    login, callback = (pattern.callback for pattern in single_sign_on_urls.urlpatterns)
     assert getattr(login, MARK) == ({"POST"}, False)
     assert getattr(callback, MARK) == ({"GET", "POST"}, False)
 

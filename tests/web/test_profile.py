@@ -16,8 +16,8 @@ from allauth.mfa.totp.internal.auth import (
 from allauth.mfa.totp.internal.auth import hotp_value as code_at
 
 from accounts.actions import activate_users, deactivate_users
-from accounts.adapter import MFAAdapter
 from accounts.models import User
+from accounts.second_factor import MFAAdapter
 from tests.factories import BY, PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db

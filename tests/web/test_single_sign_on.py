@@ -24,7 +24,7 @@ from tests.hubsite.conftest import ROOT
 pytestmark = pytest.mark.django_db
 OIDC = "allauth.socialaccount.providers.openid_connect"
 urlpatterns = [
-    path("hub/accounts/", include("accounts.single_sign_on")),
+    path("hub/accounts/", include("accounts.single_sign_on_urls")),
     path("", include("hubsite.urls")),
 ]
 ISSUER = "https://id.example"

@@ -9,8 +9,8 @@ from allauth.usersessions.models import UserSession
 from django.contrib.auth.management.commands import changepassword
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.adapter import UserSessionsAdapter
 from accounts.naming import find_typed_user
+from accounts.sessions import UserSessionsAdapter
 
 
 class Command(changepassword.Command):
