@@ -14,17 +14,9 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.response import Response
 
 from api.base import APIRequest, HubAPIView, empty
-from api.bodies import (
-    VALUES_WITH_SCOPES,
-    BodySerializer,
-    Names,
-    Number,
-)
+from api.bodies import VALUES_WITH_SCOPES, BodySerializer, Names, Number
 from api.openapi.decorators import extend_schema
-from api.serializers import (
-    IssuedShareCodeSerializer,
-    ShareCodeSerializer,
-)
+from api.serializers import IssuedShareCodeSerializer, ShareCodeSerializer
 from api.shares import (
     EnvelopedPagination,
     paged,

@@ -16,19 +16,11 @@ from rest_framework.response import Response
 
 from accounts.models import Group, User
 from api.base import APIRequest, HubAPIView, empty
-from api.bodies import (
-    VALUES_WITH_SCOPES,
-    BodySerializer,
-    Names,
-    Text,
-    check_names,
-)
+from api.bodies import VALUES_WITH_SCOPES, BodySerializer, Names, Text, check_names
 from api.groups import require_group
 from api.openapi.decorators import extend_schema
 from api.pagination import HubPagination
-from api.serializers import (
-    ShareSerializer,
-)
+from api.serializers import ShareSerializer
 from api.servers import default_server
 from api.users import require_user
 from scopes.access import Target
@@ -36,12 +28,7 @@ from scopes.grammar import LARGEST_WITH_SCOPES, check_number
 from scopes.refusals import Invalid, NotFound
 from servers.models import Server, Share
 from servers.rights import server_target, user_target
-from sharing.actions import (
-    find_recipient,
-    grant_share,
-    revoke_share,
-    revoke_shares,
-)
+from sharing.actions import find_recipient, grant_share, revoke_share, revoke_shares
 from web.hosts import public_url, user_origin
 
 M = TypeVar("M", bound=Model)

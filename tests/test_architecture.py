@@ -180,7 +180,9 @@ def test_scopes_are_compared_in_one_file():
 READS_ADMIN = {
     "accounts/answer_actions.py": "makes it agree with an authenticator's answer",
     "accounts/actions.py": "refuses to let others change administrators",
-    "accounts/admin/users.py": "shows it, and tells the action who asks",
+    "accounts/admin/activation.py": "leaves administrators to administrators",
+    "accounts/admin/invitations.py": "leaves administrators to administrators",
+    "accounts/admin/users.py": "shows it",
     "accounts/backends.py": "makes it agree with the configuration",
     "accounts/models.py": "declares it",
     "api/users.py": "tells the action who asks",

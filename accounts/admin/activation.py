@@ -15,10 +15,7 @@ from accounts.administrators import keep_administrator
 from accounts.models import User
 from audit.models import Actor
 from scopes.refusals import Refusal
-from web.admin_base import (
-    ScopedAdmin,
-    ask_first,
-)
+from web.admin_base import ScopedAdmin, ask_first
 
 # Actions on accounts by the last part of the address.
 ACTS = {"deactivate": actions.deactivate_users, "activate": actions.activate_users}

@@ -14,9 +14,7 @@ from accounts import actions
 from accounts.models import User
 from accounts.rights import members_among
 from audit.models import Actor
-from web.admin_base import (
-    ScopedAdmin,
-)
+from web.admin_base import ScopedAdmin
 from web.hosts import origin_of
 
 

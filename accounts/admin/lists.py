@@ -21,11 +21,7 @@ from accounts.hosting.account_hooks import prepare_later
 from accounts.models import Group, User
 from audit.models import Actor
 from scopes.refusals import Invalid, Refusal
-from web.admin_base import (
-    NamesField,
-    ScopedAdmin,
-    count_of,
-)
+from web.admin_base import NamesField, ScopedAdmin, count_of
 from web.admin_lists import csv_text
 from web.hosts import origin_of
 

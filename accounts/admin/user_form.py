@@ -9,9 +9,7 @@ from django import forms
 from django.conf import settings
 
 from accounts.models import User
-from web.admin_base import (
-    NamesField,
-)
+from web.admin_base import NamesField
 from web.form_changes import ChangesForm
 
 # What fields say of groups that the authenticator manages.

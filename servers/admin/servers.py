@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, Count, Q, QuerySet, SmallIntegerField, When
+from django.db.models import Case, Q, QuerySet, SmallIntegerField, When
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from accounts.admin.belongings import (
-    Belonging,
-    belongings,
-    besides,
-    count_by,
-)
 from accounts.admin.filters import named, some_groups
 from accounts.models import User
 from accounts.naming import normalise_name
 from audit.models import Actor, Event
 from database.search import contains
-from scopes.access import Access
 from scopes.refusals import Refusal
 from servers import actions
 from servers.access_log import OPEN
-from servers.models import ACTIVE, Server, Share
+from servers.models import ACTIVE, Server
 from servers.report import Report, line_of
 from web.admin_base import (
     DASH,
@@ -42,10 +34,8 @@ from web.admin_base import (
     ScopedAdmin,
     ask_first,
     count_of,
-    link,
     moment,
     page_of,
-    shows_one,
 )
 from web.admin_lists import rising
 
@@ -53,11 +43,9 @@ LOST = "Their programs end, and unsaved work is lost."
 
 # Most links on one page.
 LINKS = 500
-# Servers beside one user in the admin.
-NAMED = 20
+
 # Most events and entries of the audit log on the page of one server.
 LATEST = 10
-
 
 # Ready servers come first, then pending ones.
 RANK = Case(
@@ -371,7 +359,7 @@ class ServerAdmin(ScopedAdmin):
 
     @admin.display(description="Condition", ordering=RANK)
     def condition(self, server: Server) -> SafeString:
-        return _condition(server)
+        return condition_label(server)
 
     @admin.display(description="Last failure")
     def why(self, server: Server) -> str:
@@ -435,7 +423,7 @@ class ServerAdmin(ScopedAdmin):
         return _lines((moment(event.at), event.actor_name) for event in events[:LATEST])
 
 
-def _condition(server: Server) -> SafeString:
+def condition_label(server: Server) -> SafeString:
     if server.ready:
         words = "ready"
     elif server.pending:
@@ -445,110 +433,6 @@ def _condition(server: Server) -> SafeString:
     return format_html(
         '<span class="state {}">{}</span>', words.replace(" ", "-"), words
     )
-
-
-def beside(request: Any, users: Collection[User]) -> dict[int, SafeString]:
-    """Show the servers of users, with buttons.
-
-    In a list that is the default server, one more that runs, and the number of others;
-    on the page of one user all servers.
-    """
-    access = request.user.access
-    if not access.has("read:servers", "start:servers"):
-        return {}
-    ids = [user.pk for user in users]
-    seen = access.limit("read:servers", queryset=Server.objects.filter(user__in=ids))
-    found: dict[int, list[Server]] = {pk: [] for pk in ids}
-    for server in seen.order_by("name")[:LINKS]:
-        found[server.user_id].append(server)
-    alone = shows_one(request)
-    shown = {}
-    for user in users:
-        mine = found[user.pk]
-        for server in mine:
-            server.user = user
-        if not mine or mine[0].name:
-            mine.insert(0, Server(user=user))
-        # The default server, then running servers.
-        mine[1:] = sorted(mine[1:], key=lambda server: not server.is_active)
-        running = len(mine) > 1 and mine[1].is_active
-        limit = NAMED if alone else 1 + running
-        parts = [_line(request, server, alone) for server in mine[:limit]]
-        if (more := len(mine) - limit) > 0:
-            said = f"and {more} more"
-            parts.append(link("servers_server_changelist", said, user=user.name))
-        inner = format_html_join("", "{}", ((part,) for part in parts if part))
-        if inner:
-            shown[user.pk] = format_html('<span class="servers">{}</span>', inner)
-    return shown
-
-
-def _line(request: Any, server: Server, alone: bool) -> SafeString | str:
-    """Show one server: its state, and the buttons for the possible actions."""
-    access, parts = request.user.access, []
-    if server.pk is None:
-        if not access.allows("start:servers", obj=server):
-            return ""
-        named = "default " if alone else ""
-        parts.append(
-            format_html('{}<span class="state">{}</span>', named, "never started")
-        )
-    else:
-        label = _condition(server)
-        if alone or server.name:
-            name = server.display_name or server.name or "default"
-            named = page_of("servers_server", server.pk, name)
-            parts.append(format_html("{} ", named))
-        parts.append(label)
-    query = urlencode({"name": server.name, "back": request.get_full_path()})
-
-    def button(act: str, words: str) -> SafeString:
-        where = reverse(f"admin:servers_server_{act}", args=[server.user_id])
-        return format_html(
-            '<button type="submit" class="small secondary outline" formmethod="post" '
-            'formaction="{}?{}">{}<span class="visually-hidden"> the server {}</span>'
-            "</button>",
-            *(where, query, words, server),
-        )
-
-    if server.ready and access.allows("access:servers", obj=server):
-        parts.append(
-            format_html(
-                '<a role="button" class="small secondary" href="{}" target="_blank" '
-                'rel="noopener">Open<span class="visually-hidden"> the server {} in a '
-                "new tab</span></a>",
-                *(server.path, server),
-            )
-        )
-    if not server.is_active and access.allows("start:servers", obj=server):
-        parts.append(button("start", "Start"))
-    stoppable = server.is_active and server.pending != Server.Pending.STOP
-    if stoppable and access.allows("delete:servers", obj=server):
-        parts.append(button("stop", "Stop…"))
-    inner = format_html_join(" ", "{}", ((part,) for part in parts))
-    return format_html('<span class="server">{}</span>', inner)
-
-
-def _shares(ids: list[int], access: Access | None) -> dict[int, int]:
-    """Count the shares of and with users, which are deleted with the users."""
-    shares = Share.objects.order_by()
-    if access is not None:
-        shares = access.limit("read:shares", queryset=shares)
-    numbers: dict[int, int] = {}
-    given = shares.filter(server__user__in=ids).values_list("server__user")
-    taken = shares.filter(user__in=ids).exclude(server__user__in=ids)
-    for counted in (given, taken.values_list("user")):
-        for pk, number in counted.annotate(Count("pk")):
-            numbers[pk] = numbers.get(pk, 0) + number
-    return numbers
-
-
-SERVERS = count_by(Server.objects.all(), "read:servers")
-belongings += [
-    Belonging("server", SERVERS, "servers_server_changelist"),
-    Belonging("share", _shares),
-]
-besides.append(beside)
 
 
 def _as_json(value: Any) -> SafeString | str:
