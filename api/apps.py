@@ -16,8 +16,8 @@ class ApiConfig(AppConfig):
         from api.catalogue import operations
         from api.checks import check_views_state_scopes
         from api.whoami import facts
+        from tokens.bearer_query import register_facts
         from tokens.operations import list_operations
-        from tokens.verification import register_facts
 
         register(check_views_state_scopes, Tags.security)
         register_facts(facts)

@@ -22,7 +22,7 @@ from tests.conftest import BearerClient
 from tests.factories import make_token, make_user
 from tests.servers.settler import Settler
 from tests.web.conftest import Browser
-from tokens import verification
+from tokens import bearer_query
 from tokens.models import APIToken
 
 pytestmark = pytest.mark.django_db
@@ -332,11 +332,11 @@ def test_a_start_for_somebody_else_refreshes_nobody_here(
 @pytest.fixture
 def token_facts() -> Iterator[None]:
     """Have verifications read what a hub with a hosted class reads."""
-    verification.register_facts(refreshing.facts_of_owner)
+    bearer_query.register_facts(refreshing.facts_of_owner)
     yield
-    verification._facts.remove(refreshing.facts_of_owner)
-    verification._statement.cache_clear()
-    verification._fact_columns.cache_clear()
+    bearer_query._facts.remove(refreshing.facts_of_owner)
+    bearer_query.bearer_statement.cache_clear()
+    bearer_query.fact_columns.cache_clear()
 
 
 def wait(condition: Callable[[], object]) -> None:

@@ -21,7 +21,7 @@ from scopes.access import EMPTY
 from services.models import Service
 from tests import factories
 from tests.factories import BY, make_token
-from tokens import digests, format, keys, verification
+from tokens import bearer_query, digests, format, keys, verification
 from tokens.actions.importing import import_token
 from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken
@@ -406,8 +406,8 @@ def test_rooms_to_the_right_read_facts_in_the_same_query(
     def build(kind: str, vendor: str) -> dict[str, str]:
         return {"mail": "u.email"} if kind == "user" else {"address": "s.url"}
 
-    monkeypatch.setattr(verification, "_facts", [])
-    verification.register_facts(build)
+    monkeypatch.setattr(bearer_query, "_facts", [])
+    bearer_query.register_facts(build)
     User.objects.filter(pk=alan.pk).update(email="alan@example.org")
     _, of_user = make_token(alan)
     _, of_service = make_token(ci)
@@ -417,8 +417,8 @@ def test_rooms_to_the_right_read_facts_in_the_same_query(
             user_facts = verify(of_user).facts
             service_facts = verify(of_service).facts
     finally:
-        verification._statement.cache_clear()
-        verification._fact_columns.cache_clear()
+        bearer_query.bearer_statement.cache_clear()
+        bearer_query.fact_columns.cache_clear()
 
     assert user_facts == {"mail": "alan@example.org", "address": None}
     assert service_facts == {"mail": None, "address": None}
