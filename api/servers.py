@@ -30,19 +30,12 @@ from api.openapi.decorators import extend_schema
 from api.serializers import ErrorSerializer, ServerSerializer
 from scopes.access import Target
 from scopes.refusals import Forbidden, Invalid, NotFound
-from servers.actions import (
-    UNSET,
-    AlreadyRunning,
-    create_server,
-    edit_server,
-    refuse_known,
-    start_server,
-    stop_server,
-)
+from servers.actions import AlreadyRunning, start_server, stop_server
 from servers.addresses import progress_path
 from servers.controller_calls import NoAnswer, ask_async
 from servers.limits import asks_for_limit
 from servers.models import Server, server_path
+from servers.named_server_actions import UNSET, create_server, edit_server, refuse_known
 from servers.progress import follow, last_event
 from servers.rights import server_target, user_target
 from servers.waiting import until_settled

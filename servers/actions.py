@@ -1,15 +1,14 @@
-"""Actions on servers: create, edit, start, stop and delete.
+"""Actions on servers: start and stop.
 
-Starting and stopping are requests. An action writes the wanted state into the row and
-increments `generation`; the controller carries it out, and `servers.waiting` waits for
-the result. Nothing here starts a process.
+Both are requests. An action writes the wanted state into the row and increments
+`generation`; the controller carries it out, and `servers.waiting` waits for the result.
+Nothing here starts a process.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -25,7 +24,6 @@ from database.batches import in_batches
 from database.locks import lock_all, locked
 from database.notifications import announce
 from scopes.refusals import Busy, Conflict, Forbidden, Invalid, NotFound
-from servers.deletion import release
 from servers.limits import (
     NO_ROOM,
     NO_ROOM_ON_PAGES,
@@ -35,6 +33,12 @@ from servers.limits import (
     require_room_for_name,
 )
 from servers.models import ACTIVE, Server, ServerEvent
+from servers.named_server_actions import (
+    create_server,
+    delete_server,
+    lock_owner,
+    require_named_servers,
+)
 from servers.names import (
     check_display_name,
     check_server_name,
@@ -59,150 +63,6 @@ class AlreadyRunning(Invalid):
     def __init__(self, server: Server) -> None:
         super().__init__(f"{server.label} is already running")
         self.server = server
-
-
-class Unset(Enum):
-    """The value of an option that was not given, because null has a meaning."""
-
-    UNSET = 0
-
-
-UNSET = Unset.UNSET
-
-
-def create_server(
-    user: User,
-    name: str,
-    *,
-    display_name: str | None = None,
-    user_options: dict[str, Any] | None = None,
-    by: Actor,
-) -> Server:
-    """Create one more named server of a user, stopped."""
-    refuse_known(user, name)
-    _require_named_servers()
-    check_server_name(name)
-    if display_name:
-        check_display_name(display_name)
-    check_user_options(user_options)
-    limit = limit_of_names(by)
-    with transaction.atomic():
-        _lock(user)
-        if Server.objects.filter(user=user, name=name).exists():
-            raise _has_server(user, name)
-        require_room_for_name(user, limit)
-        server = Server.objects.create(
-            user=user,
-            name=name,
-            display_name=display_name or name,
-            user_options=user_options,
-        )
-        record(by, "server.create", "server", f"{user.name}/{name}")
-    return server
-
-
-def refuse_known(user: User, name: str) -> None:
-    """Raise `Conflict` if the user has a server of this name, without a lock."""
-    if not name:
-        raise Conflict(f"User {user.name} already has a default server")
-    if Server.objects.filter(user=user, name=name).exists():
-        raise _has_server(user, name)
-
-
-def _has_server(user: User, name: str) -> Conflict:
-    return Conflict(f"User {user.name} already has server {name}")
-
-
-def edit_server(
-    user: User,
-    name: str,
-    *,
-    new_name: str | None = None,
-    display_name: str | None = None,
-    user_options: dict[str, Any] | Unset | None = UNSET,
-    by: Actor,
-) -> Server:
-    """Rename a stopped server or change what it will be started with.
-
-    Its shares stay with it; they follow the server and not its name.
-    """
-    if new_name is not None or display_name is not None:
-        _require_named_servers()
-    if user_options is not UNSET:
-        check_user_options(user_options)
-    becomes_named = new_name is not None and not name
-    limit = limit_of_names(by) if becomes_named else 0
-    with transaction.atomic():
-        return _edit_server(user, name, new_name, display_name, user_options, limit, by)
-
-
-def _edit_server(
-    user: User,
-    name: str,
-    new_name: str | None,
-    display_name: str | None,
-    user_options: dict[str, Any] | Unset | None,
-    limit: int,
-    by: Actor,
-) -> Server:
-    _lock(user)
-    server = _find(user, name)
-    if server.is_active:
-        raise Invalid(
-            f"{user.name}:{name} is active. Please stop it before modifying it."
-        )
-    changed = []
-    if new_name is not None:
-        if (
-            new_name in ("", name)
-            or Server.objects.filter(user=user, name=new_name).exists()
-        ):
-            raise Conflict(f"User {user.name} already has server {new_name!r}")
-        check_server_name(new_name)
-        if not name:
-            require_room_for_name(user, limit)
-        server.name = new_name
-        changed.append("name")
-    if display_name is not None:
-        check_display_name(display_name)
-        server.display_name = display_name
-        changed.append("display_name")
-    if user_options is not UNSET:
-        server.user_options = user_options
-        changed.append("user_options")
-    if server.pk is None:
-        server.save()
-    elif changed:
-        server.save(update_fields=changed)
-    record(
-        by,
-        "server.edit",
-        "server",
-        f"{user.name}/{name}",
-        changed=changed,
-        name=server.name,
-    )
-    return server
-
-
-@transaction.atomic
-def delete_server(user: User, name: str, *, by: Actor) -> None:
-    """Delete a stopped named server, its shares and share codes."""
-    if not name:
-        raise Invalid("Cannot delete the default server")
-    _lock(user)
-    server = locked(Server.objects.filter(user=user, name=name)).first()
-    if server is None:
-        raise NotFound(f"{user.name} has no server named '{name}'")
-    server.user = user
-    if server.is_active:
-        raise Invalid(f"{user.name}:{name} is active. Please stop it first.")
-    release(server, by=by)
-    server.delete()
-    record(by, "server.delete", "server", f"{user.name}/{name}")
-
-
-# Starting and stopping
 
 
 def start_server(
@@ -238,7 +98,7 @@ def require_startable(user: User, name: str, display_name: str, by: Actor) -> No
     """
     if not name:
         return
-    _require_named_servers()
+    require_named_servers()
     is_new = not Server.objects.filter(user=user, name=name).exists()
     if is_new:
         check_server_name(name)
@@ -251,7 +111,7 @@ def require_startable(user: User, name: str, display_name: str, by: Actor) -> No
 def _require_startable_name(
     user: User, name: str, display_name: str, by: Actor
 ) -> None:
-    _require_named_servers()
+    require_named_servers()
     if not Server.objects.filter(user=user, name=name).exists():
         # Another request may just have created the server, which is no error.
         with suppress(Conflict):
@@ -275,7 +135,7 @@ def _want_running(
     by: Actor,
 ) -> tuple[Server, bool]:
     lock_capacity()
-    user = _lock(user)
+    user = lock_owner(user)
     server = _locked(user, name)
     if server is None:
         if name:
@@ -324,12 +184,12 @@ def stop_server(
     because now the actor is known.
     """
     if name:
-        _require_named_servers()
+        require_named_servers()
     elif remove:
         raise Invalid("Cannot delete the default server")
     with transaction.atomic():
         lock_capacity()
-        user = _lock(user)
+        user = lock_owner(user)
         server = _locked(user, name)
         if server is None and name:
             raise NotFound(f"{user.name} has no server named '{name}'")
@@ -463,29 +323,6 @@ def why_user_is_busy(user: User) -> str | None:
     if active.exists():
         return f"{user.name}'s server is active. Please stop it first."
     return None
-
-
-def _find(user: User, name: str) -> Server:
-    server = Server.objects.filter(user=user, name=name).first()
-    if server is not None:
-        return server
-    if name:
-        raise NotFound(f"User {user.name} has no such server {name!r}")
-    # Every user has a default server, whose row is created by the first change to it.
-    return Server(user=user)
-
-
-def _require_named_servers() -> None:
-    if not settings.HUB.allow_named_servers:
-        raise Invalid("Named servers are not enabled.")
-
-
-def _lock(user: User) -> User:
-    """Lock a user, so that no other transaction counts, names or starts the servers."""
-    current = locked(User.objects.filter(pk=user.pk)).first()
-    if current is None:
-        raise NotFound(f"No such user: {user.name}")
-    return current
 
 
 def _require_welcome(user: User) -> None:

@@ -22,12 +22,12 @@ from accounts.models import Role, User
 from scopes.definitions import DEFAULT_ROLES
 from scopes.refusals import Conflict, Refusal
 from servers.access_log import opened_by_others, opened_server
-from servers.actions import create_server
 from servers.addresses import delete_path, pending_path
 from servers.controller_calls import NoAnswer, ask_async
 from servers.forms import AddServerForm
 from servers.limits import limit_of_names
 from servers.models import Server
+from servers.named_server_actions import create_server
 from servers.rights import server_target
 from tokens.models import APIToken
 from web.deferred import Deferred

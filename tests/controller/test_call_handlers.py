@@ -14,9 +14,10 @@ from accounts.actions import delete_user
 from audit.models import Actor
 from controller.pids import beginning
 from database.notifications import announce
-from servers.actions import delete_server, stop_server
+from servers.actions import stop_server
 from servers.controller_calls import abandoned, ask
 from servers.models import Inquiry
+from servers.named_server_actions import delete_server
 from tests.controller.site import Site, until
 
 FORM = """

@@ -30,7 +30,7 @@ from hubsite.config.reconcile import reconcile
 from oauth import actions as oauth
 from oauth import device_actions as devices
 from oauth.models import OAuthClient, OAuthCode
-from servers import actions
+from servers import actions, named_server_actions
 from servers.activity import note_activity
 from servers.credentials import Requested, issue_credentials
 from servers.models import Server, Share, ShareCode
@@ -233,11 +233,13 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "stop many": lambda s: actions.stop_servers(
         Server.objects.filter(pk=run(s.servers[1]).pk), by=BY
     ),
-    "name a server": lambda s: actions.create_server(s.alan, "new", by=BY),
-    "rename a server": lambda s: actions.edit_server(
+    "name a server": lambda s: named_server_actions.create_server(s.alan, "new", by=BY),
+    "rename a server": lambda s: named_server_actions.edit_server(
         s.alan, "lab", new_name="other", by=BY
     ),
-    "delete a server": lambda s: actions.delete_server(s.alan, "lab", by=BY),
+    "delete a server": lambda s: named_server_actions.delete_server(
+        s.alan, "lab", by=BY
+    ),
     "stop idle servers": stop_idle,
     "delete idle users": delete_idle,
     "create users": lambda s: accounts.create_users(["x", "y"], by=BY),

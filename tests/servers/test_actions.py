@@ -14,15 +14,13 @@ from hubsite.config.hub_config import HubConfig
 from scopes.refusals import Busy, Conflict, Invalid, NotFound
 from servers.actions import (
     AlreadyRunning,
-    create_server,
-    delete_server,
-    edit_server,
     start_server,
     start_servers,
     stop_server,
     stop_servers,
 )
 from servers.models import Server, ServerEvent, Share
+from servers.named_server_actions import create_server, delete_server, edit_server
 from servers.names import check_display_name
 from tests.factories import BY, make_role, make_server, make_share, make_user
 

@@ -9,9 +9,9 @@ from accounts.models import User
 from audit.models import Actor
 from oauth.models import OAuthClient
 from servers import credentials
-from servers.actions import delete_server
 from servers.credentials import Requested
 from servers.models import Inquiry, Server
+from servers.named_server_actions import delete_server
 from tests.factories import make_server
 from tokens.models import APIToken
 

@@ -12,8 +12,8 @@ from accounts.models import Group, User
 from audit.models import Event
 from scopes.access import Access
 from scopes.refusals import Forbidden, Invalid
-from servers.actions import create_server, edit_server
 from servers.models import Server, Share, ShareCode
+from servers.named_server_actions import create_server, edit_server
 from sharing.actions import (
     accept_share_code,
     find_share_code,

@@ -9,7 +9,7 @@ from django.utils.html import escape
 
 from audit.actions import record
 from audit.models import Actor
-from servers.actions import create_server
+from servers.named_server_actions import create_server
 from tests.factories import (
     BY,
     make_group,
