@@ -61,22 +61,25 @@ def run_host(argv: Sequence[str] = ()) -> int:
     secret = site.secret_key or secrets.keep(site.data_dir / "secrets" / "secret_key")
     forget_secrets()
     place = place_of(site, hub, secret)
+    status = 0
     try:
         if options.check:
             asyncio.run(try_settings(place))
         else:
             address = authenticator_address(site.authenticator_address, site.data_dir)
             key = secrets.derived(secret, "authenticator")
-            asyncio.run(serve(place, address, key))
+            status = asyncio.run(serve(place, address, key))
     except Exception as error:
         # The class refuses its settings, or can't be imported.
         name = hub.hosted_class
         logging.getLogger("hub.authenticator").debug("failed", exc_info=error)
-        return _fail(f"The authenticator {name!r} can't start: {error}")
+        # One line, which ends the output.
+        words = " ".join(str(error).split()) or type(error).__name__
+        return _fail(f"The authenticator {name!r} can't start: {words}")
     # Threads may still wait for a directory that does not answer.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def place_of(site: Site, hub: HubConfig, secret: str) -> Any:

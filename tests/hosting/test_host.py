@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,105 @@ c.Authenticator.allow_all = True
                 client.call("refresh_user", {"user": {"name": "ada"}}, patience=30)
 
         assert client.call("respond", form("quick"))["answer"]["name"] == "quick"
+
+
+BLOCKED = (
+    HEAD
+    + """
+import threading, time
+from pathlib import Path
+HERE = Path(__file__).parent
+class Blocked(Authenticator):
+    async def authenticate(self, handler, data):
+        name = data["username"]
+        if name.startswith("never"):
+            threading.Event().wait()
+        while name.startswith("slow") and not (HERE / "go").exists():
+            time.sleep(0.02)
+        if name == "exits":
+            raise SystemExit(3)
+        return name
+
+c.JupyterHub.authenticator_class = Blocked
+c.Authenticator.allow_all = True
+"""
+)
+
+
+def begin(*names: str) -> list[threading.Thread]:
+    def run(name: str) -> None:
+        with suppress(Unavailable, client.ClassFailed):
+            client.call("respond", form(name), patience=30)
+
+    threads = [
+        threading.Thread(target=run, args=(name,), daemon=True) for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_a_class_that_blocks_for_ever_leaves_lanes_for_others(hosting, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.process.lanes.PATIENCE", 0.3)
+    monkeypatch.setattr("accounts.hosting.process.lanes.GRACE", 0.3)
+    with hosting.here(BLOCKED) as running:
+        running.lanes.most = 2
+        begin("never1", "never2")
+        hosting.wait(lambda: len(running.lanes.lost) == 2)
+
+        for _ in range(3):
+            assert client.call("respond", form("quick"))["answer"]["name"] == "quick"
+        assert len(running.lanes.all) == 3
+
+
+def test_a_class_that_ends_its_process_costs_no_lane(hosting, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.process.requests.PATIENCE", 1.0)
+    with hosting.here(BLOCKED) as running:
+        running.lanes.most = 1
+        for _ in range(2):
+            with pytest.raises(client.ClassFailed):
+                client.call("respond", form("exits"))
+
+        assert client.call("respond", form("quick"))["answer"]["name"] == "quick"
+
+
+def test_lost_lanes_are_no_reason_to_interrupt_a_sign_in(hosting, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.process.lanes.GRACE", 0.3)
+    monkeypatch.setattr("accounts.hosting.process.lanes.MOST_LOST", 2)
+    with hosting.here(BLOCKED) as running:
+        monkeypatch.setattr("accounts.hosting.process.lanes.PATIENCE", 0.3)
+        begin("never1", "never2")
+        hosting.wait(lambda: len(running.lanes.lost) == 2)
+        monkeypatch.setattr("accounts.hosting.process.lanes.PATIENCE", 60.0)
+        assert running.lanes.are_spent
+
+        waiting = begin("slow")
+        hosting.wait(lambda: running.lanes.busy)
+        assert not running.lanes.are_spent
+        # Unless nobody's calls would find a thread.
+        monkeypatch.setattr("accounts.hosting.process.lanes.TOO_MANY_LOST", 2)
+        assert running.lanes.are_spent
+
+        (hosting.folder / "go").touch()
+        for thread in waiting:
+            thread.join(30)
+        assert len(running.lanes.lost) == 2
+
+
+def test_the_command_ends_when_too_many_threads_are_blocked(hosting):
+    less = """
+from accounts.hosting.process import lanes
+lanes.PATIENCE = lanes.GRACE = 0.3
+lanes.MOST_LOST = 2
+"""
+    with hosting.apart(BLOCKED + less) as process:
+        begin("never1")
+        assert client.call("respond", form("quick"))["answer"]["name"] == "quick"
+        begin("never2")
+
+        assert process.wait(30) == os.EX_TEMPFAIL
+    assert "2 calls of the class have not returned" in hosting.said()
+    assert not Path(hosting.settings.AUTHENTICATOR_ADDRESS).exists()
 
 
 def test_sign_in_says_that_the_host_is_away(hosting, browser):

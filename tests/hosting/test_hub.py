@@ -110,13 +110,52 @@ def test_blocked_sign_ins_delay_neither_pages_nor_other_sign_ins(
     assert [status for status, _ in found] == [200] * 16
 
 
-def test_a_class_that_refuses_its_settings_stops_the_start(hub: RunningHub) -> None:
-    hub.declare(
-        "c.JupyterHub.authenticator_class = 'shared-password'\n"
-        "c.SharedPasswordAuthenticator.admin_password = 'short'"
-    )
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            "c.JupyterHub.authenticator_class = 'shared-password'\n"
+            "c.SharedPasswordAuthenticator.admin_password = 'short'",
+            "The authenticator 'shared-password' can't start: ",
+        ),
+        (
+            "import time\n"
+            "from jupyterhub.auth import Authenticator\n"
+            "class Needs(Authenticator):\n"
+            "    def __init__(self, **kwargs):\n"
+            "        super().__init__(**kwargs)\n"
+            "        time.sleep(2)\n"
+            "        import no_such_module\n"
+            "c.JupyterHub.authenticator_class = Needs\n"
+            "c.Authenticator.allow_all = True",
+            "The authenticator 'Needs' can't start: No module named 'no_such_module'",
+        ),
+    ],
+)
+def test_a_hub_whose_class_refuses_its_settings_never_answers(
+    hub: RunningHub, lines: str, told: str
+) -> None:
+    hub.declare(lines)
+    started = threading.Event()
+    ended = threading.Event()
+    statuses = set()
 
-    result = hub.manage("hub")
+    def watch() -> None:
+        while not ended.is_set():
+            statuses.add(status_of(f"{hub.own_url}health"))
+            started.set()
+            time.sleep(0.02)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    started.wait()
+    try:
+        result = hub.manage("hub")
+    finally:
+        ended.set()
+        watching.join()
 
     assert result.returncode == 1
-    assert "The authenticator 'shared-password' can't start" in result.stderr
+    said = [line for line in result.stderr.splitlines() if "can't start" in line]
+    assert len(said) == 1 and told in said[0]
+    assert statuses == {0}

@@ -133,6 +133,9 @@ async def reset_password(hosted: Hosted, asked: Facts) -> Facts:
     return {"is_done": "success" in words, "words": words}
 
 
+# Calls about many accounts.
+LONG = frozenset({"add_users", "delete_users", "load_managed_roles"})
+
 CALLS: dict[str, Call] = {
     "describe": describe,
     "respond": answer,

@@ -24,13 +24,15 @@ from tornado.netutil import bind_sockets, bind_unix_socket
 
 from accounts.hosting.process import handlers
 from accounts.hosting.process.application import Hosted, Known, Place
-from accounts.hosting.process.calls import CALLS, PROCESS
+from accounts.hosting.process.calls import CALLS, LONG, PROCESS
 from accounts.hosting.process.checks import check
 from accounts.hosting.process.classes import load_class
 from accounts.hosting.process.lanes import Lanes, TooManyCalls
 
 log = logging.getLogger("hub.authenticator")
 
+# Seconds between two looks at calls that have not returned.
+LOOK = 1.0
 # The longest body of a call: a form of the hub, in base64, and the facts of users.
 MOST_BYTES = 32 << 20
 
@@ -55,7 +57,9 @@ class CallHandler(web.RequestHandler):
             raise web.HTTPError(404)
         asked = json.loads(self.request.body or b"{}")
         try:
-            result = await self.lanes.run(lambda hosted: call(hosted, asked))
+            result = await self.lanes.run(
+                lambda hosted: call(hosted, asked), is_long=name in LONG
+            )
             text = json.dumps(result, default=listed)
         except TooManyCalls:
             log.error("Too many calls have not returned; this one is refused")
@@ -103,7 +107,7 @@ class Host:
 
     async def start(self) -> None:
         """Check the class, then listen: a class that refuses its settings ends this."""
-        await self.lanes.run(checked)
+        await self.lanes.run(checked, is_long=True)
         self.server.add_sockets(listen(self.address))
 
     def stop(self) -> None:
@@ -119,16 +123,32 @@ async def checked(hosted: Hosted) -> None:
 
 async def try_settings(place: Place) -> None:
     """Raise an error if the class refuses its settings; warnings are in the log."""
-    await Host(place, "", "").lanes.run(checked)
+    await Host(place, "", "").lanes.run(checked, is_long=True)
 
 
-async def serve(place: Place, address: str, key: str) -> None:
-    """Answer calls until SIGTERM or SIGINT."""
+async def serve(place: Place, address: str, key: str) -> int:
+    """Answer calls until SIGTERM or SIGINT, or until too many threads are blocked.
+
+    Returns the exit status of the process; with one that is not 0, it is to be started
+    again.
+    """
     host = Host(place, address, key)
     await host.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await stopping.wait()
+    status = 0
+    while not stopping.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LOOK)
+        if not stopping.is_set() and host.lanes.are_spent:
+            log.error(
+                "%s calls of the class have not returned, and their threads can't be "
+                "ended; this process ends, to be started again",
+                len(host.lanes.lost),
+            )
+            status = os.EX_TEMPFAIL
+            break
     host.stop()
+    return status

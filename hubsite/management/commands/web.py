@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from typing import Any
 
 from django.conf import settings
@@ -73,6 +74,8 @@ class Command(BaseCommand):
         # It loads the server, which no other outcome of this command needs.
         from hubsite.process.workers import serve
 
+        if options["outcome"] is not None and hub.is_hosted:
+            wait_for_authenticator()
         try:
             serve(
                 address=hub.hub_ip,
@@ -85,6 +88,18 @@ class Command(BaseCommand):
                 f"The hub can't listen at {hub.hub_ip}:{hub.hub_port}: "
                 f"{error.strerror}; see c.JupyterHub.hub_ip and hub_port"
             ) from error
+
+
+def wait_for_authenticator() -> None:
+    """Wait until the hosted class has accepted its settings, and its process listens.
+
+    So nothing is answered, not even that the hub is healthy, by a hub that does not
+    start. The supervisor ends this process if the class refuses its settings.
+    """
+    from hubsite.process.supervisor import is_listening
+
+    while not is_listening(settings.AUTHENTICATOR_ADDRESS):
+        time.sleep(0.05)
 
 
 def addresses() -> dict[str, Any]:
