@@ -73,12 +73,16 @@ TEMPLATE_SITES: dict[str, list[str]] = {}
 JUPYTERHUB_FILES: Path | None = None
 if SITE_TEMPLATES:
     # Others do not pay for Jinja.
-    from hubsite.site_pages import scan, sources
+    from hubsite.site_pages import scan
 
     TEMPLATE_SITES = scan.sites(
         scan.scan(HUB.template_paths, HUB.jinja_environment_options), HUB.template_vars
     )
-    JUPYTERHUB_FILES = sources.data_files(HUB.data_files_path)
+if SITE_TEMPLATES or HUB.is_hosted:
+    # Pages of a hosted class extend JupyterHub's own templates.
+    from hubsite.site_pages.files import data_files
+
+    JUPYTERHUB_FILES = data_files(HUB.data_files_path)
 
 # -------------------------------------------------------------------------- secrets
 
@@ -470,7 +474,11 @@ STATIC_URL = f"{HUB_PREFIX}static/"
 WHITENOISE_STATIC_PREFIX = unquote(STATIC_URL)
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
-# Scripts and styles that the site's templates name with `static_url`.
+# Scripts and styles that templates written for JupyterHub name with `static_url`.
+STATICFILES_FINDERS = [
+    "hubsite.static_files.JupyterHubFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+]
 STATICFILES_DIRS = [JUPYTERHUB_FILES / "static"] if JUPYTERHUB_FILES else []
 
 # ------------------------------------------------------------------------------ API

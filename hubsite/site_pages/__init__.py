@@ -10,5 +10,6 @@ exists once, and a block that the site does not override is the hub's own.
 * `templates/`: the base templates, one for each of JupyterHub's
 * `variables.py`: the variables of JupyterHub's templates
 * `render.py`: the page in the site's template
+* `files.py`: JupyterHub's static files
 * `scan.py`: what the site's templates need, and what of that is not honoured
 """

@@ -18,9 +18,10 @@ from jinja2 import Environment, nodes
 
 from accounts.models import User
 from hubsite.config.load import load_config
+from hubsite.site_pages.files import data_files
 from hubsite.site_pages.parts import Parts, closing, opening, without_marks
 from hubsite.site_pages.scan import LACKING, OTHER_PAGES, block_at, scan, sites
-from hubsite.site_pages.sources import BASES, data_files
+from hubsite.site_pages.sources import BASES
 from servers.models import Server
 from tests.factories import PASSWORD, make_user
 from tests.web.conftest import Browser

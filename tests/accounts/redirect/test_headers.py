@@ -6,6 +6,7 @@ The server's address is 127.0.0.2, and that of everybody else 127.0.0.1.
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -386,6 +387,43 @@ c.Own.allow_all = True
         browser.post("/hub/login", sent)
         assert browser.name == "grace"
         assert browser.get("/hub/own/page").json()["person"] == "grace"
+
+
+def test_a_page_that_extends_jupyterhubs_has_its_files(
+    host: Callable[[str], HostingHub],
+) -> None:
+    hub = host("""
+from jupyterhub.auth import Authenticator
+from jupyterhub.handlers import BaseHandler
+
+TEXT = '{% extends "page.html" %}{% block main %}own {{ prefix }}{% endblock %}'
+
+class Page(BaseHandler):
+    async def get(self):
+        template = self.settings["jinja2_env"].from_string(TEXT)
+        self.finish(await template.render_async(**self.template_namespace))
+
+class Own(Authenticator):
+    def get_handlers(self, app):
+        return [("/own", Page)]
+
+c.JupyterHub.authenticator_class = Own
+c.Own.allow_all = True
+""")
+    browser = Browser(hub)
+
+    page = browser.get("/hub/own")
+
+    assert page.status_code == 200
+    needed = set(re.findall(r'(?:src|href)="(/hub/(?:static/|logo)[^"]*)"', page.text))
+    # And what these load themselves.
+    needed |= {
+        "/hub/static/js/jhapi.js",
+        "/hub/static/js/utils.js",
+        "/hub/static/components/@fortawesome/fontawesome-free/css/solid.css",
+    }
+    assert len(needed) > 8
+    assert {browser.get(each).status_code for each in needed} == {200}
 
 
 def test_a_raw_header_cannot_be_smuggled(host: Callable[[str], HostingHub]) -> None:
