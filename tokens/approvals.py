@@ -83,6 +83,9 @@ def ask(
             raise Conflict("This token has been revoked or has expired.")
         expires_in = None if scopes is not None else check_expires_in(expires_in)
         wanted = None if scopes is None else check_token_scopes(user, scopes)
+        policy.check_renewal(rules, token, token.scopes if wanted is None else wanted)
+        if wanted is not None:
+            policy.check_end(rules, token, token.expires_at)
     if wanted is not None:
         policy.check_ceiling(rules, user, wanted)
     pending = TokenRequest.objects.filter(user=user, state=State.PENDING)
@@ -170,7 +173,9 @@ def _check_rights(request: TokenRequest, by: Actor, access: Access | None) -> No
             return
         access = User.objects.get(name=by.name).access
     rules = policy.policy_for(request.user)
-    scopes = request.scopes or [INHERIT]
+    scopes = request.scopes
+    if scopes is None:
+        scopes = [INHERIT] if request.token is None else request.token.scopes
     powerful = policy.needing_approval(rules, request.user, scopes)
     lacking = access.lacking(powerful, members_among)
     if lacking:
@@ -203,7 +208,7 @@ def collect(
     token, secret = issue_token(
         request.user,
         by=by,
-        scopes=request.scopes or [INHERIT],
+        scopes=request.scopes,
         note=request.note,
         usual_note=f"Approved as {request}",
         expires_in=request.expires_in,
@@ -264,7 +269,6 @@ def _mail(about: str, request: TokenRequest, to: list[str]) -> None:
         "request": request,
         "site_name": settings.SITE_NAME or "Hub",
         "is_approved": request.state in (State.APPROVED, State.COLLECTED),
-        "scopes": request.scopes or [],
         "link": f"{address.rstrip('/')}/hub/{page if about == 'asked' else 'token'}"
         if address
         else "",

@@ -24,7 +24,7 @@ from scopes.definitions import INHERIT
 from scopes.refusals import Forbidden, Invalid
 from services.models import Service
 from tokens import networks
-from tokens.models import APIToken, TokenPolicy
+from tokens.models import APIToken, CreatedVia, Purpose, TokenPolicy, TokenRequest
 
 # Most scopes in the message of a refusal.
 MOST_NAMED: Final = 20
@@ -34,6 +34,10 @@ ANY: Final = "SELECT 1 FROM tokens_tokenpolicy LIMIT 1"
 
 class AgainstPolicy(Forbidden):
     """A token, or a change of one, that the policy for its owner does not allow."""
+
+
+class LivesTooLong(AgainstPolicy):
+    """A life beyond the longest one."""
 
 
 class NeedsApproval(AgainstPolicy):
@@ -56,6 +60,8 @@ class Policy:
     approval_scopes: frozenset[str] = frozenset()
     max_tokens: int | None = None
     max_unused_days: int | None = None
+    # When a longest life was changed last.
+    life_changed_at: datetime | None = field(default=None, compare=False)
     # The names of the merged policies, for messages.
     names: tuple[str, ...] = field(default=(), compare=False)
 
@@ -123,6 +129,10 @@ def merge(rows: Iterable[TokenPolicy]) -> Policy:
         ),
         max_tokens=_least(row.max_tokens for row in rows),
         max_unused_days=_least(row.max_unused_days for row in rows),
+        life_changed_at=max(
+            (row.changed_at for row in rows if row.max_expires_in is not None),
+            default=None,
+        ),
         names=tuple(str(row) for row in rows),
     )
 
@@ -149,7 +159,7 @@ def check_expiry(policy: Policy, expires_in: int | None) -> None:
     """
     longest = policy.max_expires_in
     if longest is not None and (expires_in is None or expires_in > longest):
-        raise AgainstPolicy(
+        raise LivesTooLong(
             f"A token may live for {in_words(longest)} at most, by {policy.source}:"
             f" choose {longest} seconds or less."
         )
@@ -161,6 +171,25 @@ def usual_expiry(policy: Policy, configured: int | None) -> int | None:
     `configured` is that of a hub without a policy.
     """
     return _least((policy.default_expires_in, policy.max_expires_in, configured))
+
+
+def check_end(policy: Policy, token: APIToken, ends: datetime | None) -> None:
+    """Refuse an end after the longest life; the life begins with the creation."""
+    life = None if ends is None else int((ends - token.created).total_seconds())
+    check_expiry(policy, life)
+
+
+def check_renewal(policy: Policy, token: APIToken, scopes: Sequence[str]) -> None:
+    """Refuse more rights or a later end for a token that could not be issued anew.
+
+    Otherwise the owner of an old token could go on for ever without the note, the
+    scopes and the networks that the policy demands of new tokens.
+    """
+    if not token.client_id:
+        check_note(policy, token.note)
+    check_ceiling(policy, token.owner, scopes)
+    if not networks.covers(policy.networks, token.networks):
+        check_networks(policy, token.networks or ["0.0.0.0/0", "::/0"])
 
 
 def least(one: int | None, other: int | None) -> int | None:
@@ -274,15 +303,17 @@ def violations(
 ) -> list[str]:
     """Return in what an existing token violates a policy, as sentences."""
     now = now or timezone.now()
-    found = []
+    found: list[str] = []
+    if not follows_policies(token):
+        return found
     longest = policy.max_expires_in
-    if longest is not None:
+    if longest is not None and not is_excepted(token, policy):
         life = None if token.expires_at is None else token.expires_at - token.created
         if life is None:
             found.append("The token never expires.")
         elif life.total_seconds() > longest:
             found.append(f"The token lives longer than {in_words(longest)}.")
-    if policy.note_required and not token.note.strip():
+    if policy.note_required and not token.note.strip() and not token.client_id:
         found.append("The token has no note.")
     beyond = beyond_ceiling(policy, token.owner, token.scopes)
     if beyond:
@@ -294,6 +325,54 @@ def violations(
         if unused.days >= policy.max_unused_days:
             found.append(f"The token was not used for {unused.days} days.")
     return found
+
+
+def is_excepted(token: APIToken, policy: Policy) -> bool:
+    """Tell whether an administrator approved a longer life; see `excepted`."""
+    since = policy.life_changed_at
+    return since is not None and approved_ends(since).filter(token=token).exists()
+
+
+def excepted(since: datetime) -> Q:
+    """Match the tokens whose longer life an administrator has approved.
+
+    An approval counts until the policy is changed, at the time `since`.
+    """
+    return Q(pk__in=approved_ends(since).values("token"))
+
+
+def approved_ends(since: datetime) -> QuerySet[TokenRequest]:
+    """Return the requests for a longer life that were approved since then."""
+    return TokenRequest.objects.filter(
+        state=TokenRequest.State.COLLECTED,
+        token__isnull=False,
+        scopes__isnull=True,
+        decided_at__gte=since,
+    ).order_by()
+
+
+def follows_policies(token: APIToken) -> bool:
+    """Tell whether policies apply to an existing token; see `following`."""
+    return token.purpose != Purpose.SERVER and (
+        token.created_via == CreatedVia.IMPORT
+        or (
+            token.origin == APIToken.Origin.GENERATED
+            and token.created_via not in (CreatedVia.SERVER, CreatedVia.SERVICE)
+        )
+    )
+
+
+def following() -> Q:
+    """Match the existing tokens to which policies apply.
+
+    Tokens of servers and of service processes follow no policy, because they end with
+    these, and neither do the secrets of the configuration, which an operator wrote
+    there. Tokens from a database of JupyterHub are old tokens like others.
+    """
+    issued = Q(origin=APIToken.Origin.GENERATED) & ~Q(
+        created_via__in=(CreatedVia.SERVER, CreatedVia.SERVICE)
+    )
+    return ~Q(purpose=Purpose.SERVER) & (issued | Q(created_via=CreatedVia.IMPORT))
 
 
 def named(scopes: Collection[str]) -> str:

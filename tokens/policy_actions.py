@@ -25,6 +25,8 @@ RULES = (
     "effective_from",
 )
 BY = Actor.system("policy")
+# The beginning of what a token that a policy ended or disabled names as the cause.
+CAUSE = "the policy for "
 # Tokens that one transaction changes, so that other writers wait briefly.
 BATCH = 500
 # Distinct lists of scopes or networks that one run compares.
@@ -93,7 +95,7 @@ def apply_policies(
         for name, apply in APPLY.items():
             if name not in rules:
                 continue
-            chosen = _some(tokens, rules[name], most)
+            chosen = _some(tokens, rules[name] & DUE.get(name, Q()), most)
             if chosen:
                 apply(chosen, policy, now, by)
                 return len(chosen)
@@ -101,8 +103,11 @@ def apply_policies(
 
 
 def _some(tokens: QuerySet[APIToken], rule: Q, most: int) -> list[APIToken]:
-    """Lock the first tokens that violate a rule. A disabled one needs no change."""
-    ids = tokens.filter(rule, disabled_at=None).order_by("pk").values_list("pk")
+    """Lock the first tokens that violate a rule, disabled ones as well.
+
+    Otherwise a token that is enabled later would go on as if there were no policy.
+    """
+    ids = tokens.filter(rule).order_by("pk").values_list("pk")
     some = APIToken.objects.filter(pk__in=[pk for (pk,) in ids[:most]])
     return list(locked(some))
 
@@ -113,7 +118,7 @@ def _end_unused(
     _update(
         *(tokens, policy, by, "revoke"),
         revoked_at=now,
-        revoked_by=f"the policy for {policy}",
+        revoked_by=f"{CAUSE}{policy}",
         unused_days=policy.max_unused_days,
     )
 
@@ -166,7 +171,7 @@ def _limit(
         _update(
             *(shut_out, policy, by, "disable"),
             disabled_at=now,
-            disabled_by=f"the policy for {policy}",
+            disabled_by=f"{CAUSE}{policy}",
         )
 
 
@@ -175,6 +180,10 @@ APPLY = {
     "life": _shorten,
     "scopes": _narrow,
     "networks": _limit,
+}
+# A token without a network in common stays as it is once a policy has disabled it.
+DUE = {
+    "networks": Q(disabled_at=None) | ~Q(disabled_by__startswith=CAUSE),
 }
 
 

@@ -214,6 +214,8 @@ class TokenPolicyAdmin(ScopedAdmin):
             return None
         policy = form.save(commit=False)
         now = timezone.now()
+        # Approvals from before the change will not count any more.
+        policy.changed_at = now
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

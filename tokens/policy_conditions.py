@@ -32,6 +32,7 @@ from scopes.access import Access, Identity, expand
 from scopes.definitions import INHERIT
 from services.models import Service
 from tokens.models import APIToken, TokenPolicy
+from tokens.policy import excepted, following
 
 # Most distinct lists of scopes that are compared with a ceiling.
 MOST_LISTS: Final = 5_000
@@ -53,7 +54,7 @@ def violating(now: datetime, *, in_force: bool) -> Q:
     condition = NOTHING
     for row in rows:
         condition |= _owners(row) & _against(row, now)
-    return condition
+    return following() & condition
 
 
 def _owners(row: TokenPolicy) -> Q:
@@ -83,9 +84,10 @@ def _against(row: TokenPolicy, now: datetime) -> Q:
     """Match the tokens that break a rule of a policy."""
     condition = NOTHING
     if row.max_expires_in is not None:
-        condition |= Q(expires_at=None) | _lives_longer(row.max_expires_in)
+        longer = Q(expires_at=None) | _lives_longer(row.max_expires_in)
+        condition |= longer & ~excepted(row.changed_at)
     if row.note_required:
-        condition |= Q(_Trimmed(F("note"), Value(BLANKS)))
+        condition |= Q(_Trimmed(F("note"), Value(BLANKS)), client_id="")
     if row.scope_ceiling is not None:
         condition |= _above(row.scope_ceiling)
     if row.networks is not None:

@@ -23,34 +23,41 @@ from scopes.access import Access, Identity, expand
 from scopes.definitions import INHERIT
 from services.models import Service
 from tokens import networks
-from tokens.models import APIToken, CreatedVia, Purpose, TokenPolicy
+from tokens.models import APIToken, TokenPolicy
+from tokens.policy import excepted, following
 
 # Distinct lists of scopes, or of networks, that are compared with a policy.
 MOST_LISTS: Final = 5_000
 # Names of owners that a dry run shows.
 MOST_NAMES: Final = 10
 
+# For each rule the words for one token and for several, and what happens to them.
 WORDS: Final = {
     "life": (
+        "lives longer than allowed",
         "live longer than allowed",
         "Their expiry moves to the longest life after their creation; those that are"
         " older end then.",
     ),
     "scopes": (
+        "has scopes beyond the ceiling, or all rights of its owner",
         "have scopes beyond the ceiling, or all rights of their owner",
         "Scopes beyond the ceiling are removed. A token with all rights of its owner"
         " gets the scopes of the ceiling instead.",
     ),
     "networks": (
         "may be used from other networks",
+        "may be used from other networks",
         "Their networks are limited to those of the policy. A token without a network"
         " in common is disabled.",
     ),
     "unused": (
+        "was not used for too long",
         "were not used for too long",
         "They are revoked.",
     ),
     "note": (
+        "has no note",
         "have no note",
         "They go on working, because nobody but the owner knows what they are for.",
     ),
@@ -70,7 +77,7 @@ class Rule:
 class Impact:
     """Whom a policy affects.
 
-    `subject` counts all tokens to which it applies. `owners_full` are users who have as
+    `subject` counts all tokens to which it applies. `owners_full` are owners with as
     many tokens as allowed, or more. `is_partial` says that not all lists of scopes or
     networks were compared, so that the figures are lower bounds.
     """
@@ -86,15 +93,8 @@ class Impact:
 
 
 def subjects(policy: TokenPolicy, now: datetime) -> QuerySet[APIToken]:
-    """Return the tokens in force of the owners to whom a policy applies.
-
-    Tokens of servers and of service processes follow no policy, and neither do secrets
-    that the configuration imports, because the next start would import them again.
-    """
-    tokens = APIToken.objects.active(now).filter(origin=APIToken.Origin.GENERATED)
-    tokens = tokens.exclude(purpose=Purpose.SERVER).exclude(
-        created_via__in=(CreatedVia.SERVER, CreatedVia.SERVICE)
-    )
+    """Return the tokens in force of the owners to whom a policy applies."""
+    tokens = APIToken.objects.active(now).filter(following())
     if policy.group_id is not None:
         members = User.groups.through.objects.filter(group=policy.group_id)
         return tokens.filter(user__in=members.values("user_id"))
@@ -125,7 +125,8 @@ def violating(
     is_partial = False
     if policy.max_expires_in is not None:
         longest = timedelta(seconds=policy.max_expires_in)
-        rules["life"] = Q(expires_at=None) | Q(expires_at__gt=F("created") + longest)
+        longer = Q(expires_at=None) | Q(expires_at__gt=F("created") + longest)
+        rules["life"] = longer & ~excepted(policy.changed_at)
     if policy.scope_ceiling is not None:
         ceiling = list(policy.scope_ceiling)
         bad, cut = _bad_lists(tokens, "scopes", lambda v: exceeds(ceiling, v), most)
@@ -180,24 +181,24 @@ def impact(policy: TokenPolicy, now: datetime) -> Impact:
     owners = figures["users"] + figures["services"]
     full = 0
     if policy.max_tokens is not None:
-        counts = (
-            subjects(policy, now)
-            .filter(user__isnull=False, client_id="")
-            .order_by()
-            .values("user")
-            .annotate(number=Count("pk"))
-        )
+        held = subjects(policy, now).filter(client_id="").order_by()
+        counts = held.values("user", "service").annotate(number=Count("pk"))
         full = counts.filter(number__gte=policy.max_tokens).count()
     return Impact(
         subject=figures["subject"],
         tokens=figures["affected"],
         owners=owners,
-        rules=[Rule(*WORDS[name], figures[f"n_{name}"]) for name in rules],
+        rules=[_rule(name, figures[f"n_{name}"]) for name in rules],
         names=names,
         more_names=owners - len(names),
         owners_full=full,
         is_partial=is_partial,
     )
+
+
+def _rule(name: str, number: int) -> Rule:
+    one, several, consequence = WORDS[name]
+    return Rule(one if number == 1 else several, consequence, number)
 
 
 def _bad_lists(

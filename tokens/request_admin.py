@@ -75,7 +75,7 @@ class TokenRequestAdmin(DecidedAdmin):
 
     @admin.display(description="Scopes")
     def what(self, row: TokenRequest) -> str:
-        return ", ".join(row.scopes or ()) or "not changed"
+        return row.scopes_named
 
     @admin.display(description="Life")
     def life(self, row: TokenRequest) -> str:

@@ -43,7 +43,7 @@ from tokens.least_privilege import access_without, granted_scopes, used_scopes
 from tokens.models import APIToken, APITokenQuerySet, CreatedVia
 from tokens.new_token import show_once
 from tokens.operations import callable_with
-from tokens.policy import AgainstPolicy, NeedsApproval
+from tokens.policy import AgainstPolicy, LivesTooLong, NeedsApproval
 from tokens.usage_chart import usage_chart
 from tokens.views import OwnTokensMixin
 
@@ -197,7 +197,9 @@ class ChangeView(TokenView):
             return getattr(self, f"change_{name}")(form)
         except AgainstPolicy as refusal:
             form.add_error(None, refusal.for_people)
-            self.asks = name == "expiry" or isinstance(refusal, NeedsApproval)
+            self.asks = isinstance(refusal, NeedsApproval) or (
+                name == "expiry" and isinstance(refusal, LivesTooLong)
+            )
             return self.show_again(name, form)
         except Refusal as refusal:
             form.add_error(None, refusal.for_people)

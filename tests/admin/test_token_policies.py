@@ -13,12 +13,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from audit.models import Event
+from audit.models import Actor, Event
 from tests.admin.conftest import text
 from tests.factories import make_group, make_role, make_service, make_token
+from tokens import approvals
+from tokens.actions.pausing import disable_tokens
 from tokens.models import APIToken, Purpose, TokenPolicy
-from tokens.policy import policy_for
+from tokens.policy import policy_for, violations
 from tokens.policy_actions import apply_policies
+from tokens.policy_conditions import violating
 
 pytestmark = pytest.mark.django_db
 
@@ -258,3 +261,57 @@ def test_new_tokens_end_unused_without_a_date(alan: User) -> None:
     assert old.revoked_at is None
     assert new.revoked_by == "the policy for everybody"
     assert policy_for(alan).max_unused_days == 30
+
+
+def test_a_disabled_token_follows_the_policies_before_it_is_enabled(
+    alan: User,
+) -> None:
+    now = timezone.now()
+    wide, _ = make_token(alan, scopes=["read:users!user", "tokens!user"])
+    elsewhere, _ = make_token(alan, networks=["192.0.2.0/24"])
+    disable_tokens(APIToken.objects.all(), by=Actor("user", "alan"), now=now)
+    TokenPolicy.objects.create(
+        max_expires_in=DAY,
+        scope_ceiling=["read:users"],
+        networks=["10.0.0.0/8"],
+        effective_from=now,
+    )
+
+    apply_all(now)
+
+    wide.refresh_from_db()
+    elsewhere.refresh_from_db()
+    assert wide.scopes == ["read:users!user"]
+    assert wide.networks == ["10.0.0.0/8"]
+    assert wide.expires_at == wide.created + timedelta(seconds=DAY)
+    assert wide.disabled_by == "alan"
+    # The owner does not enable what the policy shuts out.
+    assert elsewhere.disabled_by == "the policy for everybody"
+    assert apply_all(now) == 0
+
+
+def test_an_approved_life_counts_until_the_policy_changes(
+    as_: Any, ada: User, alan: User, pages: Any
+) -> None:
+    now = timezone.now()
+    policy = TokenPolicy.objects.create(max_expires_in=DAY, effective_from=now)
+    token, _ = make_token(alan, expires_in=DAY)
+    asked = approvals.ask(
+        alan, by=Actor("user", "alan"), reason="CI", token=token, expires_in=9 * DAY
+    )
+    approvals.decide(asked, is_approved=True, by=Actor("user", "ada"))
+
+    assert apply_all() == 0
+    token.refresh_from_db()
+    assert token.expires_at and token.expires_at > now + timedelta(days=8)
+    assert violations(token, policy_for(alan)) == []
+    assert not APIToken.objects.filter(violating(now, in_force=True)).exists()
+
+    form = {"max_expires_in": "2", "effective_from": "2020-01-01T00:00"}
+    shown = as_(ada).post(pages.of(policy), form)
+    assert "1 lives longer than allowed" in text(shown)
+    as_(ada).post(pages.of(policy), hidden(shown))
+    assert violations(token, policy_for(alan))
+    apply_all()
+    token.refresh_from_db()
+    assert token.expires_at == token.created + timedelta(days=2)

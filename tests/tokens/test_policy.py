@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,12 @@ from tests.factories import BY, make_group, make_role, make_token
 from tokens import policy
 from tokens.actions.changes import change_scopes, extend_token, rename_token, set_limits
 from tokens.actions.issuing import issue_token
+from tokens.actions.rotation import rotate_token
 from tokens.models import APIToken, CreatedVia, Purpose, TokenPolicy
 from tokens.policy import AgainstPolicy, NeedsApproval, merge, policy_for, violations
+from tokens.policy_actions import apply_policies
+from tokens.policy_conditions import violating
+from tokens.policy_impact import impact
 from tokens.verification import verify
 
 DAY = 86_400
@@ -252,3 +257,154 @@ def test_only_policies_in_force_bind_existing_tokens(alan: User) -> None:
 def test_odd_policies_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         policy.check_policy_fields(TokenPolicy(**fields))
+
+
+# Changes of existing tokens, after which the policy would have refused a new one
+
+
+STRICT: dict[str, dict[str, Any]] = {
+    "note": {"note_required": True},
+    "ceiling": {"scope_ceiling": ["read:users:name"]},
+    "networks": {"networks": ["10.0.0.0/8"]},
+    "approval": {"approval_scopes": ["read:users"]},
+    "life": {"max_expires_in": DAY},
+}
+
+
+def extend(token: APIToken, **options: Any) -> None:
+    extend_token(token, 3 * DAY, by=BY, **options)
+
+
+def widen(token: APIToken, **options: Any) -> None:
+    scopes = ["read:users!user", "list:users!user"]
+    change_scopes(token, scopes, by=BY, **options)
+
+
+@pytest.mark.parametrize("change", [extend, widen])
+@pytest.mark.parametrize("rules", STRICT)
+def test_an_old_token_gets_nothing_that_a_new_one_would_not(
+    alan: User, change: Any, rules: str
+) -> None:
+    make_role("lister", "list:users!user", users=[alan])
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=2 * DAY)
+    before = (token.expires_at, token.scopes)
+    rule(**STRICT[rules])
+
+    with pytest.raises(AgainstPolicy):
+        change(token)
+
+    token.refresh_from_db()
+    assert (token.expires_at, token.scopes) == before
+
+
+@pytest.mark.parametrize("rules", ["note", "ceiling", "networks"])
+def test_an_approved_change_of_an_old_token_follows_all_other_rules(
+    alan: User, rules: str
+) -> None:
+    make_role("lister", "list:users!user", users=[alan])
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=2 * DAY)
+    rule(**STRICT[rules])
+
+    for change in (extend, widen):
+        with pytest.raises(AgainstPolicy):
+            change(token, is_approved=True)
+
+
+@pytest.mark.parametrize("rules", STRICT)
+def test_an_old_token_may_be_narrowed_shortened_and_rotated(
+    alan: User, rules: str
+) -> None:
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=2 * DAY)
+    rule(**STRICT[rules])
+
+    extend_token(token, 60, by=BY)
+    change_scopes(token, ["read:users:name!user"], by=BY)
+    rotate_token(token, by=BY)
+
+
+def test_an_extension_gives_no_later_rights(alan: User) -> None:
+    token, _ = make_token(alan, expires_in=DAY)
+    rule(approval_scopes=["admin:users"])
+
+    extended = extend_token(token, 2 * DAY, by=BY)
+
+    assert "inherit" not in extended.scopes
+    assert extended.access == alan.access
+
+
+def test_no_extension_leads_beyond_the_configured_life(
+    alan: User, settings: Any
+) -> None:
+    """A token that is extended each month would never end."""
+    settings.HUB = replace(settings.HUB, token_expires_in_max_seconds=30 * DAY)
+    now = timezone.now()
+    token, _ = make_token(alan, expires_in=25 * DAY, now=now - timedelta(days=20))
+    longest = token.created + timedelta(days=30)
+
+    with pytest.raises(Invalid, match="must not exceed"):
+        extend_token(token, 11 * DAY, by=BY, now=now)
+    with pytest.raises(Invalid, match="must not exceed"):
+        extend_token(token, 11 * DAY, by=BY, now=now, is_approved=True)
+    assert extend_token(token, None, by=BY, now=now).expires_at == longest
+    assert extend_token(token, None, by=BY, now=now + timedelta(days=1)).expires_at == (
+        longest
+    )
+
+
+def test_a_service_has_a_number_of_tokens_by_policy(ci: Service) -> None:
+    rule(max_tokens=2)
+    for via in (CreatedVia.API, CreatedVia.SERVICE, CreatedVia.ADMIN):
+        make_token(ci, via=via)
+
+    with pytest.raises(Conflict, match=f"Service {ci.name} has 2 active tokens"):
+        make_token(ci)
+    make_token(ci, via=CreatedVia.SERVICE)
+
+
+@pytest.mark.parametrize(
+    ("columns", "follows"),
+    [
+        ({}, True),
+        ({"purpose": Purpose.SERVER}, False),
+        ({"created_via": CreatedVia.SERVER}, False),
+        ({"created_via": CreatedVia.SERVICE}, False),
+        ({"origin": "brought", "created_via": CreatedVia.CONFIG}, False),
+        ({"origin": "brought", "created_via": ""}, False),
+        ({"origin": "brought", "created_via": CreatedVia.IMPORT}, True),
+        (
+            {
+                "origin": "brought",
+                "created_via": CreatedVia.IMPORT,
+                "purpose": Purpose.SERVER,
+            },
+            False,
+        ),
+        ({"created_via": CreatedVia.OAUTH, "client_id": "service-x"}, True),
+    ],
+)
+def test_which_existing_tokens_follow_policies(
+    alan: User, columns: dict[str, Any], follows: bool
+) -> None:
+    """The page of a token, the filter, the dry run and the controller agree."""
+    now = timezone.now()
+    token, _ = make_token(alan)
+    APIToken.objects.filter(pk=token.pk).update(**columns)
+    token.refresh_from_db()
+    row = rule(max_expires_in=DAY, effective_from=now)
+
+    assert bool(violations(token, policy_for(alan))) == follows
+    assert APIToken.objects.filter(violating(now, in_force=True)).exists() == follows
+    assert impact(row, now).tokens == follows
+    assert apply_policies(now) == follows
+
+
+def test_no_note_is_missed_at_tokens_of_clients(alan: User) -> None:
+    token, _ = make_token(alan)
+    APIToken.objects.filter(pk=token.pk).update(client_id="service-x")
+    token.refresh_from_db()
+    row = rule(note_required=True)
+    now = timezone.now()
+
+    assert violations(token, policy_for(alan)) == []
+    assert not APIToken.objects.filter(violating(now, in_force=False)).exists()
+    assert impact(row, now).tokens == 0

@@ -288,3 +288,37 @@ def test_withdrawn_requests_of_a_day_count_because_each_sends_a_mail(
 
     with pytest.raises(Conflict, match="wait until tomorrow"):
         approvals.ask(alan, by=BY, reason="x", expires_in=DAY)
+
+
+@pytest.mark.parametrize("scopes", [[], ["read:users:name!user"]])
+def test_what_was_approved_is_what_is_issued(
+    as_: Any, ada: User, alan: User, scopes: list[str]
+) -> None:
+    """No scopes are the fewest, and not all that the person has."""
+    asked = approvals.ask(
+        alan, by=Actor("user", "alan"), reason="CI", scopes=scopes, expires_in=DAY
+    )
+    shown = text(as_(ada).get(page_of(asked)))
+    assert "not changed" not in shown
+    assert (scopes[0] if scopes else "only identifies its owner") in shown
+    approvals.decide(asked, is_approved=True, by=Actor("user", "ada"))
+
+    token, _ = approvals.collect(asked, by=Actor("user", "alan"))
+
+    assert token.scopes == scopes
+
+
+def test_no_approval_is_asked_for_where_it_would_not_help(
+    as_: Any, alan: User, rule: TokenPolicy
+) -> None:
+    token, _ = make_token(alan, scopes=["read:users!user"], expires_in=DAY)
+    TokenPolicy.objects.update(note_required=True)
+    form = {"expires_in": str(7 * DAY)}
+
+    reply = as_(alan).post(f"/hub/token/a{token.pk}/expiry", form)
+
+    assert reply.status_code == 400
+    assert "A note is required" in text(reply)
+    assert 'value="ask"' not in text(reply)
+    with pytest.raises(AgainstPolicy, match="A note is required"):
+        approvals.ask(alan, by=BY, reason="CI", token=token, expires_in=60 * DAY)

@@ -65,7 +65,8 @@ def change_scopes(
         owner = current.owner
         scopes = check_token_scopes(owner, scopes)
         rules = policy.policy_for(owner)
-        policy.check_ceiling(rules, owner, scopes)
+        policy.check_renewal(rules, current, scopes)
+        policy.check_end(rules, current, current.expires_at)
         if not is_approved:
             policy.check_approval(rules, owner, scopes)
             scopes = policy.bounded(rules, owner, scopes)
@@ -84,21 +85,39 @@ def extend_token(
     """Let a token expire this many seconds from now, or never; sooner or later.
 
     A later end follows the rules for a new token, and no token extends itself. The
-    whole life of the token counts, from its creation.
+    whole life of the token counts, from its creation. `is_approved` says that an
+    administrator approved the end.
     """
     now = now or timezone.now()
     with locked_token(token, now) as current:
-        expires_in = check_expires_in(expires_in)
-        ends = None if expires_in is None else now + timedelta(seconds=expires_in)
         before = current.expires_at
+        ends = _end_of(current, expires_in, now)
         if before is not None and (ends is None or ends > before):
             refuse_itself(current, by, "extend its own life")
-            lived = int((now - current.created).total_seconds())
-            life = None if expires_in is None else lived + expires_in
+            if expires_in is not None:
+                lived = int((now - current.created).total_seconds())
+                check_expires_in(lived + expires_in)
+            rules = policy.policy_for(current.owner)
+            scopes = current.scopes
+            policy.check_renewal(rules, current, scopes)
             if not is_approved:
-                policy.check_expiry(policy.policy_for(current.owner), life)
+                policy.check_end(rules, current, ends)
+                policy.check_approval(rules, current.owner, scopes)
+                scopes = policy.bounded(rules, current.owner, scopes)
+            set_columns(current, by, "narrow", scopes=scopes)
         set_columns(current, by, "extend", expires_at=ends, reminded_days=None)
     return current
+
+
+def _end_of(token: APIToken, expires_in: int | None, now: datetime) -> datetime | None:
+    """Return the end that somebody asks for; None as a life is the longest allowed."""
+    seconds = check_expires_in(expires_in)
+    if seconds is None:
+        return None
+    if expires_in is None and token.expires_at is not None:
+        # Never sooner than before, which may be from a time with another maximum.
+        return max(token.expires_at, token.created + timedelta(seconds=seconds))
+    return now + timedelta(seconds=seconds)
 
 
 def set_limits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -101,13 +101,13 @@ def issue_token(
     secret, token.public_id = format.generate(keys.prefix(), tag_keys)
     token.digest = digests.digest(secret, APIToken.Origin.GENERATED)
     token.fingerprint = digests.fingerprint(secret)
-    counts = limited and not client_id and isinstance(owner, User)
+    counts = limited and not client_id
 
     def room(rules: Policy) -> tuple[str, list[Any]]:
         # A token of a further exchange ends with its parent.
         parts = [] if via == CreatedVia.EXCHANGE else [is_no_exchange(by)]
         if counts:
-            parts.append(has_room(cast(User, owner), now, rules))
+            parts.append(has_room(owner, now, rules))
         texts = [text for text, _ in parts if text]
         return " AND ".join(texts), [value for _, values in parts for value in values]
 
@@ -126,8 +126,7 @@ def issue_token(
                 is_stored = store_token(token, owner, by, room(rules))
         if not is_stored:
             refuse_exchanged(by)
-            # The limit applies to users only.
-            raise limit_refusal(cast(User, owner), rules)
+            raise limit_refusal(owner, rules)
         if via not in UNNOTICED:
             notices.note_created(token, by=by)
     return token, secret

@@ -1,4 +1,4 @@
-"""The number of active tokens that one user may have."""
+"""The number of active tokens that one owner may have."""
 
 from __future__ import annotations
 
@@ -11,54 +11,64 @@ from django.db.models import Q
 
 from accounts.models import Role, User
 from scopes.refusals import Conflict
+from services.models import Service
 from tokens import policy
 from tokens.policy import Policy
 
+# The SQL conditions of the tokens that count as an owner's.
+HELD = {
+    "user": "h.user_id = %s AND h.purpose IN ('person', 'program', '')",
+    "service": "h.service_id = %s AND h.purpose IN ('service', '')"
+    " AND h.created_via NOT IN ('service', 'config')",
+}
+
 
 def has_room(
-    user: User, now: datetime, rules: Policy | None = None
+    owner: User | Service, now: datetime, rules: Policy | None = None
 ) -> tuple[str, list[Any]]:
-    """Return the condition, in SQL, under which a user may have one more token.
+    """Return the condition, in SQL, under which an owner may have one more token.
 
-    Tokens that the hub issued by itself, for servers and OAuth clients, are not
-    counted, and neither are those of the configuration. The condition is part of the
-    statement that stores the token, so that two requests at once are both counted.
+    Tokens that the hub issued by itself, for servers, services and OAuth clients, are
+    not counted, and neither are those of the configuration. The condition is part of
+    the statement that stores the token, so that two requests at once are both counted.
     """
-    limit = limit_of(user, rules)
+    limit = limit_of(owner, rules)
     if limit is None:
         return "", []
     # No more rows than the limit are read, however many there are.
+    held = HELD["user" if isinstance(owner, User) else "service"]
     condition = (
-        "(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h"
-        " WHERE h.user_id = %s AND h.purpose IN ('person', 'program', '')"
+        f"(SELECT count(*) FROM (SELECT 1 FROM tokens_apitoken h WHERE {held}"  # noqa: S608
         " AND h.revoked_at IS NULL"
         " AND (h.expires_at IS NULL OR h.expires_at > %s) LIMIT %s) held) < %s"
     )
     moment = connection.ops.adapt_datetimefield_value(now)
-    return condition, [user.pk, moment, limit, limit]
+    return condition, [owner.pk, moment, limit, limit]
 
 
-def limit_refusal(user: User, rules: Policy) -> Conflict:
-    limit = limit_of(user, rules)
+def limit_refusal(owner: User | Service, rules: Policy) -> Conflict:
+    limit = limit_of(owner, rules)
+    kind = "User" if isinstance(owner, User) else "Service"
     if limit is not None and limit == rules.max_tokens:
         return Conflict(
-            f"User {user.name} has {limit} active tokens, as many as allowed by"
+            f"{kind} {owner.name} has {limit} active tokens, as many as allowed by"
             f" {rules.source}: revoke some that are not needed, or use one of them."
         )
     return Conflict(
-        f"User {user.name} has {limit} active tokens, as many as one user"
+        f"{kind} {owner.name} has {limit} active tokens, as many as one user"
         " may have: revoke some that are not needed, or use one of them. An"
         " administrator can raise the limit (c.Hub.token_limit_per_user)."
     )
 
 
-def limit_of(user: User, rules: Policy | None = None) -> int | None:
-    """Return the number of tokens that a user may have; None means no limit.
+def limit_of(owner: User | Service, rules: Policy | None = None) -> int | None:
+    """Return the number of tokens that an owner may have; None means no limit.
 
-    Of the limits of the configuration the highest applies, and beyond that the policy.
+    Of the limits of the configuration, which apply to users only, the highest applies,
+    and beyond that the policy.
     """
-    configured = _configured_limit(user) or None
-    return policy.least(configured, None if rules is None else rules.max_tokens)
+    configured = _configured_limit(owner) if isinstance(owner, User) else 0
+    return policy.least(configured or None, None if rules is None else rules.max_tokens)
 
 
 def _configured_limit(user: User) -> int:

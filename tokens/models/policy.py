@@ -76,7 +76,8 @@ class TokenRequest(models.Model):
 
     With a `token`, the request changes that token: `scopes` widens it, `expires_in`
     extends it. Without one, it asks for a new token, which the requester collects after
-    the approval, because its secret is shown once.
+    the approval, because its secret is shown once. An empty list of scopes is a token
+    that only identifies its owner; without a list, the scopes stay as they are.
     """
 
     class State(models.TextChoices):
@@ -127,6 +128,13 @@ class TokenRequest(models.Model):
 
     def __str__(self) -> str:
         return f"r{self.pk}"
+
+    @property
+    def scopes_named(self) -> str:
+        """The scopes in one line, for the people who ask and decide."""
+        if self.scopes is None:
+            return "not changed"
+        return ", ".join(self.scopes) or "none, the token only identifies its owner"
 
 
 class TokenPreferences(models.Model):
