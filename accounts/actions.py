@@ -168,7 +168,8 @@ def update_user(
     If two administrators demote each other, the second is no administrator any more and
     is refused.
     """
-    current, asking = lock_user(user, by)
+    # A new name excludes foreign keys to the row, as a deletion does.
+    current, asking = lock_user(user, by, for_deletion=name is not None)
     if current is None:
         raise NotFound(f"No such user: {user.name}")
     trusted = _is_admin(by, by_admin) and (

@@ -26,6 +26,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import auth_state
@@ -35,7 +36,15 @@ from accounts.models import Group, Role, User
 from accounts.naming import insert_named
 from audit.actions import record
 from audit.models import Actor
-from database.locks import Advisory, keep, lock_all, lock_tree, locked, wait_for
+from database.locks import (
+    Advisory,
+    delete_all,
+    lock_all,
+    lock_and_keep,
+    lock_tree,
+    locked,
+    wait_for,
+)
 from scopes.definitions import DEFAULT_ROLES
 from scopes.refusals import Conflict, NotFound
 
@@ -84,17 +93,19 @@ def _apply(answer: Answer, by: Actor, makes_account: bool) -> tuple[User, list[i
             wait_for(Advisory.GROUP_NAMES)
         if roles is not None:
             roles.define(by)
+        _lock_groups(groups, roles)
         if groups is not None:
             groups.create(by)
-            keep(Group, *groups.joined.values())
+        others = set() if roles is None else roles.holders("users")
+        if (roles is not None and roles.changes) or (groups and groups.changes):
+            _lock_users(user, others)
+        if roles is not None:
+            roles.lock_holders("services")
         if user is None:
             user = _create(answer, by)
-        elif (roles is not None and roles.changes) or (groups and groups.changes):
-            _lock_present(user)
         if roles is None:
             _settle_admin(user, answer.admin, by)
         else:
-            roles.lock_holders()
             roles.assign("groups", user, by)
             roles.assign("users", user, by)
         if groups is not None:
@@ -120,18 +131,27 @@ def _create(answer: Answer, by: Actor) -> User:
     return User.objects.get(pk=ids[answer.name])
 
 
-def _lock_present(user: User) -> None:
-    """Lock a user, who may have been deleted meanwhile."""
-    current = locked(User.objects.filter(pk=user.pk)).first()
-    if current is None:
-        raise Conflict(f"User {user.name} was deleted meanwhile")
-    user.admin = current.admin
+def _lock_groups(groups: _Groups | None, roles: RoleChanges | None) -> None:
+    """Lock the groups that get or lose roles, and keep those that the user joins."""
+    joined = () if groups is None else groups.joined.values()
+    lock_and_keep(Group, () if roles is None else roles.holders("groups"), joined)
+
+
+def _lock_users(user: User | None, others: set[int]) -> None:
+    """Lock other users, and this one, who may have been deleted meanwhile."""
+    ids = others if user is None else others | {user.pk}
+    rows = locked(User.objects.filter(pk__in=ids))
+    admin = dict(rows.values_list("pk", "admin")) if ids else {}
+    if user is not None:
+        if user.pk not in admin:
+            raise Conflict(f"User {user.name} was deleted meanwhile")
+        user.admin = admin[user.pk]
 
 
 def _settle_admin(user: User, admin: bool | None, by: Actor) -> None:
     """Give or take the role of an administrator, and give the role `user`."""
     if admin is not None and admin != user.admin:
-        _lock_present(user)
+        _lock_users(user, set())
         role = Role.objects.get(name="admin")
         if admin:
             user.roles.add(role)
@@ -186,10 +206,9 @@ class _Groups:
         made = insert_named(Group(), self.new)
         for name in self.new:
             if name not in made:
-                # Another sign-in has created the group.
-                made[name] = Group.objects.get(name=name).pk
-            else:
-                record(by, "group.create", "group", name, users=[])
+                # Its place in the order of ids may have passed.
+                raise IntegrityError(f"Group {name} was created meanwhile")
+            record(by, "group.create", "group", name, users=[])
         self.joined |= made
 
     def move(self, user: User, by: Actor) -> None:
@@ -197,7 +216,7 @@ class _Groups:
         if self.joined:
             user.groups.add(*self.joined.values())
         if self.left:
-            through.filter(user=user.pk, group__in=self.left.values()).delete()
+            delete_all(through.filter(user=user.pk, group__in=self.left.values()))
         for act, names in (
             ("group.add_members", self.joined),
             ("group.remove_members", self.left),
@@ -318,9 +337,15 @@ class RoleChanges:
         lost = {role for role, _ in self.removed}
         return [*self.taken.values(), *(self.ids[name] for name in sorted(lost))]
 
-    def define(self, by: Actor) -> None:
-        """Create and change roles, and keep all that are assigned."""
-        lock_all(Role.objects.filter(name__in=self.updates))
+    def define(self, by: Actor, *, declares: bool = False) -> None:
+        """Create and change roles, and keep all that are assigned.
+
+        With `declares`, all count as declared from now on.
+        """
+        changed = {self.ids[name] for name in self.updates}
+        if declares:
+            changed.update(self.ids.values())
+        lock_and_keep(Role, changed, self.ids.values())
         for name, fields in sorted(self.updates.items()):
             Role.objects.filter(name=name).update(**fields)
             record(by, "role.define", "role", name, **_shown(fields))
@@ -337,25 +362,36 @@ class RoleChanges:
                 raise IntegrityError(f"Role {name} was created meanwhile")
             self.ids |= made
             record(by, "role.define", "role", name, **_shown(fields))
-        keep(Role, *self.ids.values())
+        if declares:
+            Role.objects.filter(pk__in=self.ids.values()).update(is_declared=True)
 
-    def apply(self, by: Actor) -> None:
+    def declare(self, by: Actor) -> None:
         """Make all changes; of roles alone, without a user."""
-        self.define(by)
-        self.lock_holders()
+        self.define(by, declares=True)
+        for kind in HOLDERS:
+            self.lock_holders(kind)
         for kind in HOLDERS:
             self.assign(kind, None, by)
 
-    def lock_holders(self) -> None:
-        """Lock all other holders that are added or removed."""
+    def lock_holders(self, kind: str) -> None:
+        lock_all(_model_of(kind)._default_manager.filter(pk__in=self.holders(kind)))
+
+    def holders(self, kind: str) -> set[int]:
+        """Return the other holders of a kind who are added or removed."""
         changes = (*self.added.items(), *self.removed.items())
-        for kind in HOLDERS:
-            concerned = {pk for (_, each), who in changes if each == kind for pk in who}
-            if concerned:
-                lock_all(_model_of(kind)._default_manager.filter(pk__in=concerned))
+        return {pk for (_, each), who in changes if each == kind for pk in who}
 
     def assign(self, kind: str, user: User | None, by: Actor) -> None:
         """Give roles to holders of a kind, and take them; the flag `admin` follows."""
+        through = getattr(Role, kind).through._default_manager
+        holder = "user" if kind == "users" else kind.removesuffix("s")
+        gone = Q(pk__in=())
+        for (role, each), who in self.removed.items():
+            if each == kind:
+                gone |= Q(role=self.ids[role], **{f"{holder}__in": who})
+        if kind == "users" and user is not None:
+            gone |= Q(role__in=self.taken.values(), user=user)
+        lock_all(through.filter(gone), for_deletion=True)
         for (role, each), who in sorted(self.removed.items()):
             if each == kind:
                 self._take(role, kind, who, by)

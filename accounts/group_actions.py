@@ -29,6 +29,7 @@ from audit.models import Actor
 from database.batches import HEAVY_ROWS, Transaction, in_batches
 from database.locks import (
     for_update,
+    keep,
     lock_tree,
     locked,
 )
@@ -165,6 +166,8 @@ def add_members(group: Group, names: Iterable[str], *, by: Actor) -> int:
     """
 
     def act(some: list[tuple[int, str]]) -> int:
+        # The foreign keys are checked in another order, the user's first.
+        keep(Group, group.pk)
         new = _insert_members([group.pk], [name for _, name in some])
         return _record_members(by, "group.add_members", group, some, new)
 
@@ -262,11 +265,11 @@ def _delete_members(group: Group, ids: list[int]) -> set[int]:
     """Remove users from a group; return the ids of those who were members."""
     with connection.cursor() as cursor:
         cursor.execute(
-            # In the same order as in `_insert_members`.
+            # Deletions of groups and users lock these rows in this order, too.
             "DELETE FROM accounts_user_groups WHERE id IN "
             "(SELECT id FROM accounts_user_groups WHERE group_id = %s "
             f"AND user_id IN (SELECT CAST(t.value AS bigint) FROM {names_as_rows()}) "
-            f"ORDER BY user_id{for_update()}) RETURNING user_id",
+            f"ORDER BY id{for_update()}) RETURNING user_id",
             [group.pk, json.dumps(ids)],
         )
         return {pk for (pk,) in cursor.fetchall()}

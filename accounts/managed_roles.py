@@ -51,8 +51,7 @@ def load_managed_roles(roles: Sequence[ManagedRole], *, reset: bool, by: Actor) 
     complete = [_complete(role) for role in roles]
     _create_holders(complete, by)
     with transaction.atomic():
-        RoleChanges.of(complete, None, resets=True).apply(by)
-        Role.objects.filter(name__in=names).update(is_declared=True)
+        RoleChanges.of(complete, None, resets=True).declare(by)
     if reset:
         _withdraw_stale(names, by)
 

@@ -164,7 +164,7 @@ def confirm(link: str, *, by: Actor) -> User | None:
     """
     row = waiting_for(link)
     with transaction.atomic():
-        found = locked(SignUp.objects.filter(pk=row.pk, state=State.PENDING)).first()
+        found = _lock_waiting(row)
         if found is None:
             raise NotFound("This sign-up was decided meanwhile.")
         SignUp.objects.filter(pk=found.pk).update(is_confirmed=True)
@@ -203,8 +203,8 @@ def approve(row: SignUp, *, by: Actor, by_admin: bool = False) -> User:
     user = User.objects.filter(name=row.name).first()
     if user is not None:
         user, _ = lock_user(user, by)
-    found = locked(SignUp.objects.filter(pk=row.pk)).first()
-    if found is None or found.state != State.PENDING:
+    found = _lock_waiting(row)
+    if found is None:
         raise Conflict("This sign-up was decided meanwhile.")
     if user is None:
         return _let_in(found, by=by, by_admin=by_admin)
@@ -316,6 +316,7 @@ def _let_in(
             f"{row.name} may not sign in by the configuration: change blocked_users,"
             " allowed_users or allow_existing_users first"
         )
+    _lock_waiting(row)
     if user is None:
         user = create_user(row.name, by=by, by_admin=by_admin)
     email = user.email or row.email
@@ -334,6 +335,15 @@ def _let_in(
         _mail_person(other, is_approved=False, note=TAKEN)
     _mail_person(row, is_approved=True)
     return user
+
+
+def _lock_waiting(row: SignUp) -> SignUp | None:
+    """Lock a sign-up, if it waits, with all others for the name that wait.
+
+    They are decided together, and two operators may decide about two of them.
+    """
+    waiting = locked(SignUp.objects.filter(name=row.name, state=State.PENDING))
+    return next((each for each in waiting if each.pk == row.pk), None)
 
 
 def _decide(row: SignUp, state: State, *, note: str = "", by: Actor) -> None:

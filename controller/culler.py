@@ -143,7 +143,8 @@ def stop_idle(ids: list[int], now: datetime) -> list[int]:
         lock_capacity()
         rows = Server.objects.filter(pk__in=ids)
         lock_all(User.objects.filter(pk__in=rows.values("user")))
-        lock_all(rows)
+        # A server that is stopped by now is deleted at once.
+        lock_all(rows, for_deletion=settings.HUB.cull_remove_named_servers)
         idle = idle_servers(now).filter(pk__in=ids).select_related("user")
         chosen = list(idle.order_by("pk"))
         removed = [

@@ -254,7 +254,7 @@ class Records:
             lock_all(owner)
             older = Q(last_activity=None) | Q(last_activity__lt=now)
             owner.filter(older).update(last_activity=now)
-            server = self._locked(row)
+            server = self._locked(row, for_deletion=True)
             if server is None:
                 return Outcome.OUTDATED
             if server.remove_when_stopped and not forgotten:
@@ -263,7 +263,7 @@ class Records:
                 credentials.revoke_credentials(server, by=BY)
             announce()
             if server.remove_when_stopped:
-                server.delete()
+                delete_all(Server.objects.filter(pk=server.pk))
                 return Outcome.SETTLED
             self._settle_down(server, row, state, now)
             last = server.events.order_by("-id").values_list("data", flat=True).first()
@@ -291,8 +291,9 @@ class Records:
         """Return the row, unless there is a newer generation."""
         return Server.objects.filter(pk=row.id, generation=row.generation)
 
-    def _locked(self, row: Row) -> Server | None:
-        server: Server | None = locked(self._own(row).select_related("user")).first()
+    def _locked(self, row: Row, *, for_deletion: bool = False) -> Server | None:
+        rows = self._own(row).select_related("user")
+        server: Server | None = locked(rows, for_deletion=for_deletion).first()
         return server
 
     def _add(self, row: Row, events: Sequence[Event]) -> None:

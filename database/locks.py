@@ -5,8 +5,11 @@ PostgreSQL ends one of them after a second as a deadlock. So every transaction l
 the order of `ORDER`, and rows of one table in the order of their ids. A lock may be
 skipped, and a lock that is held may be taken again.
 
-Three rules follow:
+Four rules follow:
 
+* The rows of one table are locked together, and each as strongly as is needed later. A
+  lock that is raised waits for those who keep the row, and they may wait for this
+  transaction.
 * An UPDATE or DELETE locks the rows that it changes. If these can be several, or if
   other locks follow, `locked` takes them first.
 * A row with a foreign key locks the row that it points to when the transaction commits,
@@ -28,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 from django.db import connection, transaction
@@ -202,18 +206,34 @@ def keep(model: type[Model], *ids: Any) -> None:
         _lock_rows(model, ids, "KEY SHARE")
 
 
+def lock_and_keep(
+    model: type[Model], changed: Iterable[Any], kept: Iterable[Any]
+) -> None:
+    """Lock rows that change and keep others, all in the order of their ids.
+
+    Two calls, one for each purpose, would lock some rows after others with higher ids,
+    and would raise the lock of a row that is both kept and changed.
+    """
+    if connection.vendor != "postgresql":
+        return
+    strong = set(changed)
+    ids = sorted(strong.union(kept))
+    for is_strong, run in groupby(ids, strong.__contains__):
+        _lock_rows(model, run, "NO KEY UPDATE" if is_strong else "KEY SHARE")
+
+
 def fixed_value(model: type[Model], pk: Any, column: str) -> Any:
     """Return a column of a row, fixed until the transaction ends."""
     strength = " FOR SHARE" if connection.vendor == "postgresql" else ""
     quote = connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {quote(column)} FROM {quote(model._meta.db_table)}"
+            f"SELECT id, {quote(column)} FROM {quote(model._meta.db_table)}"
             f" WHERE id = %s{strength}",
             [pk],
         )
         found = cursor.fetchone()
-    return None if found is None else found[0]
+    return None if found is None else found[1]
 
 
 def lock_free(table: str, ids: list[Any]) -> set[Any]:
@@ -296,6 +316,6 @@ def _lock_rows(model: type[Model], ids: Any, strength: str) -> None:
     table = connection.ops.quote_name(model._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT 1 FROM {table} WHERE id = ANY(%s) ORDER BY id FOR {strength}",
+            f"SELECT id FROM {table} WHERE id = ANY(%s) ORDER BY id FOR {strength}",
             [sorted(set(ids))],
         )

@@ -11,7 +11,7 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db.models import Q
 
 from accounts.models import NAME_LENGTH, Group, Role, User
-from database.locks import Advisory, lock_all, wait_for
+from database.locks import Advisory, keep, lock_all, wait_for
 from moving.importing import Import, Owner
 from moving.jupyterhub_database import Row, loaded, moment, text, texts
 from moving.memory import recall, remember
@@ -97,6 +97,9 @@ def _import_groups(
     alive = set(
         Group.objects.filter(pk__in=before.values()).values_list("pk", flat=True)
     )
+    # The roles of groups have foreign keys to both.
+    _keep_roles(work)
+    keep(Group, *alive, *found.values())
     new: dict[int, Group] = {}
     for row in rows:
         name = names[row["id"]]
@@ -147,6 +150,10 @@ def _import_groups(
     )
 
 
+def _keep_roles(work: Import) -> None:
+    keep(Role, *(pk for pk, _ in work.roles.values()))
+
+
 def import_users(work: Import) -> None:
     """Import people with their groups and roles."""
     for rows in work.old.chunks("users"):
@@ -169,6 +176,11 @@ def _import_users(work: Import, rows: list[Row]) -> None:
         )
     }
     by_name = {user.name: user for user in known.values()}
+    # Memberships have foreign keys to all of these, and users change, too.
+    _keep_roles(work)
+    joined = {each for ids in groups.values() for each in ids if each in work.groups}
+    keep(Group, *(work.groups[each][0] for each in joined))
+    lock_all(User.objects.filter(pk__in=known))
     new: dict[int, User] = {}
     met: list[tuple[Row, User]] = []
     for row in rows:
@@ -236,7 +248,6 @@ def _refresh_activity(met: list[tuple[Row, User]]) -> None:
             user.last_activity = seen
             newer.append(user)
     if newer:
-        lock_all(User.objects.filter(pk__in=[user.pk for user in newer]))
         User.objects.bulk_update(newer, ["last_activity"], batch_size=250)
 
 
@@ -282,7 +293,6 @@ def _import_memberships(
     work.report.came["memberships"] += _assign(groups_of, "user", member_of, "group")
     work.report.came["assignments of roles"] += _assign(roles_of, "user", holds, "role")
     if admins:
-        lock_all(User.objects.filter(pk__in=admins))
         User.objects.filter(pk__in=admins, admin=False).update(admin=True)
 
 

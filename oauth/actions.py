@@ -268,6 +268,8 @@ def issue_code(
     is recorded, and the owner can see the event.
     """
     now = now or timezone.now()
+    # The code has foreign keys to both, and would check the client's first.
+    keep(User, user.pk)
     if client.server and not client.is_own_server_of(user):
         record(by, "server.open", "server", client.server)
     code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))

@@ -190,7 +190,7 @@ def stop_server(
     with transaction.atomic():
         lock_capacity()
         user = lock_owner(user)
-        server = _locked(user, name)
+        server = _locked(user, name, for_deletion=remove)
         if server is None and name:
             raise NotFound(f"{user.name} has no server named '{name}'")
         if server is None:
@@ -330,8 +330,9 @@ def _require_welcome(user: User) -> None:
         raise Forbidden(f"{user.name} may not use this hub, nor have servers on it.")
 
 
-def _locked(user: User, name: str) -> Server | None:
-    server = locked(Server.objects.filter(user=user, name=name)).first()
+def _locked(user: User, name: str, *, for_deletion: bool = False) -> Server | None:
+    rows = Server.objects.filter(user=user, name=name)
+    server = locked(rows, for_deletion=for_deletion).first()
     if server is not None:
         server.user = user
     return server

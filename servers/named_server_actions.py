@@ -11,7 +11,7 @@ from django.db import transaction
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
-from database.locks import locked
+from database.locks import delete_all, locked
 from scopes.refusals import Conflict, Invalid, NotFound
 from servers.deletion import release
 from servers.limits import limit_of_names, require_room_for_name
@@ -149,14 +149,15 @@ def delete_server(user: User, name: str, *, by: Actor) -> None:
     if not name:
         raise Invalid("Cannot delete the default server")
     lock_owner(user)
-    server = locked(Server.objects.filter(user=user, name=name)).first()
+    rows = Server.objects.filter(user=user, name=name)
+    server = locked(rows, for_deletion=True).first()
     if server is None:
         raise NotFound(f"{user.name} has no server named '{name}'")
     server.user = user
     if server.is_active:
         raise Invalid(f"{user.name}:{name} is active. Please stop it first.")
     release(server, by=by)
-    server.delete()
+    delete_all(rows)
     record(by, "server.delete", "server", f"{user.name}/{name}")
 
 

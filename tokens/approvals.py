@@ -25,6 +25,7 @@ from accounts.models import User
 from accounts.rights import members_among
 from audit.actions import record
 from audit.models import Actor
+from database.locks import keep
 from scopes.access import Access
 from scopes.definitions import INHERIT
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -205,6 +206,8 @@ def collect(
         raise Conflict(
             f"The approval was more than {COLLECTED_WITHIN.days} days ago: ask again."
         )
+    # The token has a foreign key to the user.
+    keep(User, request.user_id)
     token, secret = issue_token(
         request.user,
         by=by,

@@ -37,7 +37,7 @@ from accounts.attempts import network_of
 from accounts.models import User
 from audit.actions import record
 from audit.models import Actor
-from database.locks import delete_all, locked
+from database.locks import delete_all, lock_all, locked
 from database.notifications import announce
 from database.statements import insert
 from scopes.refusals import Busy, Unavailable
@@ -193,10 +193,19 @@ def end_leaked(
     now = now or timezone.now()
     by = Actor("anonymous", "a leak report", None, report.address)
     tokens = APIToken.objects.filter(pk__in={found.token_id for found in leaked})
+    earlier = {found.token_id for found in leaked if found.earlier_id is not None}
+    # With the tokens that end with an earlier secret, because all are locked together.
+    exchanged = APIToken.objects.filter(exchange__parent__in=earlier)
+    ids = [
+        *tokens.values_list("pk", flat=True),
+        *exchanged.values_list("pk", flat=True),
+    ]
+    lock_all(APIToken.objects.filter(pk__in=ids))
     valid = {token.pk: token for token in locked(tokens.active(now))}
     ended = [found for found in leaked if found.token_id in valid]
     doomed = [found.token_id for found in ended if found.earlier_id is None]
     revoke_tokens(APIToken.objects.filter(pk__in=doomed), by=by, now=now)
+    lock_all(LeakReport.objects.filter(pk=report.pk))
     number = 0
     for found in ended:
         number += _store(found, valid[found.token_id], report.address, by, now)

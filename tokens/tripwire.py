@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from audit.actions import record
 from audit.models import Actor
+from database.locks import lock_all
 from tokens import notices
 from tokens.actions.pausing import freeze_tokens
 from tokens.models import APIToken, PreviousSecret, TokenNotice
@@ -40,9 +41,10 @@ def trip(pk: int, address: str, now: datetime | None = None) -> bool:
         return False
     with transaction.atomic():
         quiet = Q(tripped_at=None) | Q(tripped_at__lte=now - PAUSE)
-        tripped = PreviousSecret.objects.filter(quiet, pk=pk).update(
-            tripped_at=now, tripped_address=address[:64]
-        )
+        secrets = PreviousSecret.objects.filter(quiet, pk=pk)
+        # The token may be frozen, and is locked before its secrets.
+        lock_all(APIToken.objects.filter(pk__in=secrets.values("token")))
+        tripped = secrets.update(tripped_at=now, tripped_address=address[:64])
         if not tripped:
             return False
         secret = PreviousSecret.objects.select_related(

@@ -20,6 +20,7 @@ from accounts.group_actions import check_adding
 from accounts.hosting.account_hooks import prepare_later
 from accounts.models import Group, User
 from audit.models import Actor
+from database.locks import Advisory, keep, wait_for
 from scopes.refusals import Invalid, Refusal
 from web.admin_base import NamesField, ScopedAdmin, count_of
 from web.admin_lists import csv_text
@@ -191,6 +192,13 @@ class ListAddingAdmin(ScopedAdmin):
         people = [*context["new"], *context["existing"]]
         with transaction.atomic():
             made: dict[str, int] = {}
+            if len(context["new"]) > 1:
+                wait_for(Advisory.USER_NAMES)
+            # The memberships have foreign keys to all of them.
+            named = Group.objects.filter(name__in=context["groups"])
+            keep(Group, *named.values_list("pk", flat=True))
+            known = naming.ids_of_users([line.name for line in context["existing"]])
+            keep(User, *known)
             if context["new"]:
                 made = actions.create_users(
                     [line.name for line in context["new"]],

@@ -30,7 +30,7 @@ from accounts.group_actions import (
     create_groups,
     set_properties,
 )
-from accounts.models import Group, Role, User
+from accounts.models import Group, Role, User, UserRole
 from accounts.naming import MOST_NAMED, check_names, is_named, normalise_name, users_of
 from audit.actions import record
 from audit.models import Actor
@@ -242,7 +242,7 @@ class Reconciliation:
 
         def give(ids: list[int]) -> None:
             keep(Role, role.pk)
-            keep(relation.model, *ids)
+            lock_all(relation.model.objects.filter(pk__in=ids))
             # Users who were deleted meanwhile are skipped.
             present = relation.model.objects.filter(pk__in=ids)
             relation.add(*present.values_list("pk", flat=True))
@@ -255,7 +255,9 @@ class Reconciliation:
         relation = getattr(role, kind)
 
         def take(ids: list[int]) -> None:
-            relation.remove(*ids)
+            lock_all(relation.model.objects.filter(pk__in=ids))
+            held = relation.through._default_manager.filter(role=role.pk)
+            delete_all(held.filter(**{f"{kind.removesuffix('s')}__in": ids}))
             names = sorted(who[pk] for pk in ids)
             record(BY, "role.withdraw", "role", role.name, **{kind: names})
 
@@ -314,11 +316,13 @@ class Reconciliation:
         blocked = User.objects.filter(pk__in=ids)
         lock_all(blocked)
         stop_servers_of(blocked, BY)
+        roles_of = UserRole.objects
+        lock_all(roles_of.filter(user__in=ids), for_deletion=True)
         for user in blocked.filter(admin=True).order_by("pk"):
             update_user(user, admin=False, by=BY)
         roles = _held_names(User.roles.through, "role", ids)
         groups = _held_names(User.groups.through, "group", ids)
-        for held in (User.groups.through, User.roles.through):
+        for held in (User.roles.through, User.groups.through):
             delete_all(held._default_manager.filter(user__in=ids))
         for user in blocked.filter(pk__in=roles.keys() | groups.keys()):
             record(

@@ -111,13 +111,18 @@ def stop_idle(scene: SimpleNamespace) -> None:
     for server in scene.servers:
         run(server)
     Server.objects.update(last_activity=old, started=old)
-    culler.stop_idle([server.pk for server in scene.servers], timezone.now())
+    with recorded() as recorder:
+        culler.stop_idle([server.pk for server in scene.servers], timezone.now())
+    scene.recorder = recorder
 
 
 def delete_idle(scene: SimpleNamespace) -> None:
     old = timezone.now() - timedelta(hours=2)
     User.objects.update(last_activity=old, created=old)
-    assert culler.delete_idle([user.pk for user in scene.users], timezone.now()) == 2
+    ids = [user.pk for user in scene.users]
+    with recorded() as recorder, transaction.atomic():
+        assert culler.delete_idle(ids, timezone.now()) == 2
+    scene.recorder = recorder
 
 
 def purge(scene: SimpleNamespace) -> None:
@@ -149,12 +154,12 @@ def reconfigure(scene: SimpleNamespace) -> None:
         reconcile(hub)
     # The first of these is ordered by what it has locked at first.
     first, *_, blocking, _ = [
-        each for each in recorder.transactions if Advisory.CONFIGURATION in each
+        each for each in recorder.ended if Advisory.CONFIGURATION in each.taken
     ]
     expected = [Advisory.CONFIGURATION, Advisory.USER_NAMES, "accounts_role"]
-    assert first[: len(expected)] == expected
-    assert blocking[:2] == [Advisory.CONFIGURATION, Advisory.CAPACITIES]
-    recorder.transactions.remove(first)
+    assert first.taken[: len(expected)] == expected
+    assert blocking.taken[:2] == [Advisory.CONFIGURATION, Advisory.CAPACITIES]
+    recorder.ended.remove(first)
     scene.recorder = recorder
 
 

@@ -27,11 +27,17 @@ NOTICES = {
 
 
 @contextmanager
-def locked_token(token: APIToken, now: datetime | None = None) -> Iterator[APIToken]:
-    """Lock a token that is in force, in a transaction; give its present row."""
+def locked_token(
+    token: APIToken, now: datetime | None = None, *, public_id: bool = False
+) -> Iterator[APIToken]:
+    """Lock a token that is in force, in a transaction; give its present row.
+
+    A new `public_id` excludes foreign keys to the row, as a deletion does.
+    """
     with transaction.atomic():
         rows = APIToken.objects.select_related("user", "service").filter(pk=token.pk)
-        current = locked(rows.active(now or timezone.now())).first()
+        rows = rows.active(now or timezone.now())
+        current = locked(rows, for_deletion=public_id).first()
         if current is None:
             raise Conflict("This token has been revoked or has expired.")
         yield current

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from audit.actions import record
 from audit.models import Actor
-from database.locks import locked
+from database.locks import lock_all, locked
 from scopes.refusals import Conflict, Invalid
 from tokens import digests, format, keys
 from tokens.actions.acting_token import refuse_exchanged
@@ -63,7 +63,7 @@ def rotate_token(
     now = now or timezone.now()
     tag_keys = keys.tag_keys()
     refuse_exchanged(by)
-    with locked_token(token, now) as current:
+    with locked_token(token, now, public_id=True) as current:
         if current.purpose in (Purpose.SERVER, Purpose.CLIENT):
             raise Conflict(
                 "This token can't be rotated, because its program could not be told the"
@@ -77,6 +77,11 @@ def rotate_token(
         seed = _seed(current.pk, current.public_id, key) if key else b""
         secret, public_id = format.generate(keys.prefix(), tag_keys, seed=seed)
         ends_at = now + timedelta(seconds=overlap)
+        # What was exchanged for the earlier secret ends with that secret at the latest.
+        exchanged = APIToken.objects.filter(exchange__parent=current)
+        longer = exchanged.filter(Q(expires_at=None) | Q(expires_at__gt=ends_at))
+        ids = list(locked(longer).values_list("pk", flat=True))
+        lock_all(current.previous_secrets.all(), for_deletion=True)
         _make_room(current, now)
         # A shorter overlap applies to still earlier secrets, too.
         current.previous_secrets.filter(ends_at__gt=ends_at).update(ends_at=ends_at)
@@ -106,10 +111,6 @@ def rotate_token(
         for name, value in changed.items():
             setattr(current, name, value)
         current.save(update_fields=list(changed))
-        # What was exchanged for the earlier secret ends with that secret at the latest.
-        exchanged = APIToken.objects.filter(exchange__parent=current)
-        longer = exchanged.filter(Q(expires_at=None) | Q(expires_at__gt=ends_at))
-        ids = list(locked(longer).values_list("pk", flat=True))
         APIToken.objects.filter(pk__in=ids).update(expires_at=ends_at)
         record(
             by,
