@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 
+from installation.commands import CODE
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Each room is imported by those to its right, and imports none of them.
@@ -99,6 +101,13 @@ def test_no_modules_import_each_other():
         tuple(TopologicalSorter(imports).static_order())
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_types_of_all_code_are_checked():
+    folders = {path.parent.name for path in ROOT.glob("[a-z]*/*.py")}
+    files = {path.name for path in ROOT.glob("*.py")}
+
+    assert folders - {"tests", "benchmarks", "data"} | files == set(CODE)
 
 
 def test_code_imports_no_tests():

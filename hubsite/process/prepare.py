@@ -139,7 +139,7 @@ def move_in(hub: HubConfig) -> list[str]:
 
     def run() -> None:
         # Its library takes memory that this process would keep.
-        from hubsite.process.moving_in import import_from
+        from hubsite.process.moving_console import import_from
 
         import_from(address)
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
 from hubsite.process.command_line import add_place_options
-from hubsite.process.moving_in import show
+from hubsite.process.moving_console import show
 from moving.exporting import export_database
 from moving.jupyterhub_database import OldDatabase
 from scopes.refusals import Refusal

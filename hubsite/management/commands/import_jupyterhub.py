@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from hubsite.config.values import crypt_keys
 from hubsite.process.command_line import add_place_options
-from hubsite.process.moving_in import import_from
+from hubsite.process.moving_console import import_from
 from hubsite.process.prepare import migrate
 from scopes.refusals import Refusal
 
