@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.utils import timezone
 
-from controller.leaks import send
+from controller.token_mails import send_mails
 from tokens import notices
 
 if TYPE_CHECKING:
@@ -32,16 +32,5 @@ async def _remind(term: Term) -> None:
 
 async def _mail(term: Term) -> None:
     while True:
-        await send_mails(term)
+        await send_mails(term, notices)
         await asyncio.sleep(INTERVAL)
-
-
-async def send_mails(term: Term) -> None:
-    """Send the mails that are due, each before its rows say so."""
-    for ids in await term.ask(notices.mails_due, timezone.now()):
-        message = await term.ask(notices.message_for, ids)
-        if message is None:
-            await term.write(notices.give_up_mail, ids)
-            continue
-        is_sent = await asyncio.to_thread(send, message)
-        await term.write(notices.note_mail, ids, is_sent=is_sent)

@@ -205,12 +205,7 @@ class ServerReconciler:
         await self._save()
         self._starting = False
         try:
-            await until_ready(
-                url,
-                spawner.http_timeout,
-                spawner.poll,
-                is_local=spawner.process is not None,
-            )
+            await _until_ready(url, spawner)
         except NotReady as problem:
             if problem.status is None:
                 raise spawner.not_responding(url) from None
@@ -298,12 +293,7 @@ class ServerReconciler:
         try:
             if status is None:
                 url = url or await spawner.current_url()
-                await until_ready(
-                    url,
-                    spawner.http_timeout,
-                    spawner.poll,
-                    is_local=spawner.process is not None,
-                )
+                await _until_ready(url, spawner)
         except NotReady as problem:
             status = problem.status
             if status is None:
@@ -537,6 +527,12 @@ class ServerReconciler:
         if self.spawner is None:
             raise RuntimeError("a server without spawner")
         return self.spawner
+
+
+async def _until_ready(url: str, spawner: HostedSpawner) -> None:
+    """Wait until a server answers, or raise `NotReady`."""
+    is_local = spawner.process is not None
+    await until_ready(url, spawner.http_timeout, spawner.poll, is_local=is_local)
 
 
 def _interval(spawner: HostedSpawner) -> float | None:

@@ -100,14 +100,6 @@ def policies_of(owner: User | Service) -> QuerySet[TokenPolicy]:
     return rows.select_related("role", "group").order_by("pk")
 
 
-def policy_in_force(owner: User | Service, now: datetime | None = None) -> Policy:
-    """Return the policy that the owner's existing tokens have to follow by now."""
-    if first_row(ANY, ()) is None:
-        return NO_POLICY
-    now = now or timezone.now()
-    return merge(policies_of(owner).filter(effective_from__lte=now))
-
-
 def merge(rows: Iterable[TokenPolicy]) -> Policy:
     """Merge policies: of each rule the strictest value applies."""
     rows = list(rows)

@@ -12,6 +12,7 @@ from django.core import mail
 from django.utils import timezone
 
 from controller import leaks as task
+from controller.token_mails import send_mails
 from tests.factories import make_token, make_user
 from tokens import leaks, verification
 from tokens.leaks import Finding
@@ -34,7 +35,7 @@ def handle() -> None:
         controller: Any = Here()
         while await task.handle_next(controller):
             pass
-        await task.send_mails(controller)
+        await send_mails(controller, leaks)
 
     async_to_sync(once)()
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Actor
-from controller import notices as task
+from controller.token_mails import send_mails
 from services.models import Service
 from tests.factories import make_token, make_user
 from tokens import activity, notices, tripwire
@@ -47,7 +47,7 @@ class Here:
 def send() -> list[str]:
     """Send the mails that are due; return the subjects of all mails."""
     controller: Any = Here()
-    async_to_sync(task.send_mails)(controller)
+    async_to_sync(send_mails)(controller, notices)
     return [message.subject for message in mail.outbox]
 
 
