@@ -61,7 +61,7 @@ from accounts.sessions import (
 from scopes.refusals import Unavailable
 from web.hosts import local_path
 
-# Set by services that sign people in through the hub.
+# Set for all services by a JupyterHub before 3.2, at this path.
 SERVICES_COOKIE = "jupyterhub-services"
 
 EXPIRED = "Login form invalid or expired. Try again."
@@ -238,7 +238,7 @@ class LogoutView(View):
         response = self.page_after(request, found)
         base = settings.HUB.base_url
         response.delete_cookie(SESSION_ID_COOKIE, base, session_id_domain())
-        response.delete_cookie(SERVICES_COOKIE, base)
+        response.delete_cookie(SERVICES_COOKIE, f"{base}services")
         response.delete_cookie(
             settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_PATH
         )

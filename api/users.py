@@ -22,7 +22,7 @@ from accounts.actions import (
 )
 from accounts.hosting.account_hooks import prepare_accounts
 from accounts.models import User
-from accounts.naming import normalise_name
+from accounts.naming import is_valid_name, normalise_name
 from api.base import APIRequest, HubAPIView, empty
 from api.bodies import (
     LARGEST_WITH_NAMES,
@@ -244,6 +244,9 @@ class UserView(OneUserView):
     def post(self, request: APIRequest, name: str) -> HttpResponse:
         data = self.read_body()
         admin = data.get("admin", False)
+        if not is_valid_name(name):
+            # JupyterHub's words; a list of new users has others.
+            raise Invalid(f"Failed to create user: {name}")
         create_user(
             name,
             admin=admin,

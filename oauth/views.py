@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -42,6 +42,9 @@ from oauth.models import OAuthClient
 from oauth.validator import grant_type, token_handler
 from scopes.grammar import describe
 from scopes.refusals import Invalid
+
+# The types of bodies that Django reads into `request.POST`.
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 OTHER_GRANTS: Final = {
     DEVICE_CODE: device_grant.answer_poll,
@@ -161,7 +164,7 @@ class TokenView(View):
         answer = OTHER_GRANTS.get(request.POST.get("grant_type", ""))
         if answer is not None:
             return in_json(request, partial(answer, request))
-        asked = Request(request.path, "POST", request.POST.urlencode())
+        asked = Request(request.path, "POST", self.form_of(request).urlencode())
         asked.address = request.META.get("REMOTE_ADDR", "")
         sweep_codes(timezone.now())
         try:
@@ -172,6 +175,16 @@ class TokenView(View):
             headers, text, status = problem.headers, problem.json, problem.status_code
         headers = {"Cache-Control": "no-store", "Pragma": "no-cache", **headers}
         return HttpResponse(text, status=status, headers=headers)
+
+    @staticmethod
+    def form_of(request: HttpRequest) -> QueryDict:
+        """Return the form in the body, whatever the content type says.
+
+        JupyterHub, too, reads a form that a client sends as text, or without a type.
+        """
+        if request.content_type in FORM_TYPES:
+            return request.POST
+        return QueryDict(request.body)
 
     def http_method_not_allowed(
         self, request: HttpRequest, *args: Any, **kwargs: Any

@@ -34,6 +34,7 @@ from hubsite.config.values import (
     help_address,
     host_address,
     invalid_names,
+    limit_or_function,
     line,
     log_level,
     mapping,
@@ -57,7 +58,6 @@ from hubsite.config.values import (
     token_use,
     tornado_settings,
     whole,
-    whole_or_function,
 )
 
 
@@ -427,7 +427,7 @@ class HubConfig:
     )
     named_server_limit_per_user: int | Callable[[Any], Any] = setting(
         "JupyterHub.named_server_limit_per_user",
-        whole_or_function,
+        limit_or_function,
         0,
         "The most named servers of a user; 0: no limit. A function gets an object "
         "with `current_user`.",

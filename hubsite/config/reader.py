@@ -114,6 +114,7 @@ class Reader:
                 if self.way_in.is_native
                 else ()
             ),
+            *remarks.of_groups(hub.load_groups),
             *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
             *remarks.of_pages(
                 hub.template_vars, hub.template_paths, hub.jinja_environment_options

@@ -20,6 +20,7 @@ from hubsite.config.response_settings import (
     content_security_policy,
     cookie_attributes,
 )
+from hubsite.config.roles import GROUP_KEYS, ROLE_KEYS
 from hubsite.config.unsupported import (
     ADVICE,
     FORMER_GROUPS,
@@ -98,6 +99,16 @@ def of_pages(
         )
 
 
+def of_groups(load_groups: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield remarks on parts of groups without an effect, which JupyterHub accepts."""
+    for name, group in load_groups.items():
+        if unused := _spelt_out(group.keys() - GROUP_KEYS):
+            yield (
+                f"c.JupyterHub.load_groups: {name!r}: {unused}: has no effect; "
+                f"a group has {_spelt_out(GROUP_KEYS)}"
+            )
+
+
 def of_scopes(
     custom_scopes: Mapping[str, Any], load_roles: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
@@ -108,6 +119,11 @@ def of_scopes(
         if unused := _spelt_out(definition.keys() - {"description", "subscopes"}):
             yield f"c.JupyterHub.custom_scopes: {name!r}: {unused}: has no effect"
     for role in load_roles:
+        if unused := _spelt_out(role.keys() - ROLE_KEYS):
+            yield (
+                f"c.JupyterHub.load_roles: {role['name']!r}: {unused}: has no effect; "
+                f"a role has {_spelt_out(ROLE_KEYS)}"
+            )
         for scope in role.get("scopes", ()):
             _, kind, value = scope.partition("!server=")
             if kind and not all(value.partition("/")[:2]):

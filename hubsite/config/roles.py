@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hubsite.config.values import dictionaries, in_order, listed, mapping, text
+from hubsite.config.values import dictionaries, in_order, mapping, text
 from scopes.grammar import ROLE_NAME
+
+GROUP_KEYS = frozenset({"users", "properties"})
+ROLE_KEYS = frozenset({"name", "description", "scopes", "users", "services", "groups"})
 
 
 def groups(value: Any) -> dict[str, dict[str, Any]]:
@@ -18,16 +21,12 @@ def groups(value: Any) -> dict[str, dict[str, Any]]:
             raise ValueError("strings as group names")
         # The list form is JupyterHub's older one and sets no properties.
         group = dict(spec) if isinstance(spec, Mapping) else {"users": spec}
-        if unknown := set(group) - {"users", "properties"}:
-            raise ValueError(
-                f"the keys `users` and `properties`; {name!r} has {listed(unknown)}"
-            )
         try:
             group["users"] = in_order(group.get("users", ()))
         except ValueError:
             raise ValueError(f"a list of user names in group {name!r}") from None
         if "properties" in group:
-            group["properties"] = mapping(group["properties"])
+            group["properties"] = mapping(group["properties"] or {})
         found[name] = group
     return found
 
@@ -35,8 +34,8 @@ def groups(value: Any) -> dict[str, dict[str, Any]]:
 def roles(value: Any) -> tuple[dict[str, Any], ...]:
     found = []
     seen: set[str] = set()
-    for role in dictionaries(value):
-        name = role.get("name")
+    for declared in dictionaries(value):
+        name = declared.get("name")
         if not isinstance(name, str) or not ROLE_NAME.fullmatch(name):
             raise ValueError(
                 "role names of 3 to 255 characters: lower-case letters, digits and "
@@ -46,19 +45,18 @@ def roles(value: Any) -> tuple[dict[str, Any], ...]:
         if name in seen:
             raise ValueError(f"each role once; {name!r} is there twice")
         seen.add(name)
-        allowed = {"name", "description", "scopes", "users", "services", "groups"}
-        if unknown := set(role) - allowed:
-            raise ValueError(
-                f"the keys {listed(allowed)}; {name!r} has {listed(unknown)}"
-            )
-        if name == "admin" and {"description", "scopes"} & set(role):
+        if name == "admin" and {"description", "scopes"} & set(declared):
             raise ValueError(
                 "only members for 'admin': its scopes and description are fixed"
             )
-        role = dict(role)
+        # JupyterHub, too, takes None for no scopes and no description.
+        role = {key: part for key, part in declared.items() if part is not None}
+        if "scopes" in declared and declared["scopes"] is None:
+            role["scopes"] = []
         for key in ("scopes", "users", "services", "groups"):
             if key in role:
                 try:
+                    # JupyterHub, too, takes None for no scopes.
                     role[key] = in_order(role[key])
                 except ValueError:
                     raise ValueError(

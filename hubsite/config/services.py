@@ -70,7 +70,9 @@ SERVICE_FIELDS: dict[str, Callable[[Any], Any]] = {
     "user": text,
     "oauth_client_id": line,
     "oauth_redirect_uri": line,
-    "oauth_client_allowed_scopes": lambda value: in_order(value),
+    "oauth_client_allowed_scopes": lambda value: in_order(
+        [value] if isinstance(value, str) else value
+    ),
     "oauth_no_confirm": flag,
     "display": flag,
     "info": mapping,
@@ -101,7 +103,8 @@ def services(value: Any) -> tuple[dict[str, Any], ...]:
                 f"known are {listed(SERVICE_FIELDS)}"
             )
         for key, kind in SERVICE_FIELDS.items():
-            if service.get(key) is None:
+            if service.get(key) is None or service[key] == "":
+                # JupyterHub takes empty text for none, such as an unset variable.
                 service.pop(key, None)
                 continue
             try:

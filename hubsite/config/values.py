@@ -2,6 +2,9 @@
 
 Each function takes a value and returns the value in the form that the hub keeps, or
 raises ValueError with the words after "expected".
+
+JupyterHub's traitlets cast some values: 0 and 1 to booleans, 5.0 to 5, bytes to text,
+and one string for a list or set of strings to its only element. So do these functions.
 """
 
 from __future__ import annotations
@@ -22,12 +25,16 @@ KEY_BYTES = 32
 # Types of settings. Each takes a value and returns it in the form that the hub uses, or
 # raises ValueError with the text after "expected".
 def flag(value: Any) -> bool:
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
     if not isinstance(value, bool):
         raise ValueError("True or False")
     return value
 
 
 def whole(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("a whole number, 0 or more")
     return value
@@ -39,8 +46,11 @@ def positive(value: Any) -> int:
     return int(value)
 
 
-def whole_or_function(value: Any) -> Any:
-    return value if callable(value) else whole(value)
+def limit_or_function(value: Any) -> Any:
+    """Accept a limit; JupyterHub takes a negative number for none, like 0."""
+    if callable(value):
+        return value
+    return 0 if isinstance(value, int) and value < 0 else whole(value)
 
 
 def token_use(value: Any) -> str | int:
@@ -98,6 +108,11 @@ def seconds_range(value: Any) -> tuple[float, float]:
 
 
 def text(value: Any) -> str:
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise ValueError("a string in UTF-8") from None
     if not isinstance(value, str):
         raise ValueError("a string")
     return value
@@ -129,7 +144,8 @@ CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 def line(value: Any) -> str:
     """Accept a string that can be part of a header or an address."""
-    if CONTROL.search(text(value)):
+    value = text(value)
+    if CONTROL.search(value):
         raise ValueError(
             "a string of one line without control characters; read a file with .strip()"
         )
@@ -137,9 +153,10 @@ def line(value: Any) -> str:
 
 
 def proxy_log_level(value: Any) -> str:
-    if text(value) not in ("debug", "info", "warn", "error"):
+    level = text(value)
+    if level not in ("debug", "info", "warn", "error"):
         raise ValueError("'debug', 'info', 'warn' or 'error'")
-    return str(value)
+    return level
 
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -158,7 +175,8 @@ def log_level(value: Any) -> str:
 
 def web_address(value: Any) -> str:
     """Accept an address on the web, or none."""
-    if not line(value):
+    value = line(value)
+    if not value:
         return ""
     try:
         url = urlsplit(value)
@@ -171,9 +189,10 @@ def web_address(value: Any) -> str:
 
 
 def proxy_address(value: Any) -> str:
-    if not web_address(value):
+    address = web_address(value)
+    if not address:
         raise ValueError("an http or https address")
-    return str(value)
+    return address
 
 
 def command(value: Any) -> tuple[str, ...]:
@@ -244,8 +263,9 @@ def _check_cookie_options(key: str, value: Any) -> None:
 
 
 def pattern(value: Any) -> str:
+    value = text(value)
     try:
-        re.compile(text(value))
+        re.compile(value)
     except re.error as error:
         raise ValueError(f"a regular expression ({error})") from None
     return str(value)
@@ -258,6 +278,12 @@ def invalid_names(value: Any) -> str:
 
 
 def names(value: Any) -> frozenset[str]:
+    """Accept names; one string is one name, as for a trait of JupyterHub."""
+    return several_names([value] if isinstance(value, str) else value)
+
+
+def several_names(value: Any) -> frozenset[str]:
+    """Accept names in a part of a setting, where a string is no list of one name."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError("a set of strings")
     found = frozenset(value)
@@ -267,6 +293,8 @@ def names(value: Any) -> frozenset[str]:
 
 
 def folders(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str | Path):
+        value = [value]
     if not isinstance(value, list | tuple) or not all(
         isinstance(path, str | Path) and str(path) for path in value
     ):
@@ -303,10 +331,17 @@ def routes(value: Any) -> dict[str, str]:
 
 def networks(value: Any) -> tuple[str, ...]:
     """Accept addresses of machines or networks."""
+    if isinstance(value, str):
+        value = [value]
     if not isinstance(value, list | tuple | set | frozenset):
         raise ValueError("a list of addresses")
     for each in value:
-        ip_network(text(each))
+        try:
+            ip_network(text(each))
+        except ValueError:
+            raise ValueError(
+                f"addresses of machines or networks, not {each!r}"
+            ) from None
     return tuple(sorted(value))
 
 
@@ -330,8 +365,8 @@ def dictionaries(value: Any) -> list[Mapping[str, Any]]:
 
 
 def in_order(value: Any) -> list[str]:
-    """Accept the same as `names`, and keep the order of ordered values."""
-    found = names(value)
+    """Accept the same as `several_names`, and keep the order of ordered values."""
+    found = several_names(value)
     return (
         sorted(found)
         if isinstance(value, set | frozenset)

@@ -27,6 +27,7 @@ from django.utils.http import urlsafe_base64_encode
 from accounts.actions import create_user
 from accounts.imported_passwords import firstuse_passwords, import_passwords
 from accounts.models import User
+from accounts.naming import is_valid_name
 from accounts.password_files import find_password_file
 from accounts.sign_up_actions import mails_links
 from accounts.system_accounts import missing_groups
@@ -45,6 +46,8 @@ from web.cache import look_for_cache
 
 # The folder of PAM's rules for a service on Linux.
 PAM_FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
+# The user for whom the first start makes a link, unless the file names administrators.
+FIRST_ADMINISTRATOR = "admin"
 # The file with the passwords of the system's accounts.
 SHADOW = Path("/etc/shadow")
 
@@ -71,6 +74,7 @@ def prepare() -> dict[str, Any]:
         *reconcile(settings.HUB),
         *import_firstuse(settings.HUB),
         *what_sign_up_lacks(settings.HUB),
+        *what_administration_lacks(settings.HUB),
     ]
     return {"remarks": remarks, "welcome": welcome_path()}
 
@@ -103,6 +107,21 @@ def import_firstuse(hub: HubConfig) -> list[str]:
             f"can use, {shown} among them; the file stays"
         )
     return remarks
+
+
+def what_administration_lacks(hub: HubConfig) -> list[str]:
+    """Warn if nobody administers the hub, and no link can be made for anybody."""
+    if (
+        hub.authenticator_class != "local"
+        or is_valid_name(FIRST_ADMINISTRATOR)
+        or User.objects.filter(roles__name="admin", is_active=True).exists()
+    ):
+        return []
+    return [
+        "c.Authenticator.admin_users: nobody administers this hub, and "
+        f"{FIRST_ADMINISTRATOR!r} does not match c.Authenticator.username_pattern; "
+        "name an administrator"
+    ]
 
 
 def what_sign_up_lacks(hub: HubConfig) -> list[str]:
@@ -340,8 +359,10 @@ def welcome_path() -> str:
         return ""
     user = admins.first()
     if user is None:
-        user = User.objects.filter(name="admin").first() or create_user(
-            "admin", admin=True, by=Actor.system("first start")
+        if not is_valid_name(FIRST_ADMINISTRATOR):
+            return ""
+        user = User.objects.filter(name=FIRST_ADMINISTRATOR).first() or create_user(
+            FIRST_ADMINISTRATOR, admin=True, by=Actor.system("first start")
         )
         if not user.admin:
             return ""

@@ -213,17 +213,18 @@ def test_what_belongs_to_spawners_is_left_to_them(load: Load) -> None:
             "c.JupyterHub.named_server_limit_per_user = 'two'",
             "limit_per_user: expected",
         ),
-        ("c.Authenticator.admin_users = 'ada'", "admin_users: expected a set"),
+        ("c.Authenticator.admin_users = 7", "admin_users: expected a set"),
+        ("c.Authenticator.admin_users = ''", "admin_users: expected a set"),
         ("c.Authenticator.admin_users = {1}", "admin_users: expected a set"),
         ("c.Authenticator.username_pattern = '['", "a regular expression"),
         ("c.JupyterHub.api_tokens = {'short': 'ada'}", "that of 'ada' has 5"),
         ("c.JupyterHub.api_tokens = ['x']", "api_tokens: expected a dictionary"),
-        ("c.JupyterHub.load_groups = {'g': {'user': []}}", "'g' has 'user'"),
+        ("c.JupyterHub.load_groups = {'g': {'users': 'ada'}}", "names in group 'g'"),
         ("c.JupyterHub.load_groups = {'g': 'ada'}", "user names in group 'g'"),
         ("c.JupyterHub.load_roles = [{'name': 'X'}]", "not 'X'"),
         ("c.JupyterHub.load_roles = [{'scopes': []}]", "not None"),
         ("c.JupyterHub.load_roles = [{'name': 'abc'}] * 2", "'abc' is there twice"),
-        ("c.JupyterHub.load_roles = [{'name': 'abc', 'user': []}]", "'abc' has 'user'"),
+        ("c.JupyterHub.trusted_downstream_ips = ['x']", "or networks, not 'x'"),
         ("c.JupyterHub.load_roles = [{'name': 'abc', 'users': 'x'}]", "users of 'abc'"),
         ("c.JupyterHub.load_roles = [{'name': 'admin', 'scopes': []}]", "'admin'"),
         ("c.JupyterHub.services = [{'name': 'a', 'tokn': 1}]", "'a' has 'tokn'"),
@@ -234,7 +235,9 @@ def test_what_belongs_to_spawners_is_left_to_them(load: Load) -> None:
         ("c.JupyterHub.services = [{'name': 'a%20b'}]", "not 'a%20b'"),
         ("c.JupyterHub.services = [{'name': ' a'}]", "not ' a'"),
         ("c.JupyterHub.services = [{'name': 'a', 'url': 'x'}]", "url of service 'a'"),
-        ("c.JupyterHub.services = [{'name': 'a', 'admin': 1}]", "'admin' of service"),
+        ("c.JupyterHub.services = [{'name': 'a', 'admin': 2}]", "'admin' of service"),
+        ("c.JupyterHub.allow_named_servers = 'true'", "expected True or False"),
+        ("c.JupyterHub.active_user_window = 5.5", "expected a whole number"),
         ("c.JupyterHub.services = [{'name': 'a', 'oauth_client_id': 'a'}]", "service-"),
         ("c.JupyterHub.services = [{'name': 'a', 'api_token': 'x'}]", "of 'a' has 1"),
         ("1 / 0", "line 1: ZeroDivisionError"),
@@ -246,6 +249,69 @@ def test_what_is_wrong_stops_the_start(load: Load, line: str, told: str) -> None
         load(line)
     assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("c.Authenticator.admin_users = 'ada'", "admin_users", {"ada"}),
+        ("c.Authenticator.allowed_users = 'ada'", "allowed_users", {"ada"}),
+        ("c.JupyterHub.template_paths = '/site'", "template_paths", ("/site",)),
+        (
+            "c.JupyterHub.trusted_downstream_ips = '10.0.0.1'",
+            "trusted_downstream_ips",
+            ("10.0.0.1",),
+        ),
+        ("c.JupyterHub.allow_named_servers = 1", "allow_named_servers", True),
+        ("c.JupyterHub.redirect_to_server = 0", "redirect_to_server", False),
+        ("c.JupyterHub.active_server_limit = 5.0", "active_server_limit", 5),
+        ("c.JupyterHub.base_url = b'/x/'", "base_url", "/x/"),
+        ("c.Authenticator.username_pattern = b'[a-z]+'", "username_pattern", "[a-z]+"),
+        (
+            "c.JupyterHub.named_server_limit_per_user = -1",
+            "named_server_limit_per_user",
+            0,
+        ),
+    ],
+)
+def test_values_are_cast_as_in_jupyterhub(
+    load: Load, line: str, name: str, value: object
+) -> None:
+    found = getattr(load(line), name)
+
+    assert found == value and type(found) is type(
+        frozenset(value) if isinstance(value, set) else value
+    )
+
+
+@pytest.mark.parametrize("key", ["api_token", "url", "cwd", "user", "oauth_client_id"])
+def test_empty_text_of_a_service_is_as_if_it_were_not_there(
+    load: Load, key: str
+) -> None:
+    (service,) = load(
+        f"c.JupyterHub.services = [{{'name': 'a', '{key}': ''}}]"
+    ).services
+
+    assert key not in service
+
+
+def test_one_scope_of_a_service_may_be_a_string(load: Load) -> None:
+    (service,) = load(
+        "c.JupyterHub.services = [{'name': 'a', 'oauth_client_allowed_scopes': 'self'}]"
+    ).services
+
+    assert service["oauth_client_allowed_scopes"] == ["self"]
+
+
+def test_none_stands_for_nothing_in_roles_and_groups(load: Load) -> None:
+    hub = load(
+        "c.JupyterHub.load_roles = [{'name': 'abc', 'scopes': None, "
+        "'description': None}, {'name': 'user', 'description': None}]\n"
+        "c.JupyterHub.load_groups = {'g': {'users': ['ada'], 'properties': None}}"
+    )
+
+    assert hub.load_roles == ({"name": "abc", "scopes": []}, {"name": "user"})
+    assert hub.load_groups == {"g": {"users": ["ada"], "properties": {}}}
 
 
 def test_a_token_belongs_to_one(load: Load) -> None:

@@ -406,3 +406,26 @@ def test_servers_get_the_address_of_the_hub(
     hub = load(f"{DUMMY}c.JupyterHub.{lines}")
 
     assert (hub.hub_connect_url, hub.remarks) == (url, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "key"),
+    [
+        (
+            "c.JupyterHub.load_groups = {'g': {'user': ['ada']}}",
+            "c.JupyterHub.load_groups: 'g'",
+            "user",
+        ),
+        (
+            "c.JupyterHub.load_roles = [{'name': 'abc', 'tokens': ['x']}]",
+            "c.JupyterHub.load_roles: 'abc'",
+            "tokens",
+        ),
+    ],
+)
+def test_parts_of_groups_and_roles_that_nothing_reads_are_named(
+    load: Load, line: str, place: str, key: str
+) -> None:
+    (remark,) = load(f"{line}\nc.JupyterHub.authenticator_class = 'local'").remarks
+
+    assert remark.startswith(f"{place}: {key!r}: has no effect")

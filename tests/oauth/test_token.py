@@ -297,6 +297,25 @@ def test_a_body_of_another_form_and_other_methods(sign_in: SignIn) -> None:
     assert as_json.json() == {"error": "unsupported_grant_type"}
 
 
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream"])
+def test_a_form_is_read_whatever_its_content_type(
+    sign_in: SignIn, content_type: str
+) -> None:
+    fields = {
+        "client_id": "service-portal",
+        "client_secret": SECRET,
+        "grant_type": "authorization_code",
+        "code": sign_in.code(),
+        "redirect_uri": sign_in.client.redirect_uri,
+    }
+    twice = urlencode([*fields.items(), ("code", "x")])
+
+    refused = Client().post(TOKEN, twice, content_type=content_type)
+    reply = Client().post(TOKEN, urlencode(fields), content_type=content_type)
+
+    assert (refused.status_code, reply.status_code) == (400, 200)
+
+
 # What the token is worth
 
 

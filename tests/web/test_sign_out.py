@@ -31,7 +31,7 @@ def test_leads_to_sign_in_and_takes_the_cookies_back(person, browser, method):
     assert (response.status_code, response["Location"]) == (302, "/hub/login")
     for name, path in (
         ("jupyterhub-session-id", "/"),
-        ("jupyterhub-services", "/"),
+        ("jupyterhub-services", "/services"),
         ("jupyterhub-hub-login", "/hub/"),
         ("_xsrf", "/hub/"),
     ):
