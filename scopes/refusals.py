@@ -12,18 +12,23 @@ class Refusal(Exception):
     """A refused action; `message` contains the reason and what to do instead.
 
     Where programs match JupyterHub's messages, `message` is JupyterHub's, and `hint`
-    tells people what to do. `for_people` is both.
+    tells people what to do. `for_people` is both, or `on_pages` in their place.
     """
 
     status: int = 400
 
-    def __init__(self, message: str = "", *, hint: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, hint: str = "", on_pages: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.on_pages = on_pages
 
     @property
     def for_people(self) -> str:
+        if self.on_pages:
+            return self.on_pages
         return f"{self.message}. {self.hint}" if self.hint else self.message
 
 
@@ -52,8 +57,7 @@ class NotFound(Refusal):
 class Busy(Refusal):
     """A limit is reached; `retry_after` is the number of seconds until a retry.
 
-    It is None if the time is unknown. Where programs match JupyterHub's message, pages
-    show `on_pages` in its place.
+    It is None if the time is unknown.
     """
 
     status = 429
@@ -61,13 +65,8 @@ class Busy(Refusal):
     def __init__(
         self, message: str = "", retry_after: int | None = None, *, on_pages: str = ""
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, on_pages=on_pages)
         self.retry_after = retry_after
-        self.on_pages = on_pages
-
-    @property
-    def for_people(self) -> str:
-        return self.on_pages or super().for_people
 
 
 class Unavailable(Busy):

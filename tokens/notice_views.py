@@ -13,7 +13,7 @@ from django.views.generic import UpdateView
 
 from accounts.mixins import SignedInMixin
 from scopes.refusals import Invalid
-from tokens.models import TokenPreferences
+from tokens.models import TokenNotice, TokenPreferences
 from tokens.notices import (
     EARLIEST_REMINDER,
     MOST_REMINDERS,
@@ -91,6 +91,23 @@ class PreferencesView(SignedInMixin, UpdateView):
 
     def form_invalid(self, form: Any) -> HttpResponse:
         return self.render_to_response(self.get_context_data(form=form), status=400)
+
+
+class NoticesSeenView(SignedInMixin, View):
+    """Removes all notices but alarms from their owner's page, up to the latest shown.
+
+    Those that came after the page was loaded stay.
+    """
+
+    http_method_names = ["post", "options"]  # noqa: RUF012 - as Django's
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        latest = request.POST.get("latest", "")
+        if latest.isdecimal() and len(latest) < 19:
+            seen = unseen_by(self.person).filter(pk__lte=int(latest))
+            confirm(seen.exclude(kind__in=TokenNotice.ALARMS))
+            messages.success(request, "The notices were removed.")
+        return redirect("tokens:list")
 
 
 class NoticeSeenView(SignedInMixin, View):

@@ -20,7 +20,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.template import Context, Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -204,6 +204,26 @@ def unseen_by(user: User) -> QuerySet[TokenNotice]:
     """Return the notices of a user's tokens that the user has not confirmed yet."""
     notices = TokenNotice.objects.filter(token__user=user, seen_at=None)
     return notices.exclude(kind=Kind.EXPIRING).select_related("token")
+
+
+def shown_to(user: User) -> dict[str, Any]:
+    """Return the notices of the page Token: `alarms`, and the latest of all others.
+
+    An alarm is not hidden by any number of later notices. `notice_count` is the number
+    of the others, also of those that are not shown.
+    """
+    unseen = unseen_by(user)
+    is_other = Case(When(kind__in=TokenNotice.ALARMS, then=0), default=1)
+    rows = list(unseen.order_by(is_other, "-pk")[: 2 * MOST_SHOWN])
+    alarms = [row for row in rows if row.is_alarm]
+    others = [row for row in rows if not row.is_alarm]
+    return {
+        "alarms": alarms[:MOST_SHOWN],
+        "notices": others[:MOST_SHOWN],
+        "notice_count": (
+            unseen.exclude(kind__in=TokenNotice.ALARMS).count() if others else 0
+        ),
+    }
 
 
 def confirm(notices: QuerySet[TokenNotice], now: datetime | None = None) -> int:

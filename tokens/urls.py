@@ -32,6 +32,11 @@ urlpatterns = [
     ),
     path("token/notices", notice_views.PreferencesView.as_view(), name="notices"),
     path(
+        "token/notices/seen",
+        notice_views.NoticesSeenView.as_view(),
+        name="notices-seen",
+    ),
+    path(
         "token/notices/<int:pk>/seen",
         notice_views.NoticeSeenView.as_view(),
         name="notice-seen",

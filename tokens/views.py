@@ -6,8 +6,15 @@ from typing import Any, ClassVar, cast
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    QueryDict,
+)
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views import View
 from django.views.generic import DetailView, ListView
@@ -66,10 +73,19 @@ class TokenListView(OwnTokensMixin, ListView):
         requested = requested.select_related("exchange__parent")
         return self.filter_form.apply(requested, timezone.now())
 
+    def paginate_queryset(self, queryset: Any, page_size: int) -> Any:
+        """Return a page; one beyond the last is the last.
+
+        Tokens end while a page is open, and then there may be fewer pages.
+        """
+        paginator = self.get_paginator(queryset, page_size)
+        page = paginator.get_page(self.request.GET.get("page"))
+        return paginator, page, page.object_list, page.has_other_pages()
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         kwargs["leaks"] = list(unseen_by(self.user))
         kwargs["requests"] = approvals.shown_to(self.user, timezone.now())
-        kwargs["notices"] = list(notices.unseen_by(self.user)[: notices.MOST_SHOWN])
+        kwargs |= notices.shown_to(self.user)
         kwargs["applications"] = applications(super().get_queryset())
         ended = self.reached().recently_ended(timezone.now())
         kwargs["ended"] = list(ended[:ENDED_SHOWN])
@@ -104,11 +120,26 @@ class SelectedView(OwnTokensMixin, View):
         number = selected.count()
         if not number:
             messages.warning(request, "No token was selected.")
-            return redirect("tokens:list")
+            return redirect(self.list_address())
         if action == "revoke" and "confirmed" not in request.POST:
-            context = {"tokens": selected.recent_first(), "here": "token"}
+            context = {
+                "tokens": selected.recent_first(),
+                "here": "token",
+                "list_address": self.list_address(),
+                "list_query": request.POST.get("list", ""),
+            }
             return render(request, "tokens/revoke_selected.html", context)
         return self.act(action, selected)
+
+    def list_address(self) -> str:
+        """Return the address of the list with the search and page of the form."""
+        query = QueryDict(self.request.POST.get("list", ""))
+        given = TokenFilterForm(query).query_string
+        page = query.get("page", "")
+        if page.isdecimal() and page != "1":
+            given += f"page={page}"
+        address = reverse("tokens:list")
+        return f"{address}?{given.rstrip('&')}" if given else address
 
     def act(self, action: str, selected: APITokenQuerySet) -> HttpResponseRedirect:
         """Change the selected tokens and say how many were changed."""
@@ -119,16 +150,16 @@ class SelectedView(OwnTokensMixin, View):
         }
         if action not in acts:
             messages.warning(self.request, "Choose what to do with the tokens.")
-            return redirect("tokens:list")
+            return redirect(self.list_address())
         function, done = acts[action]
         try:
             changed = function(selected, by=self.actor)
         except Refusal as refusal:
             messages.error(self.request, refusal.for_people)
-            return redirect("tokens:list")
+            return redirect(self.list_address())
         words = f"{changed} token{'' if changed == 1 else 's'}"
         messages.success(self.request, f"{done} {words}.")
-        return redirect("tokens:list")
+        return redirect(self.list_address())
 
 
 class RevokeView(OwnTokensMixin, DetailView):

@@ -216,5 +216,5 @@ def check_free(url: str) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        reason = f"port {port} on {host}: {error.strerror}"
+        reason = f"port {port} on {host}: {os.strerror(error.errno or 0)}"
         raise OSError(error.errno, reason) from None

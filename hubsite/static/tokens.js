@@ -73,7 +73,8 @@
     const kind = input.dataset.suggest ?? form.querySelector(input.dataset.suggestKind).value;
     const query = new URLSearchParams({ kind, q: input.value });
     try {
-      const response = await fetch(`${form.action}/names?${query}`, { headers: { Accept: "application/json" } });
+      const headers = { Accept: "application/json", "X-XSRFToken": form.querySelector("[name=_xsrf]").value };
+      const response = await fetch(`${form.action}/names?${query}`, { headers });
       if (!response.ok) return;
       const { names } = await response.json();
       const options = names.map((name) => {
@@ -94,6 +95,8 @@
     };
     input.addEventListener("input", later);
     input.addEventListener("focus", later);
+    // Names of the other kind are no suggestions.
+    if (input.dataset.suggestKind) form.querySelector(input.dataset.suggestKind).addEventListener("change", later);
   }
 
   // Show the operations that the token could call, after each change.
@@ -118,12 +121,18 @@
         }
         place.replaceWith(list);
       } else {
-        place.querySelector("p")?.replaceChildren("The permissions are not complete yet.");
+        const errors = [...there.querySelectorAll("#new-token .error-text")].map((error) => error.textContent);
+        const words = document.createElement("p");
+        words.textContent = `Nothing yet. ${errors.join(" ")}`;
+        words.setAttribute("aria-live", "polite");
+        for (const old of place.querySelectorAll("p:not(.actions), details")) old.remove();
+        place.querySelector("h2").after(words);
       }
     } catch {
       // Without the hub the list stays as it was.
     }
   };
+  form.querySelector("[data-preview-button]").hidden = true;
   const schedulePreview = () => {
     clearTimeout(previewing);
     previewing = setTimeout(preview, 300);

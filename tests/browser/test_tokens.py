@@ -9,8 +9,15 @@ import pytest
 import requests
 from django.utils import timezone
 
-from tests.factories import make_token, make_user
-from tokens.models import APIToken, TokenDay, TokenOperation, TokenUse
+from tests.browser.conftest import WIDTHS
+from tests.factories import make_group, make_token, make_user
+from tokens.models import (
+    APIToken,
+    TokenDay,
+    TokenNotice,
+    TokenOperation,
+    TokenUse,
+)
 
 ROOM = """select => {
     const style = getComputedStyle(select);
@@ -206,6 +213,81 @@ def test_permissions_are_chosen_with_a_script(window, person):
         "servers!user",
         "access:servers!server=ada/lab",
     ]
+
+
+def test_names_are_suggested_while_typing(window, person):
+    make_group("math", users=[person])
+    page = window(person).open("/hub/token/new?scopes=read:users!user")
+    name = page.get_by_label("Name", exact=True)
+    suggested = page.locator("#filtered-names option")
+
+    name.fill("a")
+    page.locator('#filtered-names option[value="math"]').wait_for(state="attached")
+    page.get_by_label("For one", exact=True).select_option("user")
+    page.locator('#filtered-names option[value="ada"]').wait_for(state="attached")
+
+    assert suggested.count() == 1
+
+
+def test_what_is_missing_or_refused_is_said_in_place_of_operations(window, person):
+    group = "a-group-with-quite-a-long-name-that-fills-more-than-a-line-of-a-phone"
+    visit = window(person)
+    page = visit.open(f"/hub/token/new?scopes=groups!group={group}")
+    operations = page.locator("#operations")
+
+    operations.get_by_text(f"its owner lacks: groups!group={group}").wait_for()
+    assert not operations.get_by_role("button").is_visible()
+    page.get_by_label("Further scopes").fill("")
+    page.get_by_label("Further scopes").blur()
+    operations.get_by_text("Pick at least one permission.").wait_for()
+    page.get_by_label("Further scopes").fill(f"groups!group={group}")
+    page.get_by_role("button", name="Request new API token").click()
+    page.get_by_role("alert").wait_for()
+    visit.survey()
+
+
+def test_columns_of_the_list_have_room_for_their_texts(window, person):
+    for number in range(3):
+        make_token(person, note=f"Weekly report of the group {number}")
+    TokenNotice.objects.all().delete()
+    page = window(person).open("/hub/token")
+    lines = """element => {
+        const range = document.createRange();
+        range.selectNodeContents(element);
+        return new Set([...range.getClientRects()].map((it) => it.top)).size;
+    }"""
+    text = """element => {
+        const style = getComputedStyle(element);
+        const pen = document.createElement("canvas").getContext("2d");
+        pen.font = style.font;
+        const sides = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+        const width = pen.measureText(element.placeholder).width;
+        return element.clientWidth - sides - width;
+    }"""
+
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        for start in page.locator(".tokens .start").all():
+            assert start.evaluate(lines) == 1
+        assert page.get_by_role("searchbox").evaluate(text) >= 0
+
+
+def test_many_notices_leave_room_for_the_list(window, person):
+    for number in range(25):
+        token, _ = make_token(person, note=f"job {number}")
+        TokenNotice.objects.create(token=token, kind="disabled")
+    visit = window(person)
+    page = visit.open("/hub/token")
+    visit.survey()
+    page.set_viewport_size({"width": 320, "height": 800})
+    assert page.get_by_role("searchbox").bounding_box()["y"] < 800
+
+    page.get_by_text("Notices about your tokens").click()
+    visit.survey()
+    page.get_by_role("button", name="I have seen all").click()
+
+    page.get_by_text("The notices were removed.").wait_for()
+    assert not page.get_by_text("Notices about your tokens").is_visible()
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])

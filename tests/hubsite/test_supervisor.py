@@ -285,7 +285,7 @@ def test_token_is_printed_alone_and_works_at_once(dummy: RunningHub) -> None:
         ("--expires-in", "soon", "'soon' is no time: give seconds"),
         ("--expires-in", "0", "'0' is no time"),
         ("--scopes", "no:such", "no:such"),
-        ("--scopes", "admin:users", "Not assigning requested scopes"),
+        ("--scopes", "admin:users", "that its owner lacks: admin:users"),
     ):
         refused = dummy.manage("token", "ada", option, value)
         assert refused.returncode != 0

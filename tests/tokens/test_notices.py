@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from smtplib import SMTPException
 from typing import Any
@@ -310,6 +311,46 @@ def test_the_page_shows_a_notice_until_it_was_seen(token: APIToken, as_: Any) ->
     assert client.post(address).status_code == 302
 
     assert "was frozen by an alarm" not in client.get("/hub/token").content.decode()
+
+
+def test_many_notices_are_folded_and_removed_together(owner: User, as_: Any) -> None:
+    eve, _ = make_token(make_user("eve"))
+    tokens = [make_token(owner, note=f"job {number}")[0] for number in range(30)]
+    TokenNotice.objects.all().delete()
+    notices.note(TokenNotice.Kind.DISABLED, [each.pk for each in (*tokens, eve)])
+    client = as_(owner)
+    page = client.get("/hub/token").content.decode()
+    assert "(30, the latest 20 shown)" in page
+    latest = re.search(r'name="latest" value="(\d+)"', page)
+    assert latest
+    # This one comes after the page was loaded.
+    notices.note(TokenNotice.Kind.DISABLED, [tokens[0].pk])
+
+    address = "/hub/token/notices/seen"
+    assert client.get(address).status_code == 405
+    for wrong in ("", "x", "-1", "²", "9" * 30):
+        assert client.post(address, {"latest": wrong}).status_code == 302
+    assert notices.unseen_by(owner).count() == 31
+    client.post(address, {"latest": latest[1]})
+
+    assert notices.unseen_by(owner).count() == 1
+    assert notices.unseen_by(User.objects.get(name="eve")).count() == 1
+
+
+def test_no_number_of_notices_hides_or_removes_an_alarm(owner: User, as_: Any) -> None:
+    token, _ = make_token(owner, note="alarming")
+    others = [make_token(owner)[0].pk for _ in range(notices.MOST_SHOWN * 2 + 1)]
+    TokenNotice.objects.all().delete()
+    freeze_tokens(rows(token), by=ADMIN, reason="An alarm.")
+    notices.note(TokenNotice.Kind.DISABLED, others)
+    client = as_(owner)
+    assert "was frozen by an alarm" in client.get("/hub/token").content.decode()
+
+    latest = TokenNotice.objects.latest("pk").pk
+    client.post("/hub/token/notices/seen", {"latest": latest})
+
+    assert "was frozen by an alarm" in client.get("/hub/token").content.decode()
+    assert notices.unseen_by(owner).count() == 1
 
 
 def test_the_page_of_mails_stores_what_the_owner_wants(owner: User, as_: Any) -> None:

@@ -108,6 +108,50 @@ def test_pages_keep_the_query(as_: SignIn, alan: User) -> None:
     assert 'href="?q=job&sort=note&page=2"' in page
 
 
+def test_a_page_beyond_the_last_is_the_last(as_: SignIn, alan: User) -> None:
+    """Tokens end while a page is open, and the browser may load the page again."""
+    for number in range(60):
+        make_token(alan, note=f"job {number}")
+
+    for page in ("3", "99"):
+        assert "tokens 51 to 60 of 60" in text_of(as_(alan).get(PAGE, {"page": page}))
+    assert "tokens 1 to 50 of 60" in text_of(as_(alan).get(PAGE, {"page": "x"}))
+
+
+@pytest.mark.parametrize("action", ["disable", "revoke", "burn"])
+def test_a_change_of_many_returns_to_the_same_search_and_page(
+    as_: SignIn, alan: User, action: str
+) -> None:
+    for number in range(60):
+        make_token(alan, note=f"job {number}")
+    browser = as_(alan)
+    shown_page = text_of(browser.get(PAGE, {"q": "job", "sort": "note", "page": "2"}))
+    assert 'name="list" value="q=job&sort=note&page=2"' in shown_page
+    token = APIToken.objects.get(note="job 7")
+
+    sent = {"token": token.pk, "action": action, "list": "q=job&sort=note&page=2"}
+    if action == "revoke":
+        asked = text_of(browser.post(SELECTED, sent))
+        assert 'name="list" value="q=job&sort=note&page=2"' in asked
+        assert f'href="{PAGE}?q=job&sort=note&page=2"' in asked
+    reply = browser.post(SELECTED, {**sent, "confirmed": "1"})
+
+    assert reply.headers["Location"] == f"{PAGE}?q=job&sort=note&page=2"
+
+
+@pytest.mark.parametrize(
+    "written", ["", "//evil.example", "page=//evil.example", "page=1", "q=&state=x"]
+)
+def test_a_change_of_many_returns_to_nothing_but_the_list(
+    as_: SignIn, alan: User, written: str
+) -> None:
+    token, _ = make_token(alan)
+
+    sent = {"token": token.pk, "action": "disable", "list": written}
+
+    assert as_(alan).post(SELECTED, sent).headers["Location"] == PAGE
+
+
 @pytest.mark.parametrize(
     ("action", "state", "message"),
     [

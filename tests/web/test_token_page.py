@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from tokens.actions.revocation import revoke_token
 from tokens.forms import DEFAULT_NOTE, TokenForm, lifetimes
 from tokens.models import APIToken, TokenPolicy
 from tokens.scope_picker import offer
+from tokens.snippets import snippets
 from tokens.verification import verify
 
 pytestmark = pytest.mark.django_db
@@ -231,6 +234,42 @@ def test_the_snippets_name_the_public_address(
     assert "https://hub.example/hub/api/user" in page
 
 
+@pytest.mark.parametrize("user", ["alan", "o'brien; touch gone", "$(touch gone) x"])
+def test_the_lines_for_a_shell_take_any_name(user: str, tmp_path: Path) -> None:
+    """The lines run in a shell, with a program in the place of Python's keyring."""
+    found = {
+        each.name: each
+        for each in snippets(
+            "hub_secret", api_url="https://h.example/hub/api", host="h", user=user
+        )
+    }
+    program = tmp_path / "python3"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def said(lines: str) -> str:
+        done = subprocess.run(
+            ["/bin/bash", "-c", lines],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    (_, _), (_, get), _ = found["keyring"].hints
+    print_token = "\nprintenv JUPYTERHUB_API_TOKEN"
+    assert said(found["keyring"].text) == f"-m\nkeyring\nset\nh\n{user}\n"
+    assert said(get + print_token) == f"-m\nkeyring\nget\nh\n{user}\n"
+    (tmp_path / ".env").write_text(found["env"].text)
+    (_, private), (_, load) = found["env"].hints
+    assert said(f"{private}\n{load}{print_token}") == "hub_secret\n"
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_form_that_is_sent_again_issues_nothing(as_: SignIn, alan: User) -> None:
     client = as_(alan)
 
@@ -307,7 +346,7 @@ def test_gives_what_was_picked_and_written(as_: SignIn, alan: User) -> None:
         ),
         (
             {"permissions": "chosen", "more_scopes": "shutdown"},
-            "Not assigning requested scopes shutdown not held by User alan",
+            "A token can't have rights that its owner lacks: shutdown",
         ),
         (
             {"permissions": "chosen", "more_scopes": "no:such"},

@@ -39,12 +39,19 @@ def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
         raise Invalid("token scopes must be a list of strings or null")
     check_scopes(scopes)
     kind = "user" if isinstance(owner, User) else "service"
-    wanted = expand(scopes, Identity(kind, owner.name))
-    beyond = owner.access.lacking(wanted, members_among)
+    identity = Identity(kind, owner.name)
+    beyond = owner.access.lacking(expand(scopes, identity), members_among)
     if beyond:
+        written = [
+            scope
+            for scope in dict.fromkeys(scopes)
+            if not beyond.isdisjoint(expand([scope], identity))
+        ]
         raise Invalid(
             f"Not assigning requested scopes {_listed(beyond)}"
-            f" not held by {kind.title()} {owner.name}"
+            f" not held by {kind.title()} {owner.name}",
+            on_pages="A token can't have rights that its owner lacks: "
+            f"{_listed(written)}",
         )
     return list(dict.fromkeys(scopes))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 from django.utils import timezone
 
@@ -24,6 +26,8 @@ class TokenNotice(models.Model):
         FROZEN = "frozen", "was frozen by an alarm"
         TRIPPED = "tripped", "was used with an earlier secret"
 
+    ALARMS: ClassVar = (Kind.FROZEN, Kind.TRIPPED)
+
     token = models.ForeignKey(
         APIToken, models.CASCADE, related_name="notices", db_constraint=False
     )
@@ -42,4 +46,4 @@ class TokenNotice(models.Model):
 
     @property
     def is_alarm(self) -> bool:
-        return self.kind in (self.Kind.FROZEN, self.Kind.TRIPPED)
+        return self.kind in self.ALARMS
