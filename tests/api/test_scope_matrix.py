@@ -34,7 +34,9 @@ from tests.factories import (
     make_token,
     make_user,
 )
+from tokens.least_privilege import access_without
 from tokens.models import APIToken, TokenNotice, TokenPreferences, TokenRequest
+from tokens.operations import callable_with
 
 pytestmark = pytest.mark.django_db
 
@@ -809,6 +811,38 @@ def test_each_scope_alone_is_enough(endpoint: Endpoint, bearer: Any, cast: Any) 
             reply = call(endpoint, bearer, secret, cast)
 
             assert reply.status_code == endpoint.success, (scope, reply.content)
+
+
+@pytest.mark.parametrize("endpoint", **by_name)
+def test_the_loss_of_a_group_is_simulated_as_the_api_answers(
+    endpoint: Endpoint, bearer: Any, cast: Any
+) -> None:
+    """A token is simulated as if its owner had left a group, then the owner leaves."""
+    for filtering in ("", *endpoint.place.reached_by):
+        with undone():
+            owner = make_user("caller", roles=[])
+            scopes = [f"{endpoint.scopes[0]}{filtering}", *endpoint.also]
+            make_group("tutors", users=[owner], scopes=scopes)
+            make_group("others", users=[owner], scopes=["read:metrics"])
+            token, secret = make_token(owner)
+            with undone():
+                reply = call(endpoint, bearer, secret, cast)
+                assert reply.status_code == endpoint.success, reply.content
+            simulated = {
+                name: access_without(APIToken.objects.get(pk=token.pk), name)
+                for name in ("tutors", "others")
+            }
+
+            owner.groups.remove(Group.objects.get(name="tutors"))
+            left = APIToken.objects.get(pk=token.pk).access
+
+            assert simulated["tutors"].scopes == left.scopes
+            assert callable_with(simulated["tutors"]) == callable_with(left)
+            kept = simulated["others"].has(*endpoint.scopes)
+            assert kept == (endpoint.scopes != ("read:metrics",))
+            assert not left.has(*endpoint.scopes)
+            reply = call(endpoint, bearer, secret, cast)
+            assert reply.status_code in (403, 404), filtering
 
 
 @pytest.mark.parametrize(
