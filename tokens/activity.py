@@ -1,8 +1,9 @@
 """The last activity of tokens and users.
 
 Uses are collected in memory and written outside of requests, by one conditional UPDATE
-each. A row is written at most once per `activity_resolution`, however many processes
-note its use, because the condition is in the UPDATE. Reported times of use are written
+each. A row is written at most once per `activity_resolution`, and a token's at most
+once in a minute, however many processes note its use, because the condition is in the
+UPDATE. Reported times of use are written
 in the same way, but exactly. The rounds also write where and for what tokens were used,
 see `tokens/usage.py`.
 """
@@ -51,8 +52,11 @@ class Use(NamedTuple):
 class Recorder:
     """The last uses of the rows of one table in this process."""
 
-    def __init__(self, model: type[User] | type[APIToken]) -> None:
+    def __init__(
+        self, model: type[User] | type[APIToken], *, least: float = 0.0
+    ) -> None:
         self.model = model
+        self.least = least
         self.lock = threading.Lock()
         self.noted: dict[int, float] = {}
         self.pending: dict[int, datetime] = {}
@@ -60,10 +64,16 @@ class Recorder:
         # Uses that could not be written the last time; readers do not wait for them.
         self.left: list[Use] = []
 
+    @property
+    def resolution(self) -> float:
+        """Seconds between two writes of a row; without any, each use is written."""
+        chosen: float = settings.HUB.activity_resolution
+        return max(chosen, self.least) if chosen else 0.0
+
     def note(self, pk: int, now: float) -> None:
         """Store that a row was used, unless it was just before."""
         last = self.noted.get(pk)
-        if last is None or now - last >= settings.HUB.activity_resolution:
+        if last is None or now - last >= self.resolution:
             with self.lock:
                 self.noted[pk] = now
                 self.pending[pk] = datetime.fromtimestamp(now, UTC)
@@ -118,7 +128,7 @@ class Recorder:
             uses = [use for use in uses if use.pk in free]
         table = connection.ops.quote_name(self.model._meta.db_table)
         adapt = connection.ops.adapt_datetimefield_value
-        resolution = timedelta(seconds=settings.HUB.activity_resolution)
+        resolution = timedelta(seconds=self.resolution)
         rows = []
         for pk, moment, was_reported in uses:
             before = moment if was_reported else moment - resolution
@@ -144,7 +154,8 @@ def _latest(uses: Iterable[Use]) -> list[Use]:
     )
 
 
-tokens = Recorder(APIToken)
+# What else is known about the use of a token is written once in a minute as well.
+tokens = Recorder(APIToken, least=60.0)
 users = Recorder(User)
 
 _flushing = threading.Lock()

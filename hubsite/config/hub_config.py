@@ -548,7 +548,8 @@ class HubConfig:
         "JupyterHub.activity_resolution",
         whole,
         30,
-        "Seconds by which an activity must be newer than the stored one to be written.",
+        "Seconds by which an activity must be newer than the stored one to be written;"
+        " of a token at least 60, unless 0 lets each be written.",
     )
     last_activity_interval: int = setting(
         "JupyterHub.last_activity_interval",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from services.models import Service
@@ -49,7 +51,7 @@ def test_a_use_is_written_by_the_flush_and_not_by_the_request(
 def test_one_write_within_the_resolution(
     alan: User, clock: Any, django_assert_num_queries: Any
 ) -> None:
-    token, secret = make_token(alan)
+    _, secret = make_token(alan)
     verify(secret)
     activity.flush()
 
@@ -61,7 +63,28 @@ def test_one_write_within_the_resolution(
     verify(secret)
     activity.flush()
 
-    assert seen(token) == NOON + timedelta(seconds=30)
+    assert seen(alan) == NOON + timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(("resolution", "writes"), [(30, 4), (10, 4), (90, 3)])
+def test_a_token_in_constant_use_is_written_once_in_a_minute(
+    alan: User, clock: Any, settings: Any, resolution: int, writes: int
+) -> None:
+    """Last use, address, networks, days and operations together, in one round."""
+    settings.HUB = replace(settings.HUB, activity_resolution=resolution)
+    token, secret = make_token(alan)
+    written = []
+    for second in range(0, 181, 5):
+        clock.move_to(NOON + timedelta(seconds=second))
+        verify(secret)
+        with CaptureQueriesContext(connection) as queries:
+            activity.flush()
+        if any('"tokens_apitoken" SET' in each["sql"] for each in queries):
+            written.append(second)
+
+    assert len(written) == writes
+    assert all(b - a >= 60 for a, b in pairwise(written))
+    assert seen(token) is not None
 
 
 def test_what_another_process_wrote_is_respected(alan: User, clock: Any) -> None:
@@ -74,10 +97,10 @@ def test_what_another_process_wrote_is_respected(alan: User, clock: Any) -> None
 
     assert seen(token) == recent
     activity.forget()
-    clock.move_to(NOON + timedelta(seconds=20))
+    clock.move_to(NOON + timedelta(seconds=50))
     verify(secret)
     activity.flush()
-    assert seen(token) == NOON + timedelta(seconds=20)
+    assert seen(token) == NOON + timedelta(seconds=50)
 
 
 def test_never_moves_back(alan: User, clock: Any) -> None:
