@@ -146,16 +146,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return methods
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
-        name = normalise_name(str(credentials.get("username", "")).strip())
-        # A password typed into the wrong field must not enter the audit log, so only
-        # names of existing users do.
-        known = User.objects.filter(name=name).exists()
-        record(
-            Actor.anonymous(request),
-            "session.refuse",
-            "user",
-            name if known else "",
-        )
+        record_refusal(request, str(credentials.get("username", "")))
 
     # Mail
 
@@ -218,6 +209,18 @@ class AccountAdapter(DefaultAccountAdapter):
         user.set_password(password)
         user.save(update_fields=["password"])
         end_other_sessions(user)
+
+
+def record_refusal(request: HttpRequest, username: str, **detail: str) -> None:
+    """Record that somebody has not signed in, maybe with the reason.
+
+    A password typed into the wrong field must not enter the audit log, so only names of
+    existing users do.
+    """
+    name = normalise_name(username.strip())
+    known = bool(name) and User.objects.filter(name=name).exists()
+    by = Actor.anonymous(request)
+    record(by, "session.refuse", "user", name if known else "", **detail)
 
 
 def not_listed(name: str) -> str:

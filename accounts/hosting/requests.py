@@ -54,6 +54,7 @@ class Exchanged:
     body: bytes = b""
     page: dict[str, Any] | None = None
     answer: dict[str, Any] | None = None
+    is_refused: bool = False
     is_signed_out: bool = False
 
     @property
@@ -111,6 +112,7 @@ def exchange(
         body=b64decode(found["body"]),
         page=found["page"],
         answer=found["answer"],
+        is_refused=found["is_refused"],
         is_signed_out=found["is_signed_out"],
     )
 

@@ -20,8 +20,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
-from accounts.adapter import not_listed, refuse
-from accounts.attempts import Attempt, TooMany
+from accounts.adapter import not_listed, record_refusal, refuse
+from accounts.attempts import Attempt, TooMany, requests_within
 from accounts.hosting.client import ClassFailed
 from accounts.hosting.forwarding import destination_after_sign_in
 from accounts.hosting.requests import Exchanged, accounts_of, exchange
@@ -31,6 +31,7 @@ from accounts.models import User
 from accounts.naming import normalise_name
 from accounts.proof import note_proof
 from accounts.sessions import set_session_id_cookie
+from database.storable import storable
 from scopes.refusals import Refusal, Unavailable
 
 logger = structlog.get_logger(__name__)
@@ -51,6 +52,22 @@ REFUSED = {
 }
 
 
+# Statuses of pages that do not exist, and of requests that no page accepts.
+NO_REFUSALS = frozenset({404, 405, 413})
+# Fields that only sign-ins have: OAuth, OpenID Connect, LTI 1.1 and SAML.
+OF_SIGN_INS = frozenset(
+    {"code", "state", "error", "id_token", "oauth_signature", "SAMLResponse"}
+)
+# Fields with words of a provider.
+OF_PROVIDERS = frozenset({"error", "error_description"})
+SHORTEST_SECRET = 6
+LONGEST_REASON = 300
+# Refusals of one network within an hour that are recorded, because nobody has to prove
+# anything to be refused.
+MOST_NOTED = 100
+OUT = "The account is deactivated, or the name is blocked or can't be a username."
+
+
 def answer_page(
     request: HttpRequest, show: Page, target_of: Target, problem: str = ""
 ) -> HttpResponse:
@@ -61,7 +78,10 @@ def answer_page(
     if problem:
         return _show(request, show, problem)
     if request.method != "POST" or not {"username", "password"} & request.POST.keys():
-        return respond(request, exchange(request), show, target_of)
+        found = exchange(request)
+        if is_refusal(request, found):
+            note_refusal(request, words_of(found))
+        return respond(request, found, show, target_of)
     typed = request.POST.get("username", "").strip()
     attempt = Attempt(request, normalise_name(typed))
     try:
@@ -101,19 +121,60 @@ def respond(
     elif found.page is None:
         return found.response(request)
     elif found.page["template"] == "login":
-        problem = found.page.get("login_error", "")
-        if found.status >= 500 and not found.page.get("message"):
-            problem = FAILED
-        response = show({**found.page, "problem": problem}, found.status)
+        response = show({**found.page, "problem": words_of(found)}, found.status)
     elif found.page["template"] == "logout":
         response = render(request, "account/signed_out.html")
     else:
-        words = found.page.get("message") or ""
-        if found.status >= 500:
-            words = words or FAILED
-        response = report(request, found.status, words or REFUSED.get(found.status, ""))
+        response = report(request, found.status, words_of(found))
     found.set_cookies(response)
     return response
+
+
+def words_of(found: Exchanged) -> str:
+    """Return what a page of the class says about a refusal or an error."""
+    page: dict[str, str] = found.page or {}
+    if found.status >= 500 and not page.get("message"):
+        return FAILED
+    if page.get("template") == "login":
+        return page.get("login_error", "")
+    return page.get("message") or REFUSED.get(found.status, "")
+
+
+def is_refusal(request: HttpRequest, found: Exchanged) -> bool:
+    """Tell whether a class without a form has refused a sign-in.
+
+    For people with a session, other errors are those of the class's other pages.
+    """
+    if found.answer is not None or found.is_refused:
+        return found.answer is None
+    if found.status in NO_REFUSALS:
+        return False
+    is_login = (found.page or {}).get("template") == "login"
+    if found.status < 400 and not (is_login and words_of(found)):
+        return False
+    sent = request.GET.keys() | request.POST.keys()
+    return not request.user.is_authenticated or bool(sent & OF_SIGN_INS)
+
+
+def note_refusal(request: HttpRequest, words: str, name: str = "") -> None:
+    """Record a refusal with the class's name and its words.
+
+    What the request contains may be a secret, and a class may repeat it; only the words
+    of the provider are recorded.
+    """
+    if requests_within("refusals", MOST_NOTED, request.META.get("REMOTE_ADDR", "")):
+        return
+    for sent in (request.GET, request.POST):
+        for key, values in sent.lists():
+            for value in values if key not in OF_PROVIDERS else ():
+                if len(value) >= SHORTEST_SECRET:
+                    words = words.replace(value, "…")
+    record_refusal(
+        request,
+        name,
+        authenticator=settings.HUB.hosted_class,
+        reason=storable(" ".join(words.split())[:LONGEST_REASON]) or REFUSED[403],
+    )
 
 
 def sign_in(request: HttpRequest, found: Exchanged, target_of: Target) -> HttpResponse:
@@ -122,15 +183,17 @@ def sign_in(request: HttpRequest, found: Exchanged, target_of: Target) -> HttpRe
     try:
         user = settle_answer(answer, address=request.META.get("REMOTE_ADDR", ""))
     except ClassFailed:
+        note_refusal(request, FAILED, answer["name"])
         return report(request, 500, FAILED)
     except Unavailable:
         raise
     except Refusal as problem:
         # The class returned what can't be stored, such as a role with an unknown scope.
+        note_refusal(request, problem.for_people, answer["name"])
         logger.error("the authenticator's answer is refused", problem=problem.message)
         return report(request, problem.status, problem.for_people)
     if user is None:
-        get_adapter(request).authentication_failed(request, username=answer["name"])
+        note_refusal(request, OUT, answer["name"])
         return refuse(request, not_listed(answer["name"]))
     return begin_session(request, user, target_of(user, found.location))
 

@@ -23,6 +23,7 @@ from traitlets.config import Config
 from controller.search_path import with_own_programs
 from controller.spawners import authenticators, classes, kinds, options, strict_poll
 from controller.spawners.failures import UNHANDLED, SpawnFailed
+from controller.spawners.permissions import why_not_run
 from controller.spawners.processes import LocalProcess
 from controller.spawners.sanitize import brief
 from controller.spawners.spawn_context import SpawnContext
@@ -476,12 +477,28 @@ class HostedSpawner:
                 f"{type(self.spawner).__name__} starts servers as the accounts of "
                 "their owners."
             )
+        if isinstance(problem, PermissionError) and not hook:
+            failure = self._not_permitted(problem) or failure
         if failure is not problem and not failure.refused:
             calling = {"hook": hook} if hook else {}
             log.error(
                 "Start failed", server=self.context.label, exc_info=problem, **calling
             )
         return failure
+
+    def _not_permitted(self, problem: PermissionError) -> SpawnFailed | None:
+        """Return the failure if the owner's account can't run the server's program."""
+        name, command = self.context.user_name, getattr(self.spawner, "cmd", None)
+        if not command or problem.filename != command[0]:
+            return None
+        path = self.spawner.get_env().get("PATH", os.defpath)
+        if not (why := why_not_run(command[0], path, name)):
+            return None
+        return SpawnFailed(
+            f"The server can't start: the system's account {why}. An administrator can "
+            "let all accounts into that place, or install the program in one that all "
+            "accounts may use, and name it in c.Spawner.cmd."
+        )
 
     def _timed_out(self, problem: BaseException) -> SpawnFailed:
         """Return the failure for a timeout of the hub or of the spawner."""

@@ -11,9 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from controller.pids import beginning
 from controller.spawners.classes import UnknownSpawner
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.hosted_spawner import Host, HostedSpawner
+from controller.spawners.permissions import why_not_run
 from controller.spawners.spawn_context import SpawnContext
 from tests.controller.spawners import (
     configuration,
@@ -878,6 +881,58 @@ def test_account_that_is_not_there(config: Config) -> None:
 
     with pytest.raises(SpawnFailed, match="has no account no-such-account"):
         run(hosted.start("the-token"))
+
+
+@pytest.fixture
+def for_all() -> Iterator[Path]:
+    """A folder that all accounts of the system may enter."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def script_in(folder: Path, interpreter: object = "/bin/sh", mode: int = 0o755) -> Path:
+    folder.mkdir(exist_ok=True)
+    script = folder / "singleuser"
+    script.write_text(f"#!{interpreter}\n")
+    script.chmod(mode)
+    return script
+
+
+def test_what_an_account_can_not_run_is_named(for_all: Path) -> None:
+    own = for_all / "own"
+    hidden = script_in(own)
+    own.chmod(0o700)
+    link = for_all / "link"
+    link.symlink_to(hidden)
+    reached = script_in(for_all / "open", link)
+    closed = script_in(for_all / "closed", mode=0o700)
+
+    assert why_not_run("sh", "/bin", "nobody") == ""
+    for script in (hidden, link, reached):
+        found = why_not_run(str(script), "", "nobody")
+        assert found == f"nobody can't enter {own}, which {script} needs"
+        assert why_not_run(str(script), "", "root") == ""
+    found = why_not_run("singleuser", str(closed.parent), "nobody")
+    assert found == f"nobody can't run {closed}, which {closed} needs"
+    assert why_not_run("no-such", str(for_all), "nobody") == ""
+    assert why_not_run("sh", "/bin", "no-such-account") == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run programs as others")
+def test_a_program_that_the_owner_can_not_run_is_named(
+    config: Config, for_all: Path
+) -> None:
+    script = script_in(for_all / "own")
+    script.parent.chmod(0o700)
+    config.Spawner.cmd = [str(script)]
+    hosted = Host(config, "localprocess").spawner(context("daemon"))
+
+    with pytest.raises(SpawnFailed, match="daemon can't enter") as failed:
+        run(hosted.start("the-token"))
+
+    assert str(script.parent) in failed.value.message
+    assert "c.Spawner.cmd" in failed.value.message
 
 
 # What spawners see

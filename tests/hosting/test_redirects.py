@@ -13,6 +13,7 @@ from django.test import RequestFactory
 from accounts import auth_state
 from accounts.models import User
 from accounts.proof import PROVEN_AT
+from audit.models import Event
 from tests.factories import make_user
 from tests.web.test_profile import code_for
 
@@ -310,3 +311,66 @@ def test_what_can_not_be_kept_does_not_prevent_signing_out(
     assert any("can't be stored" in each for each in caplog.messages)
     browser.get("/hub/logout")
     assert signed_in(browser) == ""
+
+
+REFUSING = CLASS.replace(
+    "async def get(self):",
+    """async def get(self):
+        if self.get_argument("error", ""):
+            raise HTTPError(400, "OAuth error: %s" % self.get_argument("error"))
+        if self.get_argument("state", "") == "not-the-one-of-the-cookie":
+            raise HTTPError(400, "state %s mismatch" % self.get_argument("state"))
+        if self.get_argument("broken", ""):
+            raise KeyError("a secret of the class")
+        if self.get_argument("name") == "grace":
+            raise HTTPError(403, "Sorry, you are not authorized")""",
+).replace(
+    "from jupyterhub.auth", "from tornado.web import HTTPError\nfrom jupyterhub.auth"
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ({"error": "access_denied"}, "OAuth error: access_denied"),
+        ({"state": "not-the-one-of-the-cookie"}, "state … mismatch"),
+        ({"name": "grace"}, "Sorry, you are not authorized"),
+        ({"name": "mallory"}, "You may not sign in to this hub"),
+        ({"name": "no/name"}, "You may not sign in to this hub"),
+        ({"name": "x" * 300}, "blocked or can't be a username"),
+        ({"broken": "x"}, "error in the program that checks who signs in"),
+    ],
+)
+def test_refused_redirects_are_recorded_with_the_reason(host, browser, query, reason):
+    host(f"{REFUSING}c.Authenticator.blocked_users = {{'mallory'}}\n")
+
+    browser.get(f"/hub/login?{urlencode(query)}")
+
+    assert signed_in(browser) == ""
+    event = Event.objects.get(action="session.refuse")
+    assert event.detail["authenticator"] == "Trusting"
+    assert reason in event.detail["reason"]
+    assert "secret" not in str(event.detail)
+    assert event.address == "127.0.0.1"
+
+
+def test_the_record_of_refusals_is_limited(host, browser, monkeypatch):
+    monkeypatch.setattr("accounts.hosting.views.MOST_NOTED", 3)
+    host(REFUSING)
+
+    for _ in range(5):
+        assert browser.get("/hub/login?name=grace").status_code == 403
+
+    assert Event.objects.filter(action="session.refuse").count() == 3
+
+
+def test_errors_of_a_classs_page_are_no_refusals_of_a_person_with_a_session(
+    host, browser
+):
+    host(REFUSING)
+    comes_back(browser, "ada")
+
+    assert browser.get("/hub/login?broken=x").status_code == 500
+    assert not Event.objects.filter(action="session.refuse").exists()
+    assert browser.get("/hub/login?error=access_denied").status_code == 400
+    assert Event.objects.filter(action="session.refuse").count() == 1

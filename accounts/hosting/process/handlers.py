@@ -85,6 +85,13 @@ def user_from_username(handler: Any, username: str) -> Any:
     )
 
 
+async def authenticate(handler: Any, data: Any) -> Any:
+    """Have the class authenticate somebody, and note whether nobody may enter."""
+    found = await authenticate_as_before(handler, data)
+    exchange_of(handler).is_refused = not found
+    return found
+
+
 async def auth_to_user(handler: Any, authenticated: Any, user: Any = None) -> Any:
     """Note what the class returned, and return a stand-in for the account."""
     if isinstance(authenticated, str):
@@ -187,6 +194,7 @@ def render_template(handler: Any, name: str, sync: bool = False, **values: Any) 
 
 
 render_other: Any = BaseHandler.render_template
+authenticate_as_before: Any = BaseHandler.authenticate
 
 REPLACED: dict[str, Any] = {
     "get_current_user_cookie": get_current_user_cookie,
@@ -194,6 +202,7 @@ REPLACED: dict[str, Any] = {
     "refresh_auth": refresh_auth,
     "find_user": find_user,
     "user_from_username": user_from_username,
+    "authenticate": authenticate,
     "auth_to_user": auth_to_user,
     "set_login_cookie": set_login_cookie,
     "set_hub_cookie": set_hub_cookie,

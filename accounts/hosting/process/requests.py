@@ -40,6 +40,7 @@ class Exchange:
     answer: Facts | None = None
     page: Facts | None = None
     is_signed_in: bool = False
+    is_refused: bool = False
     is_signed_out: bool = False
 
 
@@ -94,8 +95,9 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
     `protocol`, `current_user` (a name), `xsrf`, `users` (facts, see `Hosted`).
     Keys of the result: `status`, `reason`, `headers` (pairs), `body` (base64),
     `page` (a page that the hub shows itself, see `handlers.PAGES`), `answer` (of whom
-    the class has signed in, see `handlers`), `is_signed_out`, `saved` (auth state by
-    the names of users, if nobody signs in).
+    the class has signed in, see `handlers`), `is_refused` (whether the class has been
+    asked about a person whom it does not admit), `is_signed_out`, `saved` (auth state
+    by the names of users, if nobody signs in).
     """
     hosted.put_users(asked.get("users", ()))
     exchange = Exchange(
@@ -128,6 +130,7 @@ async def respond(hosted: Hosted, asked: Facts) -> Facts:
         "body": b64encode(bytes(recorder.body)).decode(),
         "page": exchange.page,
         "answer": answer,
+        "is_refused": exchange.is_refused,
         "is_signed_out": exchange.is_signed_out,
         "saved": saved,
     }
