@@ -29,13 +29,6 @@ KEY_WORDS = f"at least {KEY_LENGTH} characters, as `openssl rand -hex 32` prints
 # The most bytes in the path of a Unix socket.
 SOCKET_PATH_LIMIT = 100
 
-# Variables with secrets.
-SECRET_VARIABLES = (
-    *("HUB_DATABASE_URL", "HUB_REDIS_URL", "HUB_SECRET_KEY"),
-    *("HUB_SECRET_KEY_FALLBACKS", "HUB_TAG_KEYS", "HUB_AUDIT_KEYS"),
-    *("HUB_EMAIL_PASSWORD", "HUB_OIDC_CLIENT_SECRET", "CONFIGPROXY_AUTH_TOKEN"),
-)
-
 
 # Types of values, and their form in a variable
 
@@ -62,7 +55,19 @@ class Words(traitlets.List[str]):
         return [word.strip() for word in text.split(",") if word.strip()]
 
 
-class Key(Text):
+class Secret(Text):
+    """A text that child processes must not inherit."""
+
+    is_secret = True
+
+
+class SecretWords(Words):
+    """Secrets separated by commas."""
+
+    is_secret = True
+
+
+class Key(Secret):
     """A secret that others can't guess, or none."""
 
     info_text = KEY_WORDS
@@ -73,7 +78,7 @@ class Key(Text):
         return str(value)
 
 
-class Keys(Words):
+class Keys(SecretWords):
     """Secrets that others can't guess, separated by commas."""
 
     def validate(self, obj: Any, value: Any) -> Any:
@@ -143,10 +148,10 @@ class Site(HasTraits):
 
     config = Place(None, allow_none=True, help="The `jupyterhub_config.py`.")
     data_dir = Place(DEFAULT_DATA_DIR, help="Folder of database, secrets and logs.")
-    database_url = Text(help="`postgresql://…`; SQLite in the data folder if empty.")
-    redis_url = Text(help="Cache; a database table if empty.")
+    database_url = Secret(help="`postgresql://…`; SQLite in the data folder if empty.")
+    redis_url = Secret(help="Cache; a database table if empty.")
     secret_key = Key(help="Signs sessions; generated into the data folder if empty.")
-    secret_key_fallbacks = Words(
+    secret_key_fallbacks = SecretWords(
         help="Older secret keys that still verify, separated by commas."
     )
     tag_keys = Keys(
@@ -208,7 +213,7 @@ class Site(HasTraits):
     email_host = Text(help="Mail server; no mail is sent if empty.")
     email_port = Number(587, min=1, max=65535, help="Port of the mail server.")
     email_user = Text(help="User name at the mail server, if needed.")
-    email_password = Text(help="Password at the mail server.")
+    email_password = Secret(help="Password at the mail server.")
     email_tls = Choice(
         ["starttls", "tls", "none"],
         "starttls",
@@ -218,7 +223,7 @@ class Site(HasTraits):
     oidc_url = Address(help="OpenID Connect: the provider's address.")
     oidc_name = Text("Single sign-on", help="Text of the button for single sign-on.")
     oidc_client_id = Text(help="Client id of the hub at the provider.")
-    oidc_client_secret = Text(help="Client secret of the hub at the provider.")
+    oidc_client_secret = Secret(help="Client secret of the hub at the provider.")
     oidc_username_claim = Text(
         "preferred_username", help="The claim with the name of the user."
     )
@@ -334,8 +339,10 @@ def forget_secrets() -> None:
     Spawners for batch systems run commands as the owners of servers, who may read the
     environment of their own processes.
     """
-    for name in SECRET_VARIABLES:
-        os.environ.pop(name, None)
+    for name, trait in variables().items():
+        if getattr(trait, "is_secret", False):
+            os.environ.pop(name, None)
+    os.environ.pop("CONFIGPROXY_AUTH_TOKEN", None)
 
 
 def unknown_variables() -> list[str]:

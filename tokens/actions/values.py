@@ -31,13 +31,7 @@ def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
     """Return the raw scopes of a new token of `owner`, or refuse them."""
     if scopes is None:
         return [INHERIT]
-    if isinstance(scopes, list | tuple):
-        check_count(scopes)
-    if not isinstance(scopes, list | tuple) or not all(
-        isinstance(scope, str) for scope in scopes
-    ):
-        raise Invalid("token scopes must be a list of strings or null")
-    check_scopes(scopes)
+    scopes = checked_scopes(scopes, expected="a list of strings or null")
     kind = "user" if isinstance(owner, User) else "service"
     identity = Identity(kind, owner.name)
     beyond = owner.access.lacking(expand(scopes, identity), members_among)
@@ -53,7 +47,7 @@ def check_token_scopes(owner: User | Service, scopes: Any) -> list[str]:
             on_pages="A token can't have rights that its owner lacks: "
             f"{_listed(written)}",
         )
-    return list(dict.fromkeys(scopes))
+    return scopes
 
 
 def _listed(scopes: Collection[str]) -> str:
@@ -100,10 +94,13 @@ def check_note(note: Any) -> None:
         raise Invalid("token note must not hold a NUL character")
 
 
-def checked_scopes(scopes: Any) -> list[str]:
+def checked_scopes(scopes: Any, expected: str = "a list of strings") -> list[str]:
+    """Return raw scopes, each once, or refuse a value that is no list of scopes."""
+    if isinstance(scopes, list | tuple):
+        check_count(scopes)
     if not isinstance(scopes, list | tuple) or not all(
         isinstance(scope, str) for scope in scopes
     ):
-        raise Invalid("token scopes must be a list of strings")
+        raise Invalid(f"token scopes must be {expected}")
     check_scopes(scopes)
     return list(dict.fromkeys(scopes))
