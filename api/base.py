@@ -38,6 +38,7 @@ from django.http import HttpResponse
 from django.utils.functional import cached_property
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.filters import BaseFilterBackend
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -123,6 +124,7 @@ class HubAPIView(APIView):
     object_of: ClassVar[type[Model] | None] = None
     # The pages of a GET that returns a long list.
     pagination_class: type[HubPagination] | None = None
+    filter_backends: Sequence[type[BaseFilterBackend]] = ()
 
     request: APIRequest
 
@@ -130,6 +132,12 @@ class HubAPIView(APIView):
     def as_view(cls, **initkwargs: Any) -> Any:
         largest = {name.upper(): cls.largest_body(name.upper()) for name in METHODS}
         return limits_bodies(super().as_view(**initkwargs), largest)
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        """Apply the filters of this view, like DRF's generic views."""
+        for backend in self.filter_backends:
+            queryset = backend().filter_queryset(self.request, queryset, self)
+        return queryset
 
     @classmethod
     def largest_body(cls, method: str | None) -> int:

@@ -75,7 +75,7 @@ class LeakedTokensSerializer(BodySerializer):
 class LeakedTokensView(HubAPIView):
     """Accepts reports of leaked tokens from everybody.
 
-    The response is the same whatever the strings are, and whoever sends them.
+    The response is the same for all strings and all senders.
     """
 
     authentication_classes = ()

@@ -236,8 +236,7 @@ class TokensView(HubAPIView):
         seen = request.access.limit("read:tokens", queryset=valid)
         # Filters by group can reach a token by several ways.
         tokens = APIToken.objects.filter(pk__in=seen.values("pk"))
-        for backend in self.filter_backends:
-            tokens = backend().filter_queryset(request, tokens, self)
+        tokens = self.filter_queryset(tokens)
         page = self.paginator.paginate_queryset(
             tokens.select_related("user", "service", "exchange__parent"), request
         )

@@ -168,8 +168,7 @@ class RequestsView(HubAPIView):
         )
         # Filters by group can reach a request by several ways.
         rows = TokenRequest.objects.filter(pk__in=seen.values("pk"))
-        for backend in self.filter_backends:
-            rows = backend().filter_queryset(request, rows, self)
+        rows = self.filter_queryset(rows)
         page = self.paginator.paginate_queryset(
             rows.select_related("user").order_by("-pk"), request
         )

@@ -142,9 +142,7 @@ class UsersView(HubAPIView):
     )
     def get(self, request: APIRequest) -> HttpResponse:
         page = self.paginator.read(request)
-        selection = Selection.reached_by(request.access)
-        for backend in self.filter_backends:
-            selection = backend().filter_queryset(request, selection, self)
+        selection = self.filter_queryset(Selection.reached_by(request.access))
         with_stopped = wants_stopped(request)
         writer, selected = (
             UserWriter(request.access, with_stopped),
