@@ -11,7 +11,7 @@ Sign-in and refresh share `apply_answer`. Its rules are JupyterHub's:
 One difference: the flag `admin` always agrees with the role `admin`. An answer that
 names roles, and `admin` not among them, makes no administrator.
 
-What has to change is found without locks, and everything is then changed in one
+The changes are computed without locks, and are then made in one
 transaction in the order of `database.locks`. Most answers change nothing.
 """
 

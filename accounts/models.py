@@ -140,7 +140,7 @@ class User(AbstractBaseUser):
     def access(self) -> Access:
         """The user's rights, read in one query at the first use.
 
-        An instance lives for one request, and so does this value.
+        An instance is used for one request, and so is this value.
         """
         return read_access("user", self.pk, self.name)
 

@@ -100,8 +100,8 @@ def sign_up(
 ) -> tuple[SignUp, User | None]:
     """Store that somebody wants an account; return the account if it is there at once.
 
-    `name` is checked and normalised, and `digest` that of the password. What is stored
-    and returned is the same for names that somebody has, so the response shows nothing.
+    `name` is checked and normalised, and `digest` that of the password. For a name that
+    somebody has, the same is stored and returned, so the response does not show that.
     """
     waiting = SignUp.objects.filter(state=State.PENDING)
     if waiting.filter(name=name).count() >= MOST_FOR_A_NAME:

@@ -249,7 +249,7 @@ class LogoutView(View):
     def ask_class(request: HttpRequest) -> Exchanged | None:
         """Have the class do what it does when a person signs out.
 
-        Whatever happens to the class, the person is signed out here.
+        If the class fails, the person is signed out here all the same.
         """
         try:
             facts = description()

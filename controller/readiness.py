@@ -1,7 +1,7 @@
 """Detect that a server answers, without delay.
 
 JupyterHub's own function waits longer after each try, so it may notice a server that
-is up seconds late, and a server that has died only at the time limit.
+is up seconds late, and a server that has ended only at the time limit.
 """
 
 from __future__ import annotations

@@ -298,7 +298,7 @@ class ServerReconciler:
             status = problem.status
             if status is None:
                 log.warning(
-                    "A server lives but does not answer, and is stopped",
+                    "A server runs but does not answer, and is stopped",
                     server=row.context.label,
                     url=url,
                 )

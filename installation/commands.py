@@ -46,7 +46,7 @@ Sets the hub up and runs it; sets everything up and tests it.
     start.py lock                           choose anew which versions are installed
 
 Everything ends up in this folder: Python packages in .venv, the proxy in node_modules,
-database, secrets and logs in data. What is done already is not done again."""
+database, secrets and logs in data. Steps that were done are not done again."""
 
 
 def run_command(arguments: Sequence[str]) -> int:

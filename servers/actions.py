@@ -56,8 +56,8 @@ REQUESTED = {"progress": 0, "message": "Server requested"}
 class AlreadyRunning(Invalid):
     """A server that is to be started is ready already, as far as the row shows.
 
-    Its process may have died since. A caller may have the controller check (`poll`, see
-    `servers.controller_calls`) and try again if the process is dead.
+    Its process may have ended since. A caller may have the controller check (`poll`,
+    see `servers.controller_calls`) and try again if the process has ended.
     """
 
     def __init__(self, server: Server) -> None:

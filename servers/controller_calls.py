@@ -112,7 +112,7 @@ def answered(inquiry: Inquiry) -> bool:
 
 
 def abandoned(now: datetime) -> QuerySet[Inquiry]:
-    """Return the calls that no process waits for, because the caller has died.
+    """Return the calls that no process waits for, because the caller has ended.
 
     Calls of the kind `forget` are kept until they are handled, however long there was
     no controller.

@@ -152,7 +152,7 @@ def check_expiry(policy: Policy, expires_in: int | None) -> None:
     longest = policy.max_expires_in
     if longest is not None and (expires_in is None or expires_in > longest):
         raise LivesTooLong(
-            f"A token may live for {in_words(longest)} at most, by {policy.source}:"
+            f"A token may be valid for {in_words(longest)} at most, by {policy.source}:"
             f" choose {longest} seconds or less."
         )
 

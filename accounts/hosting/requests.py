@@ -137,7 +137,7 @@ def keep_saved(states: dict[str, Any]) -> None:
 def ask(asked: dict[str, Any], call: str = "respond") -> Any:
     """Make a call about who may enter; first tell the host who has an account.
 
-    A class with `allow_existing_users` admits whoever has an account, and learns the
+    A class with `allow_existing_users` admits everybody with an account, and has the
     name of a person only when another site has sent it.
     """
     if not description().allow_existing_users:

@@ -204,7 +204,7 @@ def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse
     A browser in which another person is signed in switches to this one. The session of
     the same person goes on, so that signing out ends all that was begun in it. For
     somebody with a second factor the class alone is no proof: its provider may answer
-    without asking whoever sits at the browser.
+    without asking the person at the browser.
     """
     if request.user.is_authenticated:
         if request.user.pk == user.pk:

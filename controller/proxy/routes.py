@@ -146,7 +146,7 @@ def check_routes(client: ProxyClient) -> None:
 
     Servers start and stop meanwhile, and a route to a port that another process has
     taken is worse than none. So the proxy is read before the rows, and routes that were
-    added later are not judged. What is changed is checked once more.
+    added later are not judged. Each change is checked once more.
     """
     present = client.routes()
     wanted, undecided = _wanted()

@@ -1,7 +1,7 @@
 """Patches for spawners that report "stopped" when the backend can't be reached.
 
-The hub never stops a server that it believes to be stopped, so its job or pod would run
-on. These patches turn such reports into errors.
+The hub does not stop a server whose row says that it is stopped, so its job or pod
+would run on. These patches turn such reports into errors.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class HubConfig:
         "Hub.signup_gives_listed_names",
         flag,
         False,
-        "Whether whoever first signs up with a name of `allowed_users` or "
+        "Whether the first person who signs up with a name of `allowed_users` or "
         "`admin_users` is let in without an operator, as long as nobody uses the "
         "account. With `native` the default is `True`, as in the plugin.",
     )

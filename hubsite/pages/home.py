@@ -32,7 +32,7 @@ from servers.rights import server_target
 from tokens.models import APIToken
 from web.deferred import Deferred
 
-# Running servers are polled before they are shown, because one may have died without
+# Running servers are polled before they are shown, because one may have ended without
 # notice; but the page does not wait for long.
 POLL_SECONDS: Final = 2
 NEWEST: Final = 5

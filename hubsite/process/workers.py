@@ -46,7 +46,7 @@ logger = structlog.get_logger(__name__)
 class Prefork:
     """The parent of several workers.
 
-    Workers are forked from the parent and share its memory. A worker that dies is
+    Workers are forked from the parent and share its memory. A worker that ends is
     replaced; when the parent ends, however it ends, all workers end.
     """
 
@@ -67,7 +67,7 @@ class Prefork:
             self.children.discard(pid)
             if not self.stopping:
                 logger.error("web worker ended and is replaced", pid=pid, status=status)
-                # Workers that die at their start must not keep the machine busy.
+                # Workers that end at their start must not keep the machine busy.
                 time.sleep(1)
             if not self.stopping:
                 self.fork()
@@ -166,7 +166,7 @@ def serve(
         len(get_resolver().url_patterns)
     # A connection must not be shared.
     connections.close_all()
-    # Existing objects live as long as the process. Without this a full collection would
+    # Existing objects stay as long as the process. Without this a full collection would
     # visit all of them and delay every request for tens of milliseconds.
     gc.collect()
     gc.freeze()

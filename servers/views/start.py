@@ -128,7 +128,7 @@ class Start(ServerPage, View):
         return await asyncio.to_thread(self.show_form, form, refusal, refusal.status)
 
     async def is_dead(self, server: Server) -> bool:
-        """Whether a server has died whose row says that it runs."""
+        """Whether a server has ended whose row says that it runs."""
         try:
             answer = await ask_async("poll", POLL_SECONDS, server_id=server.pk)
         except NoAnswer:

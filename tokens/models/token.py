@@ -81,7 +81,7 @@ class APITokenQuerySet(models.QuerySet["APIToken"]):
         return self.filter(service=owner)
 
     def active(self, now: datetime) -> APITokenQuerySet:
-        # A page left open for a day must not offer tokens that have died since,
+        # A page left open for a day must not offer tokens that have ended since,
         # so expiry is compared in the query and not in the template.
         unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
         return self.filter(unexpired, revoked_at=None)
@@ -317,8 +317,8 @@ class PreviousSecret(models.Model):
     """A secret that a rotation replaced.
 
     It is valid until `ends_at`, so that programs change over without a failed call.
-    Afterwards it is a tripwire: whoever presents it holds a secret that was given away
-    or forgotten. `freezes` says that such a use freezes the token. `rotation_key` is a
+    Afterwards it is a tripwire, because its use means that the secret was given away or
+    forgotten. `freezes` says that such a use freezes the token. `rotation_key` is a
     keyed hash of the idempotency key of the rotation, so that a repeated request is
     answered with the same new secret.
     """

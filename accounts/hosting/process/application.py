@@ -149,9 +149,9 @@ class NoStatistics:
 
 @dataclass(frozen=True)
 class Accounts:
-    """Names of all accounts of the hub, for a class that admits whoever has one.
+    """Names of all accounts of the hub, for a class that admits all of them.
 
-    `count` and `last` (the highest id) tell whether the hub has the same accounts.
+    `count` and `last` (the highest id) show whether the hub has the same accounts.
     """
 
     names: frozenset[str] = frozenset()

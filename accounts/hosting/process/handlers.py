@@ -1,6 +1,6 @@
 """Methods of JupyterHub's base handler, replaced once for the whole process.
 
-This process has no users and no sessions. What a handler would store about a person
+This process has no users and no sessions. A handler's result about a person
 becomes an *answer*, which the hub gets with the response:
 
     name        as the class returned it, after its own checks
