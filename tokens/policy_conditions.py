@@ -19,11 +19,11 @@ from django.db.models import (
     FloatField,
     Func,
     Q,
-    QuerySet,
     TextField,
     Value,
 )
 from django.db.models.functions import Cast
+from django.db.models.lookups import Contains, GreaterThan, In
 
 from accounts.models import Group, Role, User, UserRole
 from accounts.rights import members_among
@@ -41,6 +41,8 @@ BLANKS: Final = " \t\n\r\f\v"
 ANYBODY: Final = " "
 
 NOTHING: Final = Q(pk__in=())
+# The scopes of a row as JSON.
+TEXT: Final = Cast("scopes", TextField())
 
 
 def violating(now: datetime, *, in_force: bool) -> Q:
@@ -125,12 +127,7 @@ def _lives_longer(seconds: int) -> Q:
     if connection.vendor == "sqlite":
         # A thousandth of a second is below the precision of these numbers.
         days = (seconds + 0.001) / 86_400
-        return Q(
-            pk__in=APIToken.objects.order_by()
-            .alias(life=_Day(F("expires_at")) - _Day(F("created")))
-            .filter(life__gt=days)
-            .values("pk")
-        )
+        return Q(GreaterThan(_Day(F("expires_at")) - _Day(F("created")), days))
     return Q(expires_at__gt=F("created") + timedelta(seconds=seconds))
 
 
@@ -141,19 +138,17 @@ def _above(ceiling: list[str]) -> Q:
     """Match the tokens with scopes beyond a ceiling."""
     user = Access.of(expand(ceiling, Identity("user", ANYBODY)))
     service = Access.of(expand(ceiling, Identity("service", ANYBODY)))
-    roles = [
-        role.pk
-        for role in Role.objects.order_by("pk")
-        if _is_beyond(user, "user", role.scopes)
-        or _is_beyond(service, "service", role.scopes)
-    ]
-    everything = _has_everything() & _holders(roles)
-    beyond = [
-        text
-        for text in _lists_of_scopes()
-        if _is_beyond(user, "user", json.loads(text))
-    ]
-    return everything | Q(pk__in=_with_scopes(beyond))
+    roles, beyond = [], []
+    for role, text in _scopes_in_use():
+        scopes = json.loads(text)
+        if not role:
+            if _is_beyond(user, "user", scopes):
+                beyond.append(text)
+        elif _is_beyond(user, "user", scopes) or _is_beyond(service, "service", scopes):
+            roles.append(role)
+    everything = Q(Contains(TEXT, f'"{INHERIT}"')) | Q(Contains(TEXT, '"all"'))
+    above = everything & _holders(roles)
+    return above | Q(In(TEXT, beyond)) if beyond else above
 
 
 def _is_beyond(ceiling: Access, kind: str, scopes: list[str]) -> bool:
@@ -164,21 +159,14 @@ def _is_beyond(ceiling: Access, kind: str, scopes: list[str]) -> bool:
     return bool(ceiling.lacking(wanted, members_among))
 
 
-def _has_everything() -> Q:
-    with_text = APIToken.objects.order_by().alias(text=Cast("scopes", TextField()))
-    return Q(
-        pk__in=with_text.filter(
-            Q(text__contains=f'"{INHERIT}"') | Q(text__contains='"all"')
-        ).values("pk")
-    )
+def _scopes_in_use() -> list[tuple[int, str]]:
+    """Return the scopes of each role and the distinct lists of all tokens, as JSON.
 
-
-def _lists_of_scopes() -> list[str]:
-    """Return the distinct lists of scopes of all tokens, as JSON."""
-    texts = APIToken.objects.order_by().values_list(Cast("scopes", TextField()))
-    return [text for (text,) in texts.distinct()[:MOST_LISTS]]
-
-
-def _with_scopes(texts: list[str]) -> QuerySet[APIToken, Any]:
-    with_text = APIToken.objects.order_by().alias(text=Cast("scopes", TextField()))
-    return with_text.filter(text__in=texts).values("pk")
+    The first value is the id of the role, and 0 for tokens. It is one query, because
+    the list of the admin has several already.
+    """
+    of_tokens = APIToken.objects.order_by().annotate(held_by=Value(0), text=TEXT)
+    of_roles = Role.objects.order_by().annotate(held_by=F("pk"), text=TEXT)
+    columns = ("held_by", "text")
+    found = of_roles.values_list(*columns).union(of_tokens.values_list(*columns))
+    return list(found.order_by("-held_by")[:MOST_LISTS])

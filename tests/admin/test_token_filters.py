@@ -9,6 +9,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -331,3 +333,24 @@ def test_the_page_names_the_token_with_which_another_stopped(as_, ada, alan, pag
 
     shown = text(as_(ada).get(pages.of(token)))
     assert f"with {parent} , for which it was exchanged" in shown
+
+
+def test_the_filter_by_policy_costs_few_queries(as_, ada, alan, pages):
+    """A list of the admin takes twelve at most, also with a ceiling in a policy."""
+    make_token(alan)
+    TokenPolicy.objects.create(
+        scope_ceiling=["read:users"],
+        max_expires_in=60,
+        note_required=True,
+        networks=["10.0.0.0/8"],
+        max_unused_days=9,
+    )
+    client = as_(ada)
+    where = pages.list(LIST)
+    client.get(where, {"policy": "violated"})
+
+    with CaptureQueriesContext(connection) as queries:
+        reply = client.get(where, {"policy": "violated"})
+
+    assert len(rows(reply)) == 1
+    assert len(queries) <= 12
