@@ -26,6 +26,7 @@ from hubsite import overview
 from servers.models import Server
 from services.models import Service
 from tokens.models import APIToken
+from tokens.states import in_state
 from web.admin_lists import csv_text
 
 # Rooms and their models, in the order in which the admin lists them.
@@ -229,7 +230,8 @@ def _figures(request: Any) -> Iterable[dict[str, Any]]:
             "Services", "list:services", Service.objects.all(), "services_service"
         )
     if has("read:tokens"):
-        tokens = APIToken.objects.active(now)
+        # As the lists say to which these figures lead.
+        tokens = APIToken.objects.filter(in_state("active", now))
         yield figure(
             "Active tokens", "read:tokens", tokens, "tokens_apitoken", "?state=active"
         )

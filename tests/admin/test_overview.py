@@ -102,3 +102,24 @@ def test_unknown_groups_change_nothing(as_, ada, alan, group):
 
     assert reply.status_code in (200, 400)
     assert "Tokens created: 1" not in reply.content.decode()
+
+
+def test_a_figure_is_the_number_of_the_list_to_which_it_leads(as_, ada, alan, pages):
+    now = timezone.now()
+    for columns in (
+        {},
+        {"expires_at": now + timedelta(days=2)},
+        {"expires_at": now + timedelta(days=2), "disabled_at": now},
+        {"frozen_at": now},
+        {"created_via": "exchange"},
+        {"revoked_at": now},
+    ):
+        change(make_token(alan)[0], **columns)
+    client = as_(ada)
+
+    page = text(client.get("/hub/admin/"))
+
+    assert "2 Active tokens" in page
+    assert "1 Tokens that expire within a week" in page
+    for state, number in (("active", 2), ("expiring", 1)):
+        assert len(rows(client.get(pages.list(LIST), {"state": state}))) == number
