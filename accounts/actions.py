@@ -463,7 +463,7 @@ def leave_administrators_to_administrators(
 
 
 def is_administrator(user: User) -> bool:
-    """Tell whether a user is an administrator now, or after the next sign-in."""
+    """Return whether a user is an administrator now, or after the next sign-in."""
     return user.admin or user.name in settings.HUB.admin_users
 
 

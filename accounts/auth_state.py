@@ -34,7 +34,7 @@ UNAVAILABLE: Final = (
 
 
 def is_available() -> bool:
-    """Tell whether there is a key, without which nothing can be kept."""
+    """Return whether there is a key, without which nothing can be kept."""
     return bool(settings.HUB.crypt_keys)
 
 

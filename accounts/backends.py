@@ -30,7 +30,7 @@ class WaitingError(Exception):
 
 
 def admits(name: str) -> bool:
-    """Tell whether a normalised name may sign in, by the configured lists.
+    """Return whether a normalised name may sign in, by the configured lists.
 
     Configured administrators always may; blocked names never.
     """

@@ -321,5 +321,5 @@ def imported_digest(digest: bytes | str) -> str | None:
 
 
 def is_imported(password: str) -> bool:
-    """Tell whether a stored digest came from a plugin and was not renewed yet."""
+    """Return whether a stored digest came from a plugin and was not renewed yet."""
     return password.startswith(f"{ImportedPasswordHasher.algorithm}$")

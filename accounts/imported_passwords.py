@@ -50,7 +50,7 @@ class _Account(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportedPassword:
-    """A digest as a plugin stores it, with what the plugin knows about the person.
+    """A digest as a plugin stores it, with the plugin's data about the person.
 
     Somebody who `is_admitted` gets an account with this password. Anybody else waits
     for an operator, as before.

@@ -41,7 +41,7 @@ def deliver(message: EmailMessage, server: Mapping[str, str] | None = None) -> N
 
 
 def sends_mails() -> bool:
-    """Tell whether the hub has a mail server."""
+    """Return whether the hub has a mail server."""
     return not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend")
 
 

@@ -94,7 +94,7 @@ class User(AbstractBaseUser):
     user_info = models.JSONField(null=True, blank=True)
     created = models.DateTimeField(default=timezone.now)
     last_activity = models.DateTimeField(null=True, blank=True, db_index=True)
-    # When the authenticator last confirmed or changed what it knows of the user.
+    # When the authenticator last confirmed or changed its data about the user.
     auth_refreshed_at = models.DateTimeField(null=True, blank=True, editable=False)
     groups = models.ManyToManyField(Group, related_name="users", blank=True)
     roles = models.ManyToManyField(
@@ -221,7 +221,7 @@ class User(AbstractBaseUser):
         return all(self.has_perm(perm, obj) for perm in perm_list)
 
     def has_module_perms(self, app_label: str) -> bool:
-        """Tell whether the user may view some row of a model in this app."""
+        """Return whether the user may view some row of a model in this app."""
         return any(
             self.has_perm(f"{app_label}.view_{model._meta.model_name}")
             for model in apps.get_app_config(app_label).get_models()

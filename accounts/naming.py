@@ -69,7 +69,7 @@ def find_typed_user(
 
 
 def is_valid_name(name: str) -> bool:
-    """Tell whether a username can be part of an address and matches the pattern."""
+    """Return whether a username can be part of an address and matches the pattern."""
     return (
         bool(name)
         and len(name) <= NAME_LENGTH

@@ -60,7 +60,7 @@ MAILS_AN_HOUR: Final = 10
 
 
 def is_free(name: str) -> bool:
-    """Tell whether a name may be given to a person whom no operator knows."""
+    """Return whether a name may be given to a person whom no operator knows."""
     return (
         name not in names_with_rights()
         and lists_admit(name)
@@ -79,7 +79,7 @@ def is_listed_and_unused(name: str) -> bool:
 
 
 def lists_admit(name: str) -> bool:
-    """Tell whether a person with an account of this name may sign in."""
+    """Return whether a person with an account of this name may sign in."""
     hub = settings.HUB
     return name not in hub.blocked_users and (
         hub.allow_all
@@ -139,7 +139,7 @@ def sign_up(
 
 
 def may_confirm(email: str) -> bool:
-    """Tell whether the owner of a mail address is let in by a link in a mail."""
+    """Return whether the owner of a mail address is let in by a link in a mail."""
     pattern = settings.HUB.signup_self_approval
     return bool(
         email
@@ -152,7 +152,7 @@ def may_confirm(email: str) -> bool:
 
 
 def mails_links() -> bool:
-    """Tell whether links can be mailed: there are a server and a public address."""
+    """Return whether links can be mailed: there are a server and a public address."""
     has_server = settings.EMAIL_HOST or settings.HUB.signup_mail_server
     return bool(has_server and settings.PUBLIC_URL)
 

@@ -132,7 +132,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         return user
 
     def _speaks_for(self, sociallogin: SocialLogin, user: User) -> bool:
-        """Tell whether this identity may sign in to an account that it never used.
+        """Return whether this identity may sign in to an account that it never used.
 
         Providers give names to other people later, but identities never. So an account
         that one identity has used is closed to another identity with the same name.

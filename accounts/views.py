@@ -213,12 +213,12 @@ class PasswordChangeView(SignedInMixin, AllauthPasswordChangeView):
 
 
 def has_local_password(user: User) -> bool:
-    """Tell whether the hub itself checks the user's password."""
+    """Return whether the hub itself checks the user's password."""
     return settings.HUB.authenticator_class == "local" and user.has_usable_password()
 
 
 def class_keeps_passwords() -> bool:
-    """Tell whether the hosted class can change a password; False while it is away."""
+    """Return whether the hosted class can change a password; False while it is away."""
     try:
         return bool(settings.HUB.is_hosted) and description().changes_passwords
     except (Unavailable, client.ClassFailed):

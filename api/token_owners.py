@@ -39,7 +39,7 @@ def limits_of(token: APIToken | Bearer) -> Limits:
 
 
 def is_wider(before: Limits, after: Limits) -> bool:
-    """Tell whether one of two limits was lifted or made wider."""
+    """Return whether one of two limits was lifted or made wider."""
     (inner, rate), (outer, other) = before, after
     return not covers(inner, outer) or (
         rate is not None and (other is None or other > rate)

@@ -183,7 +183,7 @@ class Statement:
         return str(self.detail.get("before", "")) if self.kind == "purge" else ""
 
     def is_signed(self, trusted: Collection[str]) -> bool:
-        """Tell whether the signature is right and of one of these public keys."""
+        """Return whether the signature is right and of one of these public keys."""
         if self.public_key not in trusted:
             return False
         try:

@@ -60,7 +60,7 @@ _thread: threading.Thread | None = None
 
 
 def are_recorded() -> bool:
-    """Tell whether any uses of tokens are recorded."""
+    """Return whether any uses of tokens are recorded."""
     which = settings.HUB.audit_token_use
     return bool(which != "off")
 

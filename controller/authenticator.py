@@ -1,7 +1,7 @@
 """Calls to a hosted authenticator at a start: its roles, and `add_user` for all.
 
 Both are repeated when the process of the class was started again, because a new
-instance of the class knows nothing of the earlier calls.
+instance of the class has no data of the earlier calls.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def run(term: Term) -> None:
 
 
 async def refresh_owner(term: Term, context: SpawnContext) -> SpawnContext:
-    """Refresh the owner of a server before a start, if the class wants that.
+    """Refresh the owner of a server before a start, if the class is configured so.
 
     Returns the context with the owner's groups after the refresh. A person who has to
     sign in again can't be asked here, so a stale owner prevents a start only with

@@ -69,7 +69,7 @@ class Kind:
 
 
 def _exists(module: str) -> bool:
-    """Tell whether there is a module, without importing any of its parents."""
+    """Return whether there is a module, without importing any of its parents."""
     path: Any = None
     name = ""
     for part in module.split("."):

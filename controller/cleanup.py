@@ -1,7 +1,7 @@
 """Periodic cleanup: record activity that the proxy saw, and delete expired rows.
 
-The proxy knows when each of its routes was last used. JupyterLab reports its own
-use to the hub as well, but not every program that runs as a server does.
+The proxy has the time at which each of its routes was last used. JupyterLab reports
+its own use to the hub as well, but not every program that runs as a server does.
 """
 
 from __future__ import annotations

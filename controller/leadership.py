@@ -89,7 +89,7 @@ class FileLock:
         return True
 
     def _is_the_one(self) -> bool:
-        """Tell whether the path still leads to the locked file."""
+        """Return whether the path still leads to the locked file."""
         if self.file is None:
             return False
         with suppress(OSError):

@@ -62,7 +62,7 @@ class Row:
 
     @property
     def has_left_traces(self) -> bool:
-        """Tell whether a process or job of this server may still run."""
+        """Return whether a process or job of this server may still run."""
         context = self.context
         return bool(context.attempt or context.url or context.state)
 
@@ -337,7 +337,7 @@ class Records:
                 delete_all(old)
 
     def is_being_forgotten(self, row: Row) -> bool:
-        """Tell whether an earlier server of this name is still to be deleted."""
+        """Return whether an earlier server of this name is still to be deleted."""
         called = (row.context.user_name, row.context.name)
         asked = Inquiry.objects.filter(kind="forget", answered_at=None)
         return any(

@@ -62,7 +62,7 @@ async def tidy(term: Term, now: datetime) -> None:
 
 
 def has_events(before: datetime) -> bool:
-    """Tell whether there are events from before a time."""
+    """Return whether there are events from before a time."""
     return Event.objects.filter(at__lt=before).exists()
 
 

@@ -122,7 +122,7 @@ def last_id() -> int:
 
 
 def has_unsealed(floor: int) -> bool:
-    """Tell whether there are events without a seal."""
+    """Return whether there are events without a seal."""
     return unsealed(floor).exists()
 
 

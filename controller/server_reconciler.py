@@ -1,6 +1,6 @@
-"""The reconciler of one server: starts, watches and stops it as the row asks.
+"""The reconciler of one server: starts, watches and stops it as the row requests.
 
-A reconciler reads its server's row, does what the row asks for, settles the row, and
+A reconciler reads its server's row, does the requested operation, settles the row, and
 reads it again, until the server is stopped. A newer generation interrupts a start,
 never a stop. A reconciler is cancelled when its controller no longer leads; then the
 reconciler leaves everything as it is, for the next leader to find.

@@ -29,7 +29,7 @@ BUSY: Final = "The database is busy; try again in a moment."
 
 
 def passes(error: BaseException) -> bool:
-    """Tell whether a retry may succeed in a moment, and nothing was changed yet."""
+    """Return whether a retry may succeed in a moment, and nothing was changed yet."""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE
@@ -37,12 +37,12 @@ def passes(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether a transaction failed on PostgreSQL because of locks of others."""
+    """Return whether a transaction failed on PostgreSQL because of locks of others."""
     return _state(error).startswith(CONFLICT)
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether the database could not be used, through no fault of the request.
+    """Return whether the database could not be used, through no fault of the request.
 
     If the connection broke at the commit, it is unknown whether the change was made.
     """

@@ -88,7 +88,7 @@ class _Condition(Func):
 
 @lru_cache(maxsize=65_536)
 def is_within(text: str, networks: str) -> bool:
-    """Tell whether an address or a network is within one of some, given as a text."""
+    """Return whether an address or a network is within one of some, given as a text."""
     return any(_is_in(text, each) for each in _parsed(networks))
 
 

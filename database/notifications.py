@@ -55,7 +55,7 @@ def announce() -> None:
 
 
 def is_in_memory() -> bool:
-    """Tell whether the database is an in-memory one of SQLite, for tests."""
+    """Return whether the database is an in-memory one of SQLite, for tests."""
     name = str(connections.settings["default"]["NAME"])
     return name == ":memory:" or "mode=memory" in name
 

@@ -1,6 +1,6 @@
 """The offer at a start to import the database that the configuration names.
 
-Nothing here loads the library that reads databases, because each start asks.
+Nothing here loads the library that reads databases, because each start calls it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def offered(db_url: str, folder: Path | None) -> str:
 
 
 def is_jupyterhub_file(path: Path) -> bool:
-    """Tell whether a file is an SQLite database of JupyterHub; it is only read."""
+    """Return whether a file is an SQLite database of JupyterHub; it is only read."""
     if not path.is_file():
         return False
     try:

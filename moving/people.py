@@ -224,7 +224,7 @@ def _import_users(work: Import, rows: list[Row]) -> None:
 
 
 def is_storable(name: str) -> bool:
-    """Tell whether a username can be part of an address.
+    """Return whether a username can be part of an address.
 
     The configured pattern is not asked: JupyterHub keeps such people, too, and lets
     them in no more.

@@ -124,7 +124,7 @@ RUN: Final = ("state", "url", "ready", "wanted", "generation", "settled", "start
 
 
 def _has_contents(row: Row, address: Row | None, shared: set[int]) -> bool:
-    """Tell whether a row has contents; each person has one for the default server."""
+    """Return whether a row has contents; each person has one for the default server."""
     return bool(
         row["name"]
         or address is not None
@@ -152,7 +152,7 @@ def _fill(work: Import, server: Server, row: Row, key: str) -> None:
 
 
 def _may_adopt(work: Import, row: Row, owner: Owner, server: Server, key: str) -> bool:
-    """Tell whether a server that ran in the old hub is to run here."""
+    """Return whether a server that ran in the old hub is to run here."""
     if server.is_active:
         return False
     started = moment(row["started"])

@@ -182,7 +182,7 @@ def _already_here(
 
 
 def _is_of(work: Import, server: int, owner: Owner, row: Row) -> bool:
-    """Tell whether a token may be that of a running server.
+    """Return whether a token may be that of a running server.
 
     Anybody may write the note, so owner and time have to fit, and the latest counts.
     """

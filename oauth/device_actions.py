@@ -182,7 +182,7 @@ def find_by_device_code(device_code: str, program: str) -> DeviceRequest | None:
 def note_poll(request: DeviceRequest, now: datetime) -> bool:
     """Note that a program asks; return False if it asks too often.
 
-    Its interval grows then, as RFC 8628 wants. One statement decides, so that two
+    Its interval grows then, as RFC 8628 requires. One statement decides, so that two
     processes at once count both questions.
     """
     mine = DeviceRequest.objects.filter(pk=request.pk)

@@ -52,7 +52,7 @@ class TooManyRequests(errors.OAuth2Error):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A client without registration, in the form that oauthlib wants."""
+    """A client without registration, in the form that oauthlib requires."""
 
     client_id: str
 

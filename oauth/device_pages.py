@@ -66,7 +66,7 @@ class DevicePage(SignedInMixin, View):
     status = 400
 
     def may_give(self) -> bool:
-        """Tell whether the user may issue tokens for themselves."""
+        """Return whether the user may issue tokens for themselves."""
         return self.person.access.allows("tokens", obj=self.person)
 
     def proof_page(self, scopes: list[str]) -> str | None:

@@ -79,7 +79,7 @@ def read_request(client: OAuthClient, user: User, names: Iterable[str]) -> list[
 def covers(
     client: OAuthClient, user: User, wide: Collection[str], narrow: Collection[str]
 ) -> bool:
-    """Tell whether some raw scopes, with those of every grant, cover others.
+    """Return whether some raw scopes, with those of every grant, cover others.
 
     Only `inherit` itself covers `inherit`. As in JupyterHub, `inherit` covers no scope
     that is requested alone or beside it.
@@ -119,7 +119,7 @@ def grant(client: OAuthClient, user: User, raws: Iterable[str]) -> list[str]:
 
 
 def may_use(client: OAuthClient, user: User) -> bool:
-    """Tell whether the user has access to the client's service or server."""
+    """Return whether the user has access to the client's service or server."""
     identity = client.identity
     if identity.kind == "service":
         target = Target(service=identity.name)
@@ -134,7 +134,7 @@ def may_use(client: OAuthClient, user: User) -> bool:
 def is_confirmed(
     client: OAuthClient, user: User, granted: Iterable[str], now: datetime
 ) -> bool:
-    """Tell whether the user need not confirm, or has confirmed before."""
+    """Return whether the user need not confirm, or has confirmed before."""
     if client.is_own_server_of(user) or client.needs_no_confirmation:
         return True
     tokens = APIToken.objects.owned_by(user).active(now)

@@ -17,7 +17,7 @@ from tokens.models import APIToken
 REDIRECT_URI_LENGTH = 1023
 PROGRAM_LENGTH = 64
 DEVICE_LENGTH = 100
-# How long an expired request is kept, so that its device learns of the end.
+# How long an expired request is kept, so that its device gets the right refusal.
 DEVICE_REQUEST_KEPT = timedelta(minutes=10)
 
 

@@ -196,7 +196,7 @@ def _verified(token: str, header: Mapping[str, Any], rules: Sequence[Rule]) -> C
 
 
 def is_for(rule: Rule, claims: Claims) -> bool:
-    """Tell whether a token has the rule's audience, among others or alone."""
+    """Return whether a token has the rule's audience, among others or alone."""
     audience = claims["aud"]
     named = audience if isinstance(audience, list) else [audience]
     return rule["audience"] in named

@@ -1,10 +1,10 @@
 """Introspection (RFC 7662) and revocation (RFC 7009) of tokens.
 
 Introspection is for programs that receive tokens of others. A caller authenticates as a
-client, or with a token of its own, and learns about a token that
+client, or with a token of its own, and gets the state of a token that
 
-* is the caller's own, or was issued to the client that asks,
-* gives access to the service or server whose client asks,
+* is the caller's own, or was issued to the calling client,
+* gives access to the service or server of the calling client,
 * belongs to somebody whose tokens the caller may read (`read:tokens`).
 
 For all others, the answer is the same as for a token that does not exist.
@@ -115,7 +115,7 @@ class RevocationView(FormEndpoint):
 
 
 def may_introspect(asked: Request, bearer: Bearer) -> bool:
-    """Tell whether the caller may know about a token."""
+    """Return whether the caller may know about a token."""
     client: OAuthClient | None = asked.client
     if client is None:
         caller: Bearer = asked.bearer

@@ -82,7 +82,7 @@ class AuthorizeView(SignedInMixin, View):
             return _send_to(problem.in_uri(problem.redirect_uri))
 
     def handle_anonymous(self, request: HttpRequest) -> HttpResponse:
-        """Redirect to single sign-on at once, if the site wants that."""
+        """Redirect to single sign-on at once, if the site is configured so."""
         if settings.HUB.auto_login_oauth2_authorize:
             elsewhere = begin_single_sign_on(request, request.get_full_path())
             if elsewhere is not None:

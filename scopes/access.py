@@ -259,7 +259,7 @@ class Access:
     # Questions
 
     def has(self, *scopes: str) -> bool:
-        """Tell whether any of `scopes` is held, with or without a filter."""
+        """Return whether any of `scopes` is held, with or without a filter."""
         return any(scope in self._held for scope in scopes)
 
     def reach(self, *scopes: str) -> Filters | None:
@@ -276,7 +276,7 @@ class Access:
         return union
 
     def allows(self, *scopes: str, obj: object = None) -> bool:
-        """Tell whether any of `scopes` reaches `obj`, a model instance or a `Target`.
+        """Return whether any of `scopes` reaches `obj`, a model instance or a `Target`.
 
         Without an object: whether any of them reaches everything.
         """
@@ -366,7 +366,7 @@ class Access:
         return wanted.scopes - wanted.overlap(self).settled(members)
 
     def covers(self, expanded: Iterable[str], members: Members = _nobody) -> bool:
-        """Tell whether this access reaches everything that `expanded` would."""
+        """Return whether this access reaches everything that `expanded` would."""
         return not self.lacking(expanded, members)
 
     def may_hand_out(
@@ -375,7 +375,7 @@ class Access:
         by: str,
         members: Members = _nobody,
     ) -> bool:
-        """Tell whether the scope `by` may be used to give somebody all of `expanded`.
+        """Return whether the scope `by` may be used to give somebody all of `expanded`.
 
         Without a filter it may, because launchers issue tokens for everybody. With a
         filter it may not give more than its holder has. Otherwise the leader of a group
@@ -528,7 +528,7 @@ def _lookups(declaring: type[Any]) -> tuple[tuple[str, tuple[Path, ...]], ...]:
 
 
 def _answers(obj: object, filters: Filters) -> bool:
-    """Tell whether `obj` matches any of `filters`."""
+    """Return whether `obj` matches any of `filters`."""
     # Not type(obj), because `request.user` is a lazy object that wraps a user.
     declaring: Any = obj.__class__
     for kind, paths in _lookups(declaring):

@@ -103,7 +103,7 @@ def put(kind: str, payload: dict[str, Any]) -> Inquiry:
 
 
 def answered(inquiry: Inquiry) -> bool:
-    """Tell whether there is a result, and read it."""
+    """Return whether there is a result, and read it."""
     row = Inquiry.objects.filter(pk=inquiry.pk).values("answer", "answered_at").first()
     if row is None or row["answered_at"] is None:
         return False

@@ -45,7 +45,7 @@ ENDED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The raw scopes that a configuration wants for a server.
+    """The raw scopes that a configuration names for a server.
 
     `token` limits the scopes of the server's own token, or is empty for those of the
     role `server`; `client` adds to the scopes of visitors' tokens, which always include

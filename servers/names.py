@@ -32,7 +32,7 @@ def check_server_name(name: str) -> None:
 
 
 def is_server_name(name: str) -> bool:
-    """Tell whether a new named server may have this name."""
+    """Return whether a new named server may have this name."""
     return "--" not in name and SERVER_NAME.fullmatch(name) is not None
 
 

@@ -46,7 +46,7 @@ class RowState:
     failure: str
 
     def has_settled(self, generation: int) -> bool:
-        """Tell whether a generation is settled; one being verified is not."""
+        """Return whether a generation is settled; one being verified is not."""
         return self.settled >= generation and self.pending is None
 
 

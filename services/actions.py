@@ -154,6 +154,6 @@ def _refuse_excess(
 
 
 def _means_visitor(raw: str) -> bool:
-    """Tell whether a scope refers to the user who signs in to a service."""
+    """Return whether a scope refers to the user who signs in to a service."""
     scope = RawScope.parse(raw)
     return raw in (INHERIT, SELF) or (scope.kind == "user" and scope.value is None)

@@ -263,7 +263,7 @@ def share_scopes(
 
 
 def _reaches(access: Access, scope: str, server: Server) -> bool:
-    """Tell whether `access` contains all that a scope of this server stands for."""
+    """Return whether `access` contains all that a scope of this server stands for."""
     expanded = expand([scope], Identity("user", server.user.name))
     return all(
         access.allows(RawScope.parse(text).name, obj=server) for text in expanded

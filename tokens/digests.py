@@ -37,7 +37,7 @@ def digest(secret: str, origin: str) -> str:
 
 
 def matches(secret: str, stored: str) -> bool:
-    """Tell whether `stored` is a digest of this secret, under any parameters."""
+    """Return whether `stored` is a digest of this secret, under any parameters."""
     if jupyterhub_digests.is_digest(stored):
         return jupyterhub_digests.matches(secret, stored)
     try:
@@ -49,7 +49,7 @@ def matches(secret: str, stored: str) -> bool:
 
 
 def is_outdated(stored: str, origin: str) -> bool:
-    """Tell whether a digest has other parameters than the current ones."""
+    """Return whether a digest has other parameters than the current ones."""
     if jupyterhub_digests.is_digest(stored):
         return True
     return PROFILES[APIToken.Origin(origin)].check_needs_rehash(stored)

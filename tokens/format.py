@@ -58,12 +58,12 @@ def generate(
 
 
 def is_ours(token: str) -> bool:
-    """Tell whether a token has the format above, genuine or not."""
+    """Return whether a token has the format above, genuine or not."""
     return FORM.fullmatch(token) is not None
 
 
 def has_checksum(token: str) -> bool:
-    """Tell whether a text has the format above and the right checksum.
+    """Return whether a text has the format above and the right checksum.
 
     Anyone can compute this, so it says nothing about who made the token.
     """
@@ -80,7 +80,7 @@ class Looks(Enum):
 
 
 def recognise(text: str, prefix: str) -> Looks:
-    """Tell what a text looks like, without any key; hub.js computes the same.
+    """Return what a text looks like, without any key; hub.js computes the same.
 
     Tokens keep their prefix when the hub's changes, so another prefix may be an older
     one or that of another hub.
@@ -95,7 +95,7 @@ def recognise(text: str, prefix: str) -> Looks:
 
 
 def is_genuine(token: str, keys: Sequence[bytes]) -> bool:
-    """Tell whether a token of this format was generated under one of `keys`."""
+    """Return whether a token of this format was generated under one of `keys`."""
     if _crc(token[:-CRC_LENGTH]) != token[-CRC_LENGTH:]:
         return False
     body = token[: -TAG_LENGTH - CRC_LENGTH]

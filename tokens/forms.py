@@ -263,7 +263,7 @@ def _initial_expiry(text: str, now: datetime) -> dict[str, Any]:
         return {"expires_in": str(seconds)}
     if not 0 < seconds < 100 * 365 * 86_400:
         return {}
-    # The form knows days only: the first whose end is not before the asked moment.
+    # The form has days only: the first whose end is not before the asked moment.
     day = (now + timedelta(seconds=seconds)).date()
     return {"expires_in": ON_DATE, "expires_on": day.isoformat()}
 

@@ -43,7 +43,7 @@ def find_imported(secret: str) -> int | None:
 
 @sensitive_variables("secret")
 def claim(secret: str) -> bool:
-    """Renew the imported row that has this secret; tell whether there was one."""
+    """Renew the imported row that has this secret; return whether there was one."""
     return any(
         claim_in(model.objects.all(), secret) for model in (APIToken, PreviousSecret)
     )

@@ -23,13 +23,13 @@ FORM: Final = re.compile(
 
 
 def is_digest(stored: str) -> bool:
-    """Tell whether this is a digest that `matches` can compare."""
+    """Return whether this is a digest that `matches` can compare."""
     found = FORM.fullmatch(stored)
     return found is not None and int(found[1]) <= MOST_ROUNDS
 
 
 def matches(secret: str, stored: str) -> bool:
-    """Tell whether `stored` is the digest of this secret."""
+    """Return whether `stored` is the digest of this secret."""
     found = FORM.fullmatch(stored)
     if found is None or len(secret) > MAX_LENGTH:
         return False

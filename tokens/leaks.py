@@ -95,7 +95,7 @@ def receive(
 ) -> None:
     """Store a report for the controller; raise `Busy` beyond the limits.
 
-    The time depends on the length of the report only, never on what the hub knows.
+    The time depends on the length of the report only, never on the tokens of the hub.
     """
     now = now or timezone.now()
     network = network_of(address)

@@ -40,7 +40,7 @@ def check_networks(values: Any) -> list[str] | None:
 
 
 def contains(networks: Sequence[str], address: str) -> bool:
-    """Tell whether an address is in one of the networks."""
+    """Return whether an address is in one of the networks."""
     found = _address(address)
     return found is not None and any(
         found in network for network in _networks(tuple(networks))
@@ -48,7 +48,7 @@ def contains(networks: Sequence[str], address: str) -> bool:
 
 
 def covers(outer: Sequence[str] | None, inner: Sequence[str] | None) -> bool:
-    """Tell whether all addresses of `inner` are in `outer`; null is all addresses."""
+    """Return whether all addresses of `inner` are in `outer`; null is all addresses."""
     if outer is None:
         return True
     if inner is None:

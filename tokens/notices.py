@@ -263,7 +263,7 @@ def check_days(days: Any) -> list[int] | None:
 
 
 def sends_mails() -> bool:
-    """Tell whether the hub has a mail server."""
+    """Return whether the hub has a mail server."""
     return not settings.EMAIL_BACKEND.endswith("dummy.EmailBackend")
 
 
@@ -341,7 +341,7 @@ def rendered(name: str, context: dict[str, Any]) -> str:
 
 
 def wants_mail(user: User | None, kind: str) -> bool:
-    """Tell whether an owner wants mails of a kind; alarms are always sent."""
+    """Return whether an owner wants mails of a kind; alarms are always sent."""
     name = SETTINGS.get(Kind(kind))
     if user is None or name is None:
         return True

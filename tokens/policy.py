@@ -1,8 +1,9 @@
 """The policy for an owner's tokens, and the only place that compares tokens with it.
 
 The page, the API, the admin, the command line, OAuth and device sign-ins all issue and
-change tokens by `tokens.actions`, which asks here. Policies are rows of `TokenPolicy`
-for everybody, for groups and for roles; the strictest value of each rule applies.
+change tokens by `tokens.actions`, which calls this module. Policies are rows of
+`TokenPolicy` for everybody, for groups and for roles; the strictest value of each rule
+applies.
 """
 
 from __future__ import annotations
@@ -320,7 +321,7 @@ def violations(
 
 
 def is_excepted(token: APIToken, policy: Policy) -> bool:
-    """Tell whether an administrator approved a longer life; see `excepted`."""
+    """Return whether an administrator approved a longer life; see `excepted`."""
     since = policy.life_changed_at
     return since is not None and approved_ends(since).filter(token=token).exists()
 
@@ -344,7 +345,7 @@ def approved_ends(since: datetime) -> QuerySet[TokenRequest]:
 
 
 def follows_policies(token: APIToken) -> bool:
-    """Tell whether policies apply to an existing token; see `following`."""
+    """Return whether policies apply to an existing token; see `following`."""
     return token.purpose != Purpose.SERVER and (
         token.created_via == CreatedVia.IMPORT
         or (

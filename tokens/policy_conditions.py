@@ -105,7 +105,7 @@ def _against(row: TokenPolicy, now: datetime) -> Q:
 
 
 class _Trimmed(Func):
-    """Tell whether a text consists of blanks."""
+    """Return whether a text consists of blanks."""
 
     function = "trim"
     output_field = BooleanField()

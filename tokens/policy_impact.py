@@ -147,7 +147,7 @@ def violating(
 
 
 def exceeds(ceiling: list[str], scopes: list[str]) -> bool:
-    """Tell whether raw scopes are beyond a ceiling, whoever the owner is."""
+    """Return whether raw scopes are beyond a ceiling, whoever the owner is."""
     if INHERIT in scopes or "all" in scopes:
         return INHERIT not in ceiling
     # Filters for oneself mean the same owner on both sides.

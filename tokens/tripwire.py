@@ -32,7 +32,7 @@ MOST_TOLD: Final = 10_000
 
 
 def trip(pk: int, address: str, now: datetime | None = None) -> bool:
-    """Record the use of an earlier secret after its end; tell whether that is news.
+    """Record the use of an earlier secret after its end; return whether that is news.
 
     If its rotation wanted that, the token is frozen.
     """
@@ -82,7 +82,7 @@ def forget() -> None:
 
 
 def _is_news(pk: int, now: datetime) -> bool:
-    """Tell whether this process has not raised this alarm a moment ago."""
+    """Return whether this process has not raised this alarm a moment ago."""
     with _lock:
         last = _told.get(pk)
         if last is not None and now - last < PAUSE:

@@ -258,7 +258,7 @@ def is_forged(secret: str) -> bool:
 
 @sensitive_variables()
 def proves(secret: str, token: APIToken, address: str | None = None) -> bool:
-    """Tell whether a secret is that of this token, whose row was just read.
+    """Return whether a secret is that of this token, whose row was just read.
 
     For programs that authenticate by the token, but not as its owner, as OAuth clients
     do. What refuses the token elsewhere refuses it here: its state, its networks, and

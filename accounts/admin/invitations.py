@@ -29,7 +29,7 @@ class InvitingAdmin(ScopedAdmin):
         ]
 
     def may_invite(self, request: Any, user: User) -> bool:
-        """Tell whether the reader may create a sign-in link for that user.
+        """Return whether the reader may create a sign-in link for that user.
 
         The link gives the same access as a token for that user, so it needs the same
         scope, under the same rule about filters. It is useful only if the hub itself

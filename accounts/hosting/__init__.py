@@ -3,8 +3,8 @@
 The *host* is that process (`accounts.hosting.process`, without Django). It has a
 tornado application with the class's own handlers and JupyterHub's sign-in handler. Web
 processes send requests of browsers to it and get responses, as a proxy does. When a
-handler signs somebody in, the response has an *answer*: the name, and what else the
-class knows of the person. Sessions, second factors, limits of failures and the audit
+handler signs somebody in, the response has an *answer*: the name, and other data of the
+class about the person. Sessions, second factors, limits of failures and the audit
 log are the hub's own.
 
     browser -> accounts.views.LoginView        /hub/login

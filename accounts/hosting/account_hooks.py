@@ -38,7 +38,7 @@ MOST_LOGGED: Final = 20
 
 
 def overrides(method: str) -> bool:
-    """Tell whether the class is hosted and has a method of its own, by a call."""
+    """Return whether the class is hosted and has a method of its own, by a call."""
     return settings.HUB.is_hosted and method in description().overrides
 
 

@@ -63,9 +63,10 @@ _found: list[tuple[str, Description]] = []
 
 
 def description() -> Description:
-    """Return the description; the first call asks the host for it.
+    """Return the description; the first call reads it from the host.
 
-    Another call asks again if the host was started since, maybe with other settings.
+    Another call reads it again if the host was started since, maybe with other
+    settings.
     """
     if not _found or _found[0][0] != client.seen.started:
         found = read_description()

@@ -1,4 +1,4 @@
-"""Refresh of what the hosted class knows of a person, while the person is signed in.
+"""Refresh of a hosted class's data about a person, while the person is signed in.
 
 The hub calls `refresh_user` at most every `auth_refresh_age` seconds for each person,
 and before a start with `refresh_pre_spawn`. The class returns that all is up to date,
@@ -82,7 +82,7 @@ def forget() -> None:
 
 
 def is_due(user: User, now: datetime, *, reason: str = "") -> bool:
-    """Tell whether a request of a user has to wait for the class first.
+    """Return whether a request of a user has to wait for the class first.
 
     `reason` is `refresh_pre_spawn` or `refresh_pre_stop` for requests that start or
     stop a server. The function makes no call: as long as this process has no
@@ -102,7 +102,7 @@ def is_due(user: User, now: datetime, *, reason: str = "") -> bool:
 
 
 def refreshes(facts: Description) -> bool:
-    """Tell whether a class refreshes people at all.
+    """Return whether a class refreshes people at all.
 
     As in JupyterHub, an age of 0 switches off refreshes before starts, too.
     """

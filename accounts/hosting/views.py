@@ -141,7 +141,7 @@ def words_of(found: Exchanged) -> str:
 
 
 def is_refusal(request: HttpRequest, found: Exchanged) -> bool:
-    """Tell whether a class without a form has refused a sign-in.
+    """Return whether a class without a form has refused a sign-in.
 
     For people with a session, other errors are those of the class's other pages.
     """

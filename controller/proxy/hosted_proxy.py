@@ -308,7 +308,7 @@ def path_of(spec: str) -> str:
 
 
 def is_missing(program: str) -> bool:
-    """Tell whether a program is a configurable-http-proxy that is not installed."""
+    """Return whether a program is a configurable-http-proxy that is not installed."""
     return Path(program).name == NAME and shutil.which(program) is None
 
 

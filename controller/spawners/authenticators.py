@@ -88,7 +88,7 @@ class Class:
 
 
 def has_hooks() -> bool:
-    """Tell whether the class has hooks of its own around starts."""
+    """Return whether the class has hooks of its own around starts."""
     try:
         return not HOOKS.isdisjoint(description().overrides)
     except (Unavailable, ClassFailed):

@@ -194,7 +194,7 @@ class HostedSpawner:
     # Starting
 
     async def requested_scopes(self) -> Requested:
-        """Return the scopes that the configuration wants for the server's tokens."""
+        """Return the scopes that the configuration names for the server's tokens."""
         hook = "server_token_scopes"
         try:
             wanted = self.spawner.server_token_scopes

@@ -10,19 +10,19 @@ COMMENT: Final = "hub:"
 
 
 def is_local(spawner: Any) -> bool:
-    """Tell whether a spawner starts processes of this machine."""
+    """Return whether a spawner starts processes of this machine."""
     from jupyterhub.spawner import LocalProcessSpawner
 
     return isinstance(spawner, LocalProcessSpawner)
 
 
 def submits(spawner: Any) -> bool:
-    """Tell whether a spawner runs a command of a batch system."""
+    """Return whether a spawner runs a command of a batch system."""
     return hasattr(spawner, "batch_submit_cmd")
 
 
 def is_slurm(spawner: Any) -> bool:
-    """Tell whether a spawner submits jobs to Slurm; the class is not imported."""
+    """Return whether a spawner submits jobs to Slurm; the class is not imported."""
     return any(each.__name__ == "SlurmSpawner" for each in type(spawner).__mro__)
 
 
@@ -36,7 +36,7 @@ def mark(spawner: Any, attempt: str) -> None:
 
 
 def _has_comment(spawner: Any) -> bool:
-    """Tell whether the site sets a comment of its own, which must be kept."""
+    """Return whether the site sets a comment of its own, which must be kept."""
     return any(
         "--comment" in text
         for text in (

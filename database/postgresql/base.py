@@ -50,7 +50,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def has_ended(connection: Any) -> bool:
-    """Tell whether the server has closed an idle connection.
+    """Return whether the server has closed an idle connection.
 
     A server that ends a session sends data at once. Checking for data takes two
     microseconds, a query takes fifty times as long.

@@ -61,7 +61,7 @@ class WayIn(NamedTuple):
 
     @property
     def is_native(self) -> bool:
-        """Tell whether the file names the plugin for which the hub has a sign-up."""
+        """Return whether the file names the plugin for which the hub has a sign-up."""
         return self.short == "local" and native.SECTION in self.lineage
 
 

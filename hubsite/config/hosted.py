@@ -72,7 +72,7 @@ def _hooks(sections: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _calls(value: Any) -> bool:
-    """Tell whether a setting is a function, or holds one."""
+    """Return whether a setting is a function, or holds one."""
     if isinstance(value, Mapping):
         return any(map(callable, value.values()))
     return callable(value)

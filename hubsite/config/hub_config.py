@@ -732,7 +732,7 @@ class HubConfig:
 
     @property
     def is_hosted(self) -> bool:
-        """Tell whether a class in a process of its own signs people in."""
+        """Return whether a class in a process of its own signs people in."""
         return self.authenticator_class == "hosted"
 
     @property

@@ -54,7 +54,7 @@ OWN = frozenset(
 
 
 def is_native(name: str, lineage: tuple[str, ...]) -> bool:
-    """Tell whether a class is the plugin's, or a subclass."""
+    """Return whether a class is the plugin's, or a subclass."""
     return name in NAMES or name.lower() == "native" or SECTION in lineage
 
 

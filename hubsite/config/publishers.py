@@ -55,7 +55,7 @@ def publisher(declared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_safe(address: str) -> bool:
-    """Tell whether keys may be read there: by https, or from this machine."""
+    """Return whether keys may be read there: by https, or from this machine."""
     parts = urlsplit(address)
     return bool(parts.hostname) and (
         parts.scheme == "https"

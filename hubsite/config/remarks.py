@@ -44,7 +44,7 @@ def unused(
 ) -> Iterator[str]:
     """Yield a remark for everything in `file` that is not `taken` and has no effect.
 
-    `declared` are the settings that the hub knows, as `Section.name`. `hosted` are the
+    `declared` are the settings of the hub, as `Section.name`. `hosted` are the
     sections of hosted classes, which read them themselves.
     """
     ours = {"Authenticator", *KNOWN_AUTHENTICATORS_SECTIONS, *way_in.lineage}

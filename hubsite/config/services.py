@@ -127,7 +127,7 @@ def services(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def is_service_name(name: str) -> bool:
-    """Tell whether a service of this name can have an address of its own."""
+    """Return whether a service of this name can have an address of its own."""
     return bool(
         name
         and name.strip() == name

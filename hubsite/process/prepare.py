@@ -62,7 +62,7 @@ def prepare() -> dict[str, Any]:
     moved = move_in(settings.HUB)
     remarks = [
         *(
-            f"{name}: is not a variable that this hub knows; is it misspelt?"
+            f"{name}: is not a variable of this hub; is it misspelt?"
             for name in unknown_variables()
         ),
         *settings.HUB.remarks,
@@ -242,7 +242,7 @@ def what_is_missing(hub: HubConfig) -> Iterator[str]:
 
 
 def is_known(host: str) -> bool:
-    """Tell whether this machine can resolve a name or address."""
+    """Return whether this machine can resolve a name or address."""
     try:
         socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
@@ -284,7 +284,7 @@ def in_child(work: Callable[[], None], failure: str) -> None:
 
 
 def is_current() -> bool:
-    """Tell whether the tables are those of this version of the hub.
+    """Return whether the tables are those of this version of the hub.
 
     Django's own check imports every migration, which takes longer than all the rest of
     a start; comparing file names in folders with rows in a table is enough.
@@ -325,7 +325,7 @@ def own_apps() -> set[str]:
 
 
 def cache_table_exists() -> bool:
-    """Tell whether the table that replaces a cache server exists."""
+    """Return whether the table that replaces a cache server exists."""
     cache = settings.CACHES["default"]
     if not cache["BACKEND"].endswith("DatabaseCache"):
         return True

@@ -104,7 +104,7 @@ def find_survivor(data_dir: Path) -> Survivor | None:
 
 
 def accepts_secret(api_url: str, auth_token: str) -> bool:
-    """Tell whether a proxy accepts this secret."""
+    """Return whether a proxy accepts this secret."""
     try:
         ProxyClient(api_url, auth_token).routes()
     except ProxyError:
@@ -128,7 +128,7 @@ def add_routes(client: ProxyClient, routes: dict[str, dict[str, Any]]) -> None:
 
 
 def reaches_hub(facts: dict[str, Any]) -> bool:
-    """Tell whether a request to the proxy reaches the hub, as far as can be known."""
+    """Return whether a request to the proxy reaches the hub, as far as can be known."""
     bind = urlsplit(facts["bind_url"])
     host = bind.hostname or "127.0.0.1"
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
@@ -199,7 +199,7 @@ def _own_proxy() -> list[str]:
 
 
 def is_listening(api_url: str) -> bool:
-    """Tell whether a hosted class listens at its Unix socket."""
+    """Return whether a hosted class listens at its Unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(unquote(urlsplit(api_url).netloc))

@@ -110,14 +110,13 @@ class Supervisor:
         self.status = 0
         self.env = dict(os.environ, PYTHONUNBUFFERED="1")
         # The memory for a password's hash is returned at once; by default the C library
-        # learns to keep it. The megabyte for a token's digest is kept, because getting
+        # soon keeps it. The megabyte for a token's digest is kept, because getting
         # it anew each time costs as much as the hash.
         self.env.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 20))
         self.env.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 20))
         self.env[SUPERVISOR] = str(os.getpid())
         if self.env.get("HUB_LOG_FORMAT", "auto") == "auto":
-            # The children write to pipes; only the supervisor knows whether there is a
-            # terminal.
+            # The children write to pipes; only the supervisor can have a terminal.
             self.env["HUB_LOG_FORMAT"] = "text" if sys.stderr.isatty() else "json"
 
     # The event loop
@@ -587,7 +586,7 @@ class Supervisor:
 
 
 def is_listening(address: str) -> bool:
-    """Tell whether a process accepts connections at a Unix socket or `HOST:PORT`."""
+    """Return whether a process accepts connections at a Unix socket or `HOST:PORT`."""
     is_path = address.startswith("/")
     host, _, port = address.rpartition(":")
     family = socket.AF_UNIX if is_path else socket.AF_INET

@@ -69,5 +69,5 @@ def template_for(name: str, context: Any) -> Template:
 
 
 def is_of_site(template: Template) -> bool:
-    """Tell whether the site has a template for this very page."""
+    """Return whether the site has a template for this very page."""
     return not str(template.filename).startswith(str(BASES))

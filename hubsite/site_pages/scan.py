@@ -202,7 +202,7 @@ def block_at(text: str, place: int) -> str:
 
 
 def is_page(name: str) -> bool:
-    """Tell whether a page of the hub is rendered from a template of this name."""
+    """Return whether a page of the hub is rendered from a template of this name."""
     return bool(re.fullmatch(r"[45]\d\d\.html", name)) or (BASES / name).is_file()
 
 

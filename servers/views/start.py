@@ -274,7 +274,7 @@ def asked_options(request: HttpRequest) -> Fields:
 
 
 def holds_nul(value: Any) -> bool:
-    """Tell whether a text in lists and dictionaries contains NUL."""
+    """Return whether a text in lists and dictionaries contains NUL."""
     if isinstance(value, dict):
         return any(map(holds_nul, (*value, *value.values())))
     if isinstance(value, list):

@@ -146,7 +146,7 @@ def set_limits(
 
 
 def is_widened(token: APIToken, scopes: Sequence[str]) -> bool:
-    """Tell whether these scopes would give a token more than it has."""
+    """Return whether these scopes would give a token more than it has."""
     return bool(_beyond(token, checked_scopes(scopes)))
 
 

@@ -191,7 +191,7 @@ def store_token(
     by: Actor,
     condition: tuple[str, list[Any]] = ("", []),
 ) -> bool:
-    """Store a new token, if the condition in SQL holds; tell whether it does."""
+    """Store a new token, if the condition in SQL holds; return whether it does."""
     if isinstance(owner, User):
         token.user = owner
     else:

@@ -143,7 +143,7 @@ def _make_room(token: APIToken, now: datetime) -> None:
 def end_earlier_secret(
     secret: PreviousSecret, *, by: Actor, now: datetime | None = None
 ) -> bool:
-    """End an earlier secret before its overlap ends; tell whether that changed it.
+    """End an earlier secret before its overlap ends; return whether that changed it.
 
     The token stays valid with its current secret. Tokens that the holder of the earlier
     one may have got by an exchange end with it.

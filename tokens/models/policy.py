@@ -72,7 +72,7 @@ class TokenPolicy(models.Model):
 
 
 class TokenRequest(models.Model):
-    """A token, or a change of one, that a policy wants to be approved.
+    """A token, or a change of one, that needs an approval by a policy.
 
     With a `token`, the request changes that token: `scopes` widens it, `expires_in`
     extends it. Without one, it asks for a new token, which the requester collects after
@@ -138,7 +138,7 @@ class TokenRequest(models.Model):
 
 
 class TokenPreferences(models.Model):
-    """What the owner of tokens wants to be told by mail; alarms are always sent.
+    """The mails that the owner of tokens has chosen; alarms are always sent.
 
     `reminder_days` lists the days before an expiry at which a reminder is sent; null
     means the hub's default.

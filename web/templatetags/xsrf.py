@@ -1,4 +1,4 @@
-"""`{% csrf_token %}` for the whole site, with the name that the wire knows.
+"""`{% csrf_token %}` for the whole site, with the name of JupyterHub's field.
 
 Loaded as a builtin, it stands in for Django's tag everywhere, the admin and
 third-party templates included.

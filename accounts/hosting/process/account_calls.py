@@ -18,7 +18,7 @@ log = logging.getLogger("hub.authenticator")
 
 
 async def refresh_user(hosted: Hosted, asked: Facts) -> Facts:
-    """Ask the class whether what it knows of a user is up to date.
+    """Call `refresh_user` of the class, which checks its data about a user.
 
     Keys of `asked`: `user` (facts), and `request` if a browser's request is the reason.
     Keys of the result: `is_fresh`, and `answer`, which is None if nothing changes.
@@ -136,6 +136,6 @@ def _put_many(hosted: Hosted, users: list[Facts]) -> list[Any]:
 
 
 async def load_managed_roles(hosted: Hosted, asked: Facts) -> list[Facts]:
-    """Return the roles that the class wants at a start, as in `load_roles`."""
+    """Return the roles that the class defines at a start, as in `load_roles`."""
     found = await hosted.authenticator.load_managed_roles()
     return [dict(role) for role in found]

@@ -31,7 +31,7 @@ HOOKS = (
 )
 
 
-# Identifies this start of the host, which knows nothing of calls before it. Responses
+# Identifies this start of the host, which has no data of earlier calls. Responses
 # have it in a header, so that web processes notice a new start.
 PROCESS = secrets.token_hex(8)
 
@@ -93,13 +93,13 @@ async def answer(hosted: Hosted, asked: Facts) -> Facts:
     """Answer a request of a browser, see `requests.respond`.
 
     With `count` and `last` of the hub's accounts in `asked`, nothing is done before the
-    host knows all of them; the result is then `knows`, what it knows so far.
+    host has all of them; the result is then `knows`, the accounts that it has so far.
     """
     return knows(hosted, asked) or await respond(hosted, asked)
 
 
 def knows(hosted: Hosted, asked: Facts) -> Facts | None:
-    """Return which accounts the host knows, if these are not those of the hub."""
+    """Return which accounts the host has, if these are not those of the hub."""
     accounts = hosted.known.accounts
     if "last" in asked and (accounts.count, accounts.last) != (
         asked["count"],
@@ -111,7 +111,7 @@ def knows(hosted: Hosted, asked: Facts) -> Facts | None:
 
 
 async def check_allowed(hosted: Hosted, asked: Facts) -> Any:
-    """Ask whether a user may enter, when the host knows the accounts of `asked`."""
+    """Check whether a user may enter, when the host has the accounts of `asked`."""
     return knows(hosted, asked) or await account_calls.check_allowed(hosted, asked)
 
 

@@ -14,8 +14,8 @@ becomes an *answer*, which the hub gets with the response:
     reconciles  whether it has a hook for new and kept auth state
     saved       auth state that was saved besides, by the names of users
 
-A handler that knows nothing but a name gives no more than the name, and then JupyterHub
-does not call `add_user` either.
+A handler that has only a name gives no more than the name, and then JupyterHub does
+not call `add_user` either.
 
 `install` replaces public methods of `BaseHandler`, from which all handlers inherit.
 """

@@ -31,7 +31,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Exchange:
-    """What a handler learns of the hub during a request, and what the hub gets."""
+    """The hub's data for a handler during a request, and the handler's for the hub."""
 
     # Verified by the hub: the name of the session's user, and the value for forms.
     current_user: str = ""

@@ -1,6 +1,6 @@
 """`manage.py tag_keys`: list the keys of tags in tokens, and change to a new one.
 
-A rotation has two steps with a restart after each, so that every process knows a new
+A rotation has two steps with a restart after each, so that every process has a new
 key before the first token is signed with it. Tokens keep the tag of their issue, so the
 old key stays until the last of them has ended.
 """
