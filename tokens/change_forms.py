@@ -16,6 +16,7 @@ from tokens.forms import ExpiryFields, words_of
 from tokens.least_privilege import scopes_within
 from tokens.models import APIToken
 from tokens.scope_picker import offer
+from web.form_changes import KeepsUnedited
 
 # Most networks of one token.
 MOST_NETWORKS = 20
@@ -107,7 +108,7 @@ class WidenForm(ChangeForm):
         return data
 
 
-class LimitsForm(ChangeForm):
+class LimitsForm(KeepsUnedited, ChangeForm):
     """The networks from which a token can be used, and the requests in a minute."""
 
     networks = forms.CharField(
@@ -128,6 +129,10 @@ class LimitsForm(ChangeForm):
         super().__init__(*args, **kwargs)
         self.fields["networks"].initial = " ".join(self.token.networks or ())
         self.fields["rate_limit"].initial = self.token.rate_limit
+        self.show_values()
+
+    def present(self, name: str) -> Any:
+        return getattr(self.token, name)
 
     def clean_networks(self) -> list[str] | None:
         found = []

@@ -23,9 +23,10 @@ from tokens.notices import (
     sends_mails,
     unseen_by,
 )
+from web.form_changes import KeepsUnedited
 
 
-class PreferencesForm(forms.ModelForm):
+class PreferencesForm(KeepsUnedited, forms.ModelForm):
     """Which mails the owner of tokens wants."""
 
     days = forms.CharField(
@@ -51,6 +52,10 @@ class PreferencesForm(forms.ModelForm):
         chosen = self.instance.reminder_days
         days = REMINDER_DAYS if chosen is None else chosen
         self.initial["days"] = ", ".join(map(str, days))
+        self.show_values()
+
+    def present(self, name: str) -> Any:
+        return getattr(self.instance, "reminder_days" if name == "days" else name)
 
     def clean_days(self) -> list[int] | None:
         """Return the days, the most first; null if the default is to apply."""

@@ -24,6 +24,7 @@ from tokens.networks import check_networks
 from tokens.policy import in_words
 from tokens.policy_impact import impact
 from web.admin_base import DASH, NamesField, ScopedAdmin, moment
+from web.form_changes import KeepsUnedited
 
 DAY: Final = 86_400
 # Seconds for which a dry run may be confirmed.
@@ -51,7 +52,7 @@ class DaysField(forms.DecimalField):
         return None if days is None else round(days * DAY)
 
 
-class PolicyForm(forms.ModelForm):
+class PolicyForm(KeepsUnedited, forms.ModelForm):
     """The rules of a policy, and to whom it applies."""
 
     role_name = forms.CharField(
@@ -105,6 +106,14 @@ class PolicyForm(forms.ModelForm):
             "max_tokens": "Most tokens of one owner",
             "max_unused_days": "Days without use after which a token ends",
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None:
+            self.show_values()
+
+    def present(self, name: str) -> Any:
+        return getattr(self.instance, name)
 
     def clean_scope_ceiling(self) -> list[str] | None:
         return _scopes(self.cleaned_data["scope_ceiling"])

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django import forms
+from django.http import QueryDict
 
 from scopes.refusals import Conflict, Invalid
 
@@ -97,6 +98,66 @@ class ChangesForm(forms.ModelForm):
             raise Invalid(
                 f"This page no longer says what {field.label} was. Open it again."
             ) from None
+
+
+class KeepsUnedited(forms.BaseForm):
+    """A mixin for forms of single values, which keep the values of unedited fields.
+
+    A list counts as one value. `present` returns the value that the row has now. A page
+    sends the values that it showed in hidden fields; a request without them, as from a
+    program, edits all fields.
+    """
+
+    def show_values(self) -> None:
+        """Have the page send the values that it shows; call after the fields exist."""
+        for field in self.fields.values():
+            field.show_hidden_initial = True
+
+    def present(self, name: str) -> Any:
+        """Return the value of the row for a field, in the form of `cleaned_data`."""
+        raise NotImplementedError
+
+    def clean(self) -> Any:
+        data = super().clean() or self.cleaned_data
+        edited = set(self.changed_data)
+        for name in [name for name in self.fields if name in data]:
+            bound = self[name]
+            shown = self.data.get(bound.html_initial_name)
+            if shown is None or not bound.field.show_hidden_initial:
+                continue
+            present = self._shown_text(name)
+            if name not in edited:
+                data[name] = self.present(name)
+            elif _lines(shown) != present and not _same_cleaned(
+                data[name], self.present(name)
+            ):
+                # The page is shown again with the present value as the one it showed,
+                # so that saving once more is a decision.
+                sent = cast(QueryDict, self.data).copy()
+                sent[bound.html_initial_name] = present
+                self.data = sent
+                self.add_error(
+                    name,
+                    f"{bound.label} was changed meanwhile: it was "
+                    f"{_said(_lines(shown))} when this page was opened and is "
+                    f"{_said(present)} now. Save again to use your value.",
+                )
+        return data
+
+    def _shown_text(self, name: str) -> str:
+        """Return the text that the hidden field of a new page would have."""
+        bound = self[name]
+        value = bound.field.prepare_value(bound.initial)
+        return _lines(str(bound.field.hidden_widget().format_value(value) or ""))
+
+
+def _lines(text: str) -> str:
+    """Return a text with the ends of lines as they were before a browser sent it."""
+    return text.replace("\r\n", "\n")
+
+
+def _same_cleaned(one: Any, other: Any) -> bool:
+    return (one or None) == (other or None)
 
 
 def _same(one: Any, other: Any) -> bool:

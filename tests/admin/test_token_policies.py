@@ -143,6 +143,61 @@ def test_a_policy_is_changed_and_deleted(as_, ada, pages):
     ]
 
 
+def shown_by(reply: Any) -> dict[str, str]:
+    """Return the hidden fields with the values that a form shows."""
+    inputs = re.findall(r"<input[^>]*name=\"initial-[^>]*>", reply.content.decode())
+    return {
+        re.findall(r'name="([^"]*)"', each)[0]: unescape(
+            "".join(re.findall(r'value="([^"]*)"', each))
+        )
+        for each in inputs
+    }
+
+
+def test_a_policy_keeps_what_was_changed_elsewhere(as_, ada, pages):
+    policy = TokenPolicy.objects.create(
+        group=make_group("math"), max_expires_in=DAY, scope_ceiling=["self"]
+    )
+    client, address = as_(ada), pages.of(policy)
+    opened = shown_by(client.get(address))
+    TokenPolicy.objects.update(networks=["192.0.2.0/24"], note_required=True)
+    form = opened | {
+        name.removeprefix("initial-"): value
+        for name, value in opened.items()
+        if value != "False"
+    }
+
+    shown = client.post(address, form | {"max_tokens": "3"})
+    given = {
+        name: unescape(value)
+        for name, value in re.findall(
+            r'<input type="hidden" name="([\w-]+)" value="([^"]*)">',
+            shown.content.decode(),
+        )
+    }
+    client.post(address, given)
+
+    policy.refresh_from_db()
+    assert (policy.max_tokens, policy.max_expires_in) == (3, DAY)
+    assert (policy.networks, policy.note_required) == (["192.0.2.0/24"], True)
+    assert policy.scope_ceiling == ["self"]
+
+
+def test_a_rule_that_was_changed_twice_is_shown_with_both_values(as_, ada, pages):
+    policy = TokenPolicy.objects.create(group=make_group("math"), max_tokens=5)
+    client, address = as_(ada), pages.of(policy)
+    opened = shown_by(client.get(address))
+    TokenPolicy.objects.update(max_tokens=7)
+
+    refused = client.post(address, opened | {"max_tokens": "9"})
+
+    assert "was changed meanwhile: it was “5”" in text(refused)
+    assert "is “7” now" in text(refused)
+    assert shown_by(refused)["initial-max_tokens"] == "7"
+    policy.refresh_from_db()
+    assert policy.max_tokens == 7
+
+
 def test_a_dry_run_counts_those_of_a_role_and_of_a_group(as_, ada, alan, pages):
     group = make_group("math", users=[alan])
     make_role("staff", groups=[group], services=[make_service("grader")])

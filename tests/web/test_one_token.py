@@ -24,6 +24,7 @@ from tokens.models import (
     TokenDay,
     TokenOperation,
     TokenPolicy,
+    TokenPreferences,
     TokenRequest,
     TokenUse,
 )
@@ -206,6 +207,76 @@ def test_limits_are_set_and_lifted(as_: SignIn, alan: User, token: APIToken) -> 
     token.refresh_from_db()
     assert not token.networks
     assert token.rate_limit is None
+
+
+def shown_by(reply: Any) -> dict[str, str]:
+    """Return the hidden fields with the values that a page shows."""
+    inputs = re.findall(r"<input[^>]*name=\"initial-[^>]*>", reply.content.decode())
+    return {
+        re.findall(r'name="([^"]*)"', each)[0]: unescape(
+            "".join(re.findall(r'value="([^"]*)"', each))
+        )
+        for each in inputs
+    }
+
+
+def test_a_form_of_limits_keeps_what_was_changed_elsewhere(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    browser, address = as_(alan), f"{page_of(token)}/limits"
+    shown = shown_by(browser.get(page_of(token)))
+    assert shown == {"initial-networks": "", "initial-rate_limit": ""}
+    APIToken.objects.filter(pk=token.pk).update(networks=["192.0.2.0/24"])
+
+    browser.post(address, {**shown, "networks": "", "rate_limit": "60"})
+
+    token.refresh_from_db()
+    assert (token.networks, token.rate_limit) == (["192.0.2.0/24"], 60)
+
+
+def test_a_limit_that_was_changed_twice_is_shown_with_both_values(
+    as_: SignIn, alan: User, token: APIToken
+) -> None:
+    browser, address = as_(alan), f"{page_of(token)}/limits"
+    shown = shown_by(browser.get(page_of(token)))
+    APIToken.objects.filter(pk=token.pk).update(networks=["192.0.2.0/24"])
+    given = {"networks": "198.51.100.0/24", "rate_limit": ""}
+
+    refused = browser.post(address, {**shown, **given})
+
+    token.refresh_from_db()
+    assert (refused.status_code, token.networks) == (400, ["192.0.2.0/24"])
+    assert "changed meanwhile: it was empty" in text_of(refused)
+    assert "is “192.0.2.0/24” now" in text_of(refused)
+
+    browser.post(address, {**shown_by(refused), **given})
+
+    token.refresh_from_db()
+    assert token.networks == ["198.51.100.0/24"]
+
+
+def test_a_form_of_mails_keeps_what_was_changed_elsewhere(
+    as_: SignIn, alan: User
+) -> None:
+    browser = as_(alan)
+    TokenPreferences.objects.create(user=alan, mail_created=True)
+    shown = shown_by(browser.get("/hub/token/notices"))
+    assert shown["initial-mail_created"] == "True"
+    TokenPreferences.objects.update(mail_created=False, reminder_days=[5])
+    boxes = {
+        name.removeprefix("initial-"): "on"
+        for name, value in shown.items()
+        if value == "True" and name != "initial-mail_disabled"
+    }
+
+    reply = browser.post(
+        "/hub/token/notices", {**shown, **boxes, "days": shown["initial-days"]}
+    )
+
+    found = TokenPreferences.objects.get()
+    assert reply.status_code == 302
+    assert (found.mail_created, found.mail_disabled) == (False, False)
+    assert found.reminder_days == [5]
 
 
 def test_a_rotation_shows_the_new_secret_once(as_: SignIn, alan: User) -> None:

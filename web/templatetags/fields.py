@@ -16,4 +16,8 @@ def control(field: BoundField) -> SafeString:
     So it is in sight, and read out together with what is wrong with it.
     """
     wrong = next((each.name for each in field.form if each.errors), None)
-    return field.as_widget(attrs={"autofocus": True} if field.name == wrong else None)
+    html = field.as_widget(attrs={"autofocus": True} if field.name == wrong else None)
+    if field.field.show_hidden_initial:
+        # The value that the page shows, see `web/form_changes.py`.
+        html += field.as_hidden(only_initial=True)
+    return html
