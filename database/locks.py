@@ -154,6 +154,10 @@ def locked(rows: QuerySet[M], *, for_deletion: bool = False) -> QuerySet[M]:
     Others may still add rows that point to them, except with `for_deletion`.
     """
     of = ("self",) if rows.query.select_related else ()
+    if not of and sum(map(bool, rows.query.alias_refcount.values())) > 1:
+        # The rows of a joined table would be locked, too, and OF has no effect on a
+        # SELECT of values.
+        rows = rows.model._base_manager.filter(pk__in=rows.order_by().values("pk"))
     return rows.select_for_update(of=of, no_key=not for_deletion).order_by("pk")
 
 

@@ -165,7 +165,7 @@ def _want_running(
     server.remove_when_stopped = False
     server.started = server.last_activity = now
     server.save()
-    server.events.all().delete()
+    _delete_events([server.pk])
     ServerEvent.objects.create(
         server=server, generation=server.generation, data=REQUESTED
     )
@@ -306,7 +306,7 @@ def _start_some(ids: list[int], *, by: Actor) -> int:
         started=now,
         last_activity=now,
     )
-    ServerEvent.objects.filter(server__in=[pk for pk, _, _ in rows]).delete()
+    _delete_events([pk for pk, _, _ in rows])
     ServerEvent.objects.bulk_create(
         ServerEvent(server_id=pk, generation=generation, data=REQUESTED)
         for pk, generation in started.values_list("pk", "generation")
@@ -344,6 +344,14 @@ def _locked_rows(servers: QuerySet[Server]) -> list[tuple[int, str, str]]:
     # PostgreSQL locks the rows of a SELECT of objects, not of values.
     rows = chosen.select_related("user").only("name", "user__name")
     return [(server.pk, server.user.name, server.name) for server in locked(rows)]
+
+
+def _delete_events(servers: list[int]) -> None:
+    """Delete the events of earlier starts of these servers."""
+    events = ServerEvent.objects.filter(server__in=servers)
+    # A purge locks old events in the order of their ids, too.
+    lock_all(events, for_deletion=True)
+    events.delete()
 
 
 def _note_activity(users: list[int], now: datetime) -> None:

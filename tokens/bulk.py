@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from audit.models import Actor
 from database.batches import give_way
+from database.locks import delete_all, lock_and_keep
 from scopes.refusals import Conflict, Refusal
 from tokens.actions.pausing import (
     disable_tokens,
@@ -48,7 +49,8 @@ def begin(
     ids = list(tokens.order_by("pk").values_list("pk", flat=True)[: MOST + 1])
     if len(ids) > MOST:
         raise Conflict(f"At most {MOST:,} tokens can be changed at once: filter them.")
-    BulkChange.objects.filter(finished_at__lt=timezone.now() - KEPT).delete()
+    with transaction.atomic():
+        delete_all(BulkChange.objects.filter(finished_at__lt=timezone.now() - KEPT))
     return BulkChange.objects.create(
         act=act,
         actor_kind=by.kind,
@@ -79,6 +81,9 @@ def step(change: BulkChange, size: int = STEP) -> None:
     finished = {"finished_at": timezone.now()} if last >= change.total else {}
     try:
         with transaction.atomic():
+            # The row is changed twice, which checks its foreign key.
+            undone = [] if change.undoes_id is None else [change.undoes_id]
+            lock_and_keep(BulkChange, [change.pk], undone)
             mine = BulkChange.objects.filter(
                 pk=change.pk, position=first, finished_at=None
             ).update(position=last, **finished)

@@ -28,6 +28,8 @@ INSERT = re.compile(r'\s*INSERT INTO "?(\w+)"?')
 # From the weakest to the strongest.
 STRENGTHS = ("KEY SHARE", "SHARE", "NO KEY UPDATE", "UPDATE")
 SELECT = re.compile(rf'FROM "?(\w+)"?.* FOR ({"|".join(STRENGTHS)})', re.S)
+# Without OF the rows of all joined tables are locked.
+JOINED = re.compile(r"(?:(?! WHERE ).)*? FROM (?:(?! WHERE ).)* JOIN (?!.* OF )", re.S)
 
 Lock = Advisory | str
 
@@ -87,13 +89,19 @@ class Transaction:
         """Note the locks of a statement that changes rows."""
         names = tables()[table]
         count = 0
+        if before.items() <= after.items() and CHANGE.match(sql):
+            # With other rows the statement would lock some.
+            self.note(table)
         for pk, old in sorted(before.items()):
             new = after.get(pk)
             if new == old:
                 continue
             is_key = new is None or any(new[name] != old[name] for name in names.unique)
             strength = "UPDATE" if is_key else "NO KEY UPDATE"
-            count += len(self.lock(table, [pk], STRENGTHS.index(strength)))
+            fresh = self.lock(table, [pk], STRENGTHS.index(strength))
+            if fresh:
+                self.note(table)
+            count += len(fresh)
             if new is not None:
                 # All foreign keys of a row that is changed twice are checked.
                 is_second = (table, pk) in self.changed
@@ -182,8 +190,6 @@ class Recorder:
         if self.current is None:
             self.current = Transaction()
         current = self.current
-        if CHANGE.match(sql):
-            current.note(table)
         before = versions(table)
         result = execute(sql, *a)
         after = versions(table)
@@ -198,15 +204,21 @@ class Recorder:
         if lock is not None:
             current.note(lock)
         found = SELECT.search(sql)
-        if found is None or "SKIP LOCKED" in sql:
+        if found is None:
             return
         table, strength = found[1], found[2]
+        if JOINED.match(sql):
+            current.wrong.append(f"rows that are joined to those of {table}")
         names = [column.name for column in cursor.description]
         key = "pk" if "pk" in names else tables()[table].key
         ids = [row[names.index(key)] for row in cursor.fetchall()]
         if ids:
             cursor.scroll(0, "absolute")
-        current.lock(table, ids, STRENGTHS.index(strength))
+        if "SKIP LOCKED" in sql:
+            # It waits for nobody, and may come at any time.
+            current.held[table] |= dict.fromkeys(ids, STRENGTHS.index(strength))
+        else:
+            current.lock(table, ids, STRENGTHS.index(strength))
 
     def _end(self) -> None:
         assert self.current is not None
@@ -252,7 +264,7 @@ def tables() -> dict[str, Table]:
     """Return all tables."""
     found = {}
     for model in apps.get_models(include_auto_created=True):
-        meta = model._meta
+        meta: Any = model._meta
         if not meta.managed or meta.proxy:
             continue
         foreign = {

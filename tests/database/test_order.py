@@ -17,10 +17,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import actions as accounts
-from accounts import auth_state, group_actions, managed_roles
+from accounts import auth_state, group_actions, managed_roles, sign_up_actions
 from accounts.answer_actions import apply_answer
 from accounts.answers import Answer
-from accounts.models import Group, User
+from accounts.models import Group, SignUp, User
 from audit.models import Actor
 from controller import cleanup, culler
 from controller.records import Records, take_over
@@ -29,19 +29,26 @@ from database.locks import ORDER, Advisory
 from hubsite.config.reconcile import reconcile
 from oauth import actions as oauth
 from oauth import device_actions as devices
+from oauth.exchange import issue_narrower
 from oauth.models import OAuthClient, OAuthCode
 from servers import actions, named_server_actions
 from servers.activity import note_activity
 from servers.credentials import Requested, issue_credentials
-from servers.models import Server, Share, ShareCode
+from servers.models import Server, ServerEvent, Share, ShareCode
 from services.actions import create_service, delete_service
 from services.models import Service
 from sharing import actions as sharing
 from tests import factories
 from tests.database.recorder import recorded
-from tokens import activity
-from tokens.actions import issuing, pausing, revocation
-from tokens.models import APIToken
+from tokens import activity, approvals, bulk, leaks, policy_actions, tripwire
+from tokens.actions import issuing, pausing, revocation, rotation
+from tokens.models import (
+    APIToken,
+    LeakReport,
+    PreviousSecret,
+    TokenPolicy,
+    TokenRequest,
+)
 
 BY = Actor.system("test")
 
@@ -201,6 +208,106 @@ def remove_service(scene: SimpleNamespace) -> None:
     scene.recorder = recorder
 
 
+def after(
+    prepare: Callable[[SimpleNamespace], Any],
+    act: Callable[[SimpleNamespace, Any], object],
+) -> Callable[[SimpleNamespace], object]:
+    """Record an act, and not what has to be there before."""
+
+    def do(scene: SimpleNamespace) -> None:
+        given = prepare(scene)
+        with recorded() as recorder:
+            act(scene, given)
+        scene.recorder = recorder
+
+    return do
+
+
+def started_before(scene: SimpleNamespace) -> None:
+    for server in scene.servers:
+        for _ in range(2):
+            ServerEvent.objects.create(server=server, generation=0, data={})
+
+
+def waiting(scene: SimpleNamespace) -> SignUp:
+    """Have three people wait for one name; return the second."""
+    return [SignUp.objects.create(name="new", password="x") for _ in range(3)][1]
+
+
+def confirm(row: SignUp) -> None:
+    link = sign_up_actions.link_for(row).rstrip("/").rpartition("/")[2]
+    sign_up_actions.confirm(link, by=BY)
+
+
+def waiting_for_an_account(scene: SimpleNamespace) -> SignUp:
+    accounts.create_user("new", by=BY)
+    return waiting(scene)
+
+
+def exchanged(scene: SimpleNamespace) -> APIToken:
+    """Have three tokens that depend on another; return that."""
+    parent: APIToken = scene.plain
+    for _ in range(3):
+        issue_narrower(parent, [], None, public_id=parent.public_id, by=BY)
+    return parent
+
+
+def rotated(**options: Any) -> Callable[[SimpleNamespace], PreviousSecret]:
+    def rotate(scene: SimpleNamespace) -> PreviousSecret:
+        exchanged(scene)
+        for _ in range(2):
+            rotation.rotate_token(scene.plain, by=BY, **options)
+        return PreviousSecret.objects.latest("pk")
+
+    return rotate
+
+
+def leaked(scene: SimpleNamespace) -> tuple[LeakReport, list[leaks.Leaked]]:
+    """Have two tokens be found, the first by an earlier secret."""
+    found = [factories.make_token(user) for user in (scene.grace, scene.alan)]
+    for token, _ in found:
+        issue_narrower(token, [], None, public_id=token.public_id, by=BY)
+    rotation.rotate_token(found[0][0], by=BY)
+    findings = [leaks.Finding(secret, "") for _, secret in found]
+    leaks.receive(findings, address="192.0.2.1")
+    report = leaks.next_report()
+    assert report is not None
+    return report, leaks.find_leaked(report)
+
+
+def asked(scene: SimpleNamespace, **options: Any) -> TokenRequest:
+    return approvals.ask(scene.alan, by=Actor("user", "alan"), reason="x", **options)
+
+
+def approved(scene: SimpleNamespace) -> TokenRequest:
+    request = asked(scene)
+    approvals.decide(request, is_approved=True, by=BY)
+    return request
+
+
+def policy(scene: SimpleNamespace) -> TokenPolicy:
+    past = timezone.now() - timedelta(days=1)
+    return TokenPolicy.objects.create(
+        max_expires_in=60, scope_ceiling=["users"], effective_from=past
+    )
+
+
+def removable(scene: SimpleNamespace) -> tuple[Records, Any]:
+    """Have a shared server stop that is to be removed."""
+    server = run(scene.servers[1])
+    actions.stop_server(scene.alan, "lab", remove=True, by=BY)
+    records = Records(take_over("test", {}))
+    return records, records.read(server.pk)
+
+
+def used(scene: SimpleNamespace) -> None:
+    now = timezone.now().timestamp()
+    for token in (scene.obtained, scene.plain):
+        activity.tokens.note(token.pk, now)
+    for user in reversed(scene.users):
+        activity.users.note(user.pk, now)
+
+
 def on_page(path: str, data: dict[str, Any]) -> Callable[[SimpleNamespace], object]:
     def post(scene: SimpleNamespace) -> None:
         client = Client(raise_request_exception=True)
@@ -232,7 +339,14 @@ def answer(name: str) -> Answer:
 
 ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "start": lambda s: actions.start_server(s.alan, "lab", by=BY),
+    "start anew": after(
+        started_before, lambda s, _: actions.start_server(s.alan, "lab", by=BY)
+    ),
     "start many": lambda s: actions.start_servers(Server.objects.all(), by=BY),
+    "start many anew": after(
+        started_before,
+        lambda s, _: actions.start_servers(Server.objects.all(), by=BY),
+    ),
     "stop": lambda s: actions.stop_server(run(s.servers[1]).user, "lab", by=BY),
     "stop and remove": lambda s: actions.stop_server(s.alan, "lab", remove=True, by=BY),
     "stop many": lambda s: actions.stop_servers(
@@ -331,6 +445,76 @@ ACTS: dict[str, Callable[[SimpleNamespace], object]] = {
     "stop all": lambda s: controlled(s, lambda r, row: r.stop_all()),
     **{f"remove {kind}": removal(kind) for kind in cleanup.REMOVALS},
     "reconcile": reconfigure,
+    "approve a sign-up": after(
+        waiting, lambda s, row: sign_up_actions.approve(row, by=BY)
+    ),
+    "approve a sign-up for an account": after(
+        waiting_for_an_account, lambda s, row: sign_up_actions.approve(row, by=BY)
+    ),
+    "refuse a sign-up": after(
+        waiting, lambda s, row: sign_up_actions.refuse(row, by=BY)
+    ),
+    "confirm a sign-up": after(
+        waiting,
+        lambda s, row: confirm(row),
+    ),
+    "exchange a token": lambda s: exchanged(s),
+    "rotate a token": after(
+        exchanged, lambda s, token: rotation.rotate_token(token, by=BY)
+    ),
+    "rotate a token again": after(
+        rotated(overlap=60),
+        lambda s, earlier: rotation.rotate_token(s.plain, by=BY, overlap=0),
+    ),
+    "end an earlier secret": after(
+        rotated(overlap=60),
+        lambda s, earlier: rotation.end_earlier_secret(earlier, by=BY),
+    ),
+    "raise an alarm": after(
+        rotated(overlap=0, freezes=True),
+        lambda s, earlier: tripwire.trip(earlier.pk, "192.0.2.1"),
+    ),
+    "end leaked tokens": after(leaked, lambda s, found: leaks.end_leaked(*found)),
+    "ask for a token": lambda s: asked(s),
+    "ask for another scope": lambda s: asked(s, token=s.plain, scopes=["self"]),
+    "approve a request": after(
+        asked, lambda s, row: approvals.decide(row, is_approved=True, by=BY)
+    ),
+    "approve another scope": after(
+        lambda s: asked(s, token=s.plain, scopes=["self"]),
+        lambda s, row: approvals.decide(row, is_approved=True, by=BY),
+    ),
+    "collect a token": after(
+        approved, lambda s, row: approvals.collect(row, by=Actor("user", "alan"))
+    ),
+    "apply a policy": after(
+        policy,
+        lambda s, row: [policy_actions.apply_policies(timezone.now()) for _ in "ab"],
+    ),
+    "disable many tokens": after(
+        lambda s: bulk.begin("disable", APIToken.objects.all(), by=BY),
+        lambda s, change: bulk.step(change),
+    ),
+    "enable many tokens": after(
+        lambda s: bulk.proceed(bulk.begin("disable", APIToken.objects.all(), by=BY)),
+        lambda s, change: bulk.step(bulk.undo(change, APIToken.objects.all(), by=BY)),
+    ),
+    "write uses": after(used, lambda s, _: activity.flush()),
+    "activate": after(
+        lambda s: accounts.deactivate_users(User.objects.exclude(pk=s.ada.pk), by=BY),
+        lambda s, _: accounts.activate_users(User.objects.all(), by=BY),
+    ),
+    "settle a removed server": after(
+        removable,
+        lambda s, given: settle_stopped(*given),
+    ),
+    "add a list on pages": after(
+        lambda s: group_actions.create_group("b", by=BY),
+        lambda s, _: on_page(
+            "/hub/admin/accounts/user/add-list/",
+            {"people": "grace\nnew\nalan\nnewer", "groups": "math\nb", "_add": "1"},
+        )(s),
+    ),
     "delete on pages": on_page(
         "/hub/admin/accounts/user/",
         {"action": "delete_users", "confirmed": "1", "select_across": "1"},
