@@ -65,7 +65,7 @@ def exception_handler(failure: Exception, context: Mapping[str, Any]) -> HttpRes
             return error(400, "The request could not be read.")
         case IntegrityError() | ObjectDoesNotExist():
             # Two changes conflicted, and the database allowed one of them.
-            logger.warning("Came second: %s: %s", path, failure)
+            logger.warning("Another request was first: %s: %s", path, failure)
             return error(409, "Something else changed this meanwhile; try again.")
         case DatabaseError() | InterfaceError() if is_unavailable(failure):
             # Writers queue in the database; one that waited too long may try again.
@@ -81,5 +81,5 @@ def exception_handler(failure: Exception, context: Mapping[str, Any]) -> HttpRes
             response["Retry-After"] = str(RETRY_AFTER)
             return response
         case _:
-            logger.error("Uncaught while answering %s", path, exc_info=failure)
+            logger.error("An uncaught error at %s", path, exc_info=failure)
             return error(500, "Internal Server Error")

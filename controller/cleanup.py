@@ -75,7 +75,7 @@ async def note_activity(term: Term) -> None:
         client = await term.ask(proxy)
         routes = await asyncio.to_thread(client.routes)
     except ProxyError as problem:
-        logger.warning("Nothing is known of the use of servers: %s", problem)
+        logger.warning("The proxy's times of use can't be read: %s", problem)
         return
     uses = sorted(read_uses(routes.values()))
     for batch in batches(uses, BATCH):

@@ -108,7 +108,7 @@ class Exposition:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             if not self.troubled:
-                logger.warning("What was measured can't be written: %s", error)
+                logger.warning("The metrics can't be written: %s", error)
             self.troubled = True
         else:
             self.troubled = False

@@ -325,7 +325,7 @@ class ServerReconciler:
                     return await spawner.poll()
             except Exception as problem:
                 log.warning(
-                    "Whether a server runs can't be found out",
+                    "The state of a server can't be found out",
                     server=self.row.context.label,
                     reason=str(problem) or type(problem).__name__,
                 )
@@ -445,7 +445,7 @@ class ServerReconciler:
                     reason=str(problem) or type(problem).__name__,
                 )
                 if tried == tries:
-                    log.error("It is left alone", server=self.row.context.label)
+                    log.error("The server is left alone", server=self.row.context.label)
                     return spawner
             await backoff.sleep()
             now = True

@@ -317,7 +317,7 @@ def controller_families() -> list[Metric]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        logger.warning("What the controller measured can't be read: %s", error)
+        logger.warning("The controller's metrics can't be read: %s", error)
         return []
 
 

@@ -137,7 +137,7 @@ class SharedReader:
             )
         except Exception:
             # All waiters depend on the next read.
-            logger.warning("Servers can't be looked at; trying again", exc_info=True)
+            logger.warning("Rows of servers can't be read; trying again", exc_info=True)
             await asyncio.sleep(PAUSE)
             self.due.set()
             return

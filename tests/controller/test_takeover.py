@@ -308,7 +308,7 @@ def test_server_that_can_not_be_asked_about_is_kept(site: Site):
     away = site.folder / "away"
     away.touch()
     second = site.controller()
-    until(lambda: second.says("Whether a server runs can't be found out"))
+    until(lambda: second.says("The state of a server can't be found out"))
     assert site.row().pending == "check"
 
     away.unlink()

@@ -288,7 +288,7 @@ def test_a_token_of_this_hub_may_stand_in_the_configuration(alan: User) -> None:
 def test_refuses_a_token_of_another_hub(alan: User) -> None:
     foreign, _ = format.generate("hub", [b"another hub's"])
 
-    with pytest.raises(Invalid, match="this hub has not minted it"):
+    with pytest.raises(Invalid, match="this hub has not generated it"):
         import_token(alan, foreign, by=BY)
 
 

@@ -99,8 +99,8 @@ def _find_generated(secret: str) -> APIToken:
     known = [pk for pk, digest in stored if digests.matches(secret, digest)]
     if not known:
         raise Invalid(
-            "This token has the form of those that a hub mints, but this hub has not"
-            " minted it. `openssl rand -hex 32` makes one that can be brought."
+            "This token has the format of this hub's own tokens, but this hub has not"
+            " generated it. `openssl rand -hex 32` makes one that can be imported."
         )
     return APIToken.objects.get(pk=known[0])
 
