@@ -21,12 +21,8 @@ def read_addresses(reader: Reader) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     bind = _url(reader, "JupyterHub.bind_url", "http://:8000")
-    ip = reader.take(["JupyterHub.ip"], line, None)
-    number_ = reader.take(["JupyterHub.port"], port, None)
     base = reader.take(["JupyterHub.base_url"], line, None)
-    host = bind.hostname or "" if ip is None else ip
-    if number_ is None:
-        number_ = _port(bind, "JupyterHub.bind_url")
+    scheme, host, number_ = _of_proxy(reader, bind, base)
     base = (bind.path if base is None else base).strip("/")
     if re.search(r"%2f|%3c|%3e|[<>?#]", base, re.IGNORECASE):
         raise ConfigError(
@@ -36,31 +32,9 @@ def read_addresses(reader: Reader) -> dict[str, Any]:
     # The setting may be escaped or not; the hub stores it escaped.
     base_url = f"/{quote(unquote(base), safe=SAFE_IN_PATHS)}/" if base else "/"
     found["base_url"] = base_url
-    scheme = "https" if reader.first("JupyterHub.ssl_key") else bind.scheme
     found["bind_url"] = f"{scheme}://{_host(host)}:{number_}{base_url}"
 
-    hub_ip = reader.take(["JupyterHub.hub_ip"], line, None)
-    hub_port = reader.take(["JupyterHub.hub_port"], port, None)
-    hub_bind = _url(reader, "JupyterHub.hub_bind_url", "http://127.0.0.1:8081")
-    if hub_ip is None:
-        hub_ip = hub_bind.hostname or ""
-    if hub_port is None:
-        hub_port = hub_bind.port or 8081
-    hub_ip = {"": "0.0.0.0", "*": "0.0.0.0"}.get(hub_ip, hub_ip)  # noqa: S104
-    found |= {"hub_ip": hub_ip, "hub_port": hub_port}
-
-    reached_at = reader.take(["JupyterHub.hub_connect_ip"], line, None)
-    reached_port = reader.take(["JupyterHub.hub_connect_port"], port, None)
-    if not reached_at:
-        # Servers may run in containers and on other machines, where a loopback address
-        # is their own.
-        everywhere = hub_ip in EVERYWHERE
-        reached_at = socket.gethostname() if everywhere else hub_ip
-    found["hub_connect_url"] = f"http://{_host(reached_at)}:{reached_port or hub_port}"
-    if reader.take(["JupyterHub.hub_connect_url"], web_address, None):
-        # Its path is always the hub's, whatever the setting contains.
-        connect = _url(reader, "JupyterHub.hub_connect_url", "")
-        found["hub_connect_url"] = f"{connect.scheme}://{connect.netloc}"
+    found |= _of_hub(reader)
     api_ip = reader.take(["JupyterHub.proxy_api_ip"], line, None)
     api_port = reader.take(["JupyterHub.proxy_api_port"], port, None)
     if api_ip or api_port:
@@ -71,6 +45,86 @@ def read_addresses(reader: Reader) -> dict[str, Any]:
 
 # A hub that listens there is reached at any address of the machine.
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
+PORTS = {"http": 80, "https": 443}
+
+
+def _of_proxy(reader: Reader, bind: Any, base: str | None) -> tuple[str, str, int]:
+    """Return the scheme, host and port at which the proxy listens.
+
+    As in JupyterHub, the proxy speaks HTTPS if it has a certificate, and each of `ip`,
+    `port` and `base_url` that differs from its default replaces host and port of
+    `bind_url`, by the defaults of what is not set.
+    """
+    scheme = "https" if reader.first("JupyterHub.ssl_cert") else "http"
+    ip = reader.take(["JupyterHub.ip"], line, None)
+    number = reader.take(["JupyterHub.port"], port, None)
+    named = (bind.hostname or "", bind.port or PORTS[scheme])
+    parts = {
+        "ip": bool(ip),
+        "port": number not in {None, 8000},
+        "base_url": bool(base and base.strip("/")),
+    }
+    listens = (ip or "", number or 8000) if any(parts.values()) else named
+    if reader.first("JupyterHub.bind_url") is None:
+        return scheme, *listens
+    if listens != named:
+        given = " and ".join(name for name, is_given in parts.items() if is_given)
+        reader.contradictions.append(
+            "c.JupyterHub.bind_url: its host and port have no effect beside "
+            f"{given}, as in JupyterHub; the proxy listens at "
+            f"{scheme}://{_host(listens[0])}:{listens[1]}, so set only one of both"
+        )
+    elif bind.scheme != scheme:
+        reader.contradictions.append(
+            f"c.JupyterHub.bind_url: the proxy speaks {scheme}, as in JupyterHub, "
+            "because ssl_cert alone decides; set that, or name the public address in "
+            "public_url"
+        )
+    return scheme, *listens
+
+
+def _of_hub(reader: Reader) -> dict[str, Any]:
+    """Return where the hub listens, and where servers and the proxy reach it.
+
+    As in JupyterHub, `hub_bind_url` replaces `hub_ip` and `hub_port`. Without it, the
+    hub listens where it is to be reached, unless it listens everywhere.
+    """
+    hub_ip = reader.take(["JupyterHub.hub_ip"], line, None)
+    hub_port = reader.take(["JupyterHub.hub_port"], port, None)
+    is_bound = bool(reader.first("JupyterHub.hub_bind_url"))
+    if is_bound:
+        bind = _url(reader, "JupyterHub.hub_bind_url", "")
+        listens = (bind.hostname or "", bind.port or PORTS["http"])
+        others = {"hub_ip": (hub_ip, listens[0]), "hub_port": (hub_port, listens[1])}
+        for name, (given, used) in others.items():
+            if given is not None and given != used:
+                reader.contradictions.append(
+                    f"c.JupyterHub.{name}: has no effect beside hub_bind_url, as in "
+                    "JupyterHub; set only one of both"
+                )
+    else:
+        listens = ("127.0.0.1" if hub_ip is None else hub_ip, hub_port or 8081)
+    hub_ip, hub_port = listens
+    hub_ip = {"": "0.0.0.0", "*": "0.0.0.0"}.get(hub_ip, hub_ip)  # noqa: S104
+
+    reached_at = reader.take(["JupyterHub.hub_connect_ip"], line, None)
+    reached_port = reader.take(["JupyterHub.hub_connect_port"], port, None)
+    if not reached_at:
+        # Servers may run in containers and on other machines, where a loopback address
+        # is their own.
+        reached_at = socket.gethostname() if hub_ip in EVERYWHERE else hub_ip
+    if reached_port and not is_bound:
+        hub_port = reached_port
+    reached_port = reached_port or hub_port
+    address = f"http://{_host(reached_at)}:{reached_port}"
+    if reader.take(["JupyterHub.hub_connect_url"], web_address, None):
+        # Its path is always the hub's, whatever the setting contains.
+        connect = _url(reader, "JupyterHub.hub_connect_url", "")
+        address = f"{connect.scheme}://{connect.netloc}"
+        reached_at, reached_port = connect.hostname or "", _port(connect)
+    if not is_bound and hub_ip not in EVERYWHERE and address.startswith("http:"):
+        hub_ip, hub_port = reached_at, reached_port
+    return {"hub_ip": hub_ip, "hub_port": hub_port, "hub_connect_url": address}
 
 
 def _url(reader: Reader, place: str, default: str) -> Any:
@@ -87,10 +141,8 @@ def _url(reader: Reader, place: str, default: str) -> Any:
     return url
 
 
-def _port(url: Any, place: str) -> int:
-    if url.port is not None:
-        return int(url.port)
-    return {"http": 80, "https": 443}[url.scheme]
+def _port(url: Any) -> int:
+    return int(url.port or PORTS[url.scheme])
 
 
 def _host(host: str) -> str:

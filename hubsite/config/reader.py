@@ -28,6 +28,8 @@ class Reader:
     def __init__(self, file: Config) -> None:
         self.file = file
         self.taken: set[str] = set()
+        # Remarks on settings of which one makes another one ineffective.
+        self.contradictions: list[str] = []
         self.way_in = authenticators.find(
             self.first("JupyterHub.authenticator_class", None), file
         )
@@ -115,6 +117,7 @@ class Reader:
                 else ()
             ),
             *remarks.of_groups(hub.load_groups),
+            *self.contradictions,
             *remarks.of_scopes(hub.custom_scopes, hub.load_roles),
             *remarks.of_pages(
                 hub.template_vars, hub.template_paths, hub.jinja_environment_options

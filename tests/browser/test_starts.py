@@ -29,7 +29,7 @@ BASE = "/campus/"
 
 CONFIG = """
 import os
-c.JupyterHub.base_url = "{base}"
+c.JupyterHub.bind_url += "{base}"
 c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = "{password}"
 c.JupyterHub.redirect_to_server = False

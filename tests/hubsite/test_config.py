@@ -69,7 +69,6 @@ def test_file_is_python_that_traitlets_reads(load: Load, tmp_path: Path) -> None
         ("c.JupyterHub.base_url = '/a b/'", "base_url", "/a%20b/"),
         ("c.JupyterHub.port = 9", "bind_url", "http://:9/"),
         ("c.JupyterHub.ip = '::1'", "bind_url", "http://[::1]:8000/"),
-        ("c.JupyterHub.bind_url = 'https://hub'", "bind_url", "https://hub:443/"),
         ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_port", 9),
         ("c.JupyterHub.hub_bind_url = 'http://127.0.0.2:9'", "hub_ip", "127.0.0.2"),
         ("c.JupyterHub.hub_ip = ''", "hub_ip", "0.0.0.0"),
