@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.spawners.classes import BUILT_IN
+from hubsite.config import spawner_sections
 from hubsite.config.hub_config import HubConfig
 
 # Functions of spawners, which JupyterHub's Spawner classes call themselves.
@@ -36,6 +37,7 @@ def hosted(hub: HubConfig) -> dict[str, str]:
         "JupyterHub.spawner_class": spawner(hub.spawner_class),
         "JupyterHub.proxy_class": proxy(hub),
         **dict(_hooks(sections)),
+        **dict(spawner_sections.unread(hub)),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import shutil
@@ -71,6 +72,8 @@ def check_config(argv: Sequence[str]) -> int:
 
 def look() -> list[Finding]:
     """Prepare a start beside the site and return the findings about it."""
+    # What libraries note while they are imported is not part of the findings.
+    logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory(prefix="hub-check-") as folder:
         os.environ["HUB_DATA_DIR"] = folder
         # An empty database there, so that the site's is not migrated.
@@ -98,11 +101,12 @@ def _prepared() -> Any:
         raise ConfigError(f"c.JupyterHub.custom_scopes: {refusal.for_people}") from None
     from django.conf import settings
 
+    from hubsite.config import spawner_sections
     from hubsite.config.hosted import hosted
     from hubsite.process.prepare import prepare
 
     hub = settings.HUB
-    remarks = prepare()["remarks"]
+    remarks = [*prepare()["remarks"], *spawner_sections.remarks(hub)]
     if hub.is_hosted:
         remarks = [*remarks, *remarks_of_class(hub.hosted_class)]
     return findings(hub.raw if settings.SITE.config else {}, remarks, hosted(hub))
@@ -136,7 +140,8 @@ def remarks_of_class(name: str) -> list[str]:
         elif "No allow config found" in line:
             found.append(
                 "c.Authenticator.allow_all: not set, nor any other setting that lets "
-                "people in; nobody can sign in"
+                "people in, so nobody can sign in unless the class has rules of its "
+                "own; set allow_all, or list people in allowed_users"
             )
     return list(dict.fromkeys(found))
 

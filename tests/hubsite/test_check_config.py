@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from hubsite.config import spawner_sections
 from hubsite.config.file import ConfigError
 from hubsite.config.findings import State, findings, of_remark, split, worst
 from hubsite.config.hosted import hosted
@@ -145,6 +146,68 @@ def test_every_setting_of_a_file_has_a_row(written: Any) -> None:
     assert rows["c.JupyterHub.extra_handlers"].to_do.startswith("run a service")
     assert rows["c.Spawner.pre_spawn_hook"].happens.startswith("hosted")
     assert rows["c.NotebookApp"].state is State.REMARK
+
+
+def happens(path: Path, setting: str) -> str:
+    return str(found_in(path)[f"c.{setting}"].happens)
+
+
+def test_sections_of_other_spawners_are_not_read(written: Any) -> None:
+    path = written(
+        "c.DockerSpawner.image = 'x'\nc.Spawner.mem_limit = '1G'\n"
+        "c.LocalProcessSpawner.shell_cmd = ['sh']\nc.KubeSpawner.namespace = 'x'\n"
+        "c.DockerSpawner.pre_spawn_hook = lambda spawner: None\n"
+        "c.PodReflector.list_method_name = 'x'\n"
+    )
+
+    for setting in ("Spawner.mem_limit", "LocalProcessSpawner.shell_cmd"):
+        assert happens(path, setting) == "the spawner reads it"
+    for setting in (
+        *("DockerSpawner.image", "DockerSpawner.pre_spawn_hook"),
+        *("KubeSpawner.namespace", "PodReflector.list_method_name"),
+    ):
+        assert happens(path, setting).startswith("not read")
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("class OwnSpawner(Base): pass\nOwn = OwnSpawner\n", "OwnSpawner.mem_limit"),
+        ("class WrapSpawner(Base): pass\nOwn = WrapSpawner\n", "DockerSpawner.image"),
+        ("class KubeSpawner(Base): pass\nOwn = KubeSpawner\n", "PodReflector.x"),
+    ],
+)
+def test_sections_of_the_class_its_parents_and_its_helpers_are_read(
+    written: Any, text: str, setting: str
+) -> None:
+    path = written(
+        "from jupyterhub.spawner import SimpleLocalProcessSpawner as Base\n"
+        f"{text}c.JupyterHub.spawner_class = Own\nc.{setting} = 'x'\n"
+    )
+
+    assert happens(path, setting) == "the spawner reads it"
+
+
+def test_a_setting_that_the_spawner_lacks_is_named(written: Any) -> None:
+    path = written(
+        "c.Spawner.mem_limt = '1G'\nc.SimpleLocalProcessSpawner.ip = ''\n"
+        "c.Spawner.home_dir_template = '/h'\nc.DockerSpawner.imge = 'x'\n"
+    )
+
+    (remark,) = spawner_sections.remarks(load_config(path))
+
+    assert remark == (
+        "c.Spawner.mem_limt: has no effect; SimpleLocalProcessSpawner has no such "
+        "setting"
+    )
+
+
+def test_a_spawner_that_can_not_be_imported_is_named(written: Any) -> None:
+    path = written("c.JupyterHub.spawner_class = 'jupyterhub.spawner.Spwner'")
+
+    (remark,) = spawner_sections.remarks(load_config(path))
+
+    assert remark.startswith("c.JupyterHub.spawner_class: no server can start")
 
 
 def test_no_remark_of_a_start_is_missing(written: Any) -> None:
