@@ -123,17 +123,56 @@ async def load_roles(term: Term, facts: Description) -> None:
 
 async def add_users(term: Term, facts: Description) -> None:
     """Have the class prepare all accounts, in their order."""
+    preparation = term.preparation
     last, number, failures = 0, 0, 0
     while batch := await term.ask(account_hooks.next_batch, last):
-        users: list[dict[str, Any]] = [user for _, user in batch]
-        failed = await asyncio.to_thread(
-            client.call, "add_users", {"users": users}, patience=account_hooks.PATIENCE
-        )
-        last, number = batch[-1][0], number + len(batch)
+        async with preparation.lock:
+            # The class must not prepare an account twice at the same time.
+            users = [user for key, user in batch if key not in preparation.early]
+            failed = await call_add_users(users) if users else {}
+            last, number = batch[-1][0], number + len(batch)
+            preparation.reached = max(preparation.reached, last)
         for name, problem in failed.items():
             failures += 1
             if failures <= account_hooks.MOST_LOGGED:
                 log.warning("add_user failed", user=name, problem=problem)
         if failed and facts.delete_invalid_users:
             await term.ask(account_hooks.delete_invalid, [*failed], by=BY)
+    preparation.is_done = True
+    preparation.early.clear()
     log.info("add_user was called for all users", number=number, failed=failures)
+
+
+async def call_add_users(users: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what went wrong, by the names of users."""
+    failed: dict[str, str] = await asyncio.to_thread(
+        client.call, "add_users", {"users": users}, patience=account_hooks.PATIENCE
+    )
+    return failed
+
+
+async def prepare_owner(term: Term, context: SpawnContext) -> None:
+    """Have the class prepare the owner of a server that starts before their turn.
+
+    JupyterHub calls `add_user` for everybody before the first request, so a spawner may
+    rely on what the class prepares, an account of the system for example. A failure
+    prevents no start, as in JupyterHub.
+    """
+    preparation = term.preparation
+    if not settings.HUB.is_hosted or preparation.has(context.user_id):
+        return
+    try:
+        facts = await asyncio.to_thread(description)
+        if "add_user" not in facts.overrides:
+            return
+        async with preparation.lock:
+            if preparation.has(context.user_id):
+                return
+            user = {"name": context.user_name, "admin": context.admin}
+            failed = await call_add_users([user])
+            preparation.early.add(context.user_id)
+    except (Unavailable, client.ClassFailed):
+        # The client has logged it.
+        return
+    for name, problem in failed.items():
+        log.warning("add_user failed", user=name, problem=problem)

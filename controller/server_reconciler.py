@@ -21,7 +21,7 @@ import structlog
 
 from accounts.models import User
 from controller import recovery
-from controller.authenticator import refresh_owner
+from controller.authenticator import prepare_owner, refresh_owner
 from controller.leadership import Lost
 from controller.progress import Progress
 from controller.proxy import routes
@@ -186,6 +186,7 @@ class ServerReconciler:
                 await asyncio.sleep(FORGET_LOOK)
             attempt = secrets.token_hex(8)
             context = await refresh_owner(self.term, row.context)
+            await prepare_owner(self.term, context)
             row = replace(
                 row,
                 context=replace(context, attempt=attempt, announced_port=None, url=""),

@@ -58,6 +58,20 @@ class AuthStates:
         await self.term.write(auth_state.save, user_id, value)
 
 
+class Preparation:
+    """Tells whose accounts the authenticator class has prepared since the start."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        # The calls for all go by the ids of users; `early` are those before their turn.
+        self.reached = 0
+        self.early: set[int] = set()
+        self.is_done = False
+
+    def has(self, user_id: int) -> bool:
+        return self.is_done or user_id <= self.reached or user_id in self.early
+
+
 class Term:
     """The database, the spawners and the reports of one term of leadership.
 
@@ -77,6 +91,7 @@ class Term:
         self.facts = facts
         self.records = Records(epoch)
         self.keeper = AuthStates(self)
+        self.preparation = Preparation()
         self.reconcilers: dict[int, Reconciler] = {}
         self.adopting = asyncio.Semaphore(ADOPTIONS)
         self.failures_in_a_row = 0

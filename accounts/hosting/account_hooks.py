@@ -32,6 +32,8 @@ logger = structlog.get_logger(__name__)
 
 # Accounts of one call, and seconds for it.
 BATCH: Final = 200
+# Accounts of one call at a start; a server may wait for the call that is under way.
+STEP: Final = 20
 PATIENCE: Final = 300.0
 # Errors of a start that are logged one by one.
 MOST_LOGGED: Final = 20
@@ -64,7 +66,7 @@ def next_batch(after: int) -> list[tuple[int, dict[str, Any]]]:
     )
     return [
         (user.pk, {"name": user.name, "admin": user.admin})
-        for user in rows.order_by("pk").only("name", "admin")[:BATCH]
+        for user in rows.order_by("pk").only("name", "admin")[:STEP]
     ]
 
 

@@ -22,7 +22,7 @@ from controller.records import Records
 from controller.spawners.failures import SpawnFailed
 from controller.spawners.hosted_spawner import Host
 from controller.spawners.spawn_context import SpawnContext
-from controller.term import AuthStates
+from controller.term import AuthStates, Preparation
 from servers.models import Server
 from tests.conftest import API, BearerClient
 from tests.controller.spawners import configuration, environment
@@ -74,6 +74,7 @@ class Term:
 
     def __init__(self) -> None:
         self.records = Records(0)
+        self.preparation = Preparation()
 
     async def ask(self, do: Callable[..., Any], *args: Any, **more: Any) -> Any:
         return await asyncio.to_thread(do, *args, **more)
@@ -128,6 +129,28 @@ def test_add_user_is_called_for_everybody_at_a_start(
 
     assert calls() == [["add_user", "ada"], ["add_user", "bad"], ["add_user", "alan"]]
     assert User.objects.count() == 4
+
+
+def test_an_owner_is_prepared_before_a_start_that_comes_before_their_turn(
+    runs: Callable[..., None], calls: Any
+) -> None:
+    contexts = [
+        SpawnContext.of(make_server(make_user(name))) for name in ("ada", "alan", "bad")
+    ]
+    runs("")
+    term: Any = Term()
+
+    for context in (contexts[1], contexts[1], contexts[2]):
+        do(authenticator.prepare_owner(term, context))
+    assert calls() == [["add_user", "alan"], ["add_user", "bad"]]
+
+    do(authenticator.start(term, description()))
+    for context in contexts:
+        do(authenticator.prepare_owner(term, context))
+    late = SpawnContext.of(make_server(make_user("late")))
+    do(authenticator.prepare_owner(term, late))
+
+    assert calls()[2:] == [["add_user", "ada"]]
 
 
 def test_users_whom_the_class_refuses_are_deleted_if_that_is_configured(
