@@ -71,6 +71,7 @@ ACTIONS: Final = {
     "server.stop": "stopped",
     "server.open": "opened",
     "client.end": "ended",
+    "client.renew": "gave a new secret to",
     "device.approve": "approved a device for",
     "device.deny": "denied a device for",
     "proxy.announce": "registered",

@@ -26,12 +26,13 @@ from oauth.clients import server_client_id
 from oauth.grants import spell_out_roles
 from oauth.models import REDIRECT_URI_LENGTH, OAuthClient, OAuthCode
 from scopes.grammar import check_scopes
-from scopes.refusals import Invalid, NotFound
+from scopes.refusals import Conflict, Invalid, NotFound
 from services.models import Service
 from tokens import keys
 from tokens.actions.importing import import_token
 from tokens.actions.issuing import issue_token
 from tokens.actions.revocation import revoke_tokens
+from tokens.actions.values import MAX_NOTE_LENGTH
 from tokens.models import APIToken, CreatedVia
 from tokens.verification import proves
 from web.hosts import service_origin, service_path
@@ -225,7 +226,8 @@ def _store(client: OAuthClient, fields: dict[str, Any], token: APIToken | None) 
     identifier = fields["identifier"]
     if client.pk is None and OAuthClient.objects.filter(identifier=identifier).exists():
         raise Invalid(f"oauth_client_id {identifier} belongs to another service")
-    if token is not None:
+    # A secret of the configuration that has ended does not replace one that works.
+    if token is not None and not (token.is_ended and has_secret(client)):
         fields = fields | {"secret_id": token.pk}
     changed = [key for key, value in fields.items() if getattr(client, key) != value]
     for key in changed:
@@ -234,6 +236,38 @@ def _store(client: OAuthClient, fields: dict[str, Any], token: APIToken | None) 
         client.save()
     elif changed:
         client.save(update_fields=changed)
+
+
+def has_secret(client: OAuthClient) -> bool:
+    """Tell whether a client has a secret that has not ended; it may be disabled."""
+    return client.secret is not None and not client.secret.is_ended
+
+
+@transaction.atomic
+@sensitive_variables("secret")
+def renew_secret(client: OAuthClient, *, by: Actor) -> tuple[APIToken, str]:
+    """Issue a token for the service of a client without a secret; return both.
+
+    The secret of the token is that of the client, as with every service. A server gets
+    a secret at its next start.
+    """
+    if client.service is None:
+        raise Conflict("A server gets a new secret when it is started again.")
+    if has_secret(client):
+        raise Conflict(f"The client has a secret: rotate token {client.secret}.")
+    # The token has a foreign key to the service.
+    keep(Service, client.service.pk)
+    token, secret = issue_token(
+        client.service,
+        by=by,
+        note=f"Secret of {client.identifier}"[:MAX_NOTE_LENGTH],
+        via=CreatedVia.ADMIN,
+    )
+    unchanged = OAuthClient.objects.filter(pk=client.pk, secret=client.secret)
+    if not unchanged.update(secret=token):
+        raise Conflict("The client got a secret in the meantime.")
+    record(by, "client.renew", "client", client.identifier, on=str(token))
+    return token, secret
 
 
 @sensitive_variables("presented")

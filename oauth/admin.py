@@ -1,21 +1,27 @@
-"""OAuth clients in the admin: list and delete."""
+"""OAuth clients in the admin: list, delete, and a secret for one without."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_variables
 
+from accounts.rights import members_among
 from audit.models import Actor
 from database.search import contains
 from oauth import actions
 from oauth.models import OAuthClient
 from scopes.grammar import describe
+from scopes.refusals import Refusal
 from services.models import Service
 from tokens.models import APIToken
 from web.admin_base import (
@@ -42,7 +48,9 @@ class KindFilter(CaseFilter):
 
 @admin.register(OAuthClient)
 class OAuthClientAdmin(ScopedAdmin):
-    """Services and servers create their clients; people can only delete clients."""
+    """Services and servers create their clients; people can delete clients, and give
+    the client of a service a new secret if it has none.
+    """
 
     kind = "client"
     searched = ("identifier", "server")
@@ -58,6 +66,8 @@ class OAuthClientAdmin(ScopedAdmin):
         *("identifier", "stands_for", "description", "redirect_uri", "may_ask"),
         *("unasked", "secret_is", "can_sign_in", "held", "since"),
     )
+
+    change_form_template = "admin/oauth/oauthclient/change_form.html"
 
     def get_queryset(self, request: Any) -> QuerySet[OAuthClient]:
         active = APIToken.objects.active(timezone.now()).order_by()
@@ -98,6 +108,60 @@ class OAuthClientAdmin(ScopedAdmin):
             "of the hub, a server at its own next start.",
             act=act,
         )
+
+    # A new secret
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.secret_view)
+        return [
+            path("<int:pk>/secret/", view, name="oauth_oauthclient_secret"),
+            *super().get_urls(),
+        ]
+
+    def may_renew(self, request: Any, client: OAuthClient) -> bool:
+        """Tell whether this person may issue the token whose secret is the client's."""
+        service = client.service
+        if service is None or actions.has_secret(client):
+            return False
+        access = request.user.access
+        reached = access.limit("tokens", queryset=Service.objects.all())
+        return reached.filter(pk=service.pk).exists() and access.may_hand_out(
+            lambda: service.access.scopes, "tokens", members_among
+        )
+
+    def render_change_form(
+        self, request: Any, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        client: OAuthClient | None = context.get("original")
+        context["may_renew"] = client is not None and self.may_renew(request, client)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @sensitive_variables("secret")
+    def secret_view(self, request: Any, pk: int) -> HttpResponse:
+        """Ask first; then show the new secret in this response only."""
+        client = self.get_queryset(request).filter(pk=pk).first()
+        if client is None or not self.may_renew(request, client):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"New secret for {client}",
+            "client": client,
+        }
+        if request.method == "POST":
+            try:
+                token, secret = actions.renew_secret(
+                    client, by=Actor.of_request(request)
+                )
+            except Refusal as refusal:
+                context["refusal"] = refusal.for_people
+            else:
+                context |= {"token": token, "secret": secret}
+        response = TemplateResponse(
+            request, "admin/oauth/oauthclient/secret.html", context
+        )
+        response["Cache-Control"] = "no-store"
+        return response
 
     @admin.display(description="Service or server")
     def stands_for(self, client: OAuthClient) -> str:

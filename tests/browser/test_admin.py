@@ -99,6 +99,18 @@ def test_pages_about_tokens(window, administrator, rows):
     view.survey()
 
 
+def test_a_new_secret_of_a_client(window, administrator, rows):
+    view = window(administrator)
+    page = view.open(
+        address("oauth_oauthclient", "change", rows["oauth_oauthclient"].pk)
+    )
+    page.get_by_role("button", name="New secret").click()
+    view.survey()
+    page.get_by_role("button", name="Issue the secret").click()
+    assert len(page.get_by_label("Secret").input_value()) > 60
+    view.survey()
+
+
 @pytest.mark.parametrize(
     "model",
     [
