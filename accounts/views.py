@@ -119,6 +119,9 @@ class LoginView(AllauthLoginView):
             login_service=page.get("login_service", ""),
             service_url=page.get("authenticator_login_url", ""),
         )
+        if own := local_path(self.request, page.get("authenticator_login_url", "")):
+            # The class may take the form at an address of its own.
+            context["action"] = own
         if page.get("custom_html"):
             # The class's HTML may have scripts, and forms for other sites.
             exempt = csp_exempt()(lambda request: self.render_to_response(context))
@@ -255,6 +258,13 @@ class LogoutView(View):
             facts = description()
             if facts.has_path("/logout"):
                 return exchange(request)
+            # The prefix as the class knows it.
+            prefix, elsewhere = f"{settings.HUB.base_url}hub/", facts.logout_url
+            if elsewhere not in ("", f"{prefix}logout"):
+                path = f"/{elsewhere.removeprefix(prefix)}"
+                if elsewhere.startswith(prefix) and facts.has_path(path):
+                    return exchange(request, method="GET", uri=elsewhere)
+                return Exchanged(status=302, headers=[("Location", elsewhere)])
             if facts.auto_login:
                 return Exchanged(status=200, page={"template": "logout"})
             return None

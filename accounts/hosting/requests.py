@@ -79,8 +79,9 @@ def exchange(
     *,
     users: list[User] | None = None,
     method: str = "",
+    uri: str = "",
 ) -> Exchanged:
-    """Have the class's handlers answer a request as it is, or by another method.
+    """Have the class's handlers answer a request as it is, or with other facts.
 
     `users` are accounts that the class may look up, besides that of the session. What
     the class saves about users is stored, unless it signs somebody in: then it is in
@@ -98,6 +99,7 @@ def exchange(
     asked = {
         **request_facts(request),
         "method": method or request.method,
+        **({"uri": uri} if uri else {}),
         "headers": headers_for(request),
         "body": b64encode(b"" if method else body_of(request)).decode(),
         "current_user": user.name if isinstance(user, User) else "",

@@ -116,6 +116,8 @@ def respond(
     request: HttpRequest, found: Exchanged, show: Page, target_of: Target
 ) -> HttpResponse:
     """Return the response to what the class has answered."""
+    if found.is_signed_out and found.answer is None and request.user.is_authenticated:
+        get_adapter(request).logout(request)
     if found.answer is not None:
         response = sign_in(request, found, target_of)
     elif found.page is None:
@@ -195,7 +197,14 @@ def sign_in(request: HttpRequest, found: Exchanged, target_of: Target) -> HttpRe
     if user is None:
         note_refusal(request, OUT, answer["name"])
         return refuse(request, not_listed(answer["name"]))
-    return begin_session(request, user, target_of(user, found.location))
+    response = begin_session(request, user, target_of(user, found.location))
+    is_in = request.user.is_authenticated and request.user.pk == user.pk
+    if found.location or found.page is not None or not is_in:
+        return response
+    # A handler that answers programs leads nowhere, and its own response counts.
+    own = found.response(request)
+    own.cookies.update(response.cookies)
+    return own
 
 
 def begin_session(request: HttpRequest, user: User, target: str) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urlencode
 
@@ -374,3 +375,114 @@ def test_errors_of_a_classs_page_are_no_refusals_of_a_person_with_a_session(
     assert not Event.objects.filter(action="session.refuse").exists()
     assert browser.get("/hub/login?error=access_denied").status_code == 400
     assert Event.objects.filter(action="session.refuse").count() == 1
+
+
+PROGRAMS = """
+import json
+
+class Json(BaseHandler):
+    async def post(self):
+        sent = json.loads(self.request.body)
+        user = await self.login_user(sent)
+        self.set_status(201)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"name": user.name}))
+
+    def check_xsrf_cookie(self):
+        pass
+
+class Form(BaseHandler):
+    async def post(self):
+        form = {key: self.get_argument(key) for key in ("username", "password")}
+        await self.login_user(form)
+        self.redirect(self.get_argument("next", "/hub/token"))
+
+class Programs(Authenticator):
+    def get_handlers(self, app):
+        return [("/json", Json), ("/enter", Form)]
+
+    def login_url(self, base_url):
+        return base_url + "enter"
+
+    async def authenticate(self, handler, data):
+        return data["username"]
+
+c.JupyterHub.authenticator_class = Programs
+"""
+
+
+def test_a_handler_that_answers_a_program_signs_in_with_its_own_response(
+    host, browser, another_browser, own_paths
+):
+    host(HEADER + PROGRAMS)
+    with_second_factor("ada")
+
+    def post(browser: Any, name: str) -> Any:
+        sent = json.dumps({"username": name})
+        return browser.post("/hub/json", sent, content_type="application/json")
+
+    found = post(browser, "grace")
+    assert (found.status_code, found.json()) == (201, {"name": "grace"})
+    assert signed_in(browser) == "grace"
+    # A second factor is asked for first.
+    assert "/2fa/authenticate" in post(another_browser, "ada")["Location"]
+    assert signed_in(another_browser) == ""
+
+
+def test_the_form_is_sent_to_the_classs_own_address(host, browser, own_paths):
+    host(HEADER + PROGRAMS)
+
+    page = browser.get("/hub/login?next=%2Fhub%2Fhome").content.decode()
+
+    assert 'action="/hub/enter?next=%2Fhub%2Fhome"' in page
+    fields = {"username": "grace", "password": "x"}
+    reply = browser.post(
+        "/hub/enter?next=%2Fhub%2Fhome",
+        {**fields, "_xsrf": browser.cookies["_xsrf"].value},
+    )
+    assert reply["Location"] == "/hub/home"
+    assert signed_in(browser) == "grace"
+
+
+LEAVING = """
+class Leaves(LogoutHandler):
+    async def handle_logout(self):
+        assert self.current_user is None or self.current_user.name == "grace"
+        self.set_cookie("left", getattr(self.current_user, "name", "nobody"))
+
+    async def render_logout_page(self):
+        self.redirect("/hub/login?left=1")
+
+class Leaving(Header):
+    def get_handlers(self, app):
+        return [*super().get_handlers(app), ("/leave", Leaves)]
+
+    def logout_url(self, base_url):
+        return WHERE
+
+c.JupyterHub.authenticator_class = Leaving
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "address", "leads_to", "left"),
+    [
+        ("/hub/leave", "/hub/logout", "/hub/login?left=1", "grace"),
+        ("/hub/leave", "/hub/leave", "/hub/login?left=1", "grace"),
+        ("https://sso.example/out", "/hub/logout", "https://sso.example/out", ""),
+        ("/hub/logout", "/hub/logout", "/hub/login", ""),
+    ],
+)
+def test_signing_out_goes_through_the_address_of_the_class(
+    host, browser, own_paths, where, address, leads_to, left
+):
+    host(HEADER + LEAVING.replace("WHERE", repr(where)))
+    make_user("grace")
+    browser.force_login(User.objects.get())
+    assert signed_in(browser) == "grace"
+
+    reply = browser.get(address)
+
+    assert reply["Location"] == leads_to
+    assert signed_in(browser) == ""
+    assert getattr(browser.cookies.get("left"), "value", "") == left
