@@ -193,15 +193,11 @@ READS_ADMIN = {
     "accounts/admin/invitations.py": "leaves administrators to administrators",
     "accounts/admin/users.py": "shows it",
     "accounts/backends.py": "makes it agree with the configuration",
-    "accounts/models.py": "declares it",
-    "api/users.py": "tells the action who asks",
-    "api/base.py": "tells the action who asks",
-    "api/jsontext.py": "shows it",
+    "api/users.py": "passes it to the action",
     "hubsite/process/prepare.py": "looks for the first administrator",
     "hubsite/config/reconcile.py": "makes it agree with the configuration",
     "services/actions.py": "gives the role with it",
     "services/admin.py": "shows it",
-    "services/models.py": "declares it",
 }
 
 
