@@ -31,7 +31,7 @@ from tokens.lists import TokenFilterForm
 from tokens.models import APIToken, APITokenQuerySet
 
 # Most ended tokens, shown below the others.
-ENDED_SHOWN = 50
+ENDED_SHOWN = 200
 # Most tokens that one form selects.
 MOST_SELECTED = 500
 

@@ -457,3 +457,14 @@ def test_odd_numbers_select_no_token(as_: SignIn, alan: User, number: str) -> No
     form = {"token": [number], "action": "disable"}
 
     assert as_(alan).post("/hub/token/selected", form).status_code == 302
+
+
+def test_an_ended_token_is_reached_from_the_list(as_: SignIn, alan: User) -> None:
+    """The page of a revoked token shows from where and for what it was used."""
+    token, _ = make_token(alan, note="leaked")
+    APIToken.objects.filter(pk=token.pk).update(revoked_at=timezone.now())
+
+    listed = text_of(as_(alan).get("/hub/token"))
+
+    ended = listed.partition("Inactive tokens")[2]
+    assert f'href="/hub/token/{token}">leaked</a>' in ended
