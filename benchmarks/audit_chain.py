@@ -119,9 +119,9 @@ def expect(status: int, expected: int) -> None:
 
 
 def measure_calls() -> None:
-    user = User.objects.filter(name="bench").first()
-    if user is None:
-        user = create_user("bench", admin=True, by=BY)
+    if not User.objects.filter(name="bench").exists():
+        create_user("bench", admin=True, by=BY)
+    user = User.objects.get(name="bench")
     for name in ("user", "admin"):
         scopes = list(DEFAULT_ROLES[name]["scopes"])
         Role.objects.get_or_create(name=name, defaults={"scopes": scopes})
