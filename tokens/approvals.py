@@ -27,11 +27,12 @@ from audit.actions import record
 from audit.models import Actor
 from database.locks import keep
 from scopes.access import Access
-from scopes.definitions import INHERIT
+from scopes.definitions import INHERIT, NO_SCOPE
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tokens import policy
 from tokens.actions.changes import change_scopes, extend_token
 from tokens.actions.issuing import issue_token
+from tokens.actions.recorded_changes import locked_token
 from tokens.actions.values import check_expires_in, check_note, check_token_scopes
 from tokens.models import APIToken, CreatedVia, TokenRequest
 
@@ -107,6 +108,7 @@ def ask(
         note=note,
         reason=reason,
         scopes=wanted,
+        scopes_before=None if token is None or wanted is None else token.scopes,
         expires_in=expires_in,
         created_via=via,
         created_by=by.label,
@@ -151,7 +153,9 @@ def decide(
     if is_approved and request.token is not None:
         # Before the row of the request is locked, see database/locks.py.
         if request.scopes is not None:
-            change_scopes(request.token, request.scopes, by=by, is_approved=True)
+            with locked_token(request.token) as token:
+                scopes = scopes_after(request, token)
+                change_scopes(token, scopes, by=by, is_approved=True)
         else:
             extend_token(
                 request.token, request.expires_in, by=by, now=now, is_approved=True
@@ -165,6 +169,22 @@ def decide(
     )
     _record(request, by, "approve" if is_approved else "refuse", note=note)
     _mail("decided", request, [user.email] if user.is_active and user.email else [])
+
+
+def scopes_after(request: TokenRequest, token: APIToken) -> list[str]:
+    """Return the scopes of a token with the changes that a request asks for.
+
+    The token may have changed since, by another approval or by its owner. So the
+    request counts as the difference to the scopes that the token had then.
+    """
+    asked, before = request.scopes or [], request.scopes_before
+    if before is None:
+        return list(asked)
+    removed, added = set(before) - set(asked), set(asked) - set(before)
+    if added:
+        removed.add(NO_SCOPE)
+    kept = [scope for scope in token.scopes if scope not in removed]
+    return list(dict.fromkeys([*kept, *(each for each in asked if each in added)]))
 
 
 def _check_rights(request: TokenRequest, by: Actor, access: Access | None) -> None:

@@ -16,6 +16,7 @@ from audit.models import Actor, Event
 from scopes.refusals import Conflict, Forbidden, Invalid, NotFound
 from tests.factories import BY, make_token, make_user
 from tokens import approvals
+from tokens.actions.changes import change_scopes
 from tokens.actions.revocation import revoke_token
 from tokens.models import APIToken, TokenPolicy, TokenRequest
 from tokens.policy import AgainstPolicy
@@ -322,3 +323,45 @@ def test_no_approval_is_asked_for_where_it_would_not_help(
     assert 'value="ask"' not in text(reply)
     with pytest.raises(AgainstPolicy, match="A note is required"):
         approvals.ask(alan, by=BY, reason="CI", token=token, expires_in=60 * DAY)
+
+
+@pytest.mark.parametrize("meanwhile", [["servers!user"], ["read:users!user"], []])
+def test_an_approval_adds_what_was_asked_for_and_brings_nothing_back(
+    alan: User, meanwhile: list[str]
+) -> None:
+    token, _ = make_token(
+        alan, scopes=["servers!user", "read:users!user"], expires_in=DAY
+    )
+    request = approvals.ask(
+        alan,
+        by=BY,
+        reason="A course",
+        scopes=["servers!user", "read:users!user", "tokens!user"],
+        token=token,
+    )
+    change_scopes(token, meanwhile, by=BY)
+
+    approvals.decide(request, is_approved=True, by=BY)
+
+    token.refresh_from_db()
+    assert token.scopes == [*meanwhile, "tokens!user"]
+
+
+def test_two_approvals_for_one_token_both_count(alan: User) -> None:
+    token, _ = make_token(alan, scopes=["servers!user"], expires_in=DAY)
+    one, two = (
+        approvals.ask(
+            alan,
+            by=BY,
+            reason="A course",
+            scopes=["servers!user", scope],
+            token=token,
+        )
+        for scope in ("tokens!user", "read:users!user")
+    )
+
+    for request in (one, two):
+        approvals.decide(request, is_approved=True, by=BY)
+
+    token.refresh_from_db()
+    assert token.scopes == ["servers!user", "tokens!user", "read:users!user"]

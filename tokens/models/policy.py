@@ -103,6 +103,8 @@ class TokenRequest(models.Model):
     note = models.CharField(max_length=1023, blank=True)
     reason = models.CharField(max_length=1023, blank=True)
     scopes = models.JSONField(null=True, blank=True)
+    # The scopes of `token` when this was asked for.
+    scopes_before = models.JSONField(null=True, blank=True)
     expires_in = models.PositiveBigIntegerField(null=True, blank=True)
     networks = models.JSONField(null=True, blank=True)
     rate_limit = models.PositiveIntegerField(null=True, blank=True)
