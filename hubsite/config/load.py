@@ -83,9 +83,11 @@ def build_config(file: Config, *, keep_servers: bool = False) -> HubConfig:
     found["spawner_class"] = spawner_class(reader)
     found["proxy_class"] = proxy_class(reader)
     config = HubConfig(**found)
+    of_services = _tokens_of_services(config)
     config = replace(
         config,
-        service_tokens=_tokens_of_services(config),
+        service_tokens=of_services,
+        api_tokens=_tokens_of_users(config, of_services, reader),
         api_page_max_limit=max(config.api_page_max_limit, 1),
         **_who_may_enter(config, found),
     )
@@ -173,9 +175,21 @@ def _tokens_of_services(config: HubConfig) -> dict[str, str]:
                 f"that of {together[token]!r}; each needs its own"
             )
         together[token] = service["name"]
-    for token in together.keys() & config.api_tokens.keys():
-        raise ConfigError(
-            f"c.JupyterHub.api_tokens: a token of {config.api_tokens[token]!r} is also "
-            f"that of the service {together[token]!r}; each needs its own"
-        )
     return together
+
+
+def _tokens_of_users(
+    config: HubConfig, of_services: Mapping[str, str], reader: Reader
+) -> dict[str, str]:
+    """Return `api_tokens` without those of services, which own them in JupyterHub."""
+    for token in config.api_tokens.keys() & of_services.keys():
+        reader.contradictions.append(
+            f"c.JupyterHub.api_tokens: a token of {config.api_tokens[token]!r} belongs "
+            f"to the service {of_services[token]!r} only, as in JupyterHub; leave it "
+            "out here"
+        )
+    return {
+        token: name
+        for token, name in config.api_tokens.items()
+        if token not in of_services
+    }

@@ -313,18 +313,30 @@ def test_none_stands_for_nothing_in_roles_and_groups(load: Load) -> None:
     assert hub.load_groups == {"g": {"users": ["ada"], "properties": {}}}
 
 
-def test_a_token_belongs_to_one(load: Load) -> None:
+def test_two_services_can_not_share_a_token(load: Load) -> None:
     secret = "a-token-that-two-would-share"
     service = f"{{'name': 'a', 'api_token': '{secret}'}}"
-    for lines in (
-        f"c.JupyterHub.services = [{service}, dict({service}, name='b')]",
-        f"c.JupyterHub.services = [{service}]\n"
-        f"c.JupyterHub.api_tokens = {{'{secret}': 'ada'}}",
-    ):
-        with pytest.raises(ConfigError) as refusal:
-            load(lines)
-        assert "each needs its own" in str(refusal.value)
-        assert secret not in str(refusal.value)
+    with pytest.raises(ConfigError) as refusal:
+        load(f"c.JupyterHub.services = [{service}, dict({service}, name='b')]")
+    assert "each needs its own" in str(refusal.value)
+    assert secret not in str(refusal.value)
+
+
+def test_a_token_of_a_service_is_no_token_of_a_user(load: Load) -> None:
+    hub = load(
+        "c.JupyterHub.authenticator_class = 'dummy'\n"
+        "c.JupyterHub.services = [{'name': 'a', 'api_token': 'a-shared-token'}]\n"
+        "c.JupyterHub.service_tokens = {'another-shared-token': 'b'}\n"
+        "c.JupyterHub.api_tokens = {'a-shared-token': 'ada', "
+        "'another-shared-token': 'ada', 'a-token-of-her-own': 'ada'}"
+    )
+
+    assert hub.api_tokens == {"a-token-of-her-own": "ada"}
+    assert hub.service_tokens["a-shared-token"] == "a"
+    assert len(hub.remarks) == 2
+    for remark in hub.remarks:
+        assert remark.startswith("c.JupyterHub.api_tokens: a token of 'ada'")
+        assert "-token" not in remark
 
 
 @pytest.mark.parametrize(
