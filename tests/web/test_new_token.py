@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 import time_machine
+from allauth.mfa.models import Authenticator
 from django.test import Client
 
 from accounts.models import User
 from accounts.proof import PROVEN_AT
-from tests.factories import make_group, make_service, make_user
+from accounts.second_factor import MFAAdapter
+from tests.factories import PASSWORD, make_group, make_service, make_user
+from tests.web.test_profile import code_for
 from tokens.forms import TokenForm
 from tokens.models import APIToken
 
@@ -246,6 +250,34 @@ def test_a_powerful_token_needs_a_recent_sign_in(
         assert "/reauthenticate/" in reply.url
         back = unescape(reply.url)
         assert "token%2Fnew%3Fnote%3Dfor%2BCI" in back
+
+
+def test_who_has_a_second_factor_gives_it_before_a_powerful_token(
+    as_: SignIn,
+) -> None:
+    """A password, however recent, may be known to somebody else."""
+    root = make_user("root", admin=True, password=PASSWORD)
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    kept = {"secret": MFAAdapter().encrypt(secret)}
+    Authenticator.objects.create(user=root, type="totp", data=kept)
+    browser = as_(root)
+    session = browser.session
+    session[PROVEN_AT] = time.time()
+    session.save()
+    sent = {**ANSWERS, "permissions": "chosen", "more_scopes": "shutdown"}
+
+    asked = browser.post(NEW, sent)
+    assert asked.status_code == 302
+    assert asked.url.startswith("/hub/accounts/2fa/reauthenticate/")
+    browser.post("/hub/accounts/reauthenticate/", {"password": PASSWORD})
+    assert "/2fa/reauthenticate/" in browser.post(NEW, sent).url
+    assert not APIToken.objects.exists()
+    browser.post("/hub/accounts/2fa/reauthenticate/", {"code": code_for(secret)})
+
+    assert browser.post(NEW, sent).status_code == 200
+    assert APIToken.objects.get().scopes == ["shutdown"]
+    with time_machine.travel(time.time() + 3600, tick=True):
+        assert "/2fa/reauthenticate/" in browser.post(NEW, sent).url
 
 
 def test_who_can_prove_nothing_is_not_asked(as_: SignIn) -> None:
