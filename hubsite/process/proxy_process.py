@@ -6,6 +6,7 @@ process's start is stored beside it. Standard library only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -208,13 +209,16 @@ def is_listening(api_url: str) -> bool:
     return True
 
 
-def check_free(url: str) -> None:
-    """Raise OSError if a program listens at an address already."""
+def check_free(url: str, setting: str) -> None:
+    """Raise OSError, with the setting to change, if a program listens there already."""
     parts = urlsplit(url)
     host, port = parts.hostname or "0.0.0.0", parts.port or 80  # noqa: S104
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        reason = f"port {port} on {host}: {os.strerror(error.errno or 0)}"
+        # Python's own text of a system error names the address a second time.
+        number = error.errno or 0
+        words = os.strerror(number) if number in errno.errorcode else error.strerror
+        reason = f"port {port} on {host}: {words} (c.{setting} names the address)"
         raise OSError(error.errno, reason) from None

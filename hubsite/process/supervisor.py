@@ -267,8 +267,11 @@ class Supervisor:
             )
             left.end()
         # A proxy without its port would run on without an error.
-        for place in ("bind_url", "proxy_api_url"):
-            proxy_process.check_free(facts[place])
+        for place, setting in (
+            ("bind_url", "JupyterHub.bind_url"),
+            ("proxy_api_url", "ConfigurableHTTPProxy.api_url"),
+        ):
+            proxy_process.check_free(facts[place], setting)
         kind = OwnLog if outlives else PipedLog
         self.run_child(self.proxy_child(kind("proxy", self.logs), outlives=outlives))
 

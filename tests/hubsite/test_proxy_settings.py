@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from hubsite.process.proxy_process import find_proxy
+from hubsite.process.proxy_process import check_free, find_proxy
 from tests.hubsite.conftest import RunningHub, status_of
 
 pytestmark = pytest.mark.slow
@@ -87,3 +88,17 @@ def test_program_that_is_not_there_is_replaced_by_that_of_the_hub() -> None:
     assert find_proxy(["/no/such/configurable-http-proxy", "--x"]) == [*own, "--x"]
     assert find_proxy(["/no/such/program"]) == ["/no/such/program"]
     assert find_proxy("env X=1 chp") == ["env", "X=1", "chp"]
+
+
+def test_a_port_in_use_is_reported_with_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        with pytest.raises(OSError, match="in use") as refused:
+            check_free(f"http://127.0.0.1:{port}", "JupyterHub.bind_url")
+
+    assert refused.value.strerror == (
+        f"port {port} on 127.0.0.1: Address already in use"
+        " (c.JupyterHub.bind_url names the address)"
+    )
+    check_free(f"http://127.0.0.1:{port}", "JupyterHub.bind_url")
