@@ -29,6 +29,8 @@ from hubsite.config.unsupported import (
     SECTIONS,
 )
 
+# Sections of a hosted class's helpers, which the class makes with its own settings.
+HELPERS = {"LTI13LaunchValidator": "LTI13Authenticator"}
 # The least similarity of two words of which one is the other misspelt.
 ALIKE = 0.8
 
@@ -69,6 +71,8 @@ def unused(
         # Classes of batchspawner begin with the word, and KubeSpawner has helper
         # classes.
         if not left or section in hosted or is_of_spawners(section):
+            continue
+        if way_in.is_hosted and HELPERS.get(section) in way_in.lineage:
             continue
         if section in ours or section.endswith("Authenticator"):
             yield from _of_authenticator(file, section, left, way_in, declared)

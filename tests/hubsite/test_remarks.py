@@ -429,3 +429,18 @@ def test_parts_of_groups_and_roles_that_nothing_reads_are_named(
     (remark,) = load(f"{line}\nc.JupyterHub.authenticator_class = 'local'").remarks
 
     assert remark.startswith(f"{place}: {key!r}: has no effect")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_read"),
+    [("ltiauthenticator.lti13.auth.LTI13Authenticator", True), ("dummy", False)],
+)
+def test_sections_of_helpers_are_read_with_their_class(
+    load: Load, name: str, is_read: bool
+) -> None:
+    hub = load(
+        f"c.JupyterHub.authenticator_class = {name!r}\n"
+        "c.LTI13LaunchValidator.max_age = 600"
+    )
+
+    assert (hub.remarks == ()) == is_read
