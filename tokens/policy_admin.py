@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from django import forms
 from django.contrib import admin
 from django.core import signing
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -16,6 +17,7 @@ from django.utils.safestring import SafeString
 
 from accounts.models import Group, Role
 from audit.models import Actor
+from database.search import contains
 from scopes.grammar import check_scopes
 from scopes.refusals import Refusal
 from tokens import policy_actions
@@ -189,6 +191,9 @@ class TokenPolicyAdmin(ScopedAdmin):
     exported = (*("subject", "longest"), *policy_actions.RULES)
     list_select_related = ("role", "group")
     sortable_by = ()
+
+    def search(self, term: str) -> Q:
+        return contains(TokenPolicy, term, *self.searched, indexed=False)
 
     def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
         fields = list(PolicyForm.Meta.fields)

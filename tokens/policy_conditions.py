@@ -9,7 +9,9 @@ tokens with everything that their owners may do, the roles.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from django.db import connection
@@ -41,6 +43,9 @@ BLANKS: Final = " \t\n\r\f\v"
 ANYBODY: Final = " "
 
 NOTHING: Final = Q(pk__in=())
+
+# Returns the result of `_scopes_in_use`, which is read once for all policies.
+InUse = Callable[[], list[tuple[int, str]]]
 # The scopes of a row as JSON.
 TEXT: Final = Cast("scopes", TextField())
 
@@ -53,9 +58,9 @@ def violating(now: datetime, *, in_force: bool) -> Q:
     rows = TokenPolicy.objects.select_related("role", "group").order_by("pk")
     if in_force:
         rows = rows.filter(effective_from__lte=now)
-    condition = NOTHING
+    condition, in_use = NOTHING, cache(_scopes_in_use)
     for row in rows:
-        condition |= _owners(row) & _against(row, now)
+        condition |= _owners(row) & _against(row, now, in_use)
     return following() & condition
 
 
@@ -82,7 +87,7 @@ def _holders(roles: Any) -> Q:
     )
 
 
-def _against(row: TokenPolicy, now: datetime) -> Q:
+def _against(row: TokenPolicy, now: datetime, in_use: InUse) -> Q:
     """Match the tokens that break a rule of a policy."""
     condition = NOTHING
     if row.max_expires_in is not None:
@@ -91,7 +96,7 @@ def _against(row: TokenPolicy, now: datetime) -> Q:
     if row.note_required:
         condition |= Q(_Trimmed(F("note"), Value(BLANKS)), client_id="")
     if row.scope_ceiling is not None:
-        condition |= _above(row.scope_ceiling)
+        condition |= _above(row.scope_ceiling, in_use())
     if row.networks is not None:
         condition |= Q(networks__isnull=True) | any_listed_outside(
             "networks", row.networks
@@ -134,12 +139,12 @@ def _lives_longer(seconds: int) -> Q:
 # Ceilings
 
 
-def _above(ceiling: list[str]) -> Q:
+def _above(ceiling: list[str], in_use: list[tuple[int, str]]) -> Q:
     """Match the tokens with scopes beyond a ceiling."""
     user = Access.of(expand(ceiling, Identity("user", ANYBODY)))
     service = Access.of(expand(ceiling, Identity("service", ANYBODY)))
     roles, beyond = [], []
-    for role, text in _scopes_in_use():
+    for role, text in in_use:
         scopes = json.loads(text)
         if not role:
             if _is_beyond(user, "user", scopes):

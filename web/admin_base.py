@@ -241,6 +241,14 @@ class ScopedAdmin(admin.ModelAdmin):
 
     # Lists
 
+    def action_checkbox(self, obj: Any) -> SafeString:
+        """Return the box that selects a row; a widget's template takes far longer."""
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" '
+            'aria-label="Select this object for an action - {}">',
+            *(ACTION_CHECKBOX_NAME, obj.pk, obj),
+        )
+
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         # Django allows lookups of any column, also of digests of passwords, and each
         # result would reveal one more letter.

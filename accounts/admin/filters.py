@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet, Value
 from django.utils import timezone
 from django.utils.timesince import timesince
 
@@ -32,15 +32,39 @@ def named(term: str) -> Q:
 
 def some_groups(request: Any) -> Iterable[str]:
     """Return some groups to choose from; other groups' pages link here, too."""
-    reached = request.user.access.limit("list:groups", queryset=Group.objects.all())
-    return reached.order_by("name").values_list("name", flat=True)[:OFFERED]
+    return _some_names(request)[Group]
 
 
 def some_roles(request: Any) -> Iterable[str]:
     """Return roles to choose from."""
-    if not request.user.access.has(*Role.scope_permissions["view"]):
-        return ()
-    return Role.objects.values_list("name", flat=True)[:OFFERED]
+    return _some_names(request)[Role]
+
+
+def _some_names(request: Any) -> dict[type[Model], list[str]]:
+    """Return some names of groups and roles that the reader sees.
+
+    One query reads both, once for each request, because most lists offer both.
+    """
+    if not hasattr(request, "names_to_choose"):
+        access = request.user.access
+        groups = access.limit("list:groups", queryset=Group.objects.all())
+        offered: dict[type[Model], QuerySet[Any]] = {Group: groups}
+        if access.has(*Role.scope_permissions["view"]):
+            offered[Role] = Role.objects.all()
+        # SQLite limits the parts of a union in subqueries only.
+        parts = [
+            model._default_manager.order_by()
+            .filter(pk__in=rows.order_by("name").values("pk")[:OFFERED])
+            .values_list(Value(model.__name__), "name")
+            for model, rows in offered.items()
+        ]
+        found = list(parts[0].union(*parts[1:], all=True))
+        request.names_to_choose = {
+            model: sorted(name for kind, name in found if kind == model.__name__)
+            for model in (Group, Role)
+        }
+    names: dict[type[Model], list[str]] = request.names_to_choose
+    return names
 
 
 class ActivityFilter(admin.SimpleListFilter):

@@ -60,8 +60,18 @@ class SignUpAdmin(DecidedAdmin):
             row.hint = oddities[row.pk]  # type: ignore[attr-defined]
 
     def has_module_permission(self, request: Any) -> bool:
-        is_used = settings.HUB.signup != "off" or SignUp.objects.exists()
+        is_used = settings.HUB.signup != "off" or self.was_used(request)
         return is_used and super().has_module_permission(request)
+
+    def was_used(self, request: Any) -> bool:
+        """Return whether there are sign-ups of an earlier time, to show their tab.
+
+        The lists of other rows, which need many queries already, do without it.
+        """
+        page = getattr(request.resolver_match, "url_name", None) or ""
+        if page.endswith("_changelist") and not page.startswith("accounts_signup"):
+            return False
+        return SignUp.objects.exists()
 
     def save_model(self, request: Any, obj: SignUp, form: Any, change: bool) -> None:
         row = SignUp.objects.get(pk=obj.pk)
