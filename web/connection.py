@@ -1,8 +1,10 @@
-"""HTTP connection with limits on header size and header time.
+"""HTTP connection with limits on headers, on chunks and on requests in advance.
 
-uvicorn with httptools limits neither, and with h11 only the size. A client that sends a
-header without end would fill the memory, and one that sends it slowly would keep the
-connection for ever. This subclass uses callbacks of asyncio and httptools only.
+uvicorn with httptools limits none of them, and with h11 only the size of headers. A
+client that sends a header without end would fill the memory, and one that sends it
+slowly would keep the connection for ever. Bodies in chunks of a byte, and requests that
+are sent without waiting for responses, are parsed without a pause, in which no other
+request goes on. This subclass uses callbacks of asyncio and httptools only.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # Seconds from the start of a connection or header to the end of the header.
 HEADER_SECONDS = 30.0
 HEADER_BYTES = 64 * 1024
+# Most chunks of a body, which are enough for the largest body in chunks of a kilobyte.
+MOST_CHUNKS = 10_000
+# Most requests in one piece of received data. Browsers and proxies send one at a time.
+MOST_IN_ADVANCE = 50
 # Seconds until the peer on a Unix socket must close its side after the hub's.
 CLOSING_SECONDS = 5.0
 
@@ -47,10 +53,17 @@ class PatientTransport:
         return getattr(self.transport, name)
 
 
-class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection, which is closed if a header is too long or too slow."""
+class TooManyError(Exception):
+    """A body has too many chunks, or too many requests are sent in advance."""
 
-    header_size = 0
+
+class LimitedConnection(HttpToolsProtocol):
+    """uvicorn's connection, which is closed if a client exceeds a limit.
+
+    An exception in a callback ends the parsing, and uvicorn responds with 400.
+    """
+
+    header_size = chunks = begun = 0
     is_in_header = True
     timer: asyncio.TimerHandle | None = None
 
@@ -70,6 +83,7 @@ class LimitedConnection(HttpToolsProtocol):
             return
         if self.is_in_header:
             self.header_size += len(data)
+        self.begun = 0
         super().data_received(data)
         # Usually the whole header arrives at once and needs no timer.
         if not self.is_in_header or self.transport.is_closing():
@@ -80,8 +94,17 @@ class LimitedConnection(HttpToolsProtocol):
             self.send_400_response("The request's header is too large.")
 
     def on_message_begin(self) -> None:
+        self.begun += 1
+        if self.begun > MOST_IN_ADVANCE:
+            raise TooManyError
         super().on_message_begin()
         self.is_in_header = True
+        self.chunks = 0
+
+    def on_chunk_header(self) -> None:
+        self.chunks += 1
+        if self.chunks > MOST_CHUNKS:
+            raise TooManyError
 
     def on_headers_complete(self) -> None:
         self.is_in_header = False
