@@ -50,7 +50,6 @@ MORE_MEMORY = 100
 
 CONFIG = """
 c = get_config()
-c.JupyterHub.ip = "127.0.0.1"
 c.JupyterHub.hub_ip = "127.0.0.1"
 c.JupyterHub.hub_port = {hub}
 c.JupyterHub.bind_url = "http://127.0.0.1:{proxy}"

@@ -25,7 +25,6 @@ SECRETS = 1000
 
 CONFIG = """
 c = get_config()
-c.JupyterHub.ip = "127.0.0.1"
 c.JupyterHub.hub_ip = "127.0.0.1"
 c.JupyterHub.hub_port = {port}
 c.JupyterHub.bind_url = "http://127.0.0.1:{proxy_port}"
