@@ -363,7 +363,12 @@ def silent_sign_on() -> dict[str, str]:
     }
 
 
-PAM = 'c.JupyterHub.authenticator_class = "pam"'
+# The machine has no accounts for the users of the hub, and needs none.
+PAM = """
+c.JupyterHub.authenticator_class = "pam"
+c.PAMAuthenticator.create_system_users = True
+c.PAMAuthenticator.add_user_cmd = ["true"]
+"""
 
 ROWS = [
     *(
